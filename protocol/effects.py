@@ -1,0 +1,118 @@
+"""What a machine may ask the world to do. A closed union: a driver performs these, and nothing else acts.
+
+Effects are performed in the order given; a `Store` is durable before the effects behind it happen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.completions import Completion
+from protocol.errors import ShoalError
+from protocol.jobspec import JobSpec
+from protocol.messages import Message
+from protocol.units import Digest, Micros, PeerId
+from protocol.wire import Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One message to one peer: ordered per peer, lost only with the connection. To oneself: delivered locally."""
+
+    peer: PeerId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """A signed statement to everyone who follows the topic (`offers`, `jobs`, `heads`)."""
+
+    topic: str
+    statement: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Call `tick` at or soon after this time."""
+
+    at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Make a record durable under a key; None deletes it."""
+
+    key: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring a blob here from one of these peers; answered by `Fetched` or `FetchFailed` with the same digest."""
+
+    digest: Digest
+    size_max: int
+    sources: tuple[PeerId, ...]
+    is_output: bool = False
+    """True: the digest names an output manifest, and every file in it is fetched too; `size_max` bounds the sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Execute one chunk in a sandbox; answered by `RunLog`s and one `RunDone` with the same task.
+
+    The driver fetches every input (files of the spec, outputs of earlier chunks) from `sources` first."""
+
+    task: str
+    spec: JobSpec
+    chunk: int
+    outputs: tuple[Digest, ...]
+    """For the reduce step: the output manifests of chunks 0..n-1, in order. Empty otherwise."""
+    sources: tuple[PeerId, ...]
+    renter: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End a running task; its `RunDone` follows with reason `stopped`."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Work that takes long and happens outside the machine."""
+
+    work: Fetch | Run | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Something that people may want to see: name, then plain values (str, int, bytes as hex) for logs, pages and tests."""
+
+    name: str
+    fields: dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """An error that is nobody's reply: logged, counted, and the peer scored where it is the peer's fault."""
+
+    error: ShoalError
+
+
+Effect = Send | Publish | Wake | Store | Compute | Emit | Fail
+
+
+class Machine(Protocol):
+    """One sans-IO machine. A refused message raises and changes nothing."""
+
+    @property
+    def accepts(self) -> tuple[type, ...]:
+        """The message, statement-body and completion types that this machine takes."""
+        ...
+
+    def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]: ...
+
+    def tick(self, now: Micros) -> list[Effect]: ...

@@ -1,0 +1,120 @@
+"""The specification of a job: what is hashed, signed for, executed and audited. Spec: specs/05-job.md.
+
+A specification is complete: whoever holds it and the blobs that it names computes the same output.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from protocol.units import Credits, Digest, Micros
+
+CHUNKS_MAX: Final = 4096
+FILES_MAX: Final = 2048
+PATH_CHARS_MAX: Final = 512
+COMMAND_CHARS_MAX: Final = 4096
+
+Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Text = Annotated[str, Meta(max_length=256)]
+Path = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX)]
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+NonNegative = Annotated[int, Meta(ge=0, le=2**62)]
+Positive = Annotated[int, Meta(ge=1, le=2**62)]
+Command = Annotated[str, Meta(min_length=1, max_length=COMMAND_CHARS_MAX)]
+EnvPair = tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], Annotated[str, Meta(max_length=4096)]]
+
+
+class FileRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """One input file, mounted read-only at `/in/<path>`; the content is the blob `digest`."""
+
+    path: Path
+    digest: Bytes32
+    size: NonNegative
+    executable: bool = False
+
+
+class Chunk(Struct, frozen=True, forbid_unknown_fields=True):
+    """One independent piece of the job: its own variables on top of the job's."""
+
+    env: Annotated[tuple[EnvPair, ...], Meta(max_length=64)] = ()
+
+
+class GpuNeed(Struct, frozen=True, forbid_unknown_fields=True):
+    """The GPU grammar `vendor:names:memory-range:count-range`, parsed. Count 0 = no GPU wanted."""
+
+    vendor: Text = ""
+    names: Annotated[tuple[Text, ...], Meta(max_length=16)] = ()
+    memory_bytes_min: NonNegative = 0
+    memory_bytes_max: NonNegative = 0
+    """0 = no upper bound."""
+    count: Annotated[int, Meta(ge=0, le=64)] = 0
+
+
+class Resources(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one chunk needs, and the limits that its sandbox enforces."""
+
+    cpus_milli: Annotated[int, Meta(ge=100, le=256_000)] = 1000
+    memory_bytes: Positive = 1 << 30
+    disk_bytes: Positive = 1 << 30
+    shm_bytes: NonNegative = 64 << 20
+    pids: Annotated[int, Meta(ge=1, le=4096)] = 128
+    gpu: GpuNeed = GpuNeed()
+
+
+class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole job. `digest` of its encoding is what leases and verdicts name."""
+
+    name: Name
+    runtime: Text
+    """`python` (standard library only), `torch`, `wasm`, or `image:<reference>`."""
+    commands: Annotated[tuple[Command, ...], Meta(max_length=32)]
+    """Shell lines run in order in `/in`; for `wasm` one line: the module's path, then its arguments."""
+    chunks: Annotated[tuple[Chunk, ...], Meta(min_length=1, max_length=CHUNKS_MAX)]
+    files: Annotated[tuple[FileRef, ...], Meta(max_length=FILES_MAX)] = ()
+    env: Annotated[tuple[EnvPair, ...], Meta(max_length=64)] = ()
+    reduce: Annotated[tuple[Command, ...], Meta(max_length=32)] = ()
+    """Run once after all chunks, as chunk number `len(chunks)`, with their outputs at `/in/chunks/<i>/`. Empty = none."""
+    resources: Resources = Resources()
+    timeout: Annotated[Micros, Meta(ge=100_000, le=86_400_000_000)] = Micros(120_000_000)
+    """Wall time of one chunk, 120 s unless said (features N2)."""
+    estimate: Annotated[Micros, Meta(ge=1_000, le=86_400_000_000)] = Micros(30_000_000)
+    """What a chunk is expected to take; its fixed price is hourly price × estimate."""
+    price_per_hour_max: Annotated[Credits, Meta(ge=0, le=2**62)] = Credits(1_000_000)
+    spend_cap: Annotated[Credits, Meta(ge=1, le=2**62)] = Credits(10_000_000)
+    audit_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 100_000
+    """Floor of the share of results that is executed again: 10 % (features V2)."""
+    attempts_max: Annotated[int, Meta(ge=1, le=16)] = 5
+    """Leases per chunk before the job fails."""
+    fuel: NonNegative = 10_000_000_000
+    """WASM only: instructions that one chunk may use."""
+    numeric: Literal["D0", "D2"] = "D2"
+    """D0 = any honest machine computes the same bytes; D2 = machines of the same runtime digest do."""
+
+    @property
+    def steps(self) -> int:
+        """Chunks to execute, the reduce step included."""
+        return len(self.chunks) + (1 if self.reduce else 0)
+
+
+class OutputFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file that a chunk left in `/out`."""
+
+    path: Path
+    digest: Bytes32
+    size: NonNegative
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a chunk put out, sorted by path. The digest of its encoding is the chunk's output digest."""
+
+    files: Annotated[tuple[OutputFile, ...], Meta(max_length=FILES_MAX)]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+ZERO_DIGEST: Final = Digest(bytes(32))

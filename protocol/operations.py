@@ -1,0 +1,217 @@
+"""The operations of the escrow ledger as they are signed. Validity and effect: `protocol.escrow`, specs/07-escrow.md.
+
+Operations that move free money carry (owner, lane, sequence), where sequence must be the lane's next. Operations on a
+chunk need none: (escrow, chunk, epoch) and the chunk's state let each happen once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from protocol import wire
+from protocol.identity import Identity
+from protocol.units import Digest, PeerId
+
+Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Amount = Annotated[int, Meta(ge=1, le=2**62)]
+AmountOrNone = Annotated[int, Meta(ge=0, le=2**62)]
+Lane = Annotated[int, Meta(ge=0, le=65_535)]
+Counter = Annotated[int, Meta(ge=0, le=2**62)]
+Time = Annotated[int, Meta(ge=0, le=2**62)]
+Reason = Annotated[str, Meta(max_length=128)]
+
+CHAIN_MAX: Final = 64
+
+
+class Mint(Struct, frozen=True, forbid_unknown_fields=True, tag="mint"):
+    """Money that came in from outside, attested by a quorum of validators. `reference` is used once."""
+
+    reference: Hash
+    to: Key
+    amount: Amount
+
+
+class WithdrawExt(Struct, frozen=True, forbid_unknown_fields=True, tag="withdraw"):
+    """The owner wants money out; pended until a quorum says that it left (`WithdrawEnd`)."""
+
+    owner: Key
+    lane: Lane
+    sequence: Counter
+    to_external: Reason
+    amount: Amount
+
+
+class WithdrawEnd(Struct, frozen=True, forbid_unknown_fields=True, tag="withdraw_end"):
+    """A quorum of validators saw the withdrawal `withdrawal` (its op id) leave, or fail."""
+
+    withdrawal: Hash
+    is_paid: bool
+
+
+class Transfer(Struct, frozen=True, forbid_unknown_fields=True, tag="transfer"):
+    """Move free money from the owner to another user."""
+
+    owner: Key
+    lane: Lane
+    sequence: Counter
+    to: Key
+    amount: Amount
+
+
+class Bond(Struct, frozen=True, forbid_unknown_fields=True, tag="bond"):
+    """Free money becomes stake."""
+
+    owner: Key
+    lane: Lane
+    sequence: Counter
+    amount: Amount
+
+
+class Unbond(Struct, frozen=True, forbid_unknown_fields=True, tag="unbond"):
+    """Stake becomes free money after the unbonding time."""
+
+    owner: Key
+    lane: Lane
+    sequence: Counter
+    amount: Amount
+
+
+class EscrowOpen(Struct, frozen=True, forbid_unknown_fields=True, tag="open"):
+    """The renter sets money aside for a job. The escrow's id is this operation's id."""
+
+    owner: Key
+    lane: Lane
+    sequence: Counter
+    job: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    cap: Amount
+    spec: Hash
+    steward: Key
+    """The peer that may sign `Assign` and `EscrowClose` for the renter."""
+    deadline: Time
+
+
+class Assign(Struct, frozen=True, forbid_unknown_fields=True, tag="assign"):
+    """A lease: signed by the steward and countersigned by the provider, one operation, both or neither."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    provider: Key
+    price: AmountOrNone
+    collateral: AmountOrNone
+    claim_by: Time
+    verdict_by: Time
+    watchers: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=3)]
+    """The peers whose majority may fence this lease; the steward is one of them."""
+
+
+class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):
+    """The provider is done. `sealed` = H(provider, salt, output): nothing that another could copy."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    sealed: Hash
+
+
+class Surrender(Struct, frozen=True, forbid_unknown_fields=True, tag="surrender"):
+    """The provider gives a lease back before claiming: nobody pays, the chunk is free again."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    reason: Reason
+
+
+class Fence(Struct, frozen=True, forbid_unknown_fields=True, tag="fence"):
+    """A majority of a lease's watchers say that its provider is dead: the lease ends, the chunk is free again."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+
+
+class Settle(Struct, frozen=True, forbid_unknown_fields=True, tag="settle"):
+    """Pay `cumulative` of the price without a verdict: the provider's signature and the renter's voucher."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    cumulative: AmountOrNone
+
+
+class Verdict(Struct, frozen=True, forbid_unknown_fields=True, tag="verdict"):
+    """What a quorum of the judges found. `evidence` = digest of the output, or of what was missing."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    outcome: Literal["accept", "wrong", "fraud", "missing"]
+    is_audited: bool
+    auditor: Key
+    """Who executed it again; the validator itself when nobody did."""
+    output: Hash
+    evidence: Hash
+    code: Reason
+    """A stable reason code: `hash_equal`, `hash_differs`, `not_sampled`, `not_revealed` …"""
+
+
+class EscrowClose(Struct, frozen=True, forbid_unknown_fields=True, tag="close"):
+    """The steward is done: what is left goes back to the renter."""
+
+    escrow: Hash
+
+
+Operation = (
+    Mint | WithdrawExt | WithdrawEnd | Transfer | Bond | Unbond | EscrowOpen
+    | Assign | Claim | Surrender | Fence | Settle | Verdict | EscrowClose
+)  # fmt: skip
+
+
+class Signature(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who signed, and the 64 bytes."""
+
+    signer: Key
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
+class SignedOp(Struct, frozen=True, forbid_unknown_fields=True):
+    """An operation's bytes and the signatures over them (kind `op`); which are needed depends on the operation."""
+
+    body: Annotated[bytes, Meta(max_length=8192)]
+    signatures: Annotated[tuple[Signature, ...], Meta(max_length=64)]
+
+    @property
+    def op_id(self) -> Digest:
+        """SHA-256 of the unsigned bytes: more signatures do not make another operation."""
+        return op_id(self.body)
+
+
+def op_id(body: bytes) -> Digest:
+    """The id of an operation from its encoded bytes."""
+    return Digest(hashlib.sha256(body).digest())
+
+
+def sign_op(identity: Identity, chain: str, body: bytes) -> Signature:
+    """One signature over an encoded operation."""
+    return Signature(identity.peer, identity.sign(wire.signing_bytes(chain, "op", body)))
+
+
+def signed_op(chain: str, operation: Operation, *signers: Identity) -> SignedOp:
+    """Encode an operation and sign it with every identity given."""
+    body = wire.encode(operation)
+    return SignedOp(body, tuple(sign_op(signer, chain, body) for signer in signers))
+
+
+def seal(provider: PeerId, salt: bytes, output: Digest) -> Digest:
+    """`Claim.sealed`: binds an output to its provider without showing it."""
+    return Digest(hashlib.sha256(b"shoal/1\0seal\0" + provider + salt + output).digest())
+
+
+def escrow_text(escrow: bytes) -> str:
+    """`esc_…`, as people see it."""
+    return wire.text_id("esc", escrow)
