@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from protocol import wire
 from protocol.identity import Identity
-from protocol.units import Digest, PeerId
+from protocol.units import PPM, Digest, PeerId
 
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -24,7 +24,32 @@ Counter = Annotated[int, Meta(ge=0, le=2**62)]
 Time = Annotated[int, Meta(ge=0, le=2**62)]
 Reason = Annotated[str, Meta(max_length=128)]
 
-CHAIN_MAX: Final = 64
+COMMISSION_PPM: Final = 100_000
+"""Share of each paid price that is commission: 10 % (features L1)."""
+
+WRONG_SLASH_PPM: Final = 100_000
+"""Share of the price taken from the collateral for a wrong result: 10 % of the reward (features L2)."""
+
+
+def commission(price: int) -> int:
+    """The network's part of a price, rounded down; the provider gets the rest, so the two always add up.
+
+    >>> commission(8_334)
+    833
+    """
+    return price * COMMISSION_PPM // PPM
+
+
+def slash(price: int, collateral: int, outcome: str) -> int:
+    """What a verdict takes from a provider's collateral."""
+    match outcome:
+        case "wrong":
+            return min(collateral, price * WRONG_SLASH_PPM // PPM)
+        case "fraud":
+            return collateral
+        case _:
+            return 0
+
 
 
 class Mint(Struct, frozen=True, forbid_unknown_fields=True, tag="mint"):

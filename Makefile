@@ -1,0 +1,51 @@
+# The commands of a checkout. Each prepares what it needs by itself and says how far it is.
+#   make demo     a real network of seven processes computes, loses a peer, is checked and is paid   (ARGS=--cheat)
+#   make test     all tests                                                                          (ARGS="-k lease")
+#   make check    format, lint, types, import contracts, house rules, links of the documents
+#   make bench    the figures                      make dist    the wheel and the single node program
+#   make format   put the code into shape          make picture the architecture drawn from the imports
+
+.PHONY: demo test check bench dist format picture
+.NOTPARALLEL:
+
+ARGS ?=
+READY := .venv/.ready-requirements.lock
+JOBS_READY := .venv-torch/.ready-requirements-jobs.lock
+
+# The first Python on PATH that is new enough; any at all otherwise, which packaging/prepare.py then explains.
+FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; done; \
+	command -v $$p >/dev/null || { echo "shoal: no python3 on PATH: install Python 3.11 or newer" >&2; exit 1; }; $$p
+
+$(READY): requirements.lock
+	@$(FIND_PYTHON) packaging/prepare.py .venv requirements.lock
+
+$(JOBS_READY): requirements-jobs.lock
+	@$(FIND_PYTHON) packaging/prepare.py .venv-torch requirements-jobs.lock
+
+demo: $(READY) $(JOBS_READY)
+	@.venv/bin/python -m shoal demo $(ARGS)
+
+test: $(READY)
+	@.venv/bin/python -m pytest -q $(ARGS)
+
+check: $(READY)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/pyright
+	.venv/bin/lint-imports
+	.venv/bin/python -m pytest -q tests/test_tidy.py tests/test_docs.py
+
+bench: $(READY) $(JOBS_READY)
+	@.venv/bin/python -m benchmarks $(ARGS)
+
+dist: $(READY)
+	@packaging/build.sh
+
+format: $(READY)
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+picture: $(READY)
+	.venv/bin/python docs/draw_architecture.py

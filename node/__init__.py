@@ -1,0 +1,1 @@
+"""The live driver: one file per thing of the world that it touches."""

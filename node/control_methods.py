@@ -1,0 +1,133 @@
+"""The parameters of every method of the control socket. Times are integer microseconds, money is in smallest units."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+PART_BYTES_MAX: Final = 4 << 20
+"""One part of a blob, 4 MiB: half a frame."""
+
+PAGE_MAX: Final = 500
+"""Jobs in one answer of `job.list`."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Amount = Annotated[int, Meta(ge=1, le=2**62)]
+Counter = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class NoParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """node.status, node.peers, node.earnings, node.stop, market.pricing, market.queue, market.cluster."""
+
+
+class PriceParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """node.price: None only asks."""
+
+    per_hour: Counter | None = None
+
+
+class DrainParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """node.drain: stop taking leases, or `resume`."""
+
+    finish_running: bool = True
+    resume: bool = False
+
+
+class EventsParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """node.events: events with a sequence greater than `since`; None = only new ones."""
+
+    since: Counter | None = None
+
+
+class BlobBeginParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """blob.begin: an upload of `size` bytes."""
+
+    size: Counter
+
+
+class BlobPartParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """blob.part: the next bytes; `offset` must be where the upload stands."""
+
+    upload: Id
+    offset: Counter
+    data: Annotated[bytes, Meta(max_length=PART_BYTES_MAX)]
+
+
+class BlobEndParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """blob.end: hash and keep."""
+
+    upload: Id
+
+
+class BlobGetParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """blob.get: `size` bytes from `offset`."""
+
+    digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    offset: Counter = 0
+    size: Annotated[int, Meta(ge=1, le=PART_BYTES_MAX)] = PART_BYTES_MAX
+
+
+class RenterCreateParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """renter.create: idempotent by name."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class RenterParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """renter.balance."""
+
+    renter: Id
+
+
+class RenterDepositParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """renter.deposit: idempotent by reference."""
+
+    renter: Id
+    amount: Amount
+    reference: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class JobPlanParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.plan: `spec` as `protocol.jobcodec` writes it."""
+
+    spec: dict[str, object]
+    renter: Id
+
+
+class JobSubmitParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.submit: idempotent by renter and key."""
+
+    spec: dict[str, object]
+    renter: Id
+    key: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class JobParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.confirm, job.cancel, job.status, job.result, job.receipt."""
+
+    job: Id
+
+
+class JobExtendParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.extend: a higher spend cap, a longer chunk timeout."""
+
+    job: Id
+    spend_cap: Amount | None = None
+    timeout: Amount | None = None
+
+
+class JobListParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.list: newest first."""
+
+    renter: Id | None = None
+    limit: Annotated[int, Meta(ge=1, le=PAGE_MAX)] = 50
+    cursor: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class JobLogsParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.logs: lines with a sequence greater than `since`; `follow` waits for more until the job ends."""
+
+    job: Id
+    since: Counter | None = None
+    follow: bool = False

@@ -1,0 +1,218 @@
+"""The live driver: the only loop that performs effects and feeds messages and time to a peer's machines.
+
+Everything that waits (dialling, fetching, executing) happens in tasks of the nursery and comes back as a completion.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from node.blobs import BlobStore
+from node.clock import Clock
+from node.events import EventLog
+from node.journal import Journal
+from node.runner import Runner
+from node.store import RecordStore
+from node.transport import PeerDown, PeerUp, Received, Statement, Transport
+from protocol import wire
+from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store, Wake
+from protocol.errors import RemoteViolation, ShoalError
+from protocol.jobspec import ZERO_DIGEST
+from protocol.messages import STATEMENT_KINDS, Message, Offer, message_decoder
+from protocol.peer import Peer
+from protocol.units import Digest, Micros, PeerId
+
+log = logging.getLogger("shoal.driver")
+
+OUTPUT_BYTES_MAX: Final = 1 << 30
+"""Bytes of one earlier chunk's output that a reduce step may read."""
+
+TURN_MAX: Final = 64
+"""Rounds of wake-ups in one turn."""
+
+KIND_OF_TOPIC: Final = {"offers": "offer", "jobs": "notice", "heads": "head"}
+
+
+@dataclass(slots=True)
+class World:
+    """Everything of the outside that the driver acts on; opened by `node.run`."""
+
+    identity_peer: PeerId
+    network: str
+    clock: Clock
+    transport: Transport
+    blobs: BlobStore
+    runner: Runner
+    records: RecordStore
+    journal: Journal | None
+    events: EventLog
+
+
+class Driver:
+    """Performs effects in order; one instance per node process."""
+
+    def __init__(self, peer: Peer, world: World) -> None:
+        self._peer = peer
+        self._world = world
+        self._local: deque[Message | Completion] = deque()
+        self._nursery: trio.Nursery | None = None
+        self._woken = trio.Event()
+        self._fetching: set[Digest] = set()
+        self.violations: dict[PeerId, int] = {}
+        """Broken rules per peer, for the status page."""
+
+    async def run(self) -> None:
+        """Feed the machines until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._listen)
+            while True:
+                self._turn()
+                await self._wait()
+
+    # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def command(self, machine: Machine, act: Callable[[Micros], list[Effect]]) -> None:
+        """Run a method of a machine for the node's owner and perform what it asks for. Errors go to the caller."""
+        now = self._world.clock.now()
+        self.perform(self._peer.absorb(self._peer.index(machine), act(now)))
+        self._turn()
+
+    def give(self, completion: Completion) -> None:
+        """A completion from a task of ours."""
+        self._local.append(completion)
+        self._woken.set()
+
+    async def _listen(self) -> None:
+        async for item in self._world.transport.inbox:
+            now = self._world.clock.now()
+            match item:
+                case Received(sender, message):
+                    self.perform(self._peer.receive(sender, message, now))
+                case Statement(topic, signed, forwarder):
+                    self._hear(topic, signed, forwarder, now)
+                case PeerUp(peer) | PeerDown(peer):
+                    name = "peer_up" if isinstance(item, PeerUp) else "peer_down"
+                    self._world.events.emit(name, {"peer": peer.hex()}, now)
+            self._turn()
+
+    def _hear(self, topic: str, signed: wire.Signed, forwarder: PeerId, now: Micros) -> None:
+        try:
+            body = wire.open_signed(signed, self._world.network, KIND_OF_TOPIC[topic], message_decoder, forwarder)
+            if STATEMENT_KINDS.get(type(body)) != KIND_OF_TOPIC[topic]:
+                raise RemoteViolation(forwarder, f"{type(body).__name__} on topic {topic}", code="malformed")
+        except RemoteViolation as error:
+            self.perform([Fail(error)])
+            return
+        signer = PeerId(signed.signer)
+        if isinstance(body, Offer):
+            self._world.transport.learn(signer, list(body.addresses))
+        self.perform(self._peer.receive(signer, body, now))
+
+    def _turn(self) -> None:
+        """Local messages and due wake-ups until both are done; bounded, so that the network is heard in between."""
+        for _ in range(TURN_MAX):
+            now = self._world.clock.now()
+            while self._local:
+                self.perform(self._peer.receive(self._world.identity_peer, self._local.popleft(), now))
+            due = self._peer.next_wake
+            if due is None or due > now:
+                break
+            self.perform(self._peer.tick(now))
+        self._woken.set()
+
+    async def _wait(self) -> None:
+        self._woken = trio.Event()
+        due = self._peer.next_wake
+        delay = max(0.001, (due - self._world.clock.now()) / 1e6) if due is not None else 3600.0
+        if not self._local:
+            with trio.move_on_after(delay):
+                await self._woken.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def perform(self, effects: list[Effect]) -> None:
+        """Act, in order. A `Store` is on disk before the next effect happens."""
+        assert self._nursery is not None or not effects
+        for effect in effects:
+            match effect:
+                case Send(peer, message) if peer == self._world.identity_peer:
+                    self._local.append(message)
+                case Send(peer, message):
+                    self._world.transport.send_nowait(peer, message)
+                case Publish(topic, statement):
+                    self._spawn(self._world.transport.publish, topic, statement)
+                case Store(key, value):
+                    self._store(key, value)
+                case Compute(Fetch() as fetch):
+                    if fetch.digest not in self._fetching:
+                        self._fetching.add(fetch.digest)
+                        self._spawn(self._fetch, fetch)
+                case Compute(Run() as run):
+                    self._spawn(self._run, run)
+                case Compute(Stop(task)):
+                    self._world.runner.stop(task)
+                case Emit(name, fields):
+                    self._world.events.emit(name, fields, self._world.clock.now())
+                case Fail(error):
+                    self._failed(error)
+                case Wake():
+                    raise AssertionError("wake-ups stay with the peer")
+
+    def _spawn(self, task: Callable[..., object], *args: object) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(task, *args)  # type: ignore[arg-type]
+
+    def _store(self, key: str, value: bytes | None) -> None:
+        if key.startswith("block/"):
+            assert self._world.journal is not None and value is not None
+            self._world.journal.append([value])
+        else:
+            self._world.records.put(key, value)
+
+    def _failed(self, error: ShoalError) -> None:
+        fields: dict[str, str | int] = {"code": error.code, "detail": error.detail}
+        if isinstance(error, RemoteViolation):
+            self.violations[error.peer] = self.violations.get(error.peer, 0) + 1
+            fields["peer"] = error.peer.hex()
+        log.warning("%s: %s", error.code, error.detail)
+        self._world.events.emit("fault", fields, self._world.clock.now())
+
+    # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _fetch(self, work: Fetch) -> None:
+        try:
+            await self._bring(work)
+        except ShoalError as error:
+            self._fetching.discard(work.digest)
+            self.give(FetchFailed(work.digest, error.detail))
+        else:
+            self._fetching.discard(work.digest)
+            self.give(Fetched(work.digest, self._world.blobs.size(work.digest)))
+
+    async def _bring(self, work: Fetch) -> None:
+        sources = tuple(dict.fromkeys(peer for peer in work.sources if peer != self._world.identity_peer))
+        await self._world.transport.fetch(work.digest, work.size_max, sources, work.is_output)
+
+    async def _run(self, work: Run) -> None:
+        """Inputs first, all of them; then the sandbox."""
+        try:
+            for file in work.spec.files:
+                await self._bring(Fetch(Digest(file.digest), file.size, work.sources))
+            for output in work.outputs:
+                await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True))
+        except ShoalError as error:
+            self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
+            return
+        done = await self._world.runner.run(
+            work,
+            lambda lines: self.give(RunLog(work.task, lines)),
+            lambda executor: self.give(RunStarted(work.task, executor)),
+        )
+        self.give(done)

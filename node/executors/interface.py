@@ -1,0 +1,146 @@
+"""What every sandbox takes and gives: a task with its folders, lines while it runs, and how it ended."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from node.runtimes import Runtime
+from protocol.jobspec import JobSpec, Resources
+from protocol.units import GIB, MIB, Digest
+
+TIERS: Final = ("docker", "runc", "bwrap", "wasm", "child")
+"""Strongest first; `wasm` is a road of its own, for modules only."""
+
+ISOLATING: Final = frozenset({"docker", "runc", "bwrap", "wasm"})
+"""Tiers that run a stranger's job. `child` is for the owner's own renters."""
+
+OPEN_FILES_MAX: Final = 1024
+"""File descriptors of one process in a sandbox: what an ordinary Unix program expects to have."""
+
+TMP_BYTES_MIN: Final = 16 * MIB
+"""A /tmp of less would break compilers and interpreters."""
+
+ADDRESS_SLACK_BYTES: Final = 8 * GIB
+"""Address space beyond the memory limit: libraries such as torch map gigabytes that they never touch."""
+
+GPU_DEVICES: Final = "nvidia*"
+"""The device nodes below /dev that a sandbox without a GPU toolkit is given when a job asks for a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One chunk, ready to run. `folder` holds in/ (inputs), out/ (empty), run/ (script, bin/) and belongs to the task."""
+
+    name: str
+    folder: Path
+    runtime: Runtime | None
+    """None for `image:` jobs."""
+    image: str = ""
+    """The reference of an `image:` job, empty otherwise."""
+    commands: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Digest] = field(default_factory=dict)
+    """Path below /in -> digest of its content, for what is cached by content."""
+    resources: Resources = Resources()
+    timeout_s: float = 120.0
+    fuel: int = 0
+
+    @property
+    def inside(self) -> Path:
+        """The folder of inputs on this host."""
+        return self.folder / "in"
+
+    @property
+    def outside(self) -> Path:
+        """The folder of outputs on this host."""
+        return self.folder / "out"
+
+    @property
+    def tmp_bytes(self) -> int:
+        """Size of /tmp: a quarter of the memory, where it lives."""
+        return max(TMP_BYTES_MIN, self.resources.memory_bytes // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a task ended by itself: `reason` is ok, exit, memory, disk or sandbox (the sandbox itself failed)."""
+
+    reason: str
+    code: int
+    detail: str = ""
+
+
+OnLine = Callable[[str], None]
+
+
+class Executor(Protocol):
+    """One tier. Cancelling `run` kills everything that it started before it returns."""
+
+    @property
+    def tier(self) -> str:
+        """One of TIERS."""
+        ...
+
+    @property
+    def protects_inputs(self) -> bool:
+        """True when a task cannot change its input files, so that they may be hard links to blobs."""
+        ...
+
+    async def why_not(self) -> str:
+        """Empty when this host can use the tier now; otherwise the cause, for the owner."""
+        ...
+
+    def refuses(self, spec: JobSpec) -> str:
+        """Empty when the tier can run such a job; otherwise the reason, for the renter."""
+        ...
+
+    async def run(self, task: Task, on_line: OnLine) -> Exit:
+        """Run a task to its end. Wall time and disk are watched by the runner, which cancels."""
+        ...
+
+    async def clean(self) -> None:
+        """Remove what an earlier process of this node left running."""
+        ...
+
+
+def exit_of(code: int) -> Exit:
+    """An ordinary end from a process's exit code (negative = killed by that signal)."""
+    if code == 0:
+        return Exit("ok", 0)
+    if code in {-25, 128 + 25}:
+        return Exit("disk", code, "a file grew over the job's disk limit (SIGXFSZ)")
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return Exit("exit", code, f"the job's commands ended with {how}")
+
+
+def write_script(task: Task, home: str, inside: str, outside: str, shim: str) -> Path:
+    """Write run/script: the whole environment, then the commands.
+
+    The environment is set by the task's own shell, after the sandbox has dropped its rights: a job's LD_PRELOAD must not
+    reach the programs that build the sandbox."""
+    values = {
+        **task.env,
+        "PATH": search_path(task, shim),
+        "HOME": home,
+        "TMPDIR": home,
+        "LANG": "C.UTF-8",
+        "USER": "job",
+        "LOGNAME": "job",
+        "SHOAL_IN": inside,
+        "SHOAL_OUT": outside,
+    }
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in values.items()]
+    path = task.folder / "run" / "script"
+    path.write_text("\n".join([*exports, *task.commands, ""]))
+    path.chmod(0o555)
+    return path
+
+
+def search_path(task: Task, shim: str) -> str:
+    """PATH: the shim that provides `python`, the runtime's own programs, then the system's."""
+    own = [str(task.runtime.interpreter.parent)] if task.runtime and task.runtime.interpreter else []
+    return ":".join([shim, *own, "/usr/local/bin", "/usr/bin", "/bin"])

@@ -1,0 +1,127 @@
+"""Every change to a py-libp2p internal, in one place. Each is for version 0.8.1 and refuses to touch another.
+
+A patch names what it repairs, where upstream discusses it, and what a test measures. When the version moves on, the
+guard fails, and each patch is looked at again: kept, changed or dropped.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import socket
+from typing import Final
+
+import trio
+from libp2p.abc import IHost
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network import swarm
+from libp2p.peer.id import ID
+from libp2p.pubsub import pubsub, rpc_queue
+from libp2p.stream_muxer.yamux import yamux
+
+from protocol.errors import LocalError
+
+VERSION: Final = "0.8.1"
+"""The version that these patches were written and tested against."""
+
+FRAME_BYTES: Final = 65_519
+"""One Noise message carries 65519 bytes; a frame of 65536 made two of them (bulk 1.6 times slower)."""
+
+QUEUE_ITEMS: Final = 1_024
+"""Outbound RPCs per peer and messages per subscription; at 32 a burst of 100 loses 84 (libp2p 0.8.1 has no setting)."""
+
+SILENCE_MS: Final = 10_000
+"""TCP_USER_TIMEOUT: unacknowledged data for 10 s ends a connection; the kernel's own default is about 15 minutes."""
+
+KEEPALIVE_S: Final = 5
+"""Idle seconds before the kernel probes, and seconds between its 3 probes: an idle dead link is noticed in 20 s."""
+
+
+def install() -> None:
+    """Apply all patches, once per process or again without effect. LocalError for another version of libp2p."""
+    found = importlib.metadata.version("libp2p")
+    if found != VERSION:
+        raise LocalError(
+            f"libp2p {found} is installed, the patches are for {VERSION}",
+            code="libp2p_version",
+            fix=f"Install libp2p=={VERSION}, or review node/libp2p_patches.py for {found}.",
+        )
+    _dial_at_once()
+    _fit_frames()
+    _batch_window_updates()
+    _widen_queues()
+    _notice_dead_links()
+    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+
+
+def forget_failure(host: IHost, peer: ID) -> None:
+    """Allow a dial at once: libp2p blocks a peer for 60 s after a failure, even when a new address is known."""
+    network = host.get_network()
+    if isinstance(network, swarm.Swarm):
+        network._negative_peer_cache.evict(str(peer))
+
+
+def one_attempt(host: IHost) -> None:
+    """Our dialer owns retries and back-off: libp2p's own three retries would multiply with it."""
+    network = host.get_network()
+    if isinstance(network, swarm.Swarm):
+        network.retry_config.max_retries = 0
+
+
+async def close_listeners(host: IHost) -> None:
+    """Close what `host.run()` leaves open and accepting at its end (observed with 0.8.1)."""
+    await host.close()
+    network = host.get_network()
+    if isinstance(network, swarm.Swarm):
+        for listener in list(network.listeners.values()):
+            await listener.close()
+
+
+def stop_seen_cache(messages: pubsub.Pubsub) -> None:
+    """End the thread that every Pubsub starts for its cache of seen messages, and never ends."""
+    messages.seen_messages.stop()
+
+
+def _dial_at_once() -> None:
+    """`connect()` waited 250 ms before the first dial even with one address (py-libp2p #384 and its successors)."""
+    swarm._HAPPY_EYEBALLS_DELAY = 0.0
+
+
+def _fit_frames() -> None:
+    """A yamux frame fits one Noise message (py-libp2p #1269, #1270 discuss the window, not the frame)."""
+    yamux.MAX_MESSAGE_SIZE = FRAME_BYTES
+
+
+def _batch_window_updates() -> None:
+    """A window update for every read cost three encrypted frames per small message; at half a window it costs none."""
+    os.environ["PY_YAMUX_RELEASE_ON_READ"] = "0"
+
+
+def _widen_queues() -> None:
+    """Queues of 32 dropped bursts without a word."""
+    pubsub.SUBSCRIPTION_CHANNEL_SIZE = QUEUE_ITEMS
+    rpc_queue.PriorityQueue.__init__.__defaults__ = (QUEUE_ITEMS,)
+    rpc_queue.RpcQueue.__init__.__defaults__ = (QUEUE_ITEMS, rpc_queue.DefaultMaxMessageSize)
+
+
+_plain_stream_init: Final = TrioTCPStream.__init__
+
+
+def _notice_dead_links() -> None:
+    """A cable that is pulled ends the connection within seconds, dialled or accepted (libp2p sets no socket option)."""
+
+    def init(self: TrioTCPStream, stream: trio.SocketStream) -> None:
+        _plain_stream_init(self, stream)
+        _set_timeouts(stream)
+
+    TrioTCPStream.__init__ = init  # type: ignore[method-assign]
+
+
+def _set_timeouts(stream: trio.SocketStream) -> None:
+    sock = stream.socket
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_MS)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -1,0 +1,99 @@
+"""Where libp2p's world ends: its untyped errors, its peer ids and its host become ours here.
+
+py-libp2p 0.8.1 lets about thirty exception types out of one call, some of them bare `Exception`s, and groups of those.
+`rim` is the one place of the product that catches `Exception`; everything behind it sees `Unavailable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from libp2p import new_host
+from libp2p.abc import IHost, INetStream
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import X25519PrivateKey
+from libp2p.custom_types import TProtocol
+from libp2p.network.config import ConnectionConfig
+from libp2p.peer.id import ID
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from multiaddr import Multiaddr
+
+from node import libp2p_patches
+from protocol.errors import ShoalError, Unavailable
+from protocol.identity import Identity, peer_from_text
+from protocol.units import PeerId
+
+CONNECTIONS_MAX: Final = 512
+"""Connections of all kinds; each end costs about 60 kB and two file descriptors at most."""
+
+CONNECTIONS_PER_PEER: Final = 2
+"""Two peers that dial each other at the same time keep both."""
+
+HANDSHAKE_S: Final = 10.0
+"""Deadline of one dial, of the upgrade to Noise and yamux, and of opening a stream."""
+
+
+@contextmanager
+def rim(doing: str) -> Iterator[None]:
+    """Turn whatever libp2p raises while `doing` something into Unavailable. Our own errors and cancellation pass."""
+    try:
+        yield
+    except ShoalError:
+        raise
+    except Exception as error:
+        raise Unavailable(f"{doing}: {_cause(error)}", code="link") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost message of an error that libp2p wrapped several times."""
+    while isinstance(error, BaseExceptionGroup) or error.__cause__ is not None:
+        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def libp2p_id(peer: PeerId) -> ID:
+    """libp2p's name of a peer."""
+    return ID(bytes.fromhex("002408011220") + peer)
+
+
+def peer_of(name: ID) -> PeerId:
+    """Our name of a peer; Refused when its key is no Ed25519 key."""
+    return peer_from_text(name.to_base58())
+
+
+def remote_of(stream: INetStream) -> PeerId:
+    """The authenticated peer at the other end of a stream."""
+    return peer_of(stream.muxed_conn.peer_id)
+
+
+def make_host(identity: Identity, listen: Sequence[str], announce: Sequence[str], noise_seed: bytes) -> IHost:
+    """A host that speaks Noise over TCP and nothing else, under the identity's own key."""
+    libp2p_patches.install()
+    keys = create_new_key_pair(identity.seed)
+    noise = NoiseTransport(keys, noise_privkey=X25519PrivateKey.from_bytes(noise_seed))
+    host = new_host(
+        key_pair=keys,
+        sec_opt={NOISE: noise},
+        muxer_preference="YAMUX",
+        listen_addrs=[Multiaddr(text) for text in listen],
+        announce_addrs=[Multiaddr(text) for text in announce] or None,
+        negotiate_timeout=int(HANDSHAKE_S),
+        connection_config=ConnectionConfig(
+            max_connections=CONNECTIONS_MAX,
+            min_connections=0,
+            low_watermark=0,
+            high_watermark=CONNECTIONS_MAX,
+            max_connections_per_peer=CONNECTIONS_PER_PEER,
+            dial_timeout=HANDSHAKE_S,
+        ),
+    )
+    libp2p_patches.one_attempt(host)
+    return host
+
+
+def protocol_id(text: str) -> TProtocol:
+    """A protocol's name with libp2p's type."""
+    return TProtocol(text)

@@ -1,0 +1,47 @@
+"""The method table of the control socket, whole, on one screen. Parameters: `node.control_methods`; spec: specs/16-control.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from node import control_methods as params
+from node.blob_api import BlobApi
+from node.control import Handler, stream, unary
+from node.job_api import JobApi
+from node.node_api import NodeApi
+from node.parts import Parts
+from node.renter_api import RenterApi
+
+
+def methods(parts: Parts, uploads: Path) -> dict[str, Handler]:
+    """Name to handler."""
+    node, renter, job, blob = NodeApi(parts), RenterApi(parts), JobApi(parts), BlobApi(parts, uploads)
+    return {
+        "node.status": unary(params.NoParams, node.status),
+        "node.peers": unary(params.NoParams, node.peers),
+        "node.price": unary(params.PriceParams, node.price),
+        "node.drain": unary(params.DrainParams, node.drain),
+        "node.earnings": unary(params.NoParams, node.earnings),
+        "node.events": stream(params.EventsParams, node.follow),
+        "node.stop": unary(params.NoParams, node.stop),
+        "blob.begin": unary(params.BlobBeginParams, blob.begin),
+        "blob.part": unary(params.BlobPartParams, blob.part),
+        "blob.end": unary(params.BlobEndParams, blob.end),
+        "blob.get": unary(params.BlobGetParams, blob.get),
+        "renter.create": unary(params.RenterCreateParams, renter.create),
+        "renter.balance": unary(params.RenterParams, renter.balance),
+        "renter.deposit": unary(params.RenterDepositParams, renter.deposit),
+        "job.plan": unary(params.JobPlanParams, job.plan),
+        "job.submit": unary(params.JobSubmitParams, job.submit),
+        "job.confirm": unary(params.JobParams, job.confirm),
+        "job.cancel": unary(params.JobParams, job.cancel),
+        "job.extend": unary(params.JobExtendParams, job.extend),
+        "job.status": unary(params.JobParams, job.status),
+        "job.list": unary(params.JobListParams, job.list),
+        "job.logs": stream(params.JobLogsParams, job.logs),
+        "job.result": unary(params.JobParams, job.result),
+        "job.receipt": unary(params.JobParams, job.receipt),
+        "market.pricing": unary(params.NoParams, node.pricing),
+        "market.queue": unary(params.NoParams, node.queue),
+        "market.cluster": unary(params.NoParams, node.cluster),
+    }

@@ -1,0 +1,152 @@
+"""`node.*` and `market.*` of the control socket: this node, and the network as it sees it. Spec: specs/16-control.md."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Final
+
+import msgspec
+
+from node.control import Emit
+from node.control_methods import DrainParams, EventsParams, NoParams, PriceParams
+from node.parts import Parts
+from node.views import Plain, job_text, offer_view
+from protocol.identity import peer_text
+from protocol.messages import Offer
+from protocol.reputation import reputation_ppm
+from protocol.units import JobId, PeerId
+
+SOFTWARE: Final = "shoal/0.1.0"
+"""Name and version of this program, as hello and status say it."""
+
+
+class NodeApi:
+    """`node.*` and `market.*`: the node and the network as it sees them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def status(self, params: NoParams) -> Plain:
+        """The node itself."""
+        parts = self._parts
+        offer, ledger = parts.maker.offer, parts.ledger()
+        return {
+            "peer": peer_text(parts.identity.peer), "network": parts.config.network, "roles": list(parts.config.roles),
+            "software": SOFTWARE, "started": parts.started, "now": parts.now(), "addresses": parts.transport.addresses(),
+            "connected": [peer_text(peer) for peer in parts.transport.connected()], "slots": offer.slots,
+            "slots_free": parts.provider.slots_free, "price_per_hour": offer.price_per_hour, "is_draining": parts.provider.is_draining,
+            "executors": list(offer.executors), "runtimes": [{"name": item.name, "digest": item.digest.hex()} for item in offer.runtimes],
+            "gpus": msgspec.to_builtins(offer.capability.gpus), "capability": msgspec.to_builtins(offer.capability),
+            "ledger": {"height": ledger.height, "time": ledger.time, "state_root": ledger.state_root.hex()},
+            "available": ledger.available("U", parts.identity.peer), "stake": ledger.available("S", parts.identity.peer),
+            "running": [
+                {"job": job_text(lease.job), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "phase": lease.phase}
+                for lease in parts.provider.leases.values()
+            ],
+        }  # fmt: skip
+
+    async def peers(self, params: NoParams) -> Plain:
+        """Every peer with a live offer."""
+        return {
+            "peers": [
+                self._peer(peer, offer) for peer, offer in sorted(self._parts.offers.offers(self._parts.now()).items())
+            ]
+        }
+
+    def _peer(self, peer: PeerId, offer: Offer) -> Plain:
+        parts = self._parts
+        ledger = parts.ledger()
+        is_here = peer == parts.identity.peer or peer in parts.transport.connected()
+        return offer_view(
+            peer,
+            offer,
+            is_here,
+            reputation_ppm(ledger.standings.get(peer), ledger.available("S", peer)),
+            ledger.available("S", peer),
+            offer.issued,
+        )
+
+    async def price(self, params: PriceParams) -> Plain:
+        """Show or set the hourly price; it holds for new leases from the next offer on."""
+        parts, per_hour = self._parts, params.per_hour
+        if per_hour is not None:
+            parts.records.put("setting/price_per_hour", str(per_hour).encode())
+            parts.driver.command(parts.maker, lambda now: parts.maker.set_price(per_hour, now))
+        return {"price_per_hour": parts.maker.offer.price_per_hour}
+
+    async def drain(self, params: DrainParams) -> Plain:
+        """Stop taking work, or take it again."""
+        parts = self._parts
+        if params.resume:
+            parts.provider.resume()
+        else:
+            parts.driver.command(parts.provider, lambda now: parts.provider.drain(params.finish_running, now))
+        parts.driver.command(parts.maker, lambda now: parts.maker.set_draining(parts.provider.is_draining, now))
+        return {"is_draining": parts.provider.is_draining, "running": len(parts.provider.leases)}
+
+    async def earnings(self, params: NoParams) -> Plain:
+        """Every verdict on this node's work, line by line."""
+        lines: list[Plain] = []
+        for _, value in self._parts.records.scan("earning/"):
+            line = msgspec.msgpack.decode(value, type=dict[str, int | str])
+            lines.append({**line, "job": f"job_{line['job']}", "escrow": f"esc_{line['escrow']}"})
+        total = sum(int(str(line["paid"])) for line in lines)
+        return {"lines": lines, "total": total, "slashed": sum(int(str(line["slashed"])) for line in lines)}
+
+    async def follow(self, params: EventsParams, emit: Emit) -> None:
+        """Everything that happens, from `since` or from now on."""
+        start = self._parts.events.next_sequence if params.since is None else params.since + 1
+        async for event in self._parts.events.follow(start):
+            await emit(
+                {"sequence": event.sequence, "time": event.time, "name": event.name, "fields": dict(event.fields)}
+            )
+
+    async def stop(self, params: NoParams) -> Plain:
+        """End the node cleanly."""
+        self._parts.stop()
+        return {}
+
+    async def pricing(self, params: NoParams) -> Plain:
+        """What an hour costs now, over all live offers with slots."""
+        prices = sorted(
+            offer.price_per_hour for offer in self._parts.offers.offers(self._parts.now()).values() if offer.slots
+        )
+        middle = int(statistics.median(prices)) if prices else 0
+        return {
+            "offers": len(prices),
+            "min": prices[0] if prices else 0,
+            "median": middle,
+            "max": prices[-1] if prices else 0,
+        }
+
+    async def queue(self, params: NoParams) -> Plain:
+        """Jobs of this steward that wait for providers, and why providers did not bid."""
+        steward = self._parts.steward
+        waiting = [
+            job.record
+            for job in steward.jobs.values()
+            if job.record.state in ("queued", "running") and job.record.open_chunks()
+        ]
+        return {
+            "jobs": [
+                {
+                    "job": job_text(record.job), "open_chunks": len(record.open_chunks()), "since": record.confirmed,
+                    "no_bids": [
+                        {"peer": peer_text(peer), "code": item.code, "detail": item.detail}
+                        for peer, item in steward.no_bids.get(JobId(record.job), {}).items()
+                    ],
+                }
+                for record in waiting
+            ]
+        }  # fmt: skip
+
+    async def cluster(self, params: NoParams) -> Plain:
+        """Counts over all live offers."""
+        offers = list(self._parts.offers.offers(self._parts.now()).values())
+        return {
+            "peers": len(offers), "providers": sum(1 for offer in offers if offer.slots),
+            "validators": sum(1 for offer in offers if "validator" in offer.roles), "slots": sum(offer.slots for offer in offers),
+            "slots_free": sum(offer.slots_free for offer in offers), "gpus": sum(len(offer.capability.gpus) for offer in offers),
+            "cpus_milli": sum(offer.capability.cpus_milli for offer in offers if offer.slots),
+            "height": self._parts.ledger().height, "network": self._parts.config.network,
+        }  # fmt: skip

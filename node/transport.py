@@ -1,0 +1,262 @@
+"""The network as the driver sees it: send, publish, fetch, and one inbox. Everything that speaks libp2p is behind it.
+
+    async with transport.serving():
+        transport.send_nowait(peer, message)
+        async for arrival in transport.inbox: ...
+
+Spec: specs/12-transport.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import trio
+from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
+from multiaddr import Multiaddr
+
+from node import entropy, libp2p_patches
+from node.addresses import AddressBook, Dialer, split_address
+from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
+from node.blob_streams import BlobStreams
+from node.blobs import BlobStore
+from node.gossip import Gossip
+from node.libp2p_rim import make_host, peer_of, protocol_id, rim
+from node.peer_cache import PeerCache
+from node.sessions import PROTOCOL_VERSION, Sessions
+from node.upkeep import keep_cache, keep_connected, keep_neighbours
+from protocol.completions import Fetched, FetchFailed
+from protocol.errors import LocalError, Refused
+from protocol.identity import Identity, peer_text
+from protocol.messages import Hello, Message
+from protocol.units import Digest, PeerId
+from protocol.wire import Signed
+
+__all__ = ["Arrival", "PeerDown", "PeerUp", "Received", "Role", "Statement", "Transport", "TransportConfig"]
+
+Role = Literal["provider", "validator", "steward"]
+
+INBOX_ITEMS: Final = 4_096
+"""Arrivals that wait for the driver. When it is full, peers are read no further, and their senders wait."""
+
+QUEUE_MAX: Final = 1_024
+"""Messages that wait for one peer; the oldest is dropped and reported beyond that."""
+
+NEIGHBOURS_MIN: Final = 8
+"""Connections that a node keeps by itself: a gossip mesh of 6 and two to spare."""
+
+log: Final = logging.getLogger("shoal.transport")
+
+
+@dataclass(frozen=True, slots=True)
+class TransportConfig:
+    """Where to listen, whom to ask first, how to introduce oneself."""
+
+    listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
+    announce: tuple[str, ...] = ()
+    """Addresses to tell others instead of the ones listened on (behind a NAT, in a container)."""
+    bootstraps: tuple[str, ...] = ()
+    """`/ip4/…/tcp/…/p2p/12D3KooW…`; all are tried, for ever."""
+    peer_cache: Path | None = None
+    """File of last known addresses; None keeps none."""
+    software: str = "shoal"
+    roles: tuple[Role, ...] = ()
+    queue_max: int = QUEUE_MAX
+    neighbours_min: int = NEIGHBOURS_MIN
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What exists while the transport serves."""
+
+    host: IHost
+    nursery: trio.Nursery
+    dialer: Dialer
+    sessions: Sessions
+    gossip: Gossip
+    blobs: BlobStreams
+
+
+class Transport:
+    """One node's place in one network; everything but `learn` and `inbox` needs `serving()`."""
+
+    def __init__(self, identity: Identity, network: str, config: TransportConfig, blobs: BlobStore) -> None:
+        self._identity = identity
+        self._network = network
+        self._config = config
+        self._store = blobs
+        self._bootstraps = [split_address(text) for text in config.bootstraps]
+        self._book = AddressBook()
+        self._dice = entropy.dice()
+        self._counts: Counter[str] = Counter()
+        self._arrivals, self.inbox = trio.open_memory_channel[Arrival](INBOX_ITEMS)
+        self._parts: _Parts | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Listen, connect and stay connected until the block ends; then say goodbye and leave nothing open.
+
+        Unavailable when an address cannot be listened on. The inbox ends with the block."""
+        host = make_host(self._identity, self._config.listen, self._config.announce, entropy.seed())
+        async with AsyncExitStack() as stack, self._arrivals:
+            stack.push_async_callback(libp2p_patches.close_listeners, host)
+            with rim(f"listen on {', '.join(self._config.listen)}"):
+                await stack.enter_async_context(host.run([Multiaddr(text) for text in self._config.listen]))
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            parts = self._parts = self._assemble(host, nursery)
+            await stack.enter_async_context(parts.gossip.serving(nursery))
+            cache = PeerCache(self._config.peer_cache) if self._config.peer_cache else None
+            self._start(parts, cache)
+            try:
+                yield
+            finally:
+                with trio.CancelScope(shield=True):
+                    await parts.sessions.goodbye()
+                self._parts = None
+                if cache is not None:
+                    cache.save(self._book.all())
+                nursery.cancel_scope.cancel()
+
+    def addresses(self) -> list[str]:
+        """Where others can dial us, each ending in `/p2p/<peer>`."""
+        return [str(address) for address in self._serving.host.get_addrs()]
+
+    def connected(self) -> list[PeerId]:
+        """Peers that are up."""
+        return list(self._serving.sessions.up)
+
+    def hello_of(self, peer: PeerId) -> Hello | None:
+        """How a peer that is up introduced itself."""
+        return self._serving.sessions.up.get(peer)
+
+    def learn(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        """Where a peer can be reached, from its offer for example."""
+        if peer != self._identity.peer and self._book.learn(peer, addresses) and self._parts is not None:
+            self._parts.sessions.retry(peer)
+
+    def send_nowait(self, peer: PeerId, message: Message) -> None:
+        """Queue a direct message: ordered per peer, lost only with its connection. To oneself: into the inbox."""
+        if peer != self._identity.peer:
+            self._serving.sessions.send(peer, message)
+            return
+        try:
+            self._arrivals.send_nowait(Received(peer, message))
+        except trio.WouldBlock:
+            self._counts["messages_lost"] += 1
+            log.warning("a message to ourselves is lost: %d arrivals wait for the driver", INBOX_ITEMS)
+
+    async def publish(self, topic: str, signed: Signed) -> None:
+        """Gossip a statement on `offers`, `jobs` or `heads`; it comes back through our own inbox too."""
+        await self._serving.gossip.publish(topic, signed)
+
+    async def fetch(
+        self, digest: Digest, size_max: int, sources: Sequence[PeerId], is_output: bool = False
+    ) -> Fetched | FetchFailed:
+        """Bring a blob here, and for an output every file of its manifest. Sources are asked in the order given."""
+        others = [source for source in sources if source != self._identity.peer]
+        return await self._serving.blobs.fetch(digest, size_max, others, is_output)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start, and how things stand now."""
+        parts = self._serving
+        return dict(self._counts) | {
+            "peers_up": len(parts.sessions.up),
+            "peers_known": len(self._book.all()),
+            "messages_queued": parts.sessions.queued,
+            "dials": parts.dialer.dials,
+            "dials_failed": parts.dialer.failures,
+        }
+
+    @property
+    def _serving(self) -> _Parts:
+        if self._parts is None:
+            raise LocalError("the transport is used outside `serving()`", code="not_serving")
+        return self._parts
+
+    def _assemble(self, host: IHost, nursery: trio.Nursery) -> _Parts:
+        dialer = Dialer(host, self._book)
+        hello = Hello(self._network, PROTOCOL_VERSION, self._config.software, self._config.roles)
+        sessions = Sessions(
+            hello, self._book, dialer, nursery, self._deliver, self._counts, self._dice, self._config.queue_max
+        )
+        gossip = Gossip(
+            host,
+            self._network,
+            self._deliver,
+            lambda violation: nursery.start_soon(sessions.punish, violation),
+            self._counts,
+        )
+        blobs = BlobStreams(self._network, self._store, dialer, sessions.punish, self._counts)
+        return _Parts(host, nursery, dialer, sessions, gossip, blobs)
+
+    def _start(self, parts: _Parts, cache: PeerCache | None) -> None:
+        parts.host.get_network().register_notifee(_Connections(parts.sessions, parts.nursery))
+        parts.host.set_stream_handler(protocol_id(parts.sessions.protocol), parts.sessions.accept)
+        parts.host.set_stream_handler(protocol_id(parts.blobs.protocol), parts.blobs.serve)
+        start = parts.nursery.start_soon
+        if cache is not None:
+            for peer, addresses in cache.load().items():
+                self.learn(peer, addresses)
+            start(keep_cache, cache, self._book.all)
+        for peer, address in self._bootstraps:
+            self.learn(peer, (address,))
+        for peer in {peer for peer, _ in self._bootstraps if peer != self._identity.peer}:
+            start(keep_connected, peer, parts.dialer, parts.sessions, self._dice)
+        start(
+            keep_neighbours,
+            self._config.neighbours_min,
+            self._identity.peer,
+            self._book,
+            parts.dialer,
+            parts.sessions,
+            self._dice,
+        )
+        log.info("%s listens on %s", peer_text(self._identity.peer), ", ".join(self.addresses()))
+
+    async def _deliver(self, arrival: Arrival) -> None:
+        """Into the inbox; what arrives while the node shuts down is dropped."""
+        try:
+            await self._arrivals.send(arrival)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("%s arrived after the end", type(arrival).__name__)
+
+
+class _Connections(INotifee):
+    """libp2p tells us about connections. It waits for the answer, so the work happens in our own nursery."""
+
+    def __init__(self, sessions: Sessions, nursery: trio.Nursery) -> None:
+        self._sessions = sessions
+        self._nursery = nursery
+
+    async def connected(self, network: INetwork, conn: INetConn) -> None:
+        try:
+            peer = peer_of(conn.muxed_conn.peer_id)
+        except Refused:
+            await conn.close()
+            return
+        self._nursery.start_soon(self._sessions.connected, peer)
+
+    async def disconnected(self, network: INetwork, conn: INetConn) -> None:
+        try:
+            peer = peer_of(conn.muxed_conn.peer_id)
+        except Refused:
+            return
+        self._nursery.start_soon(self._sessions.disconnected, peer)
+
+    async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
+        """Streams announce themselves by their protocol."""
+
+    async def closed_stream(self, network: INetwork, stream: INetStream) -> None:
+        """The reader of the stream knows."""
+
+    async def listen(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        """`serving` knows."""
+
+    async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
+        """`serving` knows."""

@@ -1,0 +1,106 @@
+"""Prepare a virtual environment from a lock file: `python3 packaging/prepare.py .venv requirements.lock`.
+
+Runs on the bare system Python before anything is installed, so it uses the standard library only and also explains
+itself to a Python that is too old to run Shoal. Says every few seconds how far it is.
+"""
+
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+PYTHON_MIN = (3, 11)
+COMPILER_HINT = (
+    "libp2p's fastecdsa is compiled here, which takes a C compiler, Python's headers and GMP's: "
+    "on Debian or Ubuntu, `apt-get install build-essential python3-dev libgmp-dev`"
+)
+REPORT_INTERVAL_S = 2 if sys.stdout.isatty() else 10
+"""A terminal shows one line that changes; a log gets a new line, so fewer of them."""
+
+
+def explain_missing() -> str:
+    """Why this Python cannot prepare an environment, with the fix; empty when it can."""
+    if sys.version_info < PYTHON_MIN:
+        found, wanted = ".".join(map(str, sys.version_info[:3])), ".".join(map(str, PYTHON_MIN))
+        return f"Python {found} at {sys.executable} is too old: install Python {wanted} or newer and try again"
+    try:
+        import ensurepip  # noqa: F401  Debian splits it from the interpreter.
+        import venv  # noqa: F401
+    except ImportError:
+        return f"{sys.executable} has no venv module: on Debian or Ubuntu, `apt-get install python3-venv`"
+    return ""
+
+
+def wanted_packages(lock: Path) -> int:
+    """How many pins the lock has, at most: those for other systems are counted too."""
+    return len(re.findall(r"^[A-Za-z0-9][^#\n]*==", lock.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def run_reporting(command: list[str], title: str, total: int) -> tuple[int, list[str]]:
+    """Run a command, saying now and then how many packages it has collected. Returns (exit code, its output)."""
+    started, lines, collected = time.monotonic(), [], 0  # noqa: TID251  Nothing of Shoal is installed yet.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    incoming: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            incoming.put(line)
+        incoming.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    line, phase, due = "\n", "", started + REPORT_INTERVAL_S
+    while line:
+        try:
+            line = incoming.get(timeout=0.2)
+            lines.append(line)
+            collected += line.startswith(("Collecting ", "Requirement already satisfied: "))
+            phase = "installing" if line.startswith("Installing collected") else phase or "downloading"
+        except queue.Empty:
+            pass
+        now = time.monotonic()  # noqa: TID251
+        if now >= due:
+            due = now + REPORT_INTERVAL_S
+            say(f"{title}: {phase}, {collected} of at most {total} packages, {now - started:.0f} s")
+    code = process.wait()
+    seconds = time.monotonic() - started  # noqa: TID251
+    say(f"{title}: {'ready' if code == 0 else 'failed'} after {seconds:.0f} s", is_last=True)
+    return code, lines
+
+
+def say(text: str, is_last: bool = False) -> None:
+    """One progress line: rewritten in place on a terminal, appended to a log."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{text}", end="\n" if is_last else "", flush=True)
+    else:
+        print(text, flush=True)
+
+
+def main(folder: Path, lock: Path) -> int:
+    """Create `folder` if it is missing and bring it to what `lock` says. Returns the exit code."""
+    if problem := explain_missing():
+        print(f"shoal: {problem}", file=sys.stderr)
+        return 1
+    python = folder / "bin" / "python"
+    if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
+        say(f"{folder}: making a virtual environment with Python {sys.version.split()[0]}")
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", folder], capture_output=True, text=True)
+        if made.returncode:
+            print(made.stdout + made.stderr, file=sys.stderr)
+            return made.returncode
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
+    code, lines = run_reporting([*command, "-r", str(lock)], str(folder), wanted_packages(lock))
+    if code:
+        print("".join(lines[-40:]), file=sys.stderr)
+        print(f"shoal: pip could not install {lock}; its last lines are above", file=sys.stderr)
+        if "fastecdsa" in "".join(lines[-40:]):
+            print(f"shoal: {COMPILER_HINT}", file=sys.stderr)
+        return code
+    (folder / f".ready-{lock.name}").touch()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,316 @@
+"""One job at its steward: from quote to closed escrow. Spec: specs/14-steward.md.
+
+Sans-IO. `Steward` routes to one of these per job; what must survive a restart lies in the `JobRecord`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol import operations, wire
+from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store, Wake
+from protocol.escrow_state import ChunkLease
+from protocol.identity import peer_text
+from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
+from protocol.leasing import Desk, Leasing
+from protocol.ledger_client import Ordered
+from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
+from protocol.operations import Assign, EscrowClose, Fence, Surrender, Verdict
+from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
+
+NOTICE_INTERVAL: Final = Micros(3 * SECOND)
+"""Microseconds between notices while chunks are open: gossip may lose one."""
+
+STEP: Final = Micros(1 * SECOND)
+"""Microseconds between two looks at a job while it is alive."""
+
+OUTPUT_BYTES_MAX: Final = 1024 * MIB
+"""Bytes of one chunk's output that a steward fetches."""
+
+JOB_FAULTS: Final = ("exit", "memory", "timeout", "disk")
+"""Surrender reasons that point at the job rather than at the host; two hosts that agree end the job."""
+
+
+class Job:
+    """The life of one job."""
+
+    def __init__(self, record: JobRecord, desk: Desk) -> None:
+        self.record = record
+        self._desk = desk
+        self.leasing = Leasing(record, desk)
+        self._noticed = Micros(0)
+        self._lines: dict[tuple[int, int], int] = {}
+        self._closing = Micros(0)
+        self._is_dirty = False
+
+    def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
+        """A provider wants chunks."""
+        return self.leasing.bid(provider, bid, now) if self._is_open else []
+
+    def _offer(self, now: Micros) -> list[Effect]:
+        return self.leasing.offer_open(now) if self._is_open else []
+
+    @property
+    def _is_open(self) -> bool:
+        return self.record.state in ("queued", "running")
+
+    # ── the ledger speaks ────────────────────────────────────────────────────────────────────────────────────────────
+    def ordered(self, event: Ordered, now: Micros) -> list[Effect]:
+        """An operation on this job's escrow was decided."""
+        match event.operation:
+            case Assign() as assign:
+                return self._assigned(assign, event, now)
+            case Verdict() as verdict if event.is_applied:
+                return self._judged(verdict, now)
+            case Surrender() as surrender if event.is_applied:
+                return self._lost(surrender.chunk, surrender.epoch, surrender.reason, now)
+            case Fence() as fence if event.is_applied:
+                return self._lost(fence.chunk, fence.epoch, "dead", now)
+            case operations.Claim() as claim if event.is_applied:
+                return self._mark(claim.chunk, claim.epoch, "claimed")
+            case EscrowClose() if event.is_applied or event.outcome.code == "closed":
+                return self._finish(now)
+            case EscrowClose():
+                self._closing = Micros(0)
+                return []
+            case _:
+                return []
+
+    def opened(self, event: Ordered, now: Micros) -> list[Effect]:
+        """The escrow is funded, or it is not."""
+        if self.record.state != "funding":
+            return []
+        if not event.is_applied:
+            self.record.finished = now
+            return self._set("failed", f"escrow refused: {event.outcome.detail}")
+        return [*self._set("queued", ""), *self._notice(now)]
+
+    def _assigned(self, assign: Assign, event: Ordered, now: Micros) -> list[Effect]:
+        op, chunk = Digest(event.outcome.op), self.record.chunks[assign.chunk]
+        if not event.is_applied:
+            fields = {**self._names(chunk), "code": event.outcome.code, "detail": event.outcome.detail}
+            return [Emit("refused", fields)] if self.leasing.refused(op, now) else []
+        self.leasing.started(assign, op, event.signed, now)
+        chunk.epoch, chunk.provider, chunk.price, chunk.state = assign.epoch, assign.provider, assign.price, "leased"
+        chunk.attempts.append(Attempt(assign.epoch, assign.provider, now))
+        bidder = self.leasing.bidders.get(PeerId(assign.provider))
+        chunk.executor = bidder.bid.executor if bidder else ""
+        effects = self._set("running", "") if self.record.state == "queued" else []
+        return [*effects, *self._changed(chunk)]
+
+    def _judged(self, verdict: Verdict, now: Micros) -> list[Effect]:
+        chunk = self.record.chunks[verdict.chunk]
+        if chunk.epoch != verdict.epoch or chunk.state == "accepted":
+            return []
+        chunk.outcome, chunk.code = verdict.outcome, verdict.code
+        chunk.is_audited, chunk.auditor = verdict.is_audited, verdict.auditor
+        if verdict.outcome != "accept":
+            if verdict.outcome in ("wrong", "fraud"):
+                self.record.barred.append(chunk.provider)
+            return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)
+        chunk.state, chunk.output = "accepted", verdict.output
+        effects = [*self.leasing.ended(chunk, "accepted", now), self._fetch(chunk), *self._changed(chunk)]
+        return [*effects, *self._offer(now)]
+
+    def _lost(self, index: int, epoch: int, why: str, now: Micros) -> list[Effect]:
+        """A lease ended without a result."""
+        chunk = self.record.chunks[index]
+        if chunk.epoch != epoch or not chunk.is_leased:
+            return []
+        effects = self.leasing.ended(chunk, why, now)
+        self.leasing.blame(chunk, why, why.startswith(JOB_FAULTS), now)
+        chunk.state, chunk.provider = "waiting", b""
+        blamed = {attempt.provider for attempt in chunk.attempts if attempt.end.startswith(JOB_FAULTS)}
+        if len(blamed) >= 2 or (blamed and len(self.leasing.bidders) <= 1):
+            effects += self.fail(f"chunk {index} ended with {why} on {len(blamed)} provider(s)", now)
+        elif len(chunk.attempts) >= self.record.spec.attempts_max:
+            effects += self.fail(f"chunk {index} was lost {len(chunk.attempts)} times, last: {why}", now)
+        return [*effects, *self._changed(chunk), *self._offer(now)]
+
+    # ── the provider works ───────────────────────────────────────────────────────────────────────────────────────────
+    def beat(self, sender: PeerId, beat: Beat) -> list[Effect]:
+        """The provider lives; its phase is shown."""
+        chunk = self.record.chunks[beat.chunk]
+        if chunk.epoch == beat.epoch and chunk.provider == sender and chunk.state == "leased" and beat.phase == "running":
+            chunk.state = "running"
+            return self._changed(chunk)
+        return []
+
+    def log(self, sender: PeerId, message: LogLines, now: Micros) -> list[Effect]:
+        """Lines of a chunk, in order, each once."""
+        chunk = self.record.chunks[message.chunk]
+        if chunk.provider != sender or chunk.epoch != message.epoch:
+            return []
+        lease_id = (message.chunk, message.epoch)
+        fresh = message.lines[max(0, self._lines.get(lease_id, 0) - message.sequence) :]
+        self._lines[lease_id] = max(self._lines.get(lease_id, 0), message.sequence + len(message.lines))
+        effects: list[Effect] = self._mark(message.chunk, message.epoch, "running") if chunk.state == "leased" else []
+        for line in fresh:
+            entry = (self.record.log_lines, now, message.chunk, line)
+            effects.append(Store(f"log/{self.record.job.hex()}/{self.record.log_lines:012d}", wire.encode(entry)))
+            effects.append(Emit("log", {"job": self.record.job.hex(), "chunk": message.chunk, "sequence": self.record.log_lines}))
+            self.record.log_lines += 1
+        return effects
+
+    def reveal(self, sender: PeerId, message: Reveal) -> list[Effect]:
+        """The provider opened its claim: bring the output here while the judges look at it."""
+        chunk = self.record.chunks[message.chunk]
+        if chunk.provider != sender or chunk.epoch != message.epoch or not chunk.is_leased:
+            return []
+        chunk.output, chunk.output_bytes = message.output, message.output_bytes
+        chunk.state = "revealed"
+        return [self._fetch(chunk), *self._changed(chunk)]
+
+    def fetched(self, digest: Digest, is_here: bool, now: Micros) -> list[Effect]:
+        """An output lies here, or could not be fetched (asked for again by `tick`)."""
+        effects: list[Effect] = []
+        for chunk in self.record.chunks:
+            if chunk.output == digest and is_here and not chunk.is_fetched:
+                chunk.is_fetched = True
+                effects += self._changed(chunk)
+        if effects:
+            effects += self._settle_if_done(now) or self._offer(now)
+        return effects
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def cancel(self, goal: JobState, reason: str, now: Micros) -> list[Effect]:
+        """Stop: take back what is out, close the escrow, end as `goal`."""
+        record = self.record
+        if record.is_final or record.state == "settling":
+            return []
+        record.goal = goal
+        if record.state == "quoted":
+            record.finished = now
+            return self._set(goal, reason)
+        effects: list[Effect] = [
+            Send(PeerId(chunk.provider), CancelChunk(record.job, chunk.index, chunk.epoch, reason[:128]))
+            for chunk in record.chunks
+            if chunk.is_leased
+        ]
+        return [*effects, *self._set("settling", reason), *self._close(now)]
+
+    def fail(self, reason: str, now: Micros) -> list[Effect]:
+        """The job cannot be done."""
+        return self.cancel("failed", reason, now)
+
+    def _settle_if_done(self, now: Micros) -> list[Effect]:
+        if self.record.state != "running" or not all(chunk.is_done for chunk in self.record.chunks):
+            return []
+        return [*self._set("settling", ""), *self._close(now)]
+
+    def _close(self, now: Micros) -> list[Effect]:
+        self._closing = Micros(now + 2 * SECOND)
+        op = operations.signed_op(self._desk.network, EscrowClose(self.record.escrow), self._desk.identity)
+        return self._desk.client.submit(op, now)
+
+    def _finish(self, now: Micros) -> list[Effect]:
+        if self.record.is_final:
+            return []
+        self.record.finished = now
+        return self._set(self.record.goal, self.record.reason)
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def tick(self, now: Micros) -> list[Effect]:
+        """Once a second while the job lives: lost grants, lost notices, lost outputs, what the ledger did by itself."""
+        record = self.record
+        if record.is_final:
+            return []
+        if record.state == "quoted":
+            return self.cancel("expired", "the quote was not confirmed in time", now) if now > record.quote_expires else [Wake(Micros(now + STEP))]
+        effects: list[Effect] = [Wake(Micros(now + STEP))]
+        effects += [*self.leasing.tick(now), *self._reconcile(now)]
+        if record.state in ("queued", "running"):
+            if record.deadline and self._desk.client.ledger_now(now) > record.deadline:
+                return [*effects, *self.cancel("expired", "the deadline of the job has passed", now)]
+            effects += [self._fetch(chunk) for chunk in record.chunks if chunk.state == "accepted" and not chunk.is_fetched]
+            effects += self._offer(now)
+            if record.open_chunks() and now >= self._noticed + NOTICE_INTERVAL:
+                effects += self._notice(now)
+            effects += self._settle_if_done(now)
+        elif record.state == "settling" and now >= self._closing:
+            effects += self._close(now)
+        if self._is_dirty:
+            effects.append(self._store())
+        return effects
+
+    def _reconcile(self, now: Micros) -> list[Effect]:
+        """Catch up with what the ledger knows and no receipt told: expiry, and all that happened while we were down."""
+        escrow = self._desk.ledger().escrows.get(self.record.escrow)
+        if escrow is None:
+            return []
+        effects: list[Effect] = []
+        if self.record.state == "funding":
+            effects += [*self._set("queued", ""), *self._notice(now)]
+        for index, known in escrow.chunks.items():
+            chunk = self.record.chunks[index]
+            if known.epoch < chunk.epoch or chunk.state == "accepted":
+                continue
+            if known.state == "free" and chunk.is_leased:
+                effects += self._lost(index, chunk.epoch, known.outcome or "expired", now)
+            elif known.state in ("assigned", "claimed") and not chunk.is_leased:
+                chunk.epoch, chunk.provider, chunk.price, chunk.state = known.epoch, known.provider, known.price, "leased"
+                chunk.attempts.append(Attempt(known.epoch, known.provider, now))
+                effects += self._changed(chunk)
+                self._resume(known, now)
+            elif known.state == "assigned":
+                self._resume(known, now)
+            elif known.state == "paid":
+                chunk.epoch, chunk.provider, chunk.price = known.epoch, known.provider, known.price
+                chunk.state, chunk.output, chunk.outcome = "accepted", known.output, "accept"
+                effects += [*self.leasing.ended(chunk, "accepted", now), *self._changed(chunk)]
+        if self.record.state == "queued" and any(chunk.is_leased for chunk in self.record.chunks):
+            effects += self._set("running", "")
+        if escrow.is_closed:
+            effects += self._finish(now)
+        return effects
+
+    def _resume(self, known: ChunkLease, now: Micros) -> None:
+        watchers = tuple(PeerId(peer) for peer in known.watchers)
+        self.leasing.resumed(
+            Assign(
+                self.record.escrow, known.chunk, known.epoch, known.provider, known.price, known.collateral, known.claim_by, known.verdict_by, watchers
+            ),
+            now,
+        )  # fmt: skip
+
+    # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def _notice(self, now: Micros) -> list[Effect]:
+        record, desk = self.record, self._desk
+        self._noticed = now
+        spec = record.spec
+        notice = JobNotice(
+            now, now, now + MINUTE, record.job, record.renter, record.spec_digest, record.spec_size, record.escrow, spec.name,
+            spec.runtime, spec.resources, spec.price_per_hour_max, len(record.open_chunks()),
+        )  # fmt: skip
+        return [Publish("jobs", wire.sign(desk.identity, desk.network, "notice", notice)), Wake(Micros(now + STEP))]
+
+    def _fetch(self, chunk: ChunkRecord) -> Compute:
+        holders = (PeerId(chunk.provider), *self._desk.client.peers)
+        return Compute(Fetch(Digest(chunk.output), OUTPUT_BYTES_MAX, holders, is_output=True))
+
+    def _mark(self, index: int, epoch: int, state: str) -> list[Effect]:
+        chunk = self.record.chunks[index]
+        if chunk.epoch != epoch or not chunk.is_leased:
+            return []
+        chunk.state = "claimed" if state == "claimed" else "running"
+        return self._changed(chunk)
+
+    def _set(self, state: JobState, reason: str) -> list[Effect]:
+        self.record.state, self.record.reason = state, reason
+        fields: dict[str, str | int] = {"job": self.record.job.hex(), "state": state, "reason": reason}
+        return [self._store(), Emit("job", fields)]
+
+    def _changed(self, chunk: ChunkRecord) -> list[Effect]:
+        self._is_dirty = True
+        return [Emit("chunk", self._names(chunk))]
+
+    def _names(self, chunk: ChunkRecord) -> dict[str, str | int]:
+        provider = peer_text(PeerId(chunk.provider)) if chunk.provider else ""
+        return {
+            "job": self.record.job.hex(), "chunk": chunk.index, "state": chunk.state, "epoch": chunk.epoch, "provider": provider,
+        }  # fmt: skip
+
+    def _store(self) -> Store:
+        """The whole record; chunk changes in between are found again in the ledger, so once a second is enough for them."""
+        self._is_dirty = False
+        return Store(f"job/{self.record.job.hex()}", wire.encode(self.record))

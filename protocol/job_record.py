@@ -1,0 +1,102 @@
+"""What a steward remembers of a job: everything needed to go on after a restart. Spec: specs/14-steward.md."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from protocol.jobspec import JobSpec
+
+JobState = Literal["quoted", "funding", "queued", "running", "settling", "settled", "failed", "cancelled", "expired"]
+ChunkState = Literal["waiting", "granted", "leased", "running", "claimed", "revealed", "accepted", "failed"]
+
+FINAL_STATES: frozenset[JobState] = frozenset(("settled", "failed", "cancelled", "expired"))
+
+
+class Attempt(Struct):
+    """One lease of a chunk: who, when, and how it ended ('' = it has not)."""
+
+    epoch: int
+    provider: bytes
+    started: int
+    ended: int = 0
+    end: str = ""
+
+
+class ChunkRecord(Struct):
+    """One step of a job."""
+
+    index: int
+    state: ChunkState = "waiting"
+    epoch: int = 0
+    """The newest epoch that the ledger has seen for the chunk."""
+    provider: bytes = b""
+    executor: str = ""
+    price: int = 0
+    outcome: str = ""
+    code: str = ""
+    is_audited: bool = False
+    auditor: bytes = b""
+    output: bytes = b""
+    output_bytes: int = 0
+    is_fetched: bool = False
+    """True once every byte of the accepted output lies here."""
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        return self.state == "accepted" and self.is_fetched
+
+    @property
+    def is_leased(self) -> bool:
+        return self.state in ("leased", "running", "claimed", "revealed")
+
+
+class JobRecord(Struct):
+    """One job of one renter."""
+
+    job: bytes
+    renter: bytes
+    key: str
+    spec: JobSpec
+    spec_digest: bytes
+    spec_size: int
+    created: int
+    quote_expires: int
+    cap: int
+    """What the escrow holds: the most that the job can cost."""
+    chunk_price_max: int
+    chunks: list[ChunkRecord]
+    state: JobState = "quoted"
+    goal: JobState = "settled"
+    """Where the job ends once its escrow is closed."""
+    reason: str = ""
+    confirmed: int = 0
+    finished: int = 0
+    deadline: int = 0
+    escrow: bytes = b""
+    open_op: bytes = b""
+    """The signed `EscrowOpen`, encoded: sent again after a restart until the ledger has it."""
+    log_lines: int = 0
+    """Lines received so far; the sequence number of the next."""
+    barred: list[bytes] = field(default_factory=list)
+    """Providers that gave a wrong result in this job: they get no more of it."""
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def is_reducing(self) -> bool:
+        """True when all chunks before the reduce step are done."""
+        return all(chunk.is_done for chunk in self.chunks[: len(self.spec.chunks)])
+
+    def open_chunks(self) -> list[ChunkRecord]:
+        """What may be granted now: the reduce step waits for all others."""
+        count = len(self.spec.chunks)
+        return [
+            chunk
+            for chunk in self.chunks
+            if chunk.state == "waiting" and (chunk.index < count or self.is_reducing)
+        ]

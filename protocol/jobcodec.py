@@ -1,0 +1,127 @@
+"""A job specification as plain values (JSON), for the control socket and HTTP. Spec: specs/05-job.md.
+
+Digests are 64 hexadecimal digits; money and spans stay integers; tuples are lists. Errors carry the JSON pointer of the
+place that is wrong, in `numbers["pointer"]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Final, TypeGuard
+
+import msgspec
+
+from protocol import jobrules
+from protocol.errors import Refused
+from protocol.jobrules import broken
+from protocol.jobspec import FILES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Resources
+
+PLAIN_DEPTH_MAX: Final = 16
+"""Nesting of plain values: a specification needs 5; a bomb has more."""
+
+_HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
+_KINDS: Final = (JobSpec, FileRef, Chunk, GpuNeed, Resources)
+_FIELDS: Final = sorted({field for kind in _KINDS for field in kind.__struct_fields__})
+_FILES_FIX: Final = "Send files as a list of {path, digest, size}."
+_DIGEST_FIX: Final = "A digest is 64 lower-case hexadecimal digits (BLAKE3)."
+_KIND_NAMES: Final[dict[type, str]] = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def spec_to_plain(spec: JobSpec) -> dict[str, object]:
+    """The specification as dicts, lists, strings and integers; every field is there, defaults included."""
+    builtins = msgspec.to_builtins(spec, builtin_types=(bytes,))
+    return {field: _hexed(value) for field, value in builtins.items()}
+
+
+def spec_from_plain(plain: Mapping[str, object]) -> JobSpec:
+    """The specification in plain values; `Refused` (`bad_spec`, `bad_path`) where it breaks a type, bound or rule."""
+    if not _is_mapping(plain):
+        raise broken("", f"expected an object, found {_kind(plain)}", "Send the specification as a JSON object.")
+    if _depth_over(plain, PLAIN_DEPTH_MAX):
+        raise broken("", f"nested deeper than {PLAIN_DEPTH_MAX}", "Send the specification as documented.")
+    values = dict(plain)
+    if "files" in values:
+        values["files"] = _files_with_bytes(values["files"])
+    try:
+        spec = msgspec.convert(values, JobSpec, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from error
+    jobrules.check(spec)
+    return spec
+
+
+def _files_with_bytes(files: object) -> list[object]:
+    if not isinstance(files, list | tuple):
+        raise broken("/files", f"expected a list, found {_kind(files)}", _FILES_FIX)
+    if len(files) > FILES_MAX:
+        raise broken("/files", f"{len(files)} files, at most {FILES_MAX} are allowed", "Pack small files into one.")
+    return [_file_with_bytes(file, f"/files/{index}") for index, file in enumerate(files)]
+
+
+def _file_with_bytes(file: object, pointer: str) -> object:
+    if not _is_mapping(file):
+        raise broken(pointer, f"expected an object, found {_kind(file)}", _FILES_FIX)
+    text = file.get("digest")
+    if text is None:
+        return dict(file)
+    if not isinstance(text, str) or not _HEX_DIGEST.fullmatch(text):
+        raise broken(f"{pointer}/digest", f"{text!r:.80} is no digest", _DIGEST_FIX)
+    return {**file, "digest": bytes.fromhex(text)}
+
+
+def _explained(message: str) -> Refused:
+    found = _MSGSPEC_PATH.search(message)
+    pointer = _pointer(found.group(1)) if found else ""
+    detail = message[: found.start()] if found else message
+    fix = "Compare with specs/05-job.md."
+    unknown = _UNKNOWN_FIELD.search(detail)
+    if unknown:
+        pointer = f"{pointer}/{_escaped(unknown.group(1))}"
+        close = difflib.get_close_matches(unknown.group(1), _FIELDS, n=1)
+        fix = f"Did you mean `{close[0]}`?" if close else fix
+    return broken(pointer, detail, fix)
+
+
+def _pointer(path: str) -> str:
+    """msgspec's `.files[0].digest` as the JSON pointer `/files/0/digest` (RFC 6901)."""
+    parts = re.findall(r"\.([^.\[\]]+)|\[([^\]]+)\]", path)
+    return "".join(f"/{_escaped(name or index)}" for name, index in parts)
+
+
+def _escaped(part: str) -> str:
+    return part.replace("~", "~0").replace("/", "~1")
+
+
+def _hexed(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return [_hexed(item) for item in value]
+    if _is_mapping(value):
+        return {key: _hexed(item) for key, item in value.items()}
+    return value
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def _depth_over(value: object, allowed: int) -> bool:
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return allowed < 0 or any(_depth_over(child, allowed - 1) for child in children)
+
+
+def _kind(value: object) -> str:
+    return _KIND_NAMES.get(type(value), type(value).__name__)

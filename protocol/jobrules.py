@@ -1,0 +1,134 @@
+"""The rules of a job specification that types cannot say. Spec: specs/05-job.md.
+
+`check` is run by whoever lets a specification in: the renter's node, and every provider before it bids.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from protocol.errors import Refused
+from protocol.jobspec import EnvPair, JobSpec
+
+RUNTIMES: Final = ("python", "torch", "wasm")
+"""Runtimes known by one word; anything else is `image:<reference>`."""
+
+IMAGE_PREFIX: Final = "image:"
+
+RESERVED_ENV_PREFIX: Final = "SHOAL_"
+"""Variables that the sandbox sets itself; a job cannot shadow them."""
+
+RESERVED_FOLDER: Final = "chunks"
+"""The reduce step finds the outputs of the chunks at `/in/chunks/<i>/`, so inputs may not be there."""
+
+
+def broken(pointer: str, detail: str, fix: str, code: str = "bad_spec") -> Refused:
+    """The refusal of one place in a specification, named by its JSON pointer."""
+    return Refused(f"{pointer or '/'}: {detail}", code=code, fix=fix, numbers={"pointer": pointer})
+
+
+def path_problem(path: str) -> str:
+    """Why this is no relative path inside a job's folders; empty when it is one.
+
+    >>> path_problem("data/a.txt"), path_problem("../secret")
+    ('', 'has an empty, "." or ".." part')
+    """
+    if path.startswith("/"):
+        return "is absolute"
+    if "\\" in path:
+        return "has a backslash"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path):
+        return "has a control character"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return 'has an empty, "." or ".." part'
+    if any(len(part.encode()) > 255 for part in path.split("/")):
+        return "has a part of more than 255 bytes"
+    return ""
+
+
+def check(spec: JobSpec) -> None:
+    """Refuse a specification that no provider may run; `numbers["pointer"]` says where it is wrong."""
+    _check_runtime(spec)
+    _check_files(spec)
+    _check_env(spec.env, "/env")
+    for index, chunk in enumerate(spec.chunks):
+        _check_env(chunk.env, f"/chunks/{index}/env")
+    gpu = spec.resources.gpu
+    if gpu.memory_bytes_max and gpu.memory_bytes_max < gpu.memory_bytes_min:
+        raise broken(
+            "/resources/gpu/memory_bytes_max",
+            f"{gpu.memory_bytes_max} is less than the minimum, {gpu.memory_bytes_min}",
+            "Give a range from small to large, or 0 for no upper bound.",
+        )
+
+
+def _check_runtime(spec: JobSpec) -> None:
+    is_image = spec.runtime.startswith(IMAGE_PREFIX) and len(spec.runtime) > len(IMAGE_PREFIX)
+    if not is_image and spec.runtime not in RUNTIMES:
+        choice = f"{', '.join(RUNTIMES)} or {IMAGE_PREFIX}<reference>"
+        raise broken("/runtime", f"there is no runtime {spec.runtime!r}", f"Use {choice}.")
+    if any(letter.isspace() or not letter.isprintable() for letter in spec.runtime):
+        raise broken("/runtime", "a runtime has no spaces", "Write the image's reference as `docker pull` takes it.")
+    if not spec.commands:
+        raise broken("/commands", "there is nothing to run", "Give at least one command.")
+    for field, lines in (("commands", spec.commands), ("reduce", spec.reduce)):
+        for index, line in enumerate(lines):
+            if "\0" in line or not line.strip():
+                raise broken(f"/{field}/{index}", "a command is empty or has a zero byte", "Remove it.")
+    if spec.runtime == "wasm":
+        _check_wasm(spec)
+
+
+def _check_wasm(spec: JobSpec) -> None:
+    if spec.numeric != "D0":
+        raise broken("/numeric", "WASM is exact on every machine", "Use numeric D0 with runtime wasm.")
+    paths = {file.path for file in spec.files}
+    for field, lines in (("commands", spec.commands), ("reduce", spec.reduce)):
+        if len(lines) > 1:
+            raise broken(
+                f"/{field}", f"wasm takes one line, not {len(lines)}", "Name module and arguments on one line."
+            )
+        if lines and lines[0].split()[0] not in paths:
+            module = lines[0].split()[0]
+            raise broken(f"/{field}/0", f"the module {module!r} is not among the files", "Add it to `files`.")
+
+
+def _check_files(spec: JobSpec) -> None:
+    seen: set[str] = set()
+    for index, file in enumerate(spec.files):
+        pointer = f"/files/{index}/path"
+        problem = path_problem(file.path)
+        if problem:
+            raise broken(pointer, f"{file.path!r} {problem}", "Use a relative path without `..`.", code="bad_path")
+        if file.path.split("/")[0] == RESERVED_FOLDER:
+            raise broken(
+                pointer, f"/in/{RESERVED_FOLDER}/ holds the outputs for the reduce step", "Use another folder."
+            )
+        if file.path in seen:
+            raise broken(pointer, f"{file.path!r} is there twice", "Give every file its own path.")
+        seen.add(file.path)
+    for index, file in enumerate(spec.files):
+        clash = next((parent for parent in _parents(file.path) if parent in seen), None)
+        if clash is not None:
+            raise broken(f"/files/{index}/path", f"{clash!r} is a file and a folder at once", "Rename one of them.")
+
+
+def _parents(path: str) -> Iterable[str]:
+    parts = path.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _check_env(pairs: tuple[EnvPair, ...], pointer: str) -> None:
+    seen: set[str] = set()
+    for index, (name, value) in enumerate(pairs):
+        if name in seen:
+            raise broken(f"{pointer}/{index}/0", f"the variable {name} is set twice", "Set it once.")
+        if name.startswith(RESERVED_ENV_PREFIX):
+            raise broken(
+                f"{pointer}/{index}/0", f"{name} is set by the sandbox", f"Do not begin with {RESERVED_ENV_PREFIX}."
+            )
+        if "\0" in value:
+            raise broken(f"{pointer}/{index}/1", f"the value of {name} has a zero byte", "Put binary data in a file.")
+        seen.add(name)

@@ -1,0 +1,236 @@
+"""How chunks become leases: bids come in, grants go out, countersignatures make them operations. Spec: specs/14-steward.md.
+
+One `Leasing` per job; what it knows is gone after a restart and comes back with the next bids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from protocol import operations, wire
+from protocol.effects import Effect, Send, Wake
+from protocol.errors import RemoteViolation
+from protocol.granting import Bidder, choose, lease, watchers
+from protocol.identity import Identity, is_signed_by
+from protocol.job_record import ChunkRecord, JobRecord
+from protocol.ledger import Ledger
+from protocol.ledger_client import LedgerClient
+from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
+from protocol.operations import Assign, Fence, Signature, SignedOp
+from protocol.units import MINUTE, SECOND, Digest, JobId, Micros, PeerId
+
+GRANT_TIMEOUT: Final = Micros(5 * SECOND)
+"""Microseconds a provider has to countersign: several round trips, then the chunk goes to another."""
+
+REST: Final = Micros(10 * SECOND)
+"""Microseconds before a provider that declined or stayed silent is asked again."""
+
+WATCH_AFTER: Final = Micros(500_000)
+"""Microseconds after which a lease is worth watching: shorter ones are over before a watcher could judge."""
+
+FENCE_VOTES: Final = 2
+"""Watchers that must agree: a majority of three (architecture §7)."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all jobs of one steward share; wired once."""
+
+    identity: Identity
+    network: str
+    client: LedgerClient
+    ledger: Callable[[], Ledger]
+    random: Random
+    rank: Callable[[PeerId], tuple[int, int]]
+    """(reputation in ppm, stake) of a provider."""
+    peers: Callable[[Micros], list[PeerId]]
+    """Peers with a live offer, who can watch."""
+
+
+@dataclass(slots=True)
+class OpenGrant:
+    """A lease offered and not yet countersigned."""
+
+    chunk: int
+    provider: PeerId
+    assign: Assign
+    op: SignedOp
+    until: Micros
+
+
+@dataclass(slots=True)
+class LiveLease:
+    """A lease that the ledger ordered and nothing has ended yet."""
+
+    assign: Assign
+    signed: SignedOp
+    since: Micros
+    is_watched: bool = False
+
+
+class Leasing:
+    """Bids, grants, leases and fences of one job."""
+
+    def __init__(self, record: JobRecord, desk: Desk) -> None:
+        self._record = record
+        self._desk = desk
+        self.bidders: dict[PeerId, Bidder] = {}
+        self._grants: dict[Digest, OpenGrant] = {}
+        self._attests: dict[tuple[int, int], dict[bytes, Signature]] = {}
+        self._standby: dict[int, PeerId] = {}
+        self._live: dict[int, LiveLease] = {}
+
+    def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
+        """A provider wants chunks; a newer bid replaces its older one."""
+        record = self._record
+        if provider in record.barred or bid.price_per_hour > record.spec.price_per_hour_max:
+            return []
+        known = self.bidders.get(provider)
+        if known is None:
+            self.bidders[provider] = Bidder(provider, bid)
+        else:
+            known.bid = bid
+        return self.offer_open(now)
+
+    def offer_open(self, now: Micros) -> list[Effect]:
+        """Offer every chunk that is open to the best free bidder."""
+        effects: list[Effect] = []
+        for chunk in self._record.open_chunks():
+            preferred = self._standby.get(chunk.index)
+            bidder = choose(self.bidders.values(), chunk.index, now, self._desk.rank, self._desk.random, preferred)
+            if bidder is None:
+                break
+            effects += self._grant(chunk, bidder, now)
+        return effects
+
+    def _grant(self, chunk: ChunkRecord, bidder: Bidder, now: Micros) -> list[Effect]:
+        desk, record = self._desk, self._record
+        standby = next(
+            (other.provider for other in self.bidders.values() if other.provider != bidder.provider and other.is_free(now)), None
+        )
+        listeners = watchers(desk.identity.peer, bidder.provider, desk.peers(now), standby, desk.random)
+        assign = lease(record.escrow, chunk.index, chunk.epoch + 1, bidder, record.spec, listeners, desk.client.ledger_now(now))
+        op = operations.signed_op(desk.network, assign, desk.identity)
+        self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
+        if standby is not None:
+            self._standby[chunk.index] = standby
+        bidder.leased += 1
+        chunk.state, chunk.provider = "granted", bidder.provider
+        outputs, sources = self._inputs(chunk.index)
+        grant = Grant(JobId(record.job), op, outputs, sources, (standby,) if standby else ())
+        return [Send(bidder.provider, grant), Wake(Micros(now + GRANT_TIMEOUT))]
+
+    def _inputs(self, index: int) -> tuple[tuple[bytes, ...], tuple[PeerId, ...]]:
+        """What the step reads besides the specification's files, and who has it."""
+        count = len(self._record.spec.chunks)
+        outputs = tuple(chunk.output for chunk in self._record.chunks[:count]) if index == count else ()
+        return outputs, (self._desk.identity.peer,)
+
+    def holds_grant(self, op: Digest) -> bool:
+        """True while this lease is offered and undecided."""
+        return op in self._grants
+
+    def accept(self, sender: PeerId, message: Accept, now: Micros) -> list[Effect]:
+        """The provider countersigned: order the lease."""
+        grant = self._grants.get(Digest(message.op))
+        if grant is None:
+            return []
+        body = wire.signing_bytes(self._desk.network, "op", grant.op.body)
+        signer = PeerId(message.signature.signer)
+        if sender != grant.provider or signer != sender or not is_signed_by(signer, body, message.signature.signature):
+            raise RemoteViolation(sender, "countersignature is not the named provider's", code="bad_signature")
+        grant.until = Micros(now + MINUTE)
+        both = SignedOp(grant.op.body, (*grant.op.signatures, message.signature))
+        outputs, sources = self._inputs(grant.chunk)
+        record, assign = self._record, grant.assign
+        inputs = InputsNotice(
+            assign.escrow, assign.chunk, assign.epoch, record.spec_digest, record.spec_size, outputs, (*sources, grant.provider)
+        )
+        told: list[Effect] = [Send(peer, inputs) for peer in self._desk.client.peers]
+        return [*told, *self._desk.client.submit(both, now)]
+
+    def decline(self, sender: PeerId, message: Decline, now: Micros) -> list[Effect]:
+        """The provider does not want it: somebody else."""
+        grant = self._grants.get(Digest(message.op))
+        if grant is None or grant.provider != sender:
+            return []
+        self.ungrant(Digest(message.op), now)
+        return self.offer_open(now)
+
+    def ungrant(self, op: Digest, now: Micros) -> None:
+        """The provider will not have it; the chunk is open again."""
+        grant = self._grants.pop(op)
+        chunk = self._record.chunks[grant.chunk]
+        bidder = self.bidders.get(grant.provider)
+        if bidder is not None:
+            bidder.leased -= 1
+            bidder.rests_until = Micros(now + REST)
+        if chunk.state == "granted":
+            chunk.state, chunk.provider = "waiting", b""
+
+    def started(self, assign: Assign, op: Digest, signed: SignedOp, now: Micros) -> None:
+        """The ledger ordered a lease; ours, or one that we forgot in a restart."""
+        self._grants.pop(op, None)
+        self._live[assign.chunk] = LiveLease(assign, signed, now)
+
+    def resumed(self, assign: Assign, now: Micros) -> None:
+        """A lease of before a restart: its watchers listen already."""
+        self._live.setdefault(assign.chunk, LiveLease(assign, SignedOp(wire.encode(assign), ()), now, is_watched=True))
+
+    def refused(self, op: Digest, now: Micros) -> bool:
+        """The ledger refused a lease. True when it was one of ours."""
+        if op not in self._grants:
+            return False
+        self.ungrant(op, now)
+        return True
+
+    def ended(self, chunk: ChunkRecord, end: str, now: Micros) -> list[Effect]:
+        """A lease is over: free its place, close its attempt, call the watchers off."""
+        bidder = self.bidders.get(PeerId(chunk.provider))
+        if bidder is not None:
+            bidder.leased -= 1
+        if chunk.attempts and not chunk.attempts[-1].end:
+            chunk.attempts[-1].end, chunk.attempts[-1].ended = end, now
+        live = self._live.pop(chunk.index, None)
+        if live is None or not live.is_watched:
+            return []
+        gone = Unwatch(live.assign.escrow, chunk.index, chunk.epoch)
+        return [Send(PeerId(peer), gone) for peer in live.assign.watchers]
+
+    def blame(self, chunk: ChunkRecord, why: str, is_job_fault: bool, now: Micros) -> None:
+        """Remember at whom a chunk was lost, so that another is preferred for it."""
+        bidder = self.bidders.get(PeerId(chunk.provider))
+        if bidder is None:
+            return
+        bidder.failed.add(chunk.index)
+        if why in ("dead", "wrong", "fraud"):
+            del self.bidders[bidder.provider]
+        elif not is_job_fault:
+            bidder.rests_until = Micros(now + REST)
+
+    def attest(self, sender: PeerId, fence: Fence, signature: Signature, now: Micros) -> list[Effect]:
+        """A watcher says dead. Two of three make it so."""
+        live = self._live.get(fence.chunk)
+        if live is None or live.assign.epoch != fence.epoch or sender not in live.assign.watchers:
+            return []
+        signatures = self._attests.setdefault((fence.chunk, fence.epoch), {})
+        signatures[sender] = signature
+        if len(signatures) < min(FENCE_VOTES, len(live.assign.watchers)):
+            return []
+        body = wire.encode(fence)
+        return self._desk.client.submit(SignedOp(body, tuple(signatures[key] for key in sorted(signatures))), now)
+
+    def tick(self, now: Micros) -> list[Effect]:
+        """Grants that nobody answered, leases that live long enough to be watched."""
+        for op, grant in list(self._grants.items()):
+            if grant.until <= now:
+                self.ungrant(op, now)
+        effects: list[Effect] = []
+        for live in self._live.values():
+            if not live.is_watched and now >= live.since + WATCH_AFTER:
+                live.is_watched = True
+                effects += [Send(PeerId(peer), Watch(live.signed)) for peer in live.assign.watchers]
+        return effects

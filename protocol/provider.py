@@ -1,0 +1,368 @@
+"""The provider: bids for chunks, signs leases, executes, seals, reveals, is paid. Spec: specs/15-provider.md.
+
+Work starts only behind a lease that the ledger ordered and whose receipt this peer verified itself. A lease ends by a
+verdict, by giving it back (`Surrender`), or by being fenced; every ending is the ledger's word, not the steward's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from protocol import operations, wire
+from protocol.completions import Completion, Drain, Fetched, FetchFailed, RunDone, RunLog, RunStarted
+from protocol.effects import Compute, Effect, Emit, Fetch, Run, Send, Stop, Store, Wake
+from protocol.errors import RemoteViolation
+from protocol.granting import chunk_price
+from protocol.identity import Identity, is_signed_by
+from protocol.jobspec import JobSpec
+from protocol.ledger_client import LedgerClient, Ordered
+from protocol.messages import Accept, Beat, Bid, CancelChunk, Decline, Grant, JobNotice, LogLines, Message, NoBid, Offer, Reveal, RevealRequest
+from protocol.operations import Assign, Claim, Fence, Operation, SignedOp, Surrender, Verdict
+from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
+
+BEAT_INTERVAL: Final = Micros(1 * SECOND)
+"""Microseconds between beats (architecture §4)."""
+
+COUNTERSIGNED_FOR: Final = Micros(30 * SECOND)
+"""Microseconds that a countersigned lease may wait for its receipt before the slot is used for something else."""
+
+LOOKAHEAD: Final = Micros(2 * SECOND)
+"""Work taken in advance, so that the ledger's round trip overlaps with computing; small, so that a dead peer holds little."""
+
+SPEC_BYTES_MAX: Final = 16 * MIB
+"""Bytes of an encoded specification."""
+
+JOBS_KNOWN_MAX: Final = 1024
+"""Notices remembered; the oldest is forgotten."""
+
+Phase = Literal["countersigned", "waiting", "running", "claiming", "claimed", "revealed"]
+
+_op_decoder: Final = wire.decoder(Operation)
+_spec_decoder: Final = wire.decoder(JobSpec)
+
+
+@dataclass(slots=True)
+class Lease:
+    """One lease of this provider, from countersignature to verdict."""
+
+    op: Digest
+    assign: Assign
+    job: bytes
+    steward: PeerId
+    renter: PeerId
+    spec: JobSpec
+    outputs: tuple[Digest, ...]
+    sources: tuple[PeerId, ...]
+    phase: Phase
+    since: Micros
+    is_started: bool = False
+    is_unwanted: bool = False
+    """The steward cancelled it, or the owner wants the machine back."""
+    beats: int = 0
+    lines: int = 0
+    output: Digest = Digest(b"")
+    output_bytes: int = 0
+
+    @property
+    def task(self) -> str:
+        """The name under which its execution runs."""
+        return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What a provider needs from outside: its offer, its view of jobs, blobs, and the tier that it would use."""
+
+    offer: Callable[[], Offer]
+    exclusion: Callable[[JobSpec, PeerId, Micros], tuple[str, str] | None]
+    """(code, detail) of the first dimension in which this host does not fit, or None."""
+    read_blob: Callable[[Digest], bytes]
+    executor: Callable[[JobSpec, PeerId], str]
+
+
+class Provider:
+    """Sells this host's time."""
+
+    accepts: tuple[type, ...] = (
+        JobNotice, Grant, CancelChunk, RevealRequest, Fetched, FetchFailed, RunStarted, RunLog, RunDone, Drain,
+    )  # fmt: skip
+
+    def __init__(self, identity: Identity, network: str, client: LedgerClient, counter: Counter) -> None:
+        self._identity = identity
+        self._network = network
+        self._client = client
+        self._counter = counter
+        self.leases: dict[tuple[bytes, int, int], Lease] = {}
+        self._notices: dict[bytes, tuple[JobNotice, PeerId]] = {}
+        self._specs: dict[Digest, JobSpec] = {}
+        self._beat_at = Micros(0)
+        self.is_draining = False
+
+    @property
+    def running(self) -> int:
+        """Leases that use a slot now."""
+        return sum(1 for lease in self.leases.values() if lease.phase == "running")
+
+    @property
+    def slots_free(self) -> int:
+        """Slots without work, as the offer says them."""
+        busy = sum(1 for lease in self.leases.values() if lease.phase in ("countersigned", "waiting", "running"))
+        return max(0, self._counter.offer().slots - busy)
+
+    def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
+        match message:
+            case JobNotice():
+                return self._noticed(sender, message, now)
+            case Fetched(digest=digest):
+                return self._spec_here(digest, now)
+            case FetchFailed():
+                return []
+            case Grant():
+                return self._granted(sender, message, now)
+            case CancelChunk():
+                return self._cancelled(sender, message, now)
+            case RevealRequest():
+                return self._reveal_asked(sender, message)
+            case RunStarted() | RunLog() | RunDone():
+                return self._ran(message, now)
+            case Drain(finish_running=finish):
+                return self.drain(finish, now)
+            case _:
+                raise AssertionError(f"{type(message).__name__} is not for the provider")
+
+    # ── bidding ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _noticed(self, steward: PeerId, notice: JobNotice, now: Micros) -> list[Effect]:
+        if self.is_draining or notice.expires <= now or notice.chunks_open == 0 or self._counter.offer().slots == 0:
+            return []
+        self._notices[notice.job] = (notice, steward)
+        if len(self._notices) > JOBS_KNOWN_MAX:
+            self._notices.pop(next(iter(self._notices)))
+        if Digest(notice.spec) in self._specs:
+            return self._bid(notice, steward, now)
+        return [Compute(Fetch(Digest(notice.spec), SPEC_BYTES_MAX, (steward,)))]
+
+    def _spec_here(self, digest: Digest, now: Micros) -> list[Effect]:
+        effects: list[Effect] = []
+        for notice, steward in list(self._notices.values()):
+            if notice.spec == digest and digest not in self._specs:
+                self._specs[digest] = wire.decode(self._counter.read_blob(digest), _spec_decoder, steward, SPEC_BYTES_MAX)
+                effects += self._bid(notice, steward, now)
+        return effects
+
+    def _bid(self, notice: JobNotice, steward: PeerId, now: Micros) -> list[Effect]:
+        spec, renter, offer = self._specs[Digest(notice.spec)], PeerId(notice.renter), self._counter.offer()
+        why = self._counter.exclusion(spec, renter, now)
+        if why is not None:
+            return [Send(steward, NoBid(notice.job, why[0][:128], why[1][:128]))]
+        executor = self._counter.executor(spec, renter)
+        runtime = next((item.digest for item in offer.runtimes if item.name == spec.runtime), bytes(32))
+        slots = min(256, offer.slots * max(1, LOOKAHEAD // spec.estimate))
+        return [Send(steward, Bid(notice.job, slots, offer.price_per_hour, executor, runtime, notice.expires))]
+
+    # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _granted(self, steward: PeerId, grant: Grant, now: Micros) -> list[Effect]:
+        operation = wire.decode(grant.assign.body, _op_decoder, steward)
+        op = grant.assign.op_id
+        known = self._notices.get(grant.job)
+        if not isinstance(operation, Assign) or operation.provider != self._identity.peer or not self._is_signed(steward, grant.assign):
+            raise RemoteViolation(steward, "a grant holds an assign to its receiver, signed by its sender", code="malformed")
+        if known is None or known[1] != steward or known[0].escrow != operation.escrow:
+            return [Send(steward, Decline(op, "unknown_job"))]
+        spec = self._specs[Digest(known[0].spec)]
+        refusal = self._refusal(operation, spec, PeerId(known[0].renter), now)
+        if refusal:
+            return [Send(steward, Decline(op, refusal))]
+        key = (operation.escrow, operation.chunk, operation.epoch)
+        self.leases[key] = Lease(
+            op, operation, grant.job, steward, PeerId(known[0].renter), spec, tuple(Digest(item) for item in grant.outputs),
+            (*(PeerId(item) for item in grant.sources), steward), "countersigned", now,
+        )  # fmt: skip
+        signature = operations.sign_op(self._identity, self._network, grant.assign.body)
+        stored = Store(f"lease/{op.hex()}", wire.encode((operation.escrow, operation.chunk, operation.epoch)))
+        return [stored, Send(steward, Accept(op, signature)), Wake(Micros(now + BEAT_INTERVAL))]
+
+    def _is_signed(self, steward: PeerId, signed: SignedOp) -> bool:
+        data = wire.signing_bytes(self._network, "op", signed.body)
+        return any(item.signer == steward and is_signed_by(steward, data, item.signature) for item in signed.signatures)
+
+    def _refusal(self, assign: Assign, spec: JobSpec, renter: PeerId, now: Micros) -> str:
+        """Why this provider would not sign; '' = it signs."""
+        offer = self._counter.offer()
+        if self.is_draining:
+            return "draining"
+        if (assign.escrow, assign.chunk, assign.epoch) in self.leases:
+            return "duplicate"
+        if assign.price < chunk_price(offer.price_per_hour, spec.estimate):
+            return "price_too_low"
+        if assign.claim_by < self._client.ledger_now(now) + spec.timeout:
+            return "deadline_too_near"
+        return "" if self._counter.exclusion(spec, renter, now) is None else "does_not_fit"
+
+    def ordered(self, event: Ordered, now: Micros) -> list[Effect]:
+        """The ledger decided something about one of our leases."""
+        operation = event.operation
+        if not isinstance(operation, (Assign, Claim, Verdict, Surrender, Fence)):
+            return []
+        lease = self.leases.get((operation.escrow, operation.chunk, operation.epoch))
+        if lease is None:
+            return []
+        match operation:
+            case Assign() if event.outcome.op != lease.op:
+                return []
+            case Assign() if event.is_applied and lease.phase == "countersigned":
+                lease.phase, lease.since = "waiting", now
+                return self._start(now)
+            case Claim() if event.is_applied and lease.phase == "claiming":
+                lease.phase = "claimed"
+                return []
+            case Verdict() if event.is_applied:
+                return self._judged(lease, operation, event, now)
+            case _ if event.is_applied or isinstance(operation, (Assign, Claim)):
+                return self._drop(lease, event.outcome.code if not event.is_applied else type(operation).__name__.lower(), now)
+            case _:
+                return []
+
+    def _start(self, now: Micros) -> list[Effect]:
+        """Give free slots to waiting leases, oldest first."""
+        effects: list[Effect] = []
+        for lease in self.leases.values():
+            if lease.phase == "waiting" and not lease.is_unwanted and self.running < self._counter.offer().slots:
+                lease.phase, lease.since = "running", now
+                run = Run(lease.task, lease.spec, lease.assign.chunk, lease.outputs, lease.sources, lease.renter)
+                effects.append(Compute(run))
+        return effects
+
+    def _ran(self, message: RunStarted | RunLog | RunDone, now: Micros) -> list[Effect]:
+        lease = next((item for item in self.leases.values() if item.task == message.task), None)
+        if lease is None or lease.phase != "running":
+            return []
+        match message:
+            case RunStarted():
+                lease.is_started = True
+                return [self._beat_to(lease.steward, lease)]
+            case RunLog(lines=lines):
+                first, lease.lines = lease.lines, lease.lines + len(lines)
+                where = (lease.job, lease.assign.chunk, lease.assign.epoch)
+                return [
+                    Send(lease.steward, LogLines(*where, first + start, lines[start : start + 16]))
+                    for start in range(0, len(lines), 16)
+                ]
+            case RunDone(reason="ok", output=output, output_bytes=size):
+                lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
+                sealed = operations.seal(self._identity.peer, self._salt(lease), output)
+                claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
+                return [*self._client.submit(operations.signed_op(self._network, claim, self._identity), now), *self._start(now)]
+            case RunDone(reason=reason, exit_code=code, detail=detail):
+                why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
+                return self._surrender(lease, why, now)
+
+    def _surrender(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
+        lease.phase = "claiming"
+        body = Surrender(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, why[:128])
+        return [*self._client.submit(operations.signed_op(self._network, body, self._identity), now), *self._start(now)]
+
+    # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _reveal_asked(self, sender: PeerId, message: RevealRequest) -> list[Effect]:
+        lease = self.leases.get((message.escrow, message.chunk, message.epoch))
+        if sender not in self._client.peers:
+            raise RemoteViolation(sender, "only a validator may ask for an opening", code="out_of_turn")
+        if lease is None or lease.phase not in ("claiming", "claimed", "revealed") or not lease.output:
+            return []
+        lease.phase = "revealed"
+        where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
+        reveal = Reveal(*where, lease.output, lease.output_bytes, self._salt(lease))
+        return [Send(sender, reveal), Send(lease.steward, reveal)]
+
+    def _judged(self, lease: Lease, verdict: Verdict, event: Ordered, now: Micros) -> list[Effect]:
+        price, commission = lease.assign.price, operations.commission(lease.assign.price)
+        is_paid = verdict.outcome == "accept"
+        line = {
+            "time": event.header.time, "job": lease.job.hex(), "escrow": verdict.escrow.hex(), "chunk": verdict.chunk,
+            "epoch": verdict.epoch, "price": price, "paid": price - commission if is_paid else 0,
+            "commission": commission if is_paid else 0, "slashed": operations.slash(price, lease.assign.collateral, verdict.outcome),
+            "outcome": verdict.outcome, "code": verdict.code,
+        }  # fmt: skip
+        stored = Store(f"earning/{event.header.time:020d}/{lease.op.hex()}", wire.encode(line))
+        return [stored, *self._drop(lease, verdict.outcome, now)]
+
+    def _drop(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
+        """The lease is over; whatever still runs for it stops."""
+        del self.leases[(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)]
+        stop: list[Effect] = [Compute(Stop(lease.task))] if lease.phase == "running" else []
+        ended = Emit("lease_ended", {"job": lease.job.hex(), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "why": why})
+        return [*stop, Store(f"lease/{lease.op.hex()}", None), ended, *self._start(now)]
+
+    def _salt(self, lease: Lease) -> bytes:
+        """Secret until revealed, and the same after a restart: derived from the seed, never stored."""
+        place = f"{lease.assign.escrow.hex()}/{lease.assign.chunk}/{lease.assign.epoch}".encode()
+        return hashlib.sha256(b"shoal/1\0salt\0" + self._identity.seed + place).digest()
+
+    # ── ending early ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def _cancelled(self, sender: PeerId, message: CancelChunk, now: Micros) -> list[Effect]:
+        for lease in self.leases.values():
+            same = (lease.job, lease.assign.chunk, lease.assign.epoch) == (message.job, message.chunk, message.epoch)
+            if same and lease.steward == sender:
+                return self._give_back(lease, f"cancelled: {message.reason}", now)
+        return []
+
+    def drain(self, finish_running: bool, now: Micros) -> list[Effect]:
+        """Take nothing new; finish what runs, or give everything back now."""
+        self.is_draining = True
+        effects: list[Effect] = []
+        for lease in list(self.leases.values()):
+            if lease.phase == "waiting" or (lease.phase == "running" and not finish_running):
+                effects += self._give_back(lease, "drain: the owner wants the machine back", now)
+        return effects
+
+    def resume(self) -> None:
+        """Take work again."""
+        self.is_draining = False
+
+    def restore(self, keys: list[tuple[bytes, int, int]], now: Micros) -> list[Effect]:
+        """Leases of an earlier run of this node: its work is gone, so they are given back at once."""
+        effects: list[Effect] = []
+        for escrow, chunk, epoch in keys:
+            op = operations.signed_op(self._network, Surrender(escrow, chunk, epoch, "restart: the node was started again"), self._identity)
+            effects += self._client.submit(op, now)
+        return effects
+
+    def _give_back(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
+        lease.is_unwanted = True
+        match lease.phase:
+            case "running":
+                return [Compute(Stop(lease.task)), *self._surrender(lease, why, now)]
+            case "waiting":
+                return self._surrender(lease, why, now)
+            case _:
+                return []
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def tick(self, now: Micros) -> list[Effect]:
+        """Beats for every lease that is at work; leases whose receipt never came are forgotten."""
+        if now < self._beat_at:
+            return [Wake(self._beat_at)] if self.leases else []
+        self._beat_at = Micros(now + BEAT_INTERVAL)
+        effects: list[Effect] = [Wake(self._beat_at)] if self.leases else []
+        for lease in list(self.leases.values()):
+            if lease.phase == "countersigned" and now >= lease.since + COUNTERSIGNED_FOR:
+                effects += self._drop(lease, "no receipt", now)
+            elif lease.phase != "countersigned":
+                lease.beats += 1
+                effects += [self._beat_to(peer, lease) for peer in lease.assign.watchers]
+        for job, (notice, _) in list(self._notices.items()):
+            if notice.expires + MINUTE < now and not any(lease.job == job for lease in self.leases.values()):
+                del self._notices[job]
+        return effects
+
+    def _beat_to(self, peer: PeerId, lease: Lease) -> Send:
+        phases: dict[Phase, Literal["fetching", "starting", "running", "claiming", "revealing"]] = {
+            "countersigned": "starting", "waiting": "starting", "running": "running" if lease.is_started else "fetching",
+            "claiming": "claiming", "claimed": "claiming", "revealed": "revealing",
+        }  # fmt: skip
+        where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
+        return Send(peer, Beat(*where, lease.beats, phases[lease.phase]))
+
+
