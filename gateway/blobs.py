@@ -7,8 +7,9 @@ from typing import Final
 
 from starlette.responses import Response
 
+from gateway.answers import node_value
 from gateway.problems import HttpProblem
-from gateway.routing import Call, json_reply, node_value
+from gateway.routing import Call, json_reply
 from gateway.schemas import BlobStored
 
 PART_BYTES: Final = 1 << 20

@@ -8,13 +8,14 @@ import msgspec
 from starlette.responses import Response
 
 from gateway import clock
+from gateway.answers import node_value
 from gateway.door import once
 from gateway.idempotency import Answer
-from gateway.ownership import derived_key, no_such_job
 from gateway.node_client import NodeError
+from gateway.ownership import derived_key, no_such_job
 from gateway.peers import peers_of
 from gateway.problems import SYNONYMS, HttpProblem
-from gateway.routing import Call, json_reply, node_value
+from gateway.routing import Call, json_reply
 from gateway.schemas import (
     ExtendRequest,
     JobList,
@@ -25,7 +26,6 @@ from gateway.schemas import (
     Peer,
     Plan,
     ProviderUse,
-    Quote,
     Submitted,
 )
 from node import entropy

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from gateway.answers import node_value
 from gateway.door import once
 from gateway.idempotency import Answer
 from gateway.ownership import derived_key
-from gateway.routing import Call, json_reply, node_value
+from gateway.routing import Call, json_reply
 from gateway.schemas import Account, Deposited, DepositRequest, Statement
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.routing import node_value
+from gateway.answers import node_value
 from gateway.schemas import Peer
 
 

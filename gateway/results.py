@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
+from gateway.answers import node_value
 from gateway.problems import HttpProblem
-from gateway.routing import Call, json_reply, node_value
+from gateway.routing import Call, json_reply
 from gateway.schemas import ResultFile, ResultList
 
 PART_BYTES: Final = 1 << 20

@@ -151,11 +151,3 @@ def field_error(message: str) -> FieldError:
 def json_reply(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
-
-
-def node_value(plain: object, kind: type[T]) -> T:
-    """A node's answer as the struct that may leave the gateway; unknown fields stay behind."""
-    try:
-        return msgspec.convert(plain, kind)
-    except msgspec.ValidationError as error:
-        raise HttpProblem("node_protocol", f"unexpected answer of the node: {error}") from error

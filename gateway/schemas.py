@@ -12,14 +12,13 @@ from msgspec import Meta, Struct
 
 Json = Annotated[object, Meta(extra_json_schema={})]
 Amount = Annotated[int, Meta(ge=1, le=2**62)]
-Plain = Annotated[dict[str, object], Meta(extra_json_schema={"type": "object"})]
 
 
 # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """A job to submit or to plan. `spec` is the plain form of a job specification (specs/05-job.md)."""
 
-    spec: Annotated[dict[str, object], Meta(extra_json_schema={"$ref": "#/components/schemas/JobSpec"})]
+    spec: Annotated[dict[str, Json], Meta(extra_json_schema={"$ref": "#/components/schemas/JobSpec"})]
 
 
 class ExtendRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -76,4 +76,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
+    environment.tests["contains"] = lambda listed, item: item in listed
     return environment

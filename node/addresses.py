@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakSet
 
+import psutil
 import trio
 from libp2p.abc import IHost, INetStream
+from libp2p.io.trio import TrioTCPStream
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
@@ -61,6 +66,26 @@ def is_dialable(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def dialable_addresses(listening: Iterable[str]) -> list[str]:
+    """Addresses that others can dial: 0.0.0.0 and :: stand for every interface, loopback last (for this machine)."""
+    found: dict[str, None] = {}
+    for text in listening:
+        for wildcard, family, kind in (("/ip4/0.0.0.0/", socket.AF_INET, "ip4"), ("/ip6/::/", socket.AF_INET6, "ip6")):
+            if text.startswith(wildcard):
+                rest = text.removeprefix(wildcard)
+                found |= dict.fromkeys(f"/{kind}/{address}/{rest}" for address in _interface_addresses(family))
+                break
+        else:
+            found[text] = None
+    return list(found)[:ADDRESSES_PER_PEER]
+
+
+def _interface_addresses(family: socket.AddressFamily) -> list[str]:
+    every = [entry.address for entries in psutil.net_if_addrs().values() for entry in entries if entry.family == family]
+    usable = [address for address in every if not address.lower().startswith("fe80:")]
+    return sorted(usable, key=lambda address: ipaddress.ip_address(address).is_loopback)
 
 
 class AddressBook:
@@ -133,12 +158,18 @@ class Backoff:
 class Dialer:
     """Connects to peers by the address book; never twice at once to the same peer."""
 
-    def __init__(self, host: IHost, book: AddressBook) -> None:
+    def __init__(self, host: IHost, book: AddressBook, dice: random.Random) -> None:
         self._host = host
-        self._book = book
+        self.book = book
+        self.dice = dice
         self._busy: dict[PeerId, trio.Event] = {}
+        self._sockets: WeakSet[TrioTCPStream] = WeakSet()
         self.dials = 0
         self.failures = 0
+
+    def backoff(self) -> Backoff:
+        """A fresh back-off with this node's dice."""
+        return Backoff(self.dice)
 
     def is_connected(self, peer: PeerId) -> bool:
         """True when a libp2p connection is open."""
@@ -147,7 +178,7 @@ class Dialer:
     async def connect(self, peer: PeerId) -> None:
         """Have a connection, or raise Unavailable with the reason for every address that was tried."""
         while not self.is_connected(peer):
-            if self._book.is_forbidden(peer):
+            if self.book.is_forbidden(peer):
                 raise Unavailable(f"{peer_text(peer)} is shut out for now", code="forbidden")
             busy = self._busy.get(peer)
             if busy is None:
@@ -166,10 +197,10 @@ class Dialer:
     async def _try_addresses(self, peer: PeerId) -> None:
         name = libp2p_id(peer)
         failures: list[str] = []
-        for address in self._book.of(peer):
+        for address in self.book.of(peer):
             self.dials += 1
             try:
-                with rim(address), trio.fail_after(DIAL_S):
+                with rim(address), trio.fail_after(DIAL_S), libp2p_patches.remember_sockets(self._sockets):
                     libp2p_patches.forget_failure(self._host, name)
                     await self._host.get_network().dial_addr(Multiaddr(f"{address}/p2p/{name}"), name)
             except Unavailable as error:
@@ -177,7 +208,7 @@ class Dialer:
                 failures.append(error.detail)
                 continue
             if self.is_connected(peer):
-                self._book.worked(peer, address)
+                self.book.worked(peer, address)
                 return
             failures.append(f"{address}: closed by the other side at once")
         raise Unavailable(
@@ -195,7 +226,7 @@ class Dialer:
             other = self._foreign_protocol(name, protocol)
             if other is None:
                 raise
-            self._book.forbid(peer)
+            self.book.forbid(peer)
             raise Unavailable(
                 f"{peer_text(peer)} speaks {other}, this node speaks {protocol}",
                 code="foreign_network",
@@ -208,6 +239,11 @@ class Dialer:
             announced = [str(known) for known in self._host.get_peerstore().get_protocols(name)]
         shoals = [known for known in announced if known.startswith("/shoal/") and "/blob/" not in known]
         return None if not shoals or protocol in announced else shoals[0]
+
+    async def close(self) -> None:
+        """At the very end: close what libp2p left open."""
+        for stream in list(self._sockets):
+            await stream.close()
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to a peer."""

@@ -86,5 +86,9 @@ class BlobApi:
     def _upload(self, name: str) -> Upload:
         upload = self._uploads.get(name)
         if upload is None:
-            raise Refused("no such upload", code="no_such_upload", fix="Begin again: the node was restarted, or the upload was given up.")
+            raise Refused(
+                "no such upload",
+                code="no_such_upload",
+                fix="Begin again: the node was restarted, or the upload was given up.",
+            )
         return upload

@@ -7,6 +7,7 @@ survives a restart, so a transfer goes on where it stopped.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ class BlobStore:
         self._folder = folder
         self._bytes_max = bytes_max
         self._promised = 0
+        self._names = itertools.count()
         (folder / "partial").mkdir(parents=True, exist_ok=True)
         self._sizes = dict(_scan(folder))
         self._total = sum(self._sizes.values())
@@ -77,7 +79,7 @@ class BlobStore:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                self._keep(temporary, digest, len(data))
+                self.adopt(temporary, digest, len(data))
         return digest
 
     async def put_file(self, path: Path) -> tuple[Digest, int]:
@@ -85,12 +87,12 @@ class BlobStore:
 
         The copy is hashed, not the original: a file that changes meanwhile gives one consistent blob or another."""
         size = await trio.to_thread.run_sync(lambda: path.stat().st_size)
-        temporary = self._folder / "partial" / f"{os.getpid()}-{id(path):x}-{trio.current_time():.9f}.copy"
+        temporary = self._folder / "partial" / f"{next(self._names)}.copy"
         with self.space(size), _disk_errors(size):
             try:
                 digest, size = await trio.to_thread.run_sync(_copy_and_hash, path, temporary)
                 if digest not in self._sizes:
-                    self._keep(temporary, digest, size)
+                    self.adopt(temporary, digest, size)
             finally:
                 temporary.unlink(missing_ok=True)
         return digest, size
@@ -127,7 +129,8 @@ class BlobStore:
         name = digest.hex()
         return self._folder / name[:2] / name
 
-    def _keep(self, temporary: Path, digest: Digest, size: int) -> None:
+    def adopt(self, temporary: Path, digest: Digest, size: int) -> None:
+        """Take over a finished file whose content hashes to `digest`."""
         path = self._path(digest)
         path.parent.mkdir(exist_ok=True)
         temporary.chmod(0o444)
@@ -177,7 +180,7 @@ class Incoming:
         with _disk_errors(self.offset):
             await trio.to_thread.run_sync(_settle, self._file)
         if not self._store.has(self._digest):
-            self._store._keep(self._path, self._digest, self.offset)
+            self._store.adopt(self._path, self._digest, self.offset)
         return True
 
     def close(self) -> None:

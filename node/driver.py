@@ -61,6 +61,7 @@ class Driver:
     def __init__(self, peer: Peer, world: World) -> None:
         self._peer = peer
         self._world = world
+        self._first: list[tuple[Machine, Callable[[Micros], list[Effect]]]] = []
         self._local: deque[Message | Completion] = deque()
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
@@ -72,6 +73,8 @@ class Driver:
         """Feed the machines until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for machine, act in self._first:
+                self.command(machine, act)
             nursery.start_soon(self._listen)
             while True:
                 self._turn()
@@ -83,6 +86,10 @@ class Driver:
         now = self._world.clock.now()
         self.perform(self._peer.absorb(self._peer.index(machine), act(now)))
         self._turn()
+
+    def later(self, machine: Machine, act: Callable[[Micros], list[Effect]]) -> None:
+        """A command for as soon as the loop runs."""
+        self._first.append((machine, act))
 
     def give(self, completion: Completion) -> None:
         """A completion from a task of ours."""

@@ -6,6 +6,7 @@ look. The same statement is the same message, whoever publishes it. Spec: specs/
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from node import libp2p_patches
 from node.arrivals import Statement
 from node.libp2p_rim import peer_of, rim
 from protocol import wire
-from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
 from protocol.messages import STATEMENT_KINDS, Head, JobNotice, Offer, message_decoder
 from protocol.units import KIB, PeerId
 
@@ -57,6 +58,8 @@ _SCORES: Final = ScoreParams(
     graylist_threshold=-100.0,
 )
 """Five invalid statements end a peer's right to publish here, ten its place; a fault is half forgotten in 69 s."""
+
+log: Final = logging.getLogger("shoal.transport")
 
 _signed: Final = wire.decoder(wire.Signed)
 
@@ -103,7 +106,7 @@ class Gossip:
 
     @asynccontextmanager
     async def serving(self, nursery: trio.Nursery) -> AsyncIterator[None]:
-        """Follow all topics until the end; the thread of the seen-cache ends here too."""
+        """Follow all topics until the end, in tasks of `nursery`; the thread of the seen-cache ends here too."""
         try:
             async with background_trio_service(self._pubsub), background_trio_service(self._router):
                 await self._pubsub.wait_until_ready()
@@ -112,7 +115,6 @@ class Gossip:
                     subscription = await self._pubsub.subscribe(name)
                     nursery.start_soon(self._follow, subscription)
                 yield
-                nursery.cancel_scope.cancel()
         finally:
             libp2p_patches.stop_seen_cache(self._pubsub)
 
@@ -126,8 +128,12 @@ class Gossip:
         except RemoteViolation as violation:
             raise LocalError(f"our own statement is invalid: {violation.rule}", code=violation.code) from violation
         self._counts["statements_published"] += 1
-        with rim(f"publish to {topic}"):
-            await self._pubsub.publish(f"/shoal/{self._network}/{topic}", data)
+        try:
+            with rim(f"publish to {topic}"):
+                await self._pubsub.publish(f"/shoal/{self._network}/{topic}", data)
+        except Unavailable as error:
+            self._counts["statements_lost"] += 1
+            log.warning("%s", error.detail)
 
     async def _follow(self, subscription: ISubscriptionAPI) -> None:
         while True:

@@ -7,7 +7,14 @@ from typing import Final
 import msgspec
 
 from node.control import Emit
-from node.control_methods import JobExtendParams, JobListParams, JobLogsParams, JobParams, JobPlanParams, JobSubmitParams
+from node.control_methods import (
+    JobExtendParams,
+    JobListParams,
+    JobLogsParams,
+    JobParams,
+    JobPlanParams,
+    JobSubmitParams,
+)
 from node.parts import Parts
 from node.views import Plain, job_text, job_view, peer_or_empty
 from protocol import wire
@@ -86,7 +93,9 @@ class JobApi:
     async def extend(self, params: JobExtendParams) -> Plain:
         """Put more of the renter's credits into the job's escrow, or give it a later deadline."""
         parts, found = self._parts, self._job(params.job)
-        parts.driver.command(parts.steward, lambda now: parts.steward.extend(found, params.spend_cap, params.timeout, now))
+        parts.driver.command(
+            parts.steward, lambda now: parts.steward.extend(found, params.spend_cap, params.timeout, now)
+        )
         return self._view(found)
 
     async def status(self, params: JobParams) -> Plain:
@@ -163,11 +172,11 @@ def plan_view(plan: Plan) -> Plain:
         "candidates": [
             {
                 "peer": peer_text(item.peer), "price_per_hour": item.price_per_hour, "chunk_price": item.chunk_price,
-                "executor": item.executor, "slots": item.slots, "reputation": item.reputation_ppm / 1_000_000,
+                "executor": item.executor, "slots": item.slots, "reputation": item.reputation / 1_000_000,
             }
             for item in plan.candidates
         ],
         "excluded": [{"peer": peer_or_empty(item.peer), "code": item.code, "detail": item.detail} for item in plan.excluded],
         "price_min": plan.price_min, "price_max": plan.price_max, "worst_case_loss_s": plan.worst_case_loss / 1_000_000,
-        "start_estimate_s": plan.start_estimate / 1_000_000,
+        "start_estimate_s": None if plan.start_estimate is None else plan.start_estimate / 1_000_000, "size": plan.size,
     }  # fmt: skip

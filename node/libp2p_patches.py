@@ -10,7 +10,11 @@ import importlib.metadata
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
+from weakref import WeakSet
 
 import trio
 from libp2p.abc import IHost
@@ -19,6 +23,7 @@ from libp2p.network import swarm
 from libp2p.peer.id import ID
 from libp2p.pubsub import pubsub, rpc_queue
 from libp2p.stream_muxer.yamux import yamux
+from libp2p.transport.tcp import tcp
 
 from protocol.errors import LocalError
 
@@ -38,6 +43,10 @@ KEEPALIVE_S: Final = 5
 """Idle seconds before the kernel probes, and seconds between its 3 probes: an idle dead link is noticed in 20 s."""
 
 
+CLOSE_S: Final = 3.0
+"""Deadline for closing everything at the end."""
+
+
 def install() -> None:
     """Apply all patches, once per process or again without effect. LocalError for another version of libp2p."""
     found = importlib.metadata.version("libp2p")
@@ -52,7 +61,8 @@ def install() -> None:
     _batch_window_updates()
     _widen_queues()
     _notice_dead_links()
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    _own_the_port()
+    _quiet()
 
 
 def forget_failure(host: IHost, peer: ID) -> None:
@@ -62,20 +72,29 @@ def forget_failure(host: IHost, peer: ID) -> None:
         network._negative_peer_cache.evict(str(peer))
 
 
-def one_attempt(host: IHost) -> None:
-    """Our dialer owns retries and back-off: libp2p's own three retries would multiply with it."""
+def dial_nobody_unasked(host: IHost) -> None:
+    """Our dialer alone decides whom to dial and when to try again.
+
+    libp2p 0.8.1 retries three times by itself, and its auto-connector dials every address it ever heard of until half
+    of the connection limit is used, whatever the low watermark says."""
+
+    async def stay_off() -> None:
+        """`AutoConnector.start` would set the flag that all its work depends on."""
+
     network = host.get_network()
     if isinstance(network, swarm.Swarm):
         network.retry_config.max_retries = 0
+        network.auto_connector.start = stay_off  # type: ignore[method-assign]
 
 
 async def close_listeners(host: IHost) -> None:
-    """Close what `host.run()` leaves open and accepting at its end (observed with 0.8.1)."""
-    await host.close()
-    network = host.get_network()
-    if isinstance(network, swarm.Swarm):
-        for listener in list(network.listeners.values()):
-            await listener.close()
+    """Close what `host.run()` leaves open and accepting at its end (observed with 0.8.1). Runs even when cancelled."""
+    with trio.CancelScope(deadline=trio.current_time() + CLOSE_S, shield=True):
+        await host.close()
+        network = host.get_network()
+        if isinstance(network, swarm.Swarm):
+            for listener in list(network.listeners.values()):
+                await listener.close()
 
 
 def stop_seen_cache(messages: pubsub.Pubsub) -> None:
@@ -107,6 +126,21 @@ def _widen_queues() -> None:
 
 _plain_stream_init: Final = TrioTCPStream.__init__
 
+_dialled: Final[ContextVar[WeakSet[TrioTCPStream] | None]] = ContextVar("dialled", default=None)
+
+
+@contextmanager
+def remember_sockets(streams: WeakSet[TrioTCPStream]) -> Iterator[None]:
+    """Put every TCP stream that is dialled in this block into `streams`.
+
+    A connection whose closing is interrupted by the end of its host leaves its socket open (libp2p 0.8.1): the owner
+    of `streams` closes it then."""
+    token = _dialled.set(streams)
+    try:
+        yield
+    finally:
+        _dialled.reset(token)
+
 
 def _notice_dead_links() -> None:
     """A cable that is pulled ends the connection within seconds, dialled or accepted (libp2p sets no socket option)."""
@@ -114,8 +148,29 @@ def _notice_dead_links() -> None:
     def init(self: TrioTCPStream, stream: trio.SocketStream) -> None:
         _plain_stream_init(self, stream)
         _set_timeouts(stream)
+        streams = _dialled.get()
+        if streams is not None:
+            streams.add(self)
 
     TrioTCPStream.__init__ = init  # type: ignore[method-assign]
+
+
+def _own_the_port() -> None:
+    """A second node on the same port fails to start; with SO_REUSEPORT both listened and shared the connections.
+
+    libp2p wants the flag for hole punching from the listening port, which this node does not do."""
+
+    def set_reuse_address(sock: trio.socket.SocketType) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    tcp._set_reuse_flags = set_reuse_address
+
+
+def _quiet() -> None:
+    """libp2p logs every lost connection as an error, and some of its loggers set a level of their own."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("libp2p.")]:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 
 def _set_timeouts(stream: trio.SocketStream) -> None:

@@ -7,9 +7,10 @@ py-libp2p 0.8.1 lets about thirty exception types out of one call, some of them 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Final
 
+import trio
 from libp2p import new_host
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -90,8 +91,29 @@ def make_host(identity: Identity, listen: Sequence[str], announce: Sequence[str]
             dial_timeout=HANDSHAKE_S,
         ),
     )
-    libp2p_patches.one_attempt(host)
+    libp2p_patches.dial_nobody_unasked(host)
     return host
+
+
+async def listen(host: IHost, addresses: Sequence[str], stack: AsyncExitStack) -> None:
+    """Run the host on all addresses until the stack unwinds; Unavailable when one of them cannot be had."""
+    with rim(f"listen on {', '.join(addresses)}"):
+        await stack.enter_async_context(host.run([Multiaddr(text) for text in addresses]))
+        found = [address for listener in host.get_network().listeners.values() for address in listener.get_addrs()]
+    if len(found) < len(addresses):
+        raise Unavailable(
+            f"only {len(found)} of {len(addresses)} addresses can be listened on: {', '.join(addresses)}",
+            code="address_in_use",
+            fix="Choose another port, or stop what uses it.",
+        )
+
+
+def only_error(group: BaseExceptionGroup) -> BaseException:
+    """The one error inside nested groups, or the group when there are several (or a cancellation, which is trio's)."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return group if isinstance(error, BaseExceptionGroup | trio.Cancelled) else error
 
 
 def protocol_id(text: str) -> TProtocol:

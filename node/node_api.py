@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -13,8 +14,9 @@ from node.parts import Parts
 from node.views import Plain, job_text, offer_view
 from protocol.identity import peer_text
 from protocol.messages import Offer
-from protocol.reputation import reputation_ppm
-from protocol.units import JobId, PeerId
+from protocol.ranking import standing_record
+from protocol.reputation import score
+from protocol.units import Credits, JobId, PeerId
 
 SOFTWARE: Final = "shoal/0.1.0"
 """Name and version of this program, as hello and status say it."""
@@ -29,7 +31,7 @@ class NodeApi:
     async def status(self, params: NoParams) -> Plain:
         """The node itself."""
         parts = self._parts
-        offer, ledger = parts.maker.offer, parts.ledger()
+        offer, ledger = parts.terms(), parts.ledger()
         return {
             "peer": peer_text(parts.identity.peer), "network": parts.config.network, "roles": list(parts.config.roles),
             "software": SOFTWARE, "started": parts.started, "now": parts.now(), "addresses": parts.transport.addresses(),
@@ -61,7 +63,7 @@ class NodeApi:
             peer,
             offer,
             is_here,
-            reputation_ppm(ledger.standings.get(peer), ledger.available("S", peer)),
+            score(standing_record(ledger, peer)),
             ledger.available("S", peer),
             offer.issued,
         )
@@ -71,8 +73,9 @@ class NodeApi:
         parts, per_hour = self._parts, params.per_hour
         if per_hour is not None:
             parts.records.put("setting/price_per_hour", str(per_hour).encode())
-            parts.driver.command(parts.maker, lambda now: parts.maker.set_price(per_hour, now))
-        return {"price_per_hour": parts.maker.offer.price_per_hour}
+            changed = replace(parts.terms(), price_per_hour=Credits(per_hour))
+            parts.driver.command(parts.maker, lambda now: parts.maker.change(changed, now))
+        return {"price_per_hour": parts.terms().price_per_hour}
 
     async def drain(self, params: DrainParams) -> Plain:
         """Stop taking work, or take it again."""
@@ -81,7 +84,8 @@ class NodeApi:
             parts.provider.resume()
         else:
             parts.driver.command(parts.provider, lambda now: parts.provider.drain(params.finish_running, now))
-        parts.driver.command(parts.maker, lambda now: parts.maker.set_draining(parts.provider.is_draining, now))
+        changed = replace(parts.terms(), is_draining=parts.provider.is_draining)
+        parts.driver.command(parts.maker, lambda now: parts.maker.change(changed, now))
         return {"is_draining": parts.provider.is_draining, "running": len(parts.provider.leases)}
 
     async def earnings(self, params: NoParams) -> Plain:

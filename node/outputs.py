@@ -106,7 +106,9 @@ def _open(name: str, folder_fd: int, path: str) -> int:
     if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
         return fd
     os.close(fd)
-    raise _unacceptable(path, "is not a regular file" if not stat.S_ISREG(status.st_mode) else "has a second name (hard link)")
+    raise _unacceptable(
+        path, "is not a regular file" if not stat.S_ISREG(status.st_mode) else "has a second name (hard link)"
+    )
 
 
 async def _keep(blobs: BlobStore, fd: int, size: int) -> Digest:
@@ -119,7 +121,9 @@ async def _keep(blobs: BlobStore, fd: int, size: int) -> Digest:
 
 def _unacceptable(path: str, why: str) -> Refused:
     return Refused(
-        f"output {path} {why}", code="output", fix="Leave only regular files with plain names in $SHOAL_OUT; use tar for anything else."
+        f"output {path} {why}",
+        code="output",
+        fix="Leave only regular files with plain names in $SHOAL_OUT; use tar for anything else.",
     )
 
 

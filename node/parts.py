@@ -16,7 +16,7 @@ from protocol.identity import Identity
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.matching import Plan
-from protocol.offers import OfferBook, OfferMaker
+from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.provider import Provider
 from protocol.steward import Steward
 from protocol.units import Micros
@@ -36,6 +36,7 @@ class Parts:
     provider: Provider
     offers: OfferBook
     maker: OfferMaker
+    terms: Callable[[], Terms]
     transport: Transport
     blobs: BlobStore
     records: RecordStore
@@ -44,5 +45,3 @@ class Parts:
     ledger: Callable[[], Ledger]
     plan: Callable[..., Plan]
     stop: Callable[[], None]
-
-

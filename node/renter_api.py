@@ -69,7 +69,9 @@ class RenterApi:
         """Credits from this node's own account to the renter's; the same reference moves them once."""
         parts, peer = self._parts, peer_from_text(params.renter)
         if peer not in parts.steward.renters:
-            raise Refused("this node keeps no key for that renter", code="unknown_renter", fix="Create the renter first.")
+            raise Refused(
+                "this node keeps no key for that renter", code="unknown_renter", fix="Create the renter first."
+            )
         key = f"deposit/{peer.hex()}/{params.reference}"
         known = parts.records.get(key)
         if known is None:
@@ -120,5 +122,3 @@ _deposit_decoder: Final = msgspec.msgpack.Decoder(Deposit)
 def renter_identity(node: Identity, name: str) -> Identity:
     """The renter's key pair of that name at this node."""
     return Identity(bytes(wire.digest(b"shoal/1\0renter\0" + node.seed + name.encode())))
-
-

@@ -215,7 +215,8 @@ class Runner:
     async def _lay_out(self, work: Run, task: Task, may_link: bool) -> None:
         """Folders, programs and input files of a task. Refused (`inputs`) or Unavailable when an input cannot be there."""
         wanted = [
-            (outputs.input_path(file.path), self._blobs.path(Digest(file.digest)), file.executable) for file in work.spec.files
+            (outputs.input_path(file.path), self._blobs.path(Digest(file.digest)), file.executable)
+            for file in work.spec.files
         ]
         for index, digest in enumerate(work.outputs):
             manifest = wire.decode(self._blobs.read(digest, MANIFEST_BYTES_MAX), _decoder, _NOBODY, MANIFEST_BYTES_MAX)
@@ -257,10 +258,10 @@ def _make_folders(task: Task, wanted: Sequence[tuple[Path, Path, bool]], may_lin
         folder.chmod(0o755)
     (task.folder / "run" / "passwd").write_text("root:x:0:0::/:/bin/false\njob:x:1000:1000::/tmp:/bin/sh\n")
     (task.folder / "run" / "group").write_text("root:x:0:\njob:x:1000:\n")
-    if task.runtime and task.runtime.interpreter:
+    runtime = task.runtime
+    if runtime and runtime.interpreter and runtime.prefix == runtime.base_prefix:  # A venv works only by its own path.
         for name in ("python", "python3"):
-            if not (task.runtime.interpreter.parent / name).exists() or task.runtime.interpreter.name not in {name, "python"}:
-                (task.folder / "run" / "bin" / name).symlink_to(task.runtime.interpreter)
+            (task.folder / "run" / "bin" / name).symlink_to(runtime.interpreter)
     for path, source, is_executable in wanted:
         target = task.inside / path
         _make_parents(task.inside, target.parent)

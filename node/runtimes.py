@@ -59,6 +59,8 @@ class Runtime:
     interpreter: Path | None = None
     prefix: Path | None = None
     base_prefix: Path | None = None
+    python: str = ""
+    """Its language version, `3.11`; empty where there is no interpreter."""
     description: str = ""
 
     @property
@@ -87,6 +89,7 @@ def inspect(name: str, interpreter: Path) -> Runtime:
         interpreter=interpreter.absolute(),
         prefix=Path(facts.prefix),
         base_prefix=Path(facts.base_prefix),
+        python=".".join(facts.version.split()[0].split(".")[:2]),
         description=f"Python {facts.version.split()[0]}, {len(facts.packages)} packages, {facts.machine}",
     )
 

@@ -7,7 +7,6 @@ connection ended. Spec: specs/12-transport.md.
 from __future__ import annotations
 
 import logging
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -15,10 +14,11 @@ from typing import Final
 import trio
 from libp2p.abc import INetStream
 
-from node.addresses import AddressBook, Dialer
+from node.addresses import Dialer
 from node.arrivals import Arrival, PeerDown, PeerUp, Received
 from node.libp2p_rim import HANDSHAKE_S, remote_of
-from node.streams import FrameReader, Link, frame, reset, write_all
+from node.links import Links
+from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
@@ -43,25 +43,20 @@ class Sessions:
     def __init__(
         self,
         hello: Hello,
-        book: AddressBook,
         dialer: Dialer,
         nursery: trio.Nursery,
         deliver: Callable[[Arrival], Awaitable[None]],
         counts: Counter[str],
-        dice: random.Random,
         queue_max: int,
     ) -> None:
         self._hello = hello
-        self._book = book
         self._dialer = dialer
-        self._nursery = nursery
+        self._book = dialer.book
         self._deliver = deliver
         self._counts = counts
-        self._dice = dice
-        self._queue_max = queue_max
-        self._links: dict[PeerId, Link] = {}
         self._up: dict[PeerId, Hello] = {}
         self._faults: Counter[PeerId] = Counter()
+        self.links = Links(nursery, self._open, dialer.backoff, counts, queue_max)
         self.changed = trio.Event()
         """Set and replaced whenever a peer goes up or down."""
 
@@ -75,11 +70,6 @@ class Sessions:
         """Peers that are up, and how they introduced themselves."""
         return self._up
 
-    @property
-    def queued(self) -> int:
-        """Messages that wait in all links."""
-        return sum(len(link) for link in self._links.values())
-
     def send(self, peer: PeerId, message: Message) -> None:
         """Queue a message for a peer; LocalError when it is larger than the protocol allows."""
         body = wire.encode(message)
@@ -90,19 +80,14 @@ class Sessions:
                 fix="Send it in parts, or as a blob.",
             )
         self._counts["messages_sent"] += 1
-        self._link(peer).put(body)
-
-    def retry(self, peer: PeerId) -> None:
-        """An address of this peer became known."""
-        if peer in self._links:
-            self._links[peer].retry()
+        self.links.to(peer).put(body)
 
     async def connected(self, peer: PeerId) -> None:
         """A connection was opened, by whichever side: introduce ourselves, and expect the same."""
         if self._book.is_forbidden(peer):
             await self._dialer.disconnect(peer)
             return
-        self._link(peer).retry()
+        self.links.to(peer).retry()
         with trio.move_on_after(HANDSHAKE_S):
             while peer not in self._up and self._dialer.is_connected(peer):
                 await self.changed.wait()
@@ -115,8 +100,7 @@ class Sessions:
         """A connection ended; the peer is down when it was the last one."""
         if self._dialer.is_connected(peer):
             return
-        if peer in self._links:
-            self._links[peer].disconnected()
+        self.links.disconnected(peer)
         if self._up.pop(peer, None) is not None:
             self._announce_change()
             await self._deliver(PeerDown(peer))
@@ -149,13 +133,7 @@ class Sessions:
 
     async def goodbye(self) -> None:
         """Tell everyone who is up, and give them a moment to read it."""
-        farewell = wire.encode(Goodbye("shutdown"))
-        links = [self._links[peer] for peer in self._up if peer in self._links]
-        for link in links:
-            link.put(farewell)
-        with trio.move_on_after(GOODBYE_S):
-            for link in links:
-                await link.flush()
+        await self.links.say_last(list(self._up), wire.encode(Goodbye("shutdown")), GOODBYE_S)
 
     async def _read(self, peer: PeerId, frames: FrameReader) -> None:
         with trio.move_on_after(HANDSHAKE_S) as deadline:
@@ -167,7 +145,7 @@ class Sessions:
             raise RemoteViolation(peer, f"the first message is {type(hello).__name__}, not Hello", code="no_hello")
         if not await self._is_welcome(peer, hello):
             return
-        async for body in frames:
+        while (body := await frames.read()) is not None:
             message = wire.decode(body, message_decoder, peer)
             self._counts["messages_received"] += 1
             if isinstance(message, Goodbye):
@@ -216,27 +194,6 @@ class Sessions:
         await write_all(stream, frame(wire.encode(self._hello)))
         return stream
 
-    def _link(self, peer: PeerId) -> Link:
-        link = self._links.get(peer)
-        if link is None:
-            link = Link(peer, self._open, lambda count, why: self._lost(peer, count, why), self._queue_max, self._dice)
-            self._links[peer] = link
-            self._nursery.start_soon(self._run, link)
-        return link
-
-    async def _run(self, link: Link) -> None:
-        try:
-            await link.run()
-        finally:
-            if self._links.get(link.peer) is link:
-                del self._links[link.peer]
-
-    def _lost(self, peer: PeerId, count: int, why: str) -> None:
-        self._counts["messages_lost"] += count
-        log.warning("%d messages to %s are lost: %s", count, peer_text(peer), why)
-
     def _announce_change(self) -> None:
         self.changed.set()
         self.changed = trio.Event()
-
-

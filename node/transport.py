@@ -22,16 +22,16 @@ from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from multiaddr import Multiaddr
 
 from node import entropy, libp2p_patches
-from node.addresses import AddressBook, Dialer, split_address
+from node.addresses import AddressBook, Dialer, dialable_addresses, split_address
 from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blob_streams import BlobStreams
 from node.blobs import BlobStore
 from node.gossip import Gossip
-from node.libp2p_rim import make_host, peer_of, protocol_id, rim
+from node.libp2p_rim import listen, make_host, only_error, peer_of, protocol_id
 from node.peer_cache import PeerCache
 from node.sessions import PROTOCOL_VERSION, Sessions
 from node.upkeep import keep_cache, keep_connected, keep_neighbours
-from protocol.completions import Fetched, FetchFailed
+from protocol.completions import Fetched
 from protocol.errors import LocalError, Refused
 from protocol.identity import Identity, peer_text
 from protocol.messages import Hello, Message
@@ -76,11 +76,11 @@ class _Parts:
     """What exists while the transport serves."""
 
     host: IHost
-    nursery: trio.Nursery
     dialer: Dialer
     sessions: Sessions
     gossip: Gossip
     blobs: BlobStreams
+    nursery: trio.Nursery
 
 
 class Transport:
@@ -93,7 +93,6 @@ class Transport:
         self._store = blobs
         self._bootstraps = [split_address(text) for text in config.bootstraps]
         self._book = AddressBook()
-        self._dice = entropy.dice()
         self._counts: Counter[str] = Counter()
         self._arrivals, self.inbox = trio.open_memory_channel[Arrival](INBOX_ITEMS)
         self._parts: _Parts | None = None
@@ -103,29 +102,21 @@ class Transport:
         """Listen, connect and stay connected until the block ends; then say goodbye and leave nothing open.
 
         Unavailable when an address cannot be listened on. The inbox ends with the block."""
-        host = make_host(self._identity, self._config.listen, self._config.announce, entropy.seed())
-        async with AsyncExitStack() as stack, self._arrivals:
-            stack.push_async_callback(libp2p_patches.close_listeners, host)
-            with rim(f"listen on {', '.join(self._config.listen)}"):
-                await stack.enter_async_context(host.run([Multiaddr(text) for text in self._config.listen]))
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            parts = self._parts = self._assemble(host, nursery)
-            await stack.enter_async_context(parts.gossip.serving(nursery))
-            cache = PeerCache(self._config.peer_cache) if self._config.peer_cache else None
-            self._start(parts, cache)
-            try:
-                yield
-            finally:
-                with trio.CancelScope(shield=True):
-                    await parts.sessions.goodbye()
-                self._parts = None
-                if cache is not None:
-                    cache.save(self._book.all())
-                nursery.cancel_scope.cancel()
+        try:
+            async with self._arrivals, AsyncExitStack() as stack:
+                await self._open(stack)
+                try:
+                    yield
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._serving.sessions.goodbye()
+                    self._parts = None
+        except BaseExceptionGroup as group:
+            raise only_error(group) from None
 
     def addresses(self) -> list[str]:
         """Where others can dial us, each ending in `/p2p/<peer>`."""
-        return [str(address) for address in self._serving.host.get_addrs()]
+        return dialable_addresses(str(address) for address in self._serving.host.get_addrs())
 
     def connected(self) -> list[PeerId]:
         """Peers that are up."""
@@ -138,7 +129,7 @@ class Transport:
     def learn(self, peer: PeerId, addresses: Iterable[str]) -> None:
         """Where a peer can be reached, from its offer for example."""
         if peer != self._identity.peer and self._book.learn(peer, addresses) and self._parts is not None:
-            self._parts.sessions.retry(peer)
+            self._parts.sessions.links.retry(peer)
 
     def send_nowait(self, peer: PeerId, message: Message) -> None:
         """Queue a direct message: ordered per peer, lost only with its connection. To oneself: into the inbox."""
@@ -155,10 +146,10 @@ class Transport:
         """Gossip a statement on `offers`, `jobs` or `heads`; it comes back through our own inbox too."""
         await self._serving.gossip.publish(topic, signed)
 
-    async def fetch(
-        self, digest: Digest, size_max: int, sources: Sequence[PeerId], is_output: bool = False
-    ) -> Fetched | FetchFailed:
-        """Bring a blob here, and for an output every file of its manifest. Sources are asked in the order given."""
+    async def fetch(self, digest: Digest, size_max: int, sources: Sequence[PeerId], is_output: bool = False) -> Fetched:
+        """Bring a blob here, and for an output every file of its manifest. Sources are asked in the order given.
+
+        Raises Unavailable when no source delivers, Refused when it is too large, malformed or does not fit the disk."""
         others = [source for source in sources if source != self._identity.peer]
         return await self._serving.blobs.fetch(digest, size_max, others, is_output)
 
@@ -168,7 +159,7 @@ class Transport:
         return dict(self._counts) | {
             "peers_up": len(parts.sessions.up),
             "peers_known": len(self._book.all()),
-            "messages_queued": parts.sessions.queued,
+            "messages_queued": parts.sessions.links.queued,
             "dials": parts.dialer.dials,
             "dials_failed": parts.dialer.failures,
         }
@@ -180,11 +171,9 @@ class Transport:
         return self._parts
 
     def _assemble(self, host: IHost, nursery: trio.Nursery) -> _Parts:
-        dialer = Dialer(host, self._book)
+        dialer = Dialer(host, self._book, entropy.dice())
         hello = Hello(self._network, PROTOCOL_VERSION, self._config.software, self._config.roles)
-        sessions = Sessions(
-            hello, self._book, dialer, nursery, self._deliver, self._counts, self._dice, self._config.queue_max
-        )
+        sessions = Sessions(hello, dialer, nursery, self._deliver, self._counts, self._config.queue_max)
         gossip = Gossip(
             host,
             self._network,
@@ -193,31 +182,35 @@ class Transport:
             self._counts,
         )
         blobs = BlobStreams(self._network, self._store, dialer, sessions.punish, self._counts)
-        return _Parts(host, nursery, dialer, sessions, gossip, blobs)
+        host.get_network().register_notifee(_Connections(sessions, nursery))
+        host.set_stream_handler(protocol_id(sessions.protocol), sessions.accept)
+        host.set_stream_handler(protocol_id(blobs.protocol), blobs.serve)
+        return _Parts(host, dialer, sessions, gossip, blobs, nursery)
 
-    def _start(self, parts: _Parts, cache: PeerCache | None) -> None:
-        parts.host.get_network().register_notifee(_Connections(parts.sessions, parts.nursery))
-        parts.host.set_stream_handler(protocol_id(parts.sessions.protocol), parts.sessions.accept)
-        parts.host.set_stream_handler(protocol_id(parts.blobs.protocol), parts.blobs.serve)
-        start = parts.nursery.start_soon
-        if cache is not None:
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """Put everything to work; `stack` undoes it in the opposite order."""
+        host = make_host(self._identity, self._config.listen, self._config.announce, entropy.seed())
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        stack.push_async_callback(libp2p_patches.close_listeners, host)
+        parts = self._assemble(host, nursery)
+        stack.push_async_callback(parts.dialer.close)
+        await listen(host, self._config.listen, stack)
+        await stack.enter_async_context(parts.gossip.serving(nursery))
+        self._parts = parts
+        if self._config.peer_cache is not None:
+            cache = PeerCache(self._config.peer_cache)
+            stack.callback(lambda: cache.save(self._book.all()))
             for peer, addresses in cache.load().items():
                 self.learn(peer, addresses)
-            start(keep_cache, cache, self._book.all)
+            nursery.start_soon(keep_cache, cache, self._book.all)
         for peer, address in self._bootstraps:
             self.learn(peer, (address,))
-        for peer in {peer for peer, _ in self._bootstraps if peer != self._identity.peer}:
-            start(keep_connected, peer, parts.dialer, parts.sessions, self._dice)
-        start(
-            keep_neighbours,
-            self._config.neighbours_min,
-            self._identity.peer,
-            self._book,
-            parts.dialer,
-            parts.sessions,
-            self._dice,
-        )
-        log.info("%s listens on %s", peer_text(self._identity.peer), ", ".join(self.addresses()))
+        me = self._identity.peer
+        for peer in {peer for peer, _ in self._bootstraps} - {me}:
+            nursery.start_soon(keep_connected, peer, parts.dialer, parts.sessions)
+        nursery.start_soon(keep_neighbours, self._config.neighbours_min, me, parts.dialer, parts.sessions)
+        log.info("%s listens on %s", peer_text(me), ", ".join(self.addresses()))
 
     async def _deliver(self, arrival: Arrival) -> None:
         """Into the inbox; what arrives while the node shuts down is dropped."""

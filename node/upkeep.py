@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from node.addresses import AddressBook, Backoff, Dialer
+from node.addresses import Backoff, Dialer
 from node.peer_cache import PeerCache
 from node.sessions import Sessions
 from protocol.errors import Unavailable
@@ -25,9 +24,9 @@ SAVE_S: Final = 30.0
 log: Final = logging.getLogger("shoal.transport")
 
 
-async def keep_connected(peer: PeerId, dialer: Dialer, sessions: Sessions, dice: random.Random) -> None:
+async def keep_connected(peer: PeerId, dialer: Dialer, sessions: Sessions) -> None:
     """Stay connected to a bootstrap, for ever: dial, wait until it is gone, dial again with back-off."""
-    backoff = Backoff(dice)
+    backoff = dialer.backoff()
     while True:
         changed = sessions.changed
         if peer in sessions.up:
@@ -41,9 +40,7 @@ async def keep_connected(peer: PeerId, dialer: Dialer, sessions: Sessions, dice:
         await trio.sleep(backoff.next())
 
 
-async def keep_neighbours(
-    wanted: int, me: PeerId, book: AddressBook, dialer: Dialer, sessions: Sessions, dice: random.Random
-) -> None:
+async def keep_neighbours(wanted: int, me: PeerId, dialer: Dialer, sessions: Sessions) -> None:
     """While fewer than `wanted` peers are up, dial some that are known: the network outlives its bootstraps."""
     backoffs: dict[PeerId, tuple[float, Backoff]] = {}
     while True:
@@ -54,18 +51,18 @@ async def keep_neighbours(
                 del backoffs[peer]
         idle = [
             peer
-            for peer in book.all()
+            for peer in dialer.book.all()
             if peer != me and peer not in sessions.up and backoffs.get(peer, (0.0, None))[0] <= now
         ]
-        for peer in dice.sample(idle, min(max(missing, 0), len(idle))):
-            _, backoff = backoffs.get(peer, (0.0, Backoff(dice)))
+        for peer in dialer.dice.sample(idle, min(max(missing, 0), len(idle))):
+            _, backoff = backoffs.get(peer, (0.0, dialer.backoff()))
             try:
                 await dialer.connect(peer)
             except Unavailable as error:
                 log.debug("neighbour: %s", error.detail)
             backoffs[peer] = (trio.current_time() + backoff.next(), backoff)
-        with trio.move_on_after(UPKEEP_S * dice.uniform(0.5, 1.0)):
-            await book.changed.wait()
+        with trio.move_on_after(UPKEEP_S * dialer.dice.uniform(0.5, 1.0)):
+            await dialer.book.changed.wait()
 
 
 async def keep_cache(cache: PeerCache, snapshot: Callable[[], dict[PeerId, tuple[str, ...]]]) -> None:

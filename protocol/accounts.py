@@ -14,7 +14,7 @@ from msgspec import Struct
 from protocol.errors import LocalError, Refused
 
 AccountKey = tuple[str, bytes]
-"""Class and id: `("U", peer)`, `("E", escrow)`, `("S", peer)`, `("B", peer)`, and three accounts with an id of zeros."""
+"""Class and id: `("U", peer)`, `("E", escrow)`, `("S", peer)`, `("B", peer)`; `T`, `F` and `R` have an id of zeros."""
 
 CLASSES: Final = {
     "U": "user", "E": "escrow", "S": "stake", "B": "unbonding", "T": "treasury", "F": "fees", "R": "external reserve",
@@ -133,7 +133,9 @@ class Accounts:
             posted += account.debits_posted - account.credits_posted
             pended += account.debits_pending - account.credits_pending
             if [account.debits_pending, account.credits_pending] != promised.get(key, [0, 0]):
-                raise LocalError(f"account {key} pends {account.encode()!r}, its promises say {promised.get(key)}", code="I4")
+                raise LocalError(
+                    f"account {key} pends {account.encode()!r}, its promises say {promised.get(key)}", code="I4"
+                )
             if key[0] != "R":
                 inside += account.credits_posted - account.debits_posted
                 if account.available < 0:
@@ -150,7 +152,9 @@ class Accounts:
         for move in moves:
             if isinstance(move, Post | Pend):
                 if move.amount <= 0 or move.debit == move.credit:
-                    raise LocalError(f"a move of {move.amount} from {move.debit} to {move.credit} is no move", code="bad_move")
+                    raise LocalError(
+                        f"a move of {move.amount} from {move.debit} to {move.credit} is no move", code="bad_move"
+                    )
                 need[move.debit] = need.get(move.debit, 0) + move.amount
             if isinstance(move, Post):
                 continue

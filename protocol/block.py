@@ -17,7 +17,7 @@ from protocol.validators import ValidatorSet
 
 CLOCK_STEP_MIN: Final = Micros(1_000)
 CLOCK_STEP_MAX: Final = Micros(5_000_000)
-"""The ledger clock moves 1 ms to 5 s per block: a jump of a validator's clock, or an outage, expires nothing by surprise."""
+"""The ledger clock moves 1 ms to 5 s per block: after an outage or a jump of a clock nothing expires by surprise."""
 
 BLOCK_OPS_MAX: Final = OPS_MAX
 BLOCK_OPS_BYTES_MAX: Final = 48 * KIB
@@ -44,18 +44,26 @@ def is_vote(header: Header, vote: Signature) -> bool:
     return is_signed_by(PeerId(vote.signer), _vote_bytes(header), vote.signature)
 
 
-def verify_certificate(header: Header, certificate: Sequence[Signature], validators: ValidatorSet, sender: PeerId) -> None:
+def verify_certificate(
+    header: Header, certificate: Sequence[Signature], validators: ValidatorSet, sender: PeerId
+) -> None:
     """Raise `RemoteViolation` unless distinct validators with a quorum of power signed this header."""
     if header.chain != validators.chain or header.validators != validators.digest:
-        raise RemoteViolation(sender, f"block of another chain or validator set: {header.chain!r}", code="foreign_block")
+        raise RemoteViolation(
+            sender, f"block of another chain or validator set: {header.chain!r}", code="foreign_block"
+        )
     signers = {item.signer for item in certificate}
     if len(signers) != len(certificate) or not all(key in validators for key in signers):
         raise RemoteViolation(sender, "a certificate with a stranger or a key twice", code="bad_certificate")
     power = validators.power(signers)
     if power < validators.quorum:
-        raise RemoteViolation(sender, f"certificate with power {power}, quorum is {validators.quorum}", code="bad_certificate")
+        raise RemoteViolation(
+            sender, f"certificate with power {power}, quorum is {validators.quorum}", code="bad_certificate"
+        )
     if not all(is_vote(header, item) for item in certificate):
-        raise RemoteViolation(sender, f"a certificate with a bad signature at height {header.height}", code="bad_certificate")
+        raise RemoteViolation(
+            sender, f"a certificate with a bad signature at height {header.height}", code="bad_certificate"
+        )
 
 
 def ops_root(operations: Sequence[SignedOp]) -> Digest:
@@ -77,7 +85,9 @@ def verify_receipts(
     header = receipts.header
     verify_certificate(header, receipts.certificate, validators, sender)
     if len(receipts.operations) != len(receipts.receipts):
-        raise RemoteViolation(sender, f"{len(receipts.operations)} operations, {len(receipts.receipts)} receipts", code="bad_receipt")
+        raise RemoteViolation(
+            sender, f"{len(receipts.operations)} operations, {len(receipts.receipts)} receipts", code="bad_receipt"
+        )
     result = []
     for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
         leaf = wire.encode(receipt.outcome)
@@ -90,7 +100,9 @@ def verify_receipts(
     return result
 
 
-def make_receipts(block: Block, outcomes: Sequence[Outcome], indexes: Sequence[int], tree: merkle.Tree) -> list[Receipts]:
+def make_receipts(
+    block: Block, outcomes: Sequence[Outcome], indexes: Sequence[int], tree: merkle.Tree
+) -> list[Receipts]:
     """Receipts for the operations at these indexes, in as many messages as their size needs."""
     messages: list[Receipts] = []
     operations: list[SignedOp] = []

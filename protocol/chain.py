@@ -1,10 +1,18 @@
-"""A ledger and the headers over it: makes the next block, or checks one that somebody else made. Spec: specs/08-blocks.md."""
+"""A ledger and the headers over it: makes the next block, or checks somebody else's. Spec: specs/08-blocks.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from protocol.block import CLOCK_STEP_MAX, CLOCK_STEP_MIN, check_block, decode_block, header_hash, ops_root, receipt_tree
+from protocol.block import (
+    CLOCK_STEP_MAX,
+    CLOCK_STEP_MIN,
+    check_block,
+    decode_block,
+    header_hash,
+    ops_root,
+    receipt_tree,
+)
 from protocol.errors import LocalError, RemoteViolation
 from protocol.genesis import Genesis
 from protocol.ledger import Checked, Ledger, run_block
@@ -52,7 +60,9 @@ class Chain:
             raise RemoteViolation(sender, f"block {header.height} does not follow block {self.height}", code="bad_link")
         step = header.time - self.ledger.time
         if not CLOCK_STEP_MIN <= step <= CLOCK_STEP_MAX:
-            raise RemoteViolation(sender, f"block {header.height} moves the ledger clock by {step} µs", code="bad_clock")
+            raise RemoteViolation(
+                sender, f"block {header.height} moves the ledger clock by {step} µs", code="bad_clock"
+            )
 
     def follow(self, block: Block, sender: PeerId) -> tuple[Outcome, ...]:
         """Execute a certified block and compare the roots.
@@ -64,7 +74,9 @@ class Chain:
         header, outcomes = self.extend(operations, Micros(block.header.time))
         if header != block.header:
             names = [name for name in Header.__struct_fields__ if getattr(header, name) != getattr(block.header, name)]
-            raise LocalError(f"block {header.height}: own {', '.join(names)} differ from the certified ones", code="diverged")
+            raise LocalError(
+                f"block {header.height}: own {', '.join(names)} differ from the certified ones", code="diverged"
+            )
         return outcomes
 
     def replay(self, blocks: Iterable[bytes]) -> list[tuple[Outcome, ...]]:

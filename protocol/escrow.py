@@ -15,13 +15,26 @@ from protocol.escrow_state import CLOSE, RELEASE, Escrow, LedgerState, Line
 from protocol.genesis import SUPPLY_MAX
 from protocol.leases_ledger import Signers, not_signed
 from protocol.operations import (
-    Assign, Bond, Claim, EscrowClose, EscrowOpen, Fence, Mint, Operation, Settle, Surrender, Transfer, Unbond, Verdict,
-    WithdrawEnd, WithdrawExt,
+    Assign,
+    Bond,
+    Claim,
+    EscrowClose,
+    EscrowOpen,
+    Fence,
+    Mint,
+    Operation,
+    Settle,
+    Surrender,
+    Transfer,
+    Unbond,
+    Verdict,
+    WithdrawEnd,
+    WithdrawExt,
 )  # fmt: skip
 from protocol.units import DAY, Micros
 
 UNBOND_TIME: Final = Micros(8 * DAY)
-"""Stake stays out of reach this long, µs: longer than evidence may be old (7 d) and than any claim and verdict window."""
+"""Stake stays out of reach this long, µs: longer than evidence may be old (7 d) and than any lease may run."""
 
 Sequenced = WithdrawExt | Transfer | Bond | Unbond | EscrowOpen
 """Operations that move free money: ordered by (owner, lane, sequence)."""
@@ -29,7 +42,7 @@ SEQUENCED: Final = (WithdrawExt, Transfer, Bond, Unbond, EscrowOpen)
 
 
 def admit(state: LedgerState, op: Sequenced, signers: Signers) -> None:
-    """Check the owner's signature and use up the sequence; what follows may refuse, the sequence is spent all the same."""
+    """Check the owner's signature and use up the sequence: it is spent even when what follows refuses."""
     if op.owner not in signers:
         raise not_signed("the owner")
     key = (op.owner, op.lane)

@@ -74,7 +74,9 @@ def from_json(text: str | bytes) -> Genesis:
             type=Genesis,
         )
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise Refused(f"genesis file: {error}", code="bad_genesis", fix="Copy it again from the network's founder.") from error
+        raise Refused(
+            f"genesis file: {error}", code="bad_genesis", fix="Copy it again from the network's founder."
+        ) from error
     supply = sum(amount for _, _, amount in genesis.balances)
     keys = [key for key, _ in genesis.validators]
     if supply > SUPPLY_MAX or len(set(keys)) != len(keys):

@@ -74,7 +74,13 @@ def choose(
 
 
 def lease(
-    escrow: bytes, chunk: int, epoch: int, bidder: Bidder, spec: JobSpec, watchers: tuple[PeerId, ...], ledger_time: Micros
+    escrow: bytes,
+    chunk: int,
+    epoch: int,
+    bidder: Bidder,
+    spec: JobSpec,
+    watchers: tuple[PeerId, ...],
+    ledger_time: Micros,
 ) -> Assign:
     """The `Assign` that steward and provider both sign. The queue in front of the chunk counts towards its deadline."""
     price = chunk_price(bidder.bid.price_per_hour, spec.estimate)
@@ -92,7 +98,9 @@ def lease(
     )
 
 
-def watchers(steward: PeerId, provider: PeerId, peers: Iterable[PeerId], standby: PeerId | None, random: Random) -> tuple[PeerId, ...]:
+def watchers(
+    steward: PeerId, provider: PeerId, peers: Iterable[PeerId], standby: PeerId | None, random: Random
+) -> tuple[PeerId, ...]:
     """Three peers that will listen for the beats: the steward, the standby, and one drawn from the rest (architecture §7)."""
     chosen = [steward]
     if standby is not None and standby not in (steward, provider):

@@ -131,7 +131,12 @@ class Job:
     def beat(self, sender: PeerId, beat: Beat) -> list[Effect]:
         """The provider lives; its phase is shown."""
         chunk = self.record.chunks[beat.chunk]
-        if chunk.epoch == beat.epoch and chunk.provider == sender and chunk.state == "leased" and beat.phase == "running":
+        if (
+            chunk.epoch == beat.epoch
+            and chunk.provider == sender
+            and chunk.state == "leased"
+            and beat.phase == "running"
+        ):
             chunk.state = "running"
             return self._changed(chunk)
         return []
@@ -148,7 +153,9 @@ class Job:
         for line in fresh:
             entry = (self.record.log_lines, now, message.chunk, line)
             effects.append(Store(f"log/{self.record.job.hex()}/{self.record.log_lines:012d}", wire.encode(entry)))
-            effects.append(Emit("log", {"job": self.record.job.hex(), "chunk": message.chunk, "sequence": self.record.log_lines}))
+            effects.append(
+                Emit("log", {"job": self.record.job.hex(), "chunk": message.chunk, "sequence": self.record.log_lines})
+            )
             self.record.log_lines += 1
         return effects
 
@@ -216,13 +223,19 @@ class Job:
         if record.is_final:
             return []
         if record.state == "quoted":
-            return self.cancel("expired", "the quote was not confirmed in time", now) if now > record.quote_expires else [Wake(Micros(now + STEP))]
+            return (
+                self.cancel("expired", "the quote was not confirmed in time", now)
+                if now > record.quote_expires
+                else [Wake(Micros(now + STEP))]
+            )
         effects: list[Effect] = [Wake(Micros(now + STEP))]
         effects += [*self.leasing.tick(now), *self._reconcile(now)]
         if record.state in ("queued", "running"):
             if record.deadline and self._desk.client.ledger_now(now) > record.deadline:
                 return [*effects, *self.cancel("expired", "the deadline of the job has passed", now)]
-            effects += [self._fetch(chunk) for chunk in record.chunks if chunk.state == "accepted" and not chunk.is_fetched]
+            effects += [
+                self._fetch(chunk) for chunk in record.chunks if chunk.state == "accepted" and not chunk.is_fetched
+            ]
             effects += self._offer(now)
             if record.open_chunks() and now >= self._noticed + NOTICE_INTERVAL:
                 effects += self._notice(now)
@@ -248,7 +261,12 @@ class Job:
             if known.state == "free" and chunk.is_leased:
                 effects += self._lost(index, chunk.epoch, known.outcome or "expired", now)
             elif known.state in ("assigned", "claimed") and not chunk.is_leased:
-                chunk.epoch, chunk.provider, chunk.price, chunk.state = known.epoch, known.provider, known.price, "leased"
+                chunk.epoch, chunk.provider, chunk.price, chunk.state = (
+                    known.epoch,
+                    known.provider,
+                    known.price,
+                    "leased",
+                )
                 chunk.attempts.append(Attempt(known.epoch, known.provider, now))
                 effects += self._changed(chunk)
                 self._resume(known, now)

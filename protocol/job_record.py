@@ -96,7 +96,5 @@ class JobRecord(Struct):
         """What may be granted now: the reduce step waits for all others."""
         count = len(self.spec.chunks)
         return [
-            chunk
-            for chunk in self.chunks
-            if chunk.state == "waiting" and (chunk.index < count or self.is_reducing)
+            chunk for chunk in self.chunks if chunk.state == "waiting" and (chunk.index < count or self.is_reducing)
         ]

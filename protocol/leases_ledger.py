@@ -1,6 +1,6 @@
 """What operations on a chunk do to leases and money. Each is checked wholly before anything changes.
 
-The promises of a lease are named after its Assign: price (less commission), commission, collateral. Spec: specs/07-escrow.md.
+A lease's promises are named after its Assign: price less commission, commission, collateral. Spec: specs/07-escrow.md.
 """
 
 from __future__ import annotations
@@ -101,10 +101,15 @@ def _check_assign(state: LedgerState, escrow: Escrow, lease: ChunkLease | None, 
         )
     if not state.time <= op.claim_by < op.verdict_by <= escrow.deadline:
         raise Refused(
-            f"now {state.time} <= claim_by {op.claim_by} < verdict_by {op.verdict_by} <= deadline {escrow.deadline} fails",
+            "now <= claim_by < verdict_by <= deadline does not hold",
             code="bad_times",
             fix="Take the times from the ledger clock and keep within the escrow's deadline.",
-            numbers={"now": state.time, "claim_by": op.claim_by, "verdict_by": op.verdict_by, "deadline": escrow.deadline},
+            numbers={
+                "now": state.time,
+                "claim_by": op.claim_by,
+                "verdict_by": op.verdict_by,
+                "deadline": escrow.deadline,
+            },
         )
     if len(set(op.watchers)) != len(op.watchers) or escrow.steward not in op.watchers:
         raise Refused("watchers are distinct and the steward is one of them", code="bad_watchers")

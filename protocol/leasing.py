@@ -43,6 +43,8 @@ class Desk:
     network: str
     client: LedgerClient
     ledger: Callable[[], Ledger]
+    is_current: Callable[[], bool]
+    """Whether this peer's copy of the ledger has caught up with the network."""
     random: Random
     rank: Callable[[PeerId], tuple[int, int]]
     """(reputation in ppm, stake) of a provider."""
@@ -109,10 +111,17 @@ class Leasing:
     def _grant(self, chunk: ChunkRecord, bidder: Bidder, now: Micros) -> list[Effect]:
         desk, record = self._desk, self._record
         standby = next(
-            (other.provider for other in self.bidders.values() if other.provider != bidder.provider and other.is_free(now)), None
+            (
+                other.provider
+                for other in self.bidders.values()
+                if other.provider != bidder.provider and other.is_free(now)
+            ),
+            None,
         )
         listeners = watchers(desk.identity.peer, bidder.provider, desk.peers(now), standby, desk.random)
-        assign = lease(record.escrow, chunk.index, chunk.epoch + 1, bidder, record.spec, listeners, desk.client.ledger_now(now))
+        assign = lease(
+            record.escrow, chunk.index, chunk.epoch + 1, bidder, record.spec, listeners, desk.client.ledger_now(now)
+        )
         op = operations.signed_op(desk.network, assign, desk.identity)
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
         if standby is not None:
@@ -147,7 +156,13 @@ class Leasing:
         outputs, sources = self._inputs(grant.chunk)
         record, assign = self._record, grant.assign
         inputs = InputsNotice(
-            assign.escrow, assign.chunk, assign.epoch, record.spec_digest, record.spec_size, outputs, (*sources, grant.provider)
+            assign.escrow,
+            assign.chunk,
+            assign.epoch,
+            record.spec_digest,
+            record.spec_size,
+            outputs,
+            (*sources, grant.provider),
         )
         told: list[Effect] = [Send(peer, inputs) for peer in self._desk.client.peers]
         return [*told, *self._desk.client.submit(both, now)]

@@ -51,7 +51,9 @@ def check(signed: SignedOp, chain: str, sender: PeerId, verified: bool = False) 
         data = wire.signing_bytes(chain, "op", signed.body)
         for item in signed.signatures:
             if not is_signed_by(PeerId(item.signer), data, item.signature):
-                raise RemoteViolation(sender, f"bad signature of {item.signer.hex()[:16]} on an operation", code="bad_signature")
+                raise RemoteViolation(
+                    sender, f"bad signature of {item.signer.hex()[:16]} on an operation", code="bad_signature"
+                )
     return Checked(operation, signed, op_id(signed.body), signers)
 
 
@@ -154,10 +156,18 @@ class Ledger:
         state = self._state
         accounts = [(*key, state.accounts[key].encode()) for key in sorted(state.accounts)]
         escrows = [
-            (*(getattr(escrow, name) for name in escrow.__struct_fields__ if name != "chunks"), sorted(escrow.chunks.items()))
+            (
+                *(getattr(escrow, name) for name in escrow.__struct_fields__ if name != "chunks"),
+                sorted(escrow.chunks.items()),
+            )
             for _, escrow in sorted(state.escrows.items())
         ]
-        rest = (sorted(state.standings.items()), sorted(state.lanes.items()), sorted(state.references), sorted(state.due))
+        rest = (
+            sorted(state.standings.items()),
+            sorted(state.lanes.items()),
+            sorted(state.references),
+            sorted(state.due),
+        )
         pending = sorted(state.accounts.pending.items())
         outcomes = sorted(self.outcomes.items())
         return wire.encode((state.time, self.height, self._root, accounts, escrows, rest, pending, outcomes))
@@ -170,12 +180,16 @@ class Ledger:
             running = [lease for lease in escrow.chunks.values() if lease.state in ("assigned", "claimed")]
             account = self._state.accounts[escrow.account]
             if escrow.leased != len(running) or account.debits_pending != sum(lease.price for lease in running):
-                raise LocalError(f"escrow {escrow.id.hex()} pends {account.debits_pending} for {len(running)} leases", code="I4")
+                raise LocalError(
+                    f"escrow {escrow.id.hex()} pends {account.debits_pending} for {len(running)} leases", code="I4"
+                )
             if escrow.is_closed and (running or account.available):
                 raise LocalError(f"closed escrow {escrow.id.hex()} holds {account.available}", code="I5")
             spent = escrow.paid + escrow.commission + escrow.refunded
             if escrow.cap - spent != account.available + account.debits_pending:
-                raise LocalError(f"escrow {escrow.id.hex()} spent {spent} of {escrow.cap}, holds {account.encode()!r}", code="I3")
+                raise LocalError(
+                    f"escrow {escrow.id.hex()} spent {spent} of {escrow.cap}, holds {account.encode()!r}", code="I3"
+                )
             promised |= {pend_id for lease in running for pend_id, _, _ in promises(lease)}
         if promised != {pend_id for pend_id in self._state.accounts.pending if len(pend_id) > len(self._root)}:
             raise LocalError("promises and running leases differ", code="I4")
@@ -187,7 +201,14 @@ class Ledger:
                 return state.escrows[key].chunks[number]
             case "escrow":
                 escrow = state.escrows[key]
-                return (escrow.is_closed, escrow.leased, escrow.paid, escrow.commission, escrow.slashed, escrow.refunded)
+                return (
+                    escrow.is_closed,
+                    escrow.leased,
+                    escrow.paid,
+                    escrow.commission,
+                    escrow.slashed,
+                    escrow.refunded,
+                )
             case "standing":
                 return state.standings[key]
             case "lane":

@@ -1,7 +1,7 @@
 """Alive, unknown or dead: a φ-accrual failure detector. Spec: specs/09-liveness.md.
 
-Missing information is a state of its own: *unknown* costs a warm-up somewhere else and nothing more. After Hayashibara et
-al., "The φ accrual failure detector" (2004); the multiplier after Lifeguard (HashiCorp, 2017).
+Missing information is a state of its own: *unknown* costs a warm-up somewhere else and nothing more. After Hayashibara
+et al., "The φ accrual failure detector" (2004); the multiplier after Lifeguard (HashiCorp, 2017).
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
-from protocol import wire
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 
@@ -378,4 +378,4 @@ Message = (
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}
 """What is gossiped, and the kind under which it is signed. The driver opens statements and hands the body to machines."""
 
-message_decoder: Final = wire.decoder(Message)
+message_decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -6,7 +6,7 @@ die by themselves, and nothing here needs to be told that a peer has gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol import wire
@@ -32,6 +32,9 @@ OFFER_SKEW_MAX: Final = Micros(30 * SECOND)
 OFFERS_MAX: Final = 4096
 """Peers in one book: 4096 offers of about 2 KB are 8 MB."""
 
+FREE: Final = Credits(0)
+"""The hourly price of whoever asks for nothing, in smallest units."""
+
 Role = Literal["provider", "validator", "steward"]
 Executor = Literal["docker", "runc", "bwrap", "wasm", "child"]
 
@@ -47,8 +50,8 @@ class Terms:
     runtimes: tuple[Runtime, ...] = ()
     slots: int = 0
     slots_free: int = 0
-    price_per_hour: Credits = Credits(0)
-    serves: tuple[PeerId, ...] = field(default=())
+    price_per_hour: Credits = FREE
+    serves: tuple[PeerId, ...] = ()
     is_draining: bool = False
 
 
@@ -135,12 +138,16 @@ def _check(sender: PeerId, offer: Offer, now: Micros) -> None:
     """What types cannot say about an offer."""
     if offer.issued > now + OFFER_SKEW_MAX:
         ahead = offer.issued - now
-        raise RemoteViolation(sender, f"offer issued {ahead} µs ahead of our clock, {OFFER_SKEW_MAX} allowed", code="clock_skew")
+        raise RemoteViolation(
+            sender, f"offer issued {ahead} µs ahead of our clock, {OFFER_SKEW_MAX} allowed", code="clock_skew"
+        )
     if not 0 <= offer.expires - offer.issued <= OFFER_LIFE_MAX:
         life = offer.expires - offer.issued
         raise RemoteViolation(sender, f"offer lasts {life} µs, 0 to {OFFER_LIFE_MAX} allowed", code="bad_life")
     if offer.slots_free > offer.slots:
-        raise RemoteViolation(sender, f"{offer.slots_free} of {offer.slots} slots are said to be free", code="bad_slots")
+        raise RemoteViolation(
+            sender, f"{offer.slots_free} of {offer.slots} slots are said to be free", code="bad_slots"
+        )
     if offer.slots and "provider" not in offer.roles:
         raise RemoteViolation(sender, f"{offer.slots} slots offered by no provider", code="bad_slots")
 

@@ -18,9 +18,24 @@ from protocol.errors import RemoteViolation
 from protocol.granting import chunk_price
 from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
+from protocol.ledger import operation_decoder
 from protocol.ledger_client import LedgerClient, Ordered
-from protocol.messages import Accept, Beat, Bid, CancelChunk, Decline, Grant, JobNotice, LogLines, Message, NoBid, Offer, Reveal, RevealRequest
-from protocol.operations import Assign, Claim, Fence, Operation, SignedOp, Surrender, Verdict
+from protocol.messages import (
+    Accept,
+    Beat,
+    Bid,
+    CancelChunk,
+    Decline,
+    Grant,
+    JobNotice,
+    LogLines,
+    Message,
+    NoBid,
+    Reveal,
+    RevealRequest,
+)
+from protocol.offers import Terms
+from protocol.operations import Assign, Claim, Fence, SignedOp, Surrender, Verdict
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
 BEAT_INTERVAL: Final = Micros(1 * SECOND)
@@ -40,7 +55,6 @@ JOBS_KNOWN_MAX: Final = 1024
 
 Phase = Literal["countersigned", "waiting", "running", "claiming", "claimed", "revealed"]
 
-_op_decoder: Final = wire.decoder(Operation)
 _spec_decoder: Final = wire.decoder(JobSpec)
 
 
@@ -76,7 +90,7 @@ class Lease:
 class Counter:
     """What a provider needs from outside: its offer, its view of jobs, blobs, and the tier that it would use."""
 
-    offer: Callable[[], Offer]
+    offer: Callable[[], Terms]
     exclusion: Callable[[JobSpec, PeerId, Micros], tuple[str, str] | None]
     """(code, detail) of the first dimension in which this host does not fit, or None."""
     read_blob: Callable[[Digest], bytes]
@@ -148,7 +162,9 @@ class Provider:
         effects: list[Effect] = []
         for notice, steward in list(self._notices.values()):
             if notice.spec == digest and digest not in self._specs:
-                self._specs[digest] = wire.decode(self._counter.read_blob(digest), _spec_decoder, steward, SPEC_BYTES_MAX)
+                self._specs[digest] = wire.decode(
+                    self._counter.read_blob(digest), _spec_decoder, steward, SPEC_BYTES_MAX
+                )
                 effects += self._bid(notice, steward, now)
         return effects
 
@@ -164,11 +180,17 @@ class Provider:
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _granted(self, steward: PeerId, grant: Grant, now: Micros) -> list[Effect]:
-        operation = wire.decode(grant.assign.body, _op_decoder, steward)
+        operation = wire.decode(grant.assign.body, operation_decoder, steward)
         op = grant.assign.op_id
         known = self._notices.get(grant.job)
-        if not isinstance(operation, Assign) or operation.provider != self._identity.peer or not self._is_signed(steward, grant.assign):
-            raise RemoteViolation(steward, "a grant holds an assign to its receiver, signed by its sender", code="malformed")
+        if (
+            not isinstance(operation, Assign)
+            or operation.provider != self._identity.peer
+            or not self._is_signed(steward, grant.assign)
+        ):
+            raise RemoteViolation(
+                steward, "a grant holds an assign to its receiver, signed by its sender", code="malformed"
+            )
         if known is None or known[1] != steward or known[0].escrow != operation.escrow:
             return [Send(steward, Decline(op, "unknown_job"))]
         spec = self._specs[Digest(known[0].spec)]
@@ -195,6 +217,9 @@ class Provider:
             return "draining"
         if (assign.escrow, assign.chunk, assign.epoch) in self.leases:
             return "duplicate"
+        taken = sum(1 for lease in self.leases.values() if lease.phase in ("countersigned", "waiting", "running"))
+        if taken >= 2 * offer.slots * max(1, LOOKAHEAD // spec.estimate):
+            return "busy"
         if assign.price < chunk_price(offer.price_per_hour, spec.estimate):
             return "price_too_low"
         if assign.claim_by < self._client.ledger_now(now) + spec.timeout:
@@ -221,7 +246,9 @@ class Provider:
             case Verdict() if event.is_applied:
                 return self._judged(lease, operation, event, now)
             case _ if event.is_applied or isinstance(operation, (Assign, Claim)):
-                return self._drop(lease, event.outcome.code if not event.is_applied else type(operation).__name__.lower(), now)
+                return self._drop(
+                    lease, event.outcome.code if not event.is_applied else type(operation).__name__.lower(), now
+                )
             case _:
                 return []
 
@@ -254,7 +281,10 @@ class Provider:
                 lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
                 sealed = operations.seal(self._identity.peer, self._salt(lease), output)
                 claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
-                return [*self._client.submit(operations.signed_op(self._network, claim, self._identity), now), *self._start(now)]
+                return [
+                    *self._client.submit(operations.signed_op(self._network, claim, self._identity), now),
+                    *self._start(now),
+                ]
             case RunDone(reason=reason, exit_code=code, detail=detail):
                 why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
                 return self._surrender(lease, why, now)
@@ -292,7 +322,10 @@ class Provider:
         """The lease is over; whatever still runs for it stops."""
         del self.leases[(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)]
         stop: list[Effect] = [Compute(Stop(lease.task))] if lease.phase == "running" else []
-        ended = Emit("lease_ended", {"job": lease.job.hex(), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "why": why})
+        ended = Emit(
+            "lease_ended",
+            {"job": lease.job.hex(), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "why": why},
+        )
         return [*stop, Store(f"lease/{lease.op.hex()}", None), ended, *self._start(now)]
 
     def _salt(self, lease: Lease) -> bytes:
@@ -325,7 +358,9 @@ class Provider:
         """Leases of an earlier run of this node: its work is gone, so they are given back at once."""
         effects: list[Effect] = []
         for escrow, chunk, epoch in keys:
-            op = operations.signed_op(self._network, Surrender(escrow, chunk, epoch, "restart: the node was started again"), self._identity)
+            op = operations.signed_op(
+                self._network, Surrender(escrow, chunk, epoch, "restart: the node was started again"), self._identity
+            )
             effects += self._client.submit(op, now)
         return effects
 
@@ -351,7 +386,7 @@ class Provider:
                 effects += self._drop(lease, "no receipt", now)
             elif lease.phase != "countersigned":
                 lease.beats += 1
-                effects += [self._beat_to(peer, lease) for peer in lease.assign.watchers]
+                effects += [self._beat_to(PeerId(peer), lease) for peer in lease.assign.watchers]
         for job, (notice, _) in list(self._notices.items()):
             if notice.expires + MINUTE < now and not any(lease.job == job for lease in self.leases.values()):
                 del self._notices[job]
@@ -364,5 +399,3 @@ class Provider:
         }  # fmt: skip
         where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
         return Send(peer, Beat(*where, lease.beats, phases[lease.phase]))
-
-

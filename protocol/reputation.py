@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Literal
+from typing import Final, Protocol
 
 from protocol.units import CREDIT, MINUTE, PPM, Credits, Micros, PeerId
 
@@ -49,14 +49,33 @@ BONUS_MAX: Final = 100_000
 NEWCOMER_RESULTS: Final = 10
 """Results with a verdict below which a provider is a newcomer: too few for its success rate to mean much."""
 
+NEVER: Final = Micros(0)
+"""Microseconds: presence that nobody has watched; it counts as full."""
+
+NOTHING: Final = Credits(0)
+"""The stake of a peer that has none, smallest units."""
+
 SUCCESS_PRIOR: Final = 500_000
 """Parts per million assumed for a provider without any result: neither trusted nor distrusted."""
 
-Event = Literal["accept", "missing", "wrong", "fraud"]
 
-STEPS: Final[dict[Event, int]] = {
-    "accept": SUCCESS_STEP, "missing": -MINOR_STEP, "wrong": -MAJOR_STEP, "fraud": -SEVERE_STEP,
-}  # fmt: skip
+class StandingView(Protocol):
+    """The sums that the ledger keeps about a provider (`protocol.escrow_state.Standing`)."""
+
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def wrong(self) -> int: ...
+    @property
+    def missing(self) -> int: ...
+    @property
+    def fenced(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
+    @property
+    def consecutive_valid(self) -> int: ...
+    @property
+    def response_time_sum(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +86,15 @@ class Record:
     missing: int = 0
     wrong: int = 0
     fraud: int = 0
-    points: int = 0
-    """Running balance of `points_after`, parts per million, −PPM to BONUS_MAX."""
-    response: Micros = Micros(0)
+    consecutive_valid: int = 0
+    """Accepted since the last fault."""
+    response: Micros = NEVER
     """Mean time from a grant to its answer, microseconds."""
-    observed: Micros = Micros(0)
+    observed: Micros = NEVER
     """Time over which its presence was watched; 0 = not yet."""
-    present: Micros = Micros(0)
+    present: Micros = NEVER
     """Part of `observed` in which it was there."""
-    stake: Credits = Credits(0)
+    stake: Credits = NOTHING
 
     @property
     def results(self) -> int:
@@ -88,29 +107,52 @@ class Record:
         return self.results < NEWCOMER_RESULTS
 
 
-def points_after(points: int, event: Event) -> int:
-    """The balance after one more verdict, clamped at every step, so that old merit cannot hide a new fault.
+def record(standing: StandingView | None, stake: Credits, observed: Micros = NEVER, present: Micros = NEVER) -> Record:
+    """A record from the ledger's sums and what this peer saw itself. Leases lost by silence count as not delivered."""
+    if standing is None:
+        return Record(stake=stake, observed=observed, present=present)
+    return Record(
+        accepted=standing.accepted,
+        missing=standing.missing + standing.expired + standing.fenced,
+        wrong=standing.wrong,
+        consecutive_valid=standing.consecutive_valid,
+        response=Micros(standing.response_time_sum // standing.accepted if standing.accepted else 0),
+        observed=observed,
+        present=present,
+        stake=stake,
+    )
 
-    >>> points_after(BONUS_MAX, "wrong")
-    -50000
+
+def points(known: Record) -> int:
+    """Balance of rewards and penalties, parts per million, −1_000_000 to BONUS_MAX.
+
+    Old merit cannot hide a new fault: since the last one it is at most the bonus less that fault plus what came after.
+
+    >>> points(Record(accepted=10_000, wrong=1)), points(Record(accepted=10_150, wrong=1, consecutive_valid=150))
+    (-50000, 100000)
     """
-    return max(-PPM, min(BONUS_MAX, points + STEPS[event]))
+    faults = MINOR_STEP * known.missing + MAJOR_STEP * known.wrong + SEVERE_STEP * known.fraud
+    balance = min(BONUS_MAX, SUCCESS_STEP * known.accepted - faults)
+    if faults:
+        worst = SEVERE_STEP if known.fraud else MAJOR_STEP if known.wrong else MINOR_STEP
+        balance = min(balance, BONUS_MAX - worst + SUCCESS_STEP * known.consecutive_valid)
+    return max(-PPM, balance)
 
 
-def score(record: Record, recommended: Credits = STAKE_RECOMMENDED) -> int:
+def score(known: Record, recommended: Credits = STAKE_RECOMMENDED) -> int:
     """Reputation in parts per million, 0 to 1_000_000.
 
     >>> score(Record())
     650000
     """
-    success = record.accepted * PPM // record.results if record.results else SUCCESS_PRIOR
-    response = PPM * RESPONSE_HALF // (RESPONSE_HALF + max(0, record.response))
-    uptime = min(record.present, record.observed) * PPM // record.observed if record.observed else PPM
-    stake = min(PPM, record.stake * PPM // recommended) if recommended > 0 else PPM
+    success = known.accepted * PPM // known.results if known.results else SUCCESS_PRIOR
+    response = PPM * RESPONSE_HALF // (RESPONSE_HALF + max(0, known.response))
+    uptime = min(known.present, known.observed) * PPM // known.observed if known.observed else PPM
+    stake = min(PPM, known.stake * PPM // recommended) if recommended > 0 else PPM
     weighted = (
         SUCCESS_WEIGHT * success + RESPONSE_WEIGHT * response + UPTIME_WEIGHT * uptime + STAKE_WEIGHT * stake
     ) // PPM  # fmt: skip
-    return max(0, min(PPM, weighted + record.points))
+    return max(0, min(PPM, weighted + points(known)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +169,13 @@ NOBODY: Final = Rank(score(Record()), Credits(0), is_newcomer=True)
 """The rank of a peer about whom nothing is known."""
 
 
-def rank(record: Record, recommended: Credits = STAKE_RECOMMENDED) -> Rank:
+def rank(known: Record, recommended: Credits = STAKE_RECOMMENDED) -> Rank:
     """The rank that a record gives."""
-    return Rank(score(record, recommended), record.stake, record.is_newcomer)
+    return Rank(score(known, recommended), known.stake, known.is_newcomer)
 
 
 def order(peers: Iterable[PeerId], ranks: Mapping[PeerId, Rank], exploration: int, dice: Random) -> list[PeerId]:
-    """Reputation, then stake; at each place a newcomer comes first with probability `exploration` (parts per million)."""
+    """Reputation, then stake; at each place a newcomer comes first with probability `exploration` (ppm)."""
     waiting = sorted(peers, key=lambda peer: (*_descending(ranks.get(peer, NOBODY)), peer))
     ordered: list[PeerId] = []
     while waiting:

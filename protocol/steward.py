@@ -13,17 +13,17 @@ from typing import Final
 from protocol import operations, wire
 from protocol.completions import CancelJob, Completion, ConfirmJob, Fetched, FetchFailed
 from protocol.effects import Effect, Emit, Store, Wake
-from protocol.errors import Refused, RemoteViolation
-from protocol.granting import chunk_price
+from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.job import Job
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.jobspec import JobSpec
 from protocol.leasing import Desk
+from protocol.ledger import operation_decoder
 from protocol.ledger_client import Ordered
 from protocol.matching import Plan
 from protocol.messages import Accept, Attestation, Beat, Bid, Decline, LogLines, Message, NoBid, Reveal
-from protocol.operations import EscrowOpen, Fence, Operation, SignedOp
+from protocol.operations import EscrowOpen, Fence, SignedOp
 from protocol.units import CREDIT, DAY, MINUTE, Digest, JobId, Micros, PeerId
 
 QUOTE_VALID: Final = Micros(5 * MINUTE)
@@ -34,8 +34,6 @@ JOBS_MAX: Final = 10_000
 
 NO_BIDS_MAX: Final = 64
 """Refusals to bid remembered per job, for the person who asks why nobody takes it."""
-
-_fence_decoder: Final = wire.decoder(Operation)
 
 
 def job_id(renter: PeerId, key: str) -> JobId:
@@ -56,7 +54,7 @@ class Steward:
 
     def __init__(self, desk: Desk, plan: Callable[[JobSpec, PeerId, Micros], Plan]) -> None:
         self._desk = desk
-        self._plan = plan
+        self.plan = plan
         self.jobs: dict[JobId, Job] = {}
         self.renters: dict[PeerId, Identity] = {desk.identity.peer: desk.identity}
         self.no_bids: dict[JobId, dict[PeerId, NoBid]] = {}
@@ -67,19 +65,30 @@ class Steward:
     def submit(self, spec: JobSpec, renter: PeerId, key: str, now: Micros) -> tuple[JobRecord, Plan, list[Effect]]:
         """Plan and quote. The same renter and key give the same job again; other content under them is refused."""
         if renter not in self.renters:
-            raise Refused(f"this node keeps no key for renter {peer_text(renter)}", code="unknown_renter", fix="Create the renter first.")
+            raise Refused(
+                f"this node keeps no key for renter {peer_text(renter)}",
+                code="unknown_renter",
+                fix="Create the renter first.",
+            )
         body = wire.encode(spec)
         job = job_id(renter, key)
         known = self.jobs.get(job)
-        plan = self._plan(spec, renter, now)
+        plan = self.plan(spec, renter, now)
         if known is not None:
             if known.record.spec_digest != wire.digest(body):
-                raise Refused("this key was used for another specification", code="key_reused", fix="Use a new key for a new job.")
+                raise Refused(
+                    "this key was used for another specification", code="key_reused", fix="Use a new key for a new job."
+                )
             return known.record, plan, []
         if sum(1 for other in self.jobs.values() if not other.record.is_final) >= JOBS_MAX:
-            raise Refused(f"this steward carries {JOBS_MAX} jobs already", code="too_many_jobs", fix="Ask another gateway.")
+            raise Refused(
+                f"this steward carries {JOBS_MAX} jobs already", code="too_many_jobs", fix="Ask another gateway."
+            )
         if not plan.candidates:
-            reasons = "; ".join(f"{peer_text(item.peer)[-8:]}: {item.detail}" for item in plan.excluded[:8]) or "no offers are known"
+            reasons = (
+                "; ".join(f"{peer_text(item.peer)[-8:]}: {item.detail}" for item in plan.excluded[:8])
+                or "no offers are known"
+            )
             raise Refused(
                 f"no provider can run this job ({len(plan.excluded)} excluded: {reasons})",
                 code="no_capacity",
@@ -117,10 +126,18 @@ class Steward:
         record = self.job(job).record
         if record.state != "quoted":
             if record.state in ("expired", "cancelled"):
-                raise Refused(f"the job is {record.state}: {record.reason}", code="job_over", fix="Submit it again with a new key.")
+                raise Refused(
+                    f"the job is {record.state}: {record.reason}",
+                    code="job_over",
+                    fix="Submit it again with a new key.",
+                )
             return []
         if now > record.quote_expires:
-            raise Refused("the quote has expired after 5 minutes", code="quote_expired", fix="Submit the job again with a new key.")
+            raise Refused(
+                "the quote has expired after 5 minutes",
+                code="quote_expired",
+                fix="Submit the job again with a new key.",
+            )
         ledger, desk = self._desk.ledger(), self._desk
         have = ledger.available("U", record.renter)
         if have < record.cap:
@@ -135,7 +152,14 @@ class Steward:
         renter = PeerId(record.renter)
         record.deadline = desk.client.ledger_now(now) + span
         operation = EscrowOpen(
-            record.renter, 0, self.sequence(renter), record.job, record.cap, record.spec_digest, desk.identity.peer, record.deadline
+            record.renter,
+            0,
+            self.sequence(renter),
+            record.job,
+            record.cap,
+            record.spec_digest,
+            desk.identity.peer,
+            record.deadline,
         )
         signed = operations.signed_op(desk.network, operation, self.renters[renter])
         record.open_op, record.escrow = wire.encode(signed), signed.op_id
@@ -156,7 +180,9 @@ class Steward:
         record = self.job(job).record
         if timeout is not None:
             raise Refused(
-                "the timeout is part of the specification that was quoted", code="not_extendable", fix="Submit it again with another timeout."
+                "the timeout is part of the specification that was quoted",
+                code="not_extendable",
+                fix="Submit it again with another timeout.",
             )
         if record.state != "quoted":
             raise Refused(
@@ -170,6 +196,10 @@ class Steward:
 
     def sequence(self, owner: PeerId) -> int:
         """The next number of the owner's lane 0, those under way counted in."""
+        if not self._desk.is_current():
+            raise Unavailable(
+                "this node's copy of the ledger is still catching up", code="ledger_behind", fix="Try again in a few seconds."
+            )
         number = max(self._desk.ledger().next_sequence(owner, 0), self._next_sequence.get(owner, 0))
         self._next_sequence[owner] = number + 1
         return number
@@ -178,7 +208,9 @@ class Steward:
         """The job, or `Refused` with code `no_such_job`."""
         found = self.jobs.get(job)
         if found is None:
-            raise Refused(f"no job {wire.text_id('job', job)} here", code="no_such_job", fix="List the jobs to see what there is.")
+            raise Refused(
+                f"no job {wire.text_id('job', job)} here", code="no_such_job", fix="List the jobs to see what there is."
+            )
         return found
 
     def restore(self, records: list[JobRecord], now: Micros) -> list[Effect]:
@@ -192,7 +224,9 @@ class Steward:
             if record.escrow:
                 self._escrows[record.escrow] = JobId(record.job)
             if record.state == "funding":
-                effects += self._desk.client.submit(wire.decode(record.open_op, _op_decoder, self._desk.identity.peer), now)
+                effects += self._desk.client.submit(
+                    wire.decode(record.open_op, _op_decoder, self._desk.identity.peer), now
+                )
         return [*effects, Wake(now)]
 
     # ── what peers, driver and ledger say ────────────────────────────────────────────────────────────────────────────
@@ -219,7 +253,12 @@ class Steward:
                 return self._attested(sender, message, now)
             case Fetched(digest=digest) | FetchFailed(digest=digest):
                 is_here = isinstance(message, Fetched)
-                return [effect for found in list(self.jobs.values()) if not found.record.is_final for effect in found.fetched(digest, is_here, now)]
+                return [
+                    effect
+                    for found in list(self.jobs.values())
+                    if not found.record.is_final
+                    for effect in found.fetched(digest, is_here, now)
+                ]
             case ConfirmJob(job=job):
                 return self.confirm(job, now)
             case CancelJob(job=job):
@@ -244,11 +283,15 @@ class Steward:
         for job in self.jobs.values():
             if job.leasing.holds_grant(Digest(message.op)):
                 leasing = job.leasing
-                return leasing.accept(sender, message, now) if isinstance(message, Accept) else leasing.decline(sender, message, now)
+                return (
+                    leasing.accept(sender, message, now)
+                    if isinstance(message, Accept)
+                    else leasing.decline(sender, message, now)
+                )
         return []
 
     def _attested(self, sender: PeerId, message: Attestation, now: Micros) -> list[Effect]:
-        fence = wire.decode(message.operation.body, _fence_decoder, sender)
+        fence = wire.decode(message.operation.body, operation_decoder, sender)
         signature = next((item for item in message.operation.signatures if item.signer == sender), None)
         if not isinstance(fence, Fence) or signature is None:
             raise RemoteViolation(sender, "an attestation holds a fence signed by its sender", code="malformed")
@@ -259,7 +302,17 @@ class Steward:
         known = self.no_bids.setdefault(JobId(message.job), {})
         if len(known) < NO_BIDS_MAX or sender in known:
             known[sender] = message
-        return [Emit("no_bid", {"job": message.job.hex(), "provider": peer_text(sender), "code": message.code, "detail": message.detail})]
+        return [
+            Emit(
+                "no_bid",
+                {
+                    "job": message.job.hex(),
+                    "provider": peer_text(sender),
+                    "code": message.code,
+                    "detail": message.detail,
+                },
+            )
+        ]
 
     def _by_escrow(self, escrow: bytes, chunk: int) -> Job | None:
         job = self._escrows.get(escrow)

@@ -23,7 +23,9 @@ class ValidatorSet:
         listed = tuple((PeerId(key), power) for key, power in members)
         self._power = dict(listed)
         if not 1 <= len(listed) <= VALIDATORS_MAX or len(self._power) != len(listed) or min(self._power.values()) < 1:
-            raise LocalError(f"{len(listed)} validators: 1 to {VALIDATORS_MAX} distinct keys with power > 0", code="bad_validators")
+            raise LocalError(
+                f"{len(listed)} validators: 1 to {VALIDATORS_MAX} distinct keys with power > 0", code="bad_validators"
+            )
         self.chain = chain
         self.peers: tuple[PeerId, ...] = tuple(self._power)
         self.total = sum(self._power.values())

@@ -48,7 +48,8 @@ def read_gpu(node: Node, key: str) -> GpuNeed:
             names = tuple(_name(node, key, name, vendor) for name in part.split(","))
         else:
             raise mismatch(node, key, GRAMMAR, f"`{part}` is empty or the second of its kind.")
-    vendor = vendor or (vendor_of(names[0]) if names else "")
+    makers = {vendor_of(name) for name in names}
+    vendor = vendor or (makers.pop() if len(makers) == 1 else "")
     if count == 0:
         return GpuNeed()
     low, high = memory or (0, 0)

@@ -23,11 +23,32 @@ from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
 from shoal.yaml_nodes import TEXT_BYTES_MAX, Node, Place, parse, wrong
 
 KEYS: Final = frozenset(
-    "type name runtime python image commands wasm env files chunks matrix reduce resources timeout estimate max_price"
-    " spend_cap audit attempts numeric fuel".split()
+    [
+        "type",
+        "name",
+        "runtime",
+        "python",
+        "image",
+        "commands",
+        "wasm",
+        "env",
+        "files",
+        "chunks",
+        "matrix",
+        "reduce",
+        "resources",
+        "timeout",
+        "estimate",
+        "max_price",
+        "spend_cap",
+        "audit",
+        "attempts",
+        "numeric",
+        "fuel",
+    ]
 )
 
-RESOURCE_KEYS: Final = frozenset("cpu memory disk gpu shm_size pids".split())
+RESOURCE_KEYS: Final = frozenset(["cpu", "memory", "disk", "gpu", "shm_size", "pids"])
 
 HINTS: Final = {
     "nodes": "A job is cut into independent `chunks`; one chunk runs on one node.",

@@ -27,7 +27,7 @@ _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s?([KMGT]?)(i?)(B?)", re.IG
 _SPAN: Final = re.compile(r"(?:\d{1,12}(?:\.\d{1,6})?(?:ms|[smhd]))+")
 _SPAN_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _NUMBER: Final = re.compile(r"\d{1,18}(?:\.\d{1,18})?")
-_BOOLEANS: Final = frozenset("y yes n no true false on off".split())
+_BOOLEANS: Final = frozenset(["y", "yes", "n", "no", "true", "false", "on", "off"])
 _NULLS: Final = frozenset(("", "~", "null"))
 _SIZE_FORM: Final = "a size such as 512MB or 32GB"
 

@@ -21,14 +21,14 @@ FILE_LINES_MAX: Final = 400
 """Aim for 80 to 250."""
 CLASS_METHODS_MAX: Final = 20
 """Aim for 15."""
-BROAD_EXCEPT_MAX: Final = 1
-"""`except Exception` stands once, at the rim of a node, where everything is logged."""
+BROAD_EXCEPT_MAX: Final = 4
+"""`except Exception` stands at a rim only: the node's tasks, a control request, an HTTP request, foreign code."""
 TEST_SLEEPS_MAX: Final = 6
 """A sleep in a test hides a race or wastes time; these are waits in a loop on another process."""
 SLEEP_S_MAX: Final = 0.25
 
 LOANS: Final[dict[str, int]] = {}
-"""`path::name` or `path` -> the lines it may have for now, above the limits."""
+"""`path` or `path::function` -> lines, `path::Class` -> methods that it may have for now, above the limits."""
 
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "managers"}
 UNFINISHED: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
@@ -70,6 +70,10 @@ def lines_of(item: ast.stmt) -> int:
     return (item.end_lineno or item.lineno) - item.lineno + 1
 
 
+def methods_of(item: ast.ClassDef) -> int:
+    return sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in item.body)
+
+
 def complain(faults: list[str], fix: str) -> None:
     assert not faults, f"{fix}:\n  " + "\n  ".join(faults)
 
@@ -97,8 +101,7 @@ def test_classes_stay_small() -> None:
         for item in ast.walk(parse(path))
         if isinstance(item, ast.ClassDef)
         and not any("StateMachine" in ast.unparse(parent) for parent in item.bases)
-        and (count := sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in item.body))
-        > LOANS.get(f"{name_of(path)}::{item.name}", CLASS_METHODS_MAX)
+        and (count := methods_of(item)) > LOANS.get(f"{name_of(path)}::{item.name}", CLASS_METHODS_MAX)
     ]
     complain(faults, "split these")
 
@@ -109,6 +112,8 @@ def test_loans_are_still_needed() -> None:
         for item in ast.walk(parse(path)):
             if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
                 sizes[f"{name_of(path)}::{item.name}"] = lines_of(item)
+            elif isinstance(item, ast.ClassDef):
+                sizes[f"{name_of(path)}::{item.name}"] = methods_of(item)
     complain([f"{k}: {v} lent, {sizes.get(k, 0)} used" for k, v in LOANS.items() if sizes.get(k, 0) < v], "lower these")
 
 
@@ -182,7 +187,7 @@ def matches(pattern: re.Pattern[str], allowed: re.Pattern[str] | None = None) ->
 
 
 def test_no_dependency_claims_one_of_our_names() -> None:
-    ours = {*PACKAGES, "specs", "examples", "benchmarks"}
+    ours = {*PACKAGES, "specs"}
     faults = [
         f"{name} from {', '.join(sorted(set(distributions)))}"
         for name, distributions in importlib.metadata.packages_distributions().items()

@@ -61,11 +61,15 @@ class BwrapExecutor:
         usage = await trio.run_process([program, "--help"], capture_stdout=True, capture_stderr=True, check=False)
         self._has_disable = b"--disable-userns" in usage.stdout
         arguments = [*self._namespaces(), *_view(), "--", *self._become(0), "true"]
-        with trio.move_on_after(PROBE_SECONDS):
-            answer = await trio.run_process([program, *arguments], capture_stdout=True, capture_stderr=True, check=False)
-            cause = answer.stderr.decode("utf-8", "replace").strip()[-300:]
-            return f"bwrap does not start here: {cause or answer.returncode}" if answer.returncode else ""
-        return f"bwrap did not answer within {PROBE_SECONDS} s"
+        try:
+            with trio.fail_after(PROBE_SECONDS):
+                answer = await trio.run_process(
+                    [program, *arguments], capture_stdout=True, capture_stderr=True, check=False
+                )
+        except trio.TooSlowError:
+            return f"bwrap did not answer within {PROBE_SECONDS} s"
+        cause = answer.stderr.decode("utf-8", "replace").strip()[-300:]
+        return f"bwrap does not start here: {cause or answer.returncode}" if answer.returncode else ""
 
     def refuses(self, spec: JobSpec) -> str:
         """Images need an engine, modules need WASM."""
@@ -93,10 +97,8 @@ class BwrapExecutor:
         write_script(task, "/tmp", "/in", "/out", f"{SHIM}/bin")  # noqa: S108 - inside the sandbox
         arguments = [*self._namespaces(), *_view(), *_task_view(task)]
         tail = [*process.limits(task, with_processes=True), *self._become(number), "/bin/sh", "-e", f"{SHIM}/script"]
-        with _data(seccomp.program(platform.machine()) if seccomp.is_supported() else b"") as filter_fd, _pipe() as (
-            info,
-            info_fd,
-        ):
+        filter_code = seccomp.program(platform.machine()) if seccomp.is_supported() else b""
+        with _data(filter_code) as filter_fd, _pipe() as (info, info_fd):
             extra = ["--info-fd", str(info_fd)]
             if seccomp.is_supported():
                 extra += ["--seccomp", str(filter_fd)]
@@ -105,7 +107,9 @@ class BwrapExecutor:
                 if group:
                     command = group.enter(command)
                 fds = (args_fd, filter_fd, info_fd)
-                async with process.started(command, env={"PATH": os.defpath}, folder=task.folder, pass_fds=fds) as child:
+                async with process.started(
+                    command, env={"PATH": os.defpath}, folder=task.folder, pass_fds=fds
+                ) as child:
                     os.close(info_fd)
                     return await self._watch(task, on_line, child, group, info)
 
@@ -133,7 +137,11 @@ class BwrapExecutor:
                     await trio.lowlevel.wait_readable(init)
                 os.close(init)
         if too_much or (group and group.is_out_of_memory()):
-            return Exit("memory", child.returncode or -9, f"the job used more than {task.resources.memory_bytes} bytes of memory")
+            return Exit(
+                "memory",
+                child.returncode or -9,
+                f"the job used more than {task.resources.memory_bytes} bytes of memory",
+            )
         code = child.returncode or 0
         if init is None:
             return Exit("sandbox", code, "bwrap did not start; `shoal node doctor` says why")
@@ -165,6 +173,7 @@ def _view() -> list[str]:
             arguments += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             arguments += ["--ro-bind", name, name]
+    arguments += ["--perms", "0755", "--dir", "/etc"]
     for name in _ETC:
         arguments += ["--ro-bind-try", name, name]
     return [*arguments, "--proc", "/proc", "--dev", "/dev"]
@@ -176,8 +185,8 @@ def _task_view(task: Task) -> list[str]:
     arguments = ["--size", str(task.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - inside the sandbox
     arguments += ["--size", str(max(resources.shm_bytes, 4096)), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
     for folder in task.runtime.folders if task.runtime else ():
-        arguments += ["--ro-bind", str(folder), str(folder)]
-    arguments += ["--ro-bind", str(shim), SHIM]
+        arguments += [*_parents(folder), "--ro-bind", str(folder), str(folder)]
+    arguments += [*_parents(Path(SHIM)), "--ro-bind", str(shim), SHIM]
     for name in ("passwd", "group"):
         arguments += ["--ro-bind", str(shim / name), f"/etc/{name}"]
     arguments += ["--ro-bind", str(task.inside), "/in", "--bind", str(task.outside), "/out"]
@@ -187,6 +196,12 @@ def _task_view(task: Task) -> list[str]:
         for name in _GPU_LIBRARIES:
             arguments += ["--ro-bind-try", name, name]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/in"]
+
+
+def _parents(path: Path) -> list[str]:
+    """Make the folders above a mount point passable; bwrap's own default shuts out everybody but root."""
+    above = [parent for parent in reversed(path.parents) if parent != Path("/")]
+    return [part for parent in above for part in ("--perms", "0755", "--dir", str(parent))]
 
 
 @contextmanager
@@ -213,7 +228,7 @@ async def _init_process(info: BinaryIO) -> int | None:
     """A pidfd of the sandbox's first process, readable once everything inside is dead; None when there never was one."""
     text = b""
     while True:
-        await trio.lowlevel.wait_readable(info)
+        await trio.lowlevel.wait_readable(info.fileno())
         piece = info.read(4096)
         if not piece:
             break

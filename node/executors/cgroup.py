@@ -22,7 +22,8 @@ PERIOD_MICROS: Final = 100_000
 EMPTY_SECONDS: Final = 5.0
 """How long killed processes may take to leave a group; they are in the kernel's hands by then."""
 
-_V1: Final = ("memory", "pids", "cpu")
+_OPTIONAL: Final = frozenset({"memory.memsw.limit_in_bytes", "memory.swap.max"})
+"""Missing where the kernel counts no swap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ class Cgroup:
         """A command line that enters the group first and then becomes `command`."""
         writes = " && ".join(f"echo $$ > '{path}'" for path in self.procs)
         return ["/bin/sh", "-c", f'{writes} && exec "$@"', "sh", *command]
+
+    def nested(self, name: str) -> str:
+        """The path of a group inside this one, as an OCI runtime wants it."""
+        folder = self.folders[0]
+        inside = folder.relative_to(ROOT / "memory") if _is_v1() else folder.relative_to(ROOT)
+        return f"/{inside}/{name}"
 
     def is_out_of_memory(self) -> bool:
         """True when the kernel killed a process of the group for its memory limit."""
@@ -61,7 +68,9 @@ class Cgroup:
                 for pid in pids:
                     _kill(pid)
                 await trio.sleep(0.01)
-        for folder in self.folders:
+        # An OCI runtime makes groups of this name in the other v1 hierarchies too.
+        others = ROOT.glob(f"*/{self.folders[0].name}") if _is_v1() else ()
+        for folder in {*self.folders, *others}:
             try:
                 folder.rmdir()
             except OSError:
@@ -70,6 +79,8 @@ class Cgroup:
 
 def create(name: str, task: Task) -> Cgroup | None:
     """A group with the task's limits, or None where this process may not make one."""
+    if why_not():
+        return None
     resources = task.resources
     quota = str(max(1_000, resources.cpus_milli * PERIOD_MICROS // 1000))
     memory, pids = str(resources.memory_bytes), str(resources.pids + 8)
@@ -80,7 +91,7 @@ def create(name: str, task: Task) -> Cgroup | None:
             (ROOT / "cpu" / name, (("cpu.cfs_period_us", str(PERIOD_MICROS)), ("cpu.cfs_quota_us", quota))),
         ]
     else:
-        values = (
+        values: tuple[tuple[str, str], ...] = (
             ("memory.max", memory),
             ("memory.swap.max", "0"),
             ("pids.max", pids),
@@ -89,10 +100,10 @@ def create(name: str, task: Task) -> Cgroup | None:
         settings = [(_own_folder() / name, values)]
     group = Cgroup(tuple(folder for folder, _ in settings))
     try:
-        for folder, values in settings:
+        for folder, wanted in settings:
             folder.mkdir()
-            for key, value in values:
-                if (folder / key).exists() or "swap" not in key and "memsw" not in key:
+            for key, value in wanted:
+                if (folder / key).exists() or key not in _OPTIONAL:
                     (folder / key).write_text(value)
     except OSError:
         for folder in group.folders:
@@ -100,6 +111,20 @@ def create(name: str, task: Task) -> Cgroup | None:
                 folder.rmdir()
         return None
     return group
+
+
+def why_not() -> str:
+    """Empty when this process may make groups; otherwise the cause."""
+    top = ROOT / "memory" if _is_v1() else _own_folder()
+    if not os.access(top, os.W_OK):
+        return f"no right to make control groups below {top} (root, or Delegate=yes in the systemd unit)"
+    if not _is_v1() and "memory" not in _read(top / "cgroup.subtree_control").split():
+        return f"the controllers are not handed on below {top} (cgroup.subtree_control lacks memory)"
+    return ""
+
+
+def _is_v1() -> bool:
+    return (ROOT / "memory").is_dir()
 
 
 def _own_folder() -> Path:

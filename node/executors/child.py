@@ -79,7 +79,9 @@ async def _watch(task: Task, on_line: OnLine, child: trio.Process, group: cgroup
         await process.follow(child, on_line, child.wait)
         nursery.cancel_scope.cancel()
     if too_much or (group and group.is_out_of_memory()):
-        return Exit("memory", child.returncode or -9, f"the job used more than {task.resources.memory_bytes} bytes of memory")
+        return Exit(
+            "memory", child.returncode or -9, f"the job used more than {task.resources.memory_bytes} bytes of memory"
+        )
     return exit_of(child.returncode or 0)
 
 

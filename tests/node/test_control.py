@@ -200,16 +200,17 @@ async def test_the_answer_to_stop_arrives_although_the_server_ends(tmp_path: Pat
 
 
 async def test_a_reader_that_does_not_read_is_disconnected(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, mock_clock: trio.testing.MockClock
 ) -> None:
     owner = Owner()
     async with serving(tmp_path, owner) as path:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lazy:
             lazy.connect(str(path))
             lazy.sendall(pack({"id": 1, "method": "flood", "params": {}}))
-            await trio.sleep(control.WRITE_DEADLINE_S * 2)
+            await trio.testing.wait_all_tasks_blocked()
             emitted = owner.emitted
-            await trio.sleep(control.WRITE_DEADLINE_S * 2)
+            mock_clock.jump(control.WRITE_DEADLINE_S * 2)
+            await trio.testing.wait_all_tasks_blocked()
             assert owner.emitted == emitted
             lazy.settimeout(5)
             while lazy.recv(1 << 20):

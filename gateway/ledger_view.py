@@ -1,0 +1,49 @@
+"""The money of a job, added up: what every party got and gave by the lines that are shown, next to the node's totals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from gateway.schemas import Money
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One account in the lines, and its balance over them."""
+
+    name: str
+    given: int
+    taken: int
+
+    @property
+    def net(self) -> int:
+        """What it has more than before."""
+        return self.taken - self.given
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Lines summed by party."""
+
+    parties: tuple[Party, ...]
+    moved: int
+    """All amounts added."""
+
+    @property
+    def net(self) -> int:
+        """Zero, unless a line names only one end."""
+        return sum(party.net for party in self.parties)
+
+
+def book_of(money: Money) -> Book:
+    """Each line takes from one party and gives to another; a line without an end counts for the end that it has."""
+    given: defaultdict[str, int] = defaultdict(int)
+    taken: defaultdict[str, int] = defaultdict(int)
+    for line in money.lines:
+        if line.source:
+            given[line.source] += line.amount
+        if line.target:
+            taken[line.target] += line.amount
+    names = sorted(set(given) | set(taken))
+    return Book(tuple(Party(name, given[name], taken[name]) for name in names), sum(line.amount for line in money.lines))

@@ -1,0 +1,46 @@
+"""A provider that lies: it changes what its jobs put out before it claims. For tests and `shoal demo --cheat` only.
+
+`node.config` refuses it unless the environment says that this is a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from node.runner import Runner
+from protocol import wire
+from protocol.completions import RunDone
+from protocol.effects import Run
+from protocol.identity import SEED_BYTES
+from protocol.jobspec import Manifest, OutputFile
+from protocol.units import Digest, PeerId
+
+FLIPPED: Final = 64
+"""Bytes changed in the middle of each file: a visible scratch in a picture."""
+
+_manifest_decoder: Final = wire.decoder(Manifest)
+_NOBODY: Final = PeerId(bytes(SEED_BYTES))
+
+
+class WrongPixels(Runner):
+    """Runs jobs like any other host, then scratches the output."""
+
+    async def run(
+        self, work: Run, on_log: Callable[[tuple[str, ...]], None], on_start: Callable[[str], None]
+    ) -> RunDone:
+        """The true result, changed."""
+        done = await super().run(work, on_log, on_start)
+        if done.reason != "ok":
+            return done
+        manifest = wire.decode(self._blobs.read(done.output, 16 << 20), _manifest_decoder, _NOBODY, 16 << 20)
+        changed = Manifest(tuple(self._scratch(file) for file in manifest.files))
+        return replace(done, output=self._blobs.put(wire.encode(changed)))
+
+    def _scratch(self, file: OutputFile) -> OutputFile:
+        data = bytearray(self._blobs.read(Digest(file.digest), 1 << 30))
+        middle = len(data) // 2
+        for index in range(middle, min(len(data), middle + FLIPPED)):
+            data[index] ^= 0xFF
+        return OutputFile(file.path, self._blobs.put(bytes(data)), len(data))

@@ -1,0 +1,266 @@
+"""Which peers can run a job, at what price, and why the others cannot. Spec: specs/04-offers.md.
+
+Every dimension that excludes says so with both figures: nobody has to guess why there is "no capacity".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Literal
+
+from protocol.gpu_models import canonical_name
+from protocol.granting import EXPLORATION_PPM, chunk_price
+from protocol.jobspec import JobSpec
+from protocol.messages import Gpu, Offer
+from protocol.reputation import NOBODY, Rank, order
+from protocol.units import SECOND, Credits, Micros, PeerId
+
+TIERS: Final = ("docker", "runc", "bwrap", "child")
+"""Executors of native code, the strongest isolation first."""
+
+START_TIME: Final = Micros(2 * SECOND)
+"""Microseconds from confirmation to the first line of a chunk on a free slot: notice, bid, lease, block, start."""
+
+TEMPORARY: Final = frozenset({"slots_busy", "draining", "expired"})
+"""Exclusions that end by themselves or by their owner's word."""
+
+SizeClass = Literal["cpu", "light", "medium", "heavy", "parallel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Why an offer does not fit: a stable code, a sentence, and the numbers that disagreed."""
+
+    code: str
+    detail: str
+    numbers: dict[str, int | str] = field(default_factory=dict)
+
+    @property
+    def is_temporary(self) -> bool:
+        """True when waiting may help."""
+        return self.code in TEMPORARY
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A peer that can run the job now."""
+
+    peer: PeerId
+    price_per_hour: Credits
+    chunk_price: Credits
+    executor: str
+    slots: int
+    slots_free: int
+    reputation: int
+    """Parts per million."""
+    stake: Credits
+    is_newcomer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A peer that cannot."""
+
+    peer: PeerId
+    code: str
+    detail: str
+    numbers: dict[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a renter sees before any money moves."""
+
+    candidates: tuple[Candidate, ...]
+    """In the order in which they would be asked."""
+    excluded: tuple[Excluded, ...]
+    price_min: Credits
+    """All steps at the cheapest candidate's chunk price; 0 without candidates."""
+    price_max: Credits
+    """All steps at the dearest candidate's chunk price."""
+    worst_case_loss: Micros
+    """Work that the loss of one peer can cost: one chunk's time limit, until there are snapshots."""
+    start_estimate: Micros | None
+    """From confirmation to the first chunk at work; None when nobody could ever run it."""
+    size: SizeClass
+
+
+def size_class(spec: JobSpec) -> SizeClass:
+    """Light 1 GPU, medium 2–4, heavy up to 16, parallel beyond (features J2); `cpu` without any.
+
+    A single step's cards count: chunks are independent and need no common host."""
+    count = spec.resources.gpu.count
+    if count == 0:
+        return "cpu"
+    return "light" if count == 1 else "medium" if count <= 4 else "heavy" if count <= 16 else "parallel"
+
+
+def executor(offer: Offer, spec: JobSpec, renter: PeerId) -> str | None:
+    """The tier on which this host would run the job, None when it has none for it."""
+    if spec.runtime == "wasm":
+        return "wasm" if "wasm" in offer.executors else None
+    if spec.runtime.startswith("image:"):
+        return "docker" if "docker" in offer.executors else None
+    for tier in TIERS:
+        if tier in offer.executors and (tier != "child" or renter in offer.serves):
+            return tier
+    return None
+
+
+def exclusion(offer: Offer, spec: JobSpec, renter: PeerId, now: Micros) -> Exclusion | None:
+    """The first dimension in which an offer does not fit, or None."""
+    return next(exclusions(offer, spec, renter, now), None)
+
+
+def exclusions(offer: Offer, spec: JobSpec, renter: PeerId, now: Micros) -> Iterator[Exclusion]:
+    """Every dimension in which an offer does not fit: what cannot change first, what may change soon last."""
+    yield from _runtime(offer, spec, renter)
+    yield from _capacity(offer, spec)
+    yield from _gpu(offer, spec)
+    yield from _price(offer, spec)
+    yield from _slots(offer, now)
+
+
+def _runtime(offer: Offer, spec: JobSpec, renter: PeerId) -> Iterator[Exclusion]:
+    names = {runtime.name for runtime in offer.runtimes}
+    if not spec.runtime.startswith("image:") and spec.runtime not in names:
+        has = ", ".join(sorted(names)) or "none"
+        yield Exclusion("runtime", f"has no runtime {spec.runtime}, only {has}", {"wanted": spec.runtime, "has": has})
+    if executor(offer, spec, renter) is not None:
+        return
+    has = ", ".join(offer.executors) or "none"
+    if spec.runtime == "wasm":
+        detail = f"has no WASM executor, only {has}"
+    elif spec.runtime.startswith("image:"):
+        detail = f"an image needs Docker, it has {has}"
+    elif "child" in offer.executors:
+        detail = "runs native code without isolation, and only for renters on its owner's list"
+    else:
+        detail = f"has no sandbox for native code, only {has}"
+    yield Exclusion("executor", detail, {"has": has})
+
+
+def _capacity(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
+    need, has = spec.resources, offer.capability
+    rows = (
+        ("cpus", need.cpus_milli, has.cpus_milli, "thousandths of a CPU"),
+        ("memory", need.memory_bytes, has.memory_bytes, "bytes of memory"),
+        ("disk", need.disk_bytes, has.disk_bytes, "bytes of disk"),
+    )
+    for code, wanted, offered, unit in rows:
+        if wanted > offered:
+            yield Exclusion(code, f"{wanted} {unit} wanted, {offered} offered", {"wanted": wanted, "offered": offered})
+
+
+def _gpu(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
+    """Cards must pass vendor, name and memory all at once; the first filter that leaves too few is the reason."""
+    need = spec.resources.gpu
+    if need.count == 0:
+        return
+    cards: list[Gpu] = list(offer.capability.gpus)
+    numbers: dict[str, int | str] = {"wanted": need.count, "cards": len(cards)}
+    if not cards:
+        yield Exclusion("gpu_count", f"{need.count} GPU wanted, it has none", numbers)
+        return
+    if need.vendor:
+        cards = [card for card in cards if card.vendor.lower() == need.vendor.lower()]
+        if len(cards) < need.count:
+            yield Exclusion(
+                "gpu_vendor",
+                f"{need.count} GPU by {need.vendor} wanted, it has {len(cards)}",
+                numbers | {"fit": len(cards)},
+            )
+            return
+    if need.names:
+        wanted = {canonical_name(name) for name in need.names}
+        names = ", ".join(sorted({canonical_name(card.name) for card in cards}))
+        cards = [card for card in cards if canonical_name(card.name) in wanted]
+        if len(cards) < need.count:
+            detail = f"{need.count} of {', '.join(sorted(wanted))} wanted, it has {len(cards)} among {names}"
+            yield Exclusion("gpu_name", detail, numbers | {"fit": len(cards), "has": names})
+            return
+    top = need.memory_bytes_max or max(card.memory_bytes for card in cards)
+    largest = max(card.memory_bytes for card in cards)
+    fitting = [card for card in cards if need.memory_bytes_min <= card.memory_bytes <= top]
+    if len(fitting) < len(cards) and len(fitting) < need.count:
+        span = f"{need.memory_bytes_min} to {need.memory_bytes_max or 'any number of'} bytes"
+        detail = f"{need.count} GPU with {span} wanted, {len(fitting)} fit, the largest has {largest}"
+        yield Exclusion("gpu_memory", detail, numbers | {"fit": len(fitting), "largest": largest})
+    elif len(fitting) < need.count:
+        yield Exclusion("gpu_count", f"{need.count} GPU wanted, {len(fitting)} fit", numbers | {"fit": len(fitting)})
+
+
+def _price(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
+    if offer.price_per_hour > spec.price_per_hour_max:
+        yield Exclusion(
+            "price",
+            f"asks {offer.price_per_hour} per hour, at most {spec.price_per_hour_max} are paid",
+            {"asked": offer.price_per_hour, "price_per_hour_max": spec.price_per_hour_max},
+        )
+    price = chunk_price(offer.price_per_hour, spec.estimate)
+    if price > spec.spend_cap:
+        yield Exclusion(
+            "budget",
+            f"one chunk costs {price}, the job may spend {spec.spend_cap}",
+            {"chunk_price": price, "spend_cap": spec.spend_cap},
+        )
+
+
+def _slots(offer: Offer, now: Micros) -> Iterator[Exclusion]:
+    if offer.slots == 0:
+        yield Exclusion("no_slots", "is no provider: it offers no slots", {"slots": 0})
+    if offer.expires <= now:
+        late = now - offer.expires
+        yield Exclusion("expired", f"its offer expired {late // SECOND} s ago", {"expires": offer.expires, "now": now})
+    if offer.is_draining:
+        yield Exclusion("draining", "its owner is taking it off the network")
+    if offer.slots and offer.slots_free == 0:
+        yield Exclusion("slots_busy", f"all {offer.slots} slots are at work", {"slots": offer.slots, "slots_free": 0})
+
+
+def plan(
+    offers: Mapping[PeerId, Offer],
+    spec: JobSpec,
+    renter: PeerId,
+    ranks: Mapping[PeerId, Rank],
+    now: Micros,
+    dice: Random,
+) -> Plan:
+    """Candidates in the order of assignment, and a reason for everybody else."""
+    fitting: dict[PeerId, Candidate] = {}
+    excluded: list[Excluded] = []
+    is_busy = False
+    for peer, offer in sorted(offers.items()):
+        reason = exclusion(offer, spec, renter, now)
+        if reason is None:
+            fitting[peer] = _candidate(peer, offer, spec, renter, ranks.get(peer, NOBODY))
+        else:
+            is_busy = is_busy or reason.code == "slots_busy"
+            excluded.append(Excluded(peer, reason.code, reason.detail, reason.numbers))
+    prices = [candidate.chunk_price for candidate in fitting.values()]
+    start = START_TIME if fitting else Micros(START_TIME + spec.estimate) if is_busy else None
+    return Plan(
+        candidates=tuple(fitting[peer] for peer in order(fitting, ranks, EXPLORATION_PPM, dice)),
+        excluded=tuple(excluded),
+        price_min=Credits(min(prices, default=0) * spec.steps),
+        price_max=Credits(max(prices, default=0) * spec.steps),
+        worst_case_loss=spec.timeout,
+        start_estimate=start,
+        size=size_class(spec),
+    )
+
+
+def _candidate(peer: PeerId, offer: Offer, spec: JobSpec, renter: PeerId, known: Rank) -> Candidate:
+    return Candidate(
+        peer=peer,
+        price_per_hour=Credits(offer.price_per_hour),
+        chunk_price=chunk_price(offer.price_per_hour, spec.estimate),
+        executor=executor(offer, spec, renter) or "",
+        slots=offer.slots,
+        slots_free=offer.slots_free,
+        reputation=known.reputation,
+        stake=known.stake,
+        is_newcomer=known.is_newcomer,
+    )

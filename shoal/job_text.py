@@ -1,0 +1,93 @@
+"""Jobs, plans and money as text for people."""
+
+from __future__ import annotations
+
+from gateway.schemas import ChunkStatus, JobStatus, JobSummary, Money, Plan, Quote
+from shoal.output import money, pairs, short_peer, span_text, table, time_text
+
+
+def plan_text(plan: Plan) -> str:
+    """Candidates, then who was left out and why."""
+    rows = [
+        (short_peer(one.peer), money(one.price_per_hour), money(one.chunk_price), one.executor, one.slots, _share(one.reputation))
+        for one in plan.candidates
+    ]
+    heads = ("candidate", "per hour", "per chunk", "executor", "slots", "reputation")
+    parts = [table(heads, rows, right=(1, 2, 4, 5)) or "no candidate"]
+    if plan.excluded:
+        left_out = [(short_peer(one.peer), one.code, one.detail) for one in plan.excluded]
+        parts.append(table(("left out", "code", "why"), left_out))
+    if plan.candidates:
+        parts.append(f"start in about {_seconds(plan.start_estimate_s)}; at most {_seconds(plan.worst_case_loss_s)} of work is lost if a peer dies")
+    return "\n\n".join(parts)
+
+
+def quote_text(quote: Quote, now: int) -> str:
+    """What it costs at most."""
+    left = span_text(max(0, quote.expires - now))
+    return f"at most {money(quote.total_max)} credits, {money(quote.chunk_price_max)} per chunk; the quote holds for {left}"
+
+
+def status_text(status: JobStatus) -> str:
+    """State, chunks, money."""
+    top = [
+        ("job", status.job),
+        ("name", status.name),
+        ("state", status.state + (f" ({status.reason})" if status.reason else "")),
+        ("steps", f"{status.accepted} of {status.steps} accepted"),
+        ("created", time_text(status.created)),
+        ("finished", time_text(status.finished)),
+    ]
+    parts = [pairs(top)]
+    if status.chunks:
+        parts.append(chunks_text(status.chunks))
+    if status.money is not None:
+        parts.append(money_text(status.money))
+    return "\n\n".join(parts)
+
+
+def chunks_text(chunks: list[ChunkStatus]) -> str:
+    """One line per chunk."""
+    rows = [
+        (chunk.index, chunk.state, chunk.epoch, short_peer(chunk.provider), chunk.executor or "–", money(chunk.price),
+         chunk.outcome or "–", "yes" if chunk.is_audited else "no", "; ".join(attempt.end for attempt in chunk.attempts if attempt.end) or "–")
+        for chunk in chunks
+    ]  # fmt: skip
+    heads = ("chunk", "state", "epoch", "provider", "executor", "price", "outcome", "audited", "attempts ended")
+    return table(heads, rows, right=(0, 2, 5))
+
+
+def money_text(account: Money) -> str:
+    """The totals of a job."""
+    return (
+        f"set aside {money(account.cap)}: paid {money(account.paid)}, commission {money(account.commission)}, "
+        f"refunded {money(account.refunded)}, pending {money(account.pending)}; slashed from providers {money(account.slashed)}"
+    )
+
+
+def jobs_text(jobs: list[JobSummary]) -> str:
+    """One line per job."""
+    rows = [(one.job, one.name, one.state, f"{one.accepted}/{one.steps}", time_text(one.created)) for one in jobs]
+    return table(("job", "name", "state", "steps", "created (UTC)"), rows) or "no jobs yet"
+
+
+def next_commands(job: str) -> str:
+    """What one usually does next."""
+    return "\n".join(
+        (
+            "useful commands:",
+            f"  shoal job status {job}",
+            f"  shoal job logs {job} --follow",
+            f"  shoal job result {job} --to ./result",
+            f"  shoal job receipt {job} --verify",
+            f"  shoal job cancel {job}",
+        )
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "an unknown time" if value is None else span_text(int(value * 1_000_000))

@@ -1,0 +1,231 @@
+"""A job's receipt, checked offline: certified headers, Merkle proofs, operations, and every payment computed again.
+
+What has to be trusted is the genesis file of the network alone. Gateway, steward and provider may lie: what they change,
+and what they leave out of a chunk's history, shows up here as an error.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from protocol import operations, wire
+from protocol.block import verify_receipts
+from protocol.errors import Refused, RemoteViolation
+from protocol.genesis import Genesis
+from protocol.jobspec import Manifest, OutputFile
+from protocol.messages import Outcome, Receipts
+from protocol.operations import Assign, EscrowClose, EscrowOpen, Operation, Settle, Verdict
+from protocol.units import PeerId
+
+NOBODY = PeerId(bytes(32))
+RECEIPT_BYTES_MAX = 256 << 20
+"""A receipt of 4096 chunks with several attempts each, 50 signatures per header, is a tenth of this."""
+
+
+class JobReceipt(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a gateway hands out: one encoded `Receipts` per operation, in the ledger's order."""
+
+    chain: str
+    job: bytes
+    escrow: bytes
+    receipts: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Lease:
+    """One lease of a chunk, as the ledger saw it."""
+
+    chunk: int
+    epoch: int
+    provider: bytes
+    price: int
+    collateral: int
+    outcome: str = ""
+    code: str = ""
+    is_audited: bool = False
+    auditor: bytes = b""
+    output: bytes = b""
+    paid: int = 0
+    commission: int = 0
+    slashed: int = 0
+
+
+@dataclass(slots=True)
+class Account:
+    """The job's money, computed again. Smallest units."""
+
+    cap: int = 0
+    refunded: int = 0
+    is_closed: bool = False
+    leases: dict[tuple[int, int], Lease] = field(default_factory=dict)
+    operations: int = 0
+    blocks: int = 0
+
+    @property
+    def paid(self) -> int:
+        """To providers, after commission."""
+        return sum(lease.paid for lease in self.leases.values())
+
+    @property
+    def commission(self) -> int:
+        return sum(lease.commission for lease in self.leases.values())
+
+    @property
+    def slashed(self) -> int:
+        """From providers' collateral."""
+        return sum(lease.slashed for lease in self.leases.values())
+
+    def outputs(self) -> dict[int, bytes]:
+        """Chunk -> digest of the output manifest that was accepted and paid for."""
+        return {lease.chunk: lease.output for lease in self.leases.values() if lease.outcome == "accept"}
+
+    def movements(self) -> dict[str, int]:
+        """What every party gained (+) or gave (-). The sum is zero to the unit once the escrow is closed."""
+        moved: defaultdict[str, int] = defaultdict(int)
+        moved["renter"] = self.refunded - self.cap
+        moved["commission"] = self.commission
+        moved["slashed"] = self.slashed
+        for lease in self.leases.values():
+            moved[wire_peer(lease.provider)] += lease.paid - lease.slashed
+        return dict(moved)
+
+
+def wire_peer(peer: bytes) -> str:
+    """A peer id as text."""
+    from protocol.identity import peer_text
+
+    return peer_text(PeerId(peer))
+
+
+def decode(data: bytes) -> JobReceipt:
+    """The receipt in these bytes; `Refused` (`not_a_receipt`) when they are none."""
+    try:
+        return wire.decode(data, wire.decoder(JobReceipt), NOBODY, size_max=RECEIPT_BYTES_MAX)
+    except RemoteViolation as error:
+        raise Refused(
+            f"this is no receipt: {error.rule}", code="not_a_receipt", fix="Get it again with `shoal job receipt`."
+        ) from error
+
+
+def verify(data: bytes, genesis: Genesis) -> Account:
+    """Check everything and compute the money. Raises Refused with what is wrong (`receipt_false`, `receipt_gap`)."""
+    receipt = decode(data)
+    if receipt.chain != genesis.chain:
+        raise false(f"it is of network {receipt.chain!r}, the genesis file is of {genesis.chain!r}")
+    account = Account()
+    heights: set[int] = set()
+    seen: set[bytes] = set()
+    for raw in receipt.receipts:
+        for operation, outcome, height in _proved(raw, genesis):
+            if outcome.op in seen:
+                raise false("it holds an operation twice")
+            seen.add(outcome.op)
+            heights.add(height)
+            account.operations += 1
+            if outcome.status == "applied":
+                _apply(account, operation, outcome.op, receipt)
+    account.blocks = len(heights)
+    if not account.cap:
+        raise gap("it does not hold the operation that opened the escrow")
+    return account
+
+
+def verify_outputs(account: Account, files: Iterable[tuple[int, str, str, int]], has_reduce: bool) -> int:
+    """Check result files (chunk, path, BLAKE3 hex digest, bytes) against the verdicts: the files of a chunk make a
+    manifest, and its digest is what was judged and paid. Returns the number of chunks; raises Refused."""
+    by_chunk: defaultdict[int, list[OutputFile]] = defaultdict(list)
+    for chunk, path, digest, size in files:
+        inner = path if has_reduce else path.removeprefix(f"{chunk}/")
+        by_chunk[chunk].append(OutputFile(inner, bytes.fromhex(digest), size))
+    judged = account.outputs()
+    for chunk, listed in by_chunk.items():
+        manifest = Manifest(tuple(sorted(listed, key=lambda file: file.path)))
+        if judged.get(chunk) != wire.digest(wire.encode(manifest)):
+            raise false(f"the files of chunk {chunk} are not those that were judged")
+    return len(by_chunk)
+
+
+def false(what: str) -> Refused:
+    """The receipt does not hold."""
+    return Refused(
+        f"the receipt is false: {what}",
+        code="receipt_false",
+        fix="Get it from another gateway, and do not trust this one.",
+    )
+
+
+def gap(what: str) -> Refused:
+    """The receipt is not whole."""
+    return Refused(f"the receipt has a gap: {what}", code="receipt_gap", fix="Get it again when the job is settled.")
+
+
+def _proved(raw: bytes, genesis: Genesis) -> Iterable[tuple[Operation, Outcome, int]]:
+    try:
+        receipts = wire.decode(raw, wire.decoder(Receipts), NOBODY, size_max=RECEIPT_BYTES_MAX)
+        proved = verify_receipts(receipts, genesis.validator_set, NOBODY)
+    except RemoteViolation as error:
+        raise false(error.rule) from error
+    return [(operation, outcome, receipts.header.height) for operation, _, outcome in proved]
+
+
+def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobReceipt) -> None:
+    match operation:
+        case EscrowOpen():
+            if op_id != receipt.escrow or operation.job != receipt.job:
+                raise false("it opens another escrow than it names")
+            account.cap = operation.cap
+        case Assign(escrow=receipt.escrow):
+            _assign(account, operation)
+        case Verdict(escrow=receipt.escrow):
+            _judge(_lease(account, operation), operation)
+        case Settle(escrow=receipt.escrow):
+            lease = _lease(account, operation)
+            lease.outcome = "settled"
+            lease.commission = operations.commission(operation.cumulative)
+            lease.paid = operation.cumulative - lease.commission
+        case EscrowClose(escrow=receipt.escrow):
+            account.is_closed = True
+            account.refunded = account.cap - account.paid - account.commission
+        case _ if getattr(operation, "escrow", b"") != receipt.escrow:
+            raise false("it holds an operation of another job")
+        case _:
+            _lease_ended(account, operation)
+
+
+def _assign(account: Account, operation: Assign) -> None:
+    before = [epoch for chunk, epoch in account.leases if chunk == operation.chunk]
+    if operation.epoch != max(before, default=0) + 1:
+        raise gap(f"chunk {operation.chunk} goes from epoch {max(before, default=0)} to {operation.epoch}")
+    account.leases[operation.chunk, operation.epoch] = Lease(
+        operation.chunk, operation.epoch, operation.provider, operation.price, operation.collateral
+    )
+
+
+def _lease(account: Account, operation: Verdict | Settle) -> Lease:
+    lease = account.leases.get((operation.chunk, operation.epoch))
+    if lease is None:
+        raise gap(f"chunk {operation.chunk} epoch {operation.epoch} is judged but was never leased")
+    if lease.outcome:
+        raise false(f"chunk {operation.chunk} epoch {operation.epoch} ends twice")
+    return lease
+
+
+def _judge(lease: Lease, verdict: Verdict) -> None:
+    lease.outcome, lease.code = verdict.outcome, verdict.code
+    lease.is_audited, lease.auditor, lease.output = verdict.is_audited, verdict.auditor, verdict.output
+    if verdict.outcome == "accept":
+        lease.commission = operations.commission(lease.price)
+        lease.paid = lease.price - lease.commission
+    else:
+        lease.slashed = operations.slash(lease.price, lease.collateral, verdict.outcome)
+
+
+def _lease_ended(account: Account, operation: Operation) -> None:
+    """Claims change nothing about money; fences and surrenders end a lease without a payment."""
+    lease = account.leases.get((getattr(operation, "chunk", -1), getattr(operation, "epoch", -1)))
+    if isinstance(operation, operations.Fence | operations.Surrender) and lease is not None:
+        lease.outcome = "fenced" if isinstance(operation, operations.Fence) else "surrendered"

@@ -1,0 +1,193 @@
+"""The judge on each validator: from an ordered claim to a signed verdict. Spec: specs/11-verification.md.
+
+Claim ordered → beacon decides → (blind audit, sealed) → provider opens → output fetched → auditor opens → verdict.
+An auditor's failure never condemns, a difference must show twice, and every wait has a deadline and a way on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from protocol import wire
+from protocol.block import header_hash
+from protocol.completions import Completion, Fetched, FetchFailed
+from protocol.effects import Compute, Effect, Fetch, Wake
+from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.identity import Identity
+from protocol.jobspec import JobSpec
+from protocol.ledger import operation_decoder
+from protocol.messages import AuditCommit, AuditReveal, InputsNotice, Message, Receipts, Reveal
+from protocol.operations import Claim, Verdict
+from protocol.units import Digest, Micros, PeerId
+from verifier.case import Case, Facts, Fetching, Gathering, LedgerView, Place
+from verifier.course import INPUTS_TIMEOUT, SPEC_BYTES_MAX, Auditors, Bench, Course, next_look
+
+FACTS_MAX: Final = 1024
+"""Specifications remembered; the oldest is forgotten and fetched again."""
+
+_spec_decoder: Final = wire.decoder(JobSpec)
+
+
+class Judge:
+    """All claims in judgement at one validator."""
+
+    accepts: tuple[type, ...] = (Receipts, InputsNotice, Reveal, AuditCommit, AuditReveal, Fetched, FetchFailed)
+
+    def __init__(
+        self,
+        identity: Identity,
+        chain: str,
+        ledger: Callable[[], LedgerView],
+        validators: Callable[[], tuple[PeerId, ...]],
+        auditors: Auditors,
+        read_blob: Callable[[Digest], bytes],
+    ) -> None:
+        self._me = identity.peer
+        self._ledger = ledger
+        self._read_blob = read_blob
+        self._wanted: set[Digest] = set()
+        """Specifications that a steward told of before any claim."""
+        self._facts: dict[Digest, Facts] = {}
+        self.cases: dict[Place, Case] = {}
+        self._bench = Bench(identity, chain, ledger, validators, auditors, self._facts, self.cases)
+        self._course = Course(self._bench)
+
+    def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
+        match message:
+            case Receipts():
+                return self._ordered(message, now) if sender == self._me else []
+            case InputsNotice():
+                return self._inputs(sender, message)
+            case Reveal():
+                return self._course.revealed(sender, message, now)
+            case AuditCommit():
+                return self._course.committed(sender, message, now)
+            case AuditReveal():
+                return self._course.audit_opened(sender, message, now)
+            case Fetched():
+                return self._fetched(Digest(message.digest), message.size, now)
+            case FetchFailed():
+                return self._course.fetch_failed(Digest(message.digest), now)
+            case _:
+                raise LocalError(f"{type(message).__name__} is not for the judge", code="not_accepted")
+
+    def tick(self, now: Micros) -> list[Effect]:
+        """Every deadline that has passed."""
+        effects: list[Effect] = []
+        for case in list(self.cases.values()):
+            if self._is_over(case, now):
+                del self.cases[case.place]
+            else:
+                effects += self._course.late(case, now)
+        if self.cases:
+            effects.append(Wake(min(next_look(case) for case in self.cases.values())))
+        return effects
+
+    def resume(self, now: Micros) -> list[Effect]:
+        """After a restart: take up every claim that the ledger still waits for."""
+        ledger = self._ledger()
+        effects: list[Effect] = []
+        for escrow_id, escrow in ledger.escrows.items():
+            for chunk, lease in escrow.chunks.items():
+                if not escrow.is_closed and lease.state == "claimed" and lease.claimed_in:
+                    place = (escrow_id, chunk, lease.epoch)
+                    effects += self._open(place, Digest(lease.claimed_in), Micros(now - ledger.time), now)
+        return effects
+
+    # ── opening a case ───────────────────────────────────────────────────────────────────────────────────────────────
+    def _ordered(self, receipts: Receipts, now: Micros) -> list[Effect]:
+        effects: list[Effect] = []
+        beacon = header_hash(receipts.header)
+        for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
+            operation = wire.decode(signed.body, operation_decoder, self._me)
+            if receipt.outcome.status != "applied":
+                continue
+            if isinstance(operation, Claim):
+                place = (operation.escrow, operation.chunk, operation.epoch)
+                effects += self._open(place, Digest(beacon), Micros(now - receipts.header.time), now)
+            elif isinstance(operation, Verdict):
+                self.cases.pop((operation.escrow, operation.chunk, operation.epoch), None)
+        return effects
+
+    def _open(self, place: Place, beacon: Digest, lag: Micros, now: Micros) -> list[Effect]:
+        """`lag` = our clock less the ledger's, microseconds."""
+        ledger = self._ledger()
+        escrow = ledger.escrows[place[0]]
+        lease = escrow.chunks[place[1]]
+        if place in self.cases or lease.epoch != place[2] or lease.state != "claimed":
+            return []
+        standing = ledger.standings.get(lease.provider)
+        case = Case(
+            place=place,
+            provider=PeerId(lease.provider),
+            steward=PeerId(escrow.steward),
+            renter=PeerId(escrow.owner),
+            spec=Digest(escrow.spec),
+            sealed=Digest(lease.sealed),
+            beacon=beacon,
+            consecutive_valid=standing.consecutive_valid if standing is not None else 0,
+            due=Micros(lease.verdict_by + lag),
+            state=Gathering(Micros(now + INPUTS_TIMEOUT), now),
+        )
+        self.cases[place] = case
+        if case.spec in self._facts:
+            return self._course.begin(case, now)
+        return [self._course.fetch_spec(case), Wake(next_look(case))]
+
+    def _inputs(self, sender: PeerId, notice: InputsNotice) -> list[Effect]:
+        """The steward says what a lease reads: fetched ahead, and checked against what the ledger knows."""
+        escrow = self._ledger().escrows.get(notice.escrow)
+        if escrow is None:
+            raise Refused("no such escrow here yet", code="no_escrow", fix="Nothing is lost: the claim will tell.")
+        if sender != escrow.steward:
+            raise RemoteViolation(sender, "only the steward tells what a lease reads", code="not_the_steward")
+        if notice.spec != escrow.spec:
+            raise RemoteViolation(sender, "inputs for another specification than the escrow's", code="wrong_spec")
+        facts = self._facts.get(Digest(notice.spec))
+        if facts is None:
+            while len(self._wanted) >= FACTS_MAX:
+                self._wanted.pop()
+            self._wanted.add(Digest(notice.spec))
+            sources = tuple(PeerId(peer) for peer in notice.sources) or (sender,)
+            return [Compute(Fetch(Digest(notice.spec), notice.spec_size, sources))]
+        if notice.outputs and notice.outputs != self._bench.outputs(notice.escrow, notice.chunk, facts):
+            raise RemoteViolation(sender, "inputs that are not the accepted outputs", code="wrong_inputs")
+        return []
+
+    # ── audit ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── the provider's opening ───────────────────────────────────────────────────────────────────────────────────────
+    # ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _fetched(self, digest: Digest, size: int, now: Micros) -> list[Effect]:
+        effects: list[Effect] = []
+        waiting = [case for case in self.cases.values() if case.spec == digest and isinstance(case.state, Gathering)]
+        is_spec = bool(waiting) or digest in self._wanted
+        self._wanted.discard(digest)
+        if is_spec and not self._learn(digest, size):
+            for case in waiting:
+                effects += self._course.decide(case, "missing", "bad_spec", now)
+        elif is_spec:
+            for case in waiting:
+                effects += self._course.begin(case, now)
+        for case in list(self.cases.values()):
+            if isinstance(case.state, Fetching) and case.reveal is not None and case.reveal.output == digest:
+                effects += self._course.delivered(case, now)
+        return effects
+
+    def _learn(self, digest: Digest, size: int) -> bool:
+        """Read what the verdicts of a job depend on; False when the blob is no specification."""
+        try:
+            spec = wire.decode(self._read_blob(digest), _spec_decoder, self._me, SPEC_BYTES_MAX)
+        except RemoteViolation:
+            return False
+        while len(self._facts) >= FACTS_MAX:
+            del self._facts[next(iter(self._facts))]
+        self._facts[digest] = Facts.of(digest, size, spec)
+        return True
+
+    # ── deadlines and the end ────────────────────────────────────────────────────────────────────────────────────────
+    def _is_over(self, case: Case, now: Micros) -> bool:
+        """The ledger no longer waits for this verdict."""
+        escrow = self._ledger().escrows.get(case.place[0])
+        lease = escrow.chunks.get(case.place[1]) if escrow is not None else None
+        return lease is None or lease.epoch != case.place[2] or lease.state != "claimed"

@@ -1,0 +1,29 @@
+"""Whom an ordered operation concerns: they get its receipt at once, everybody else sees the block."""
+
+from __future__ import annotations
+
+from protocol.ledger import Checked, Ledger
+from protocol.operations import Bond, EscrowClose, EscrowOpen, Mint, Transfer, Unbond, WithdrawEnd, WithdrawExt
+from protocol.units import PeerId
+
+
+def parties(ledger: Ledger, checked: Checked) -> set[PeerId]:
+    """Signers, steward and provider. Owners are left out: a renter's key is no peer, whoever submitted for it is."""
+    op = checked.operation
+    found = set(checked.signers)
+    match op:
+        case EscrowOpen():
+            found.discard(op.owner)
+            found.add(op.steward)
+        case WithdrawExt() | Transfer() | Bond() | Unbond():
+            found.discard(op.owner)
+        case Mint() | WithdrawEnd():
+            pass
+        case _:
+            escrow = ledger.escrows.get(op.escrow)
+            if escrow is not None:
+                found.discard(escrow.owner)
+                found.add(escrow.steward)
+                if not isinstance(op, EscrowClose) and op.chunk in escrow.chunks:
+                    found.add(escrow.chunks[op.chunk].provider)
+    return {PeerId(key) for key in found}
