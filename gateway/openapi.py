@@ -134,8 +134,13 @@ def _schemas(operations: Sequence[Operation]) -> Plain:
     kinds = [Problem, JobSpec]
     for operation in operations:
         kinds += [kind for kind in (operation.body, operation.reply) if kind is not None]
-    _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components(kinds, schema_hook=_any, ref_template="#/components/schemas/{name}")
     return {name: _with_hex(schema) for name, schema in components.items()}
+
+
+def _any(_: type) -> Plain:
+    """The schema of a value that may be anything."""
+    return {"description": "any JSON value"}
 
 
 def _with_hex(schema: object) -> object:

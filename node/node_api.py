@@ -39,7 +39,7 @@ class NodeApi:
             "slots_free": parts.provider.slots_free, "price_per_hour": offer.price_per_hour, "is_draining": parts.provider.is_draining,
             "executors": list(offer.executors), "runtimes": [{"name": item.name, "digest": item.digest.hex()} for item in offer.runtimes],
             "gpus": msgspec.to_builtins(offer.capability.gpus), "capability": msgspec.to_builtins(offer.capability),
-            "ledger": {"height": ledger.height, "time": ledger.time, "state_root": ledger.state_root.hex()},
+            "ledger": {"height": ledger.height, "time": ledger.time, "validators": [peer_text(peer) for peer in ledger.validators.peers]},
             "available": ledger.available("U", parts.identity.peer), "stake": ledger.available("S", parts.identity.peer),
             "running": [
                 {"job": job_text(lease.job), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "phase": lease.phase}

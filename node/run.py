@@ -257,7 +257,7 @@ def _terms(config: Config, host: Host, addresses: list[str], serves: tuple[PeerI
         roles=config.roles,
         capability=host.capability,
         addresses=tuple(addresses[:8]),
-        executors=host.runner.tiers,
+        executors=host.tiers,
         runtimes=host.runtimes,
         slots=slots,
         slots_free=slots,

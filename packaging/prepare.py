@@ -6,6 +6,7 @@ itself to a Python that is too old to run Shoal. Says every few seconds how far 
 
 import queue
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 
 PYTHON_MIN = (3, 11)
+STALE_STUBS = "trio-stubs"
+"""libp2p depends on trio-typing, whose type stubs of an old trio hide the types that trio itself brings."""
 COMPILER_HINT = (
     "libp2p's fastecdsa is compiled here, which takes a C compiler, Python's headers and GMP's: "
     "on Debian or Ubuntu, `apt-get install build-essential python3-dev libgmp-dev`"
@@ -98,6 +101,8 @@ def main(folder: Path, lock: Path) -> int:
         if "fastecdsa" in "".join(lines[-40:]):
             print(f"shoal: {COMPILER_HINT}", file=sys.stderr)
         return code
+    for stubs in (folder / "lib").glob(f"python3*/site-packages/{STALE_STUBS}"):
+        shutil.rmtree(stubs)
     (folder / f".ready-{lock.name}").touch()
     return 0
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -90,9 +91,17 @@ def _check_wasm(spec: JobSpec) -> None:
             raise broken(
                 f"/{field}", f"wasm takes one line, not {len(lines)}", "Name module and arguments on one line."
             )
-        if lines and lines[0].split()[0] not in paths:
-            module = lines[0].split()[0]
+        module = _module(lines[0], field) if lines else ""
+        if lines and module not in paths:
             raise broken(f"/{field}/0", f"the module {module!r} is not among the files", "Add it to `files`.")
+
+
+def _module(line: str, field: str) -> str:
+    """The module's path: the first word of the line, quotes as in a shell."""
+    try:
+        return shlex.split(line)[0]
+    except (ValueError, IndexError) as error:
+        raise broken(f"/{field}/0", f"{line!r:.80} cannot be split into words: {error}", "Close the quote.") from error
 
 
 def _check_files(spec: JobSpec) -> None:

@@ -77,7 +77,7 @@ class OfferBook:
                 raise RemoteViolation(sender, f"two offers under sequence {message.sequence}", code="equivocation")
             return []
         _check(sender, message, now)
-        if known is None and message.expires <= now:
+        if known is None and _forgotten(message) <= now:
             return []
         if known is None:
             self._make_room(now)

@@ -120,7 +120,9 @@ def _copy(archive: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> Non
         raise refused(f"{entry.name!r:.200} is there twice", "Pack every file once.") from None
     if target.stat().st_size != entry.size:
         detail = f"{entry.name!r:.200} has {target.stat().st_size} bytes, its header says {entry.size}"
-        raise refused(detail, "The archive is cut off: send it again.", expected=entry.size, found=target.stat().st_size)
+        raise refused(
+            detail, "The archive is cut off: send it again.", expected=entry.size, found=target.stat().st_size
+        )
     target.chmod(0o755 if entry.mode & 0o100 else 0o644)
 
 
@@ -134,12 +136,16 @@ def _make_folder(path: Path, name: str) -> None:
 def _check_name(name: str) -> None:
     problem = path_problem(name) or (f"has more than {PATH_CHARS_MAX} characters" if len(name) > PATH_CHARS_MAX else "")
     if problem:
-        raise refused(f"the path {name!r:.200} {problem}", "Use relative paths without `..`.", code="bad_path", path=name[:200])
+        raise refused(
+            f"the path {name!r:.200} {problem}", "Use relative paths without `..`.", code="bad_path", path=name[:200]
+        )
 
 
 def _check_kind(entry: tarfile.TarInfo) -> None:
     if entry.issym() or entry.islnk():
-        raise refused(f"{entry.name!r:.200} is a link", "Pack with `tar --dereference`.", code="bad_path", path=entry.name[:200])
+        raise refused(
+            f"{entry.name!r:.200} is a link", "Pack with `tar --dereference`.", code="bad_path", path=entry.name[:200]
+        )
     if not (entry.isreg() or entry.isdir()) or entry.issparse():
         fix = "Pack regular files and folders only."
         raise refused(f"{entry.name!r:.200} is no regular file", fix, code="bad_path", path=entry.name[:200])
@@ -152,4 +158,6 @@ def _check_bounds(total: int, count: int, folders: int) -> None:
         raise refused(detail, fix, code="over_limit", found=total, limit=ARCHIVE_BYTES_MAX)
     if count > FILES_MAX or folders > FOLDERS_MAX:
         detail = f"{count} files and {folders} folders, at most {FILES_MAX} of each are taken"
-        raise refused(detail, "Pack small files into one.", code="over_limit", found=max(count, folders), limit=FILES_MAX)
+        raise refused(
+            detail, "Pack small files into one.", code="over_limit", found=max(count, folders), limit=FILES_MAX
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -92,7 +93,7 @@ def _wasm_program(top: Mapping[str, Node]) -> Program:
         if key in top:
             line = _wasm_line(top[key], key)
             lines[key] = (line,)
-            modules.append((Scalar(top[key].place, line.split()[0], True), key))
+            modules.append((Scalar(top[key].place, shlex.split(line)[0], True), key))
     return Program("wasm", lines["wasm"], lines["reduce"], tuple(modules))
 
 
@@ -100,10 +101,13 @@ def _wasm_line(node: Node, key: str) -> str:
     expected = "a module and its arguments, such as primes.wasm 1000"
     if isinstance(node, Items) and len(node.values) == 1:
         node = node.values[0]
-    words = _line(node, key, expected).split()
+    try:
+        words = shlex.split(_line(node, key, expected))
+    except ValueError as error:
+        raise schema.mismatch(node, key, expected, f"The line cannot be split into words: {error}.") from error
     if not words or not words[0].endswith(".wasm"):
         raise schema.mismatch(node, key, expected)
-    return " ".join((words[0].removeprefix("./"), *words[1:]))
+    return shlex.join((words[0].removeprefix("./"), *words[1:]))
 
 
 def read_lines(node: Node, key: str) -> tuple[str, ...]:

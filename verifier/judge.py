@@ -46,7 +46,7 @@ class Judge:
         self._me = identity.peer
         self._ledger = ledger
         self._read_blob = read_blob
-        self._wanted: set[Digest] = set()
+        self._wanted: dict[Digest, None] = {}
         """Specifications that a steward told of before any claim."""
         self._facts: dict[Digest, Facts] = {}
         self.cases: dict[Place, Case] = {}
@@ -76,7 +76,7 @@ class Judge:
         """Every deadline that has passed."""
         effects: list[Effect] = []
         for case in list(self.cases.values()):
-            if self._is_over(case, now):
+            if self._is_over(case):
                 del self.cases[case.place]
             else:
                 effects += self._course.late(case, now)
@@ -147,8 +147,8 @@ class Judge:
         facts = self._facts.get(Digest(notice.spec))
         if facts is None:
             while len(self._wanted) >= FACTS_MAX:
-                self._wanted.pop()
-            self._wanted.add(Digest(notice.spec))
+                del self._wanted[next(iter(self._wanted))]
+            self._wanted[Digest(notice.spec)] = None
             sources = tuple(PeerId(peer) for peer in notice.sources) or (sender,)
             return [Compute(Fetch(Digest(notice.spec), notice.spec_size, sources))]
         if notice.outputs and notice.outputs != self._bench.outputs(notice.escrow, notice.chunk, facts):
@@ -162,7 +162,7 @@ class Judge:
         effects: list[Effect] = []
         waiting = [case for case in self.cases.values() if case.spec == digest and isinstance(case.state, Gathering)]
         is_spec = bool(waiting) or digest in self._wanted
-        self._wanted.discard(digest)
+        self._wanted.pop(digest, None)
         if is_spec and not self._learn(digest, size):
             for case in waiting:
                 effects += self._course.decide(case, "missing", "bad_spec", now)
@@ -186,7 +186,7 @@ class Judge:
         return True
 
     # ── deadlines and the end ────────────────────────────────────────────────────────────────────────────────────────
-    def _is_over(self, case: Case, now: Micros) -> bool:
+    def _is_over(self, case: Case) -> bool:
         """The ledger no longer waits for this verdict."""
         escrow = self._ledger().escrows.get(case.place[0])
         lease = escrow.chunks.get(case.place[1]) if escrow is not None else None

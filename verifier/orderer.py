@@ -54,6 +54,7 @@ class Orderer:
         self._pool = Pool()
         self._gossip = HeadGossip(identity, genesis.chain)
         self._proposed_at: Micros | None = None
+        self._sent_at = Micros(0)
         self._asked_at: Micros | None = None
         if voted is not None:
             proposal = wire.decode(voted, _proposal_decoder, identity.peer)
@@ -125,30 +126,32 @@ class Orderer:
         if self._proposed_at is None:
             self._proposed_at = now
         effects: list[Effect] = []
-        while (
-            self._replica.draft is None
-            and len(self._pool)
-            and (self._pool.is_full_block or now - self._pool.since >= GATHER)
-        ):
+        draft = self._replica.draft
+        if draft is not None and self._identity.peer not in draft.votes:  # taken up again after a restart
+            effects += self._count(certify(self._identity, draft.header), now)
+        while self._replica.draft is None and self._is_ready(now):
             taken = self._pool.take()
-            effects += self._propose(
-                [item.checked for item in taken], [frozenset(item.submitters) for item in taken], now
-            )
-        if self._replica.draft is None and now - self._proposed_at >= HEARTBEAT:
-            effects += self._propose([], [], now)
-        if self._replica.draft is not None:
-            if now - self._proposed_at >= RETRY:
-                self._proposed_at = now
-                missing = [peer for peer in self._others if peer not in self._replica.draft.votes]
-                effects += [Send(peer, self._replica.draft.proposal) for peer in missing]
-            return [*effects, Wake(Micros(self._proposed_at + RETRY))]
-        due = self._pool.since + GATHER if len(self._pool) else self._proposed_at + HEARTBEAT
-        return [*effects, Wake(Micros(due))]
+            submitters = [frozenset(item.submitters) for item in taken]
+            effects += self._propose([item.checked for item in taken], submitters, now)
+        draft = self._replica.draft
+        if draft is None:
+            due = self._pool.since + GATHER if len(self._pool) else self._proposed_at + HEARTBEAT
+            return [*effects, Wake(Micros(due))]
+        if now - self._sent_at >= RETRY:
+            self._sent_at = now
+            effects += [Send(peer, draft.proposal) for peer in self._others if peer not in draft.votes]
+        return [*effects, Wake(Micros(self._sent_at + RETRY))]
+
+    def _is_ready(self, now: Micros) -> bool:
+        """A block is due: full, its first operation has waited long enough, or the clock must go on."""
+        if len(self._pool):
+            return self._pool.is_full_block or now - self._pool.since >= GATHER
+        return self._proposed_at is not None and now - self._proposed_at >= HEARTBEAT
 
     def _propose(self, operations: list[Checked], submitters: list[frozenset[PeerId]], now: Micros) -> list[Effect]:
         assert self._proposed_at is not None
         time = Micros(self.ledger.time + clock_step(now - self._proposed_at))
-        self._proposed_at = now
+        self._proposed_at = self._sent_at = now
         draft = self._replica.make(operations, submitters, time)
         sends: list[Effect] = [Send(peer, draft.proposal) for peer in self._others]
         own = certify(self._identity, draft.header)
@@ -170,15 +173,13 @@ class Orderer:
 
     def _count(self, vote: Signature, now: Micros) -> list[Effect]:
         """One vote more; with a quorum the block is certified."""
-        assert self._replica.draft is not None
-        self._replica.draft.votes[vote.signer] = vote
-        if not self._validators.is_quorum(self._replica.draft.votes):
+        draft = self._replica.draft
+        assert draft is not None
+        draft.votes[vote.signer] = vote
+        if not self._validators.is_quorum(draft.votes):
             return []
-        certificate = tuple(
-            self._replica.draft.votes[peer] for peer in self._validators.peers if peer in self._replica.draft.votes
-        )
-        block = Block(self._replica.draft.header, certificate, self._replica.draft.proposal.operations)
-        return self._certified(block, self._replica.draft, now)
+        certificate = tuple(draft.votes[peer] for peer in self._validators.peers if peer in draft.votes)
+        return self._certified(Block(draft.header, certificate, draft.proposal.operations), draft, now)
 
     def _certified(self, block: Block, draft: Draft, now: Micros) -> list[Effect]:
         """On disk first; then receipts to those concerned, the block to the validators, the head to everybody."""

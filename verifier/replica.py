@@ -67,7 +67,7 @@ class Replica:
             raise RemoteViolation(sender, f"block {header.height}: its operations give other roots", code="bad_block")
 
     def accept(self, block: Block, sender: PeerId) -> tuple[Outcome, ...]:
-        """Take a certified next block, whether it is the draft or not. Raises `RemoteViolation` with nothing changed."""
+        """Take a certified next block, our draft or not. Raises `RemoteViolation` with nothing changed."""
         draft = self.draft
         if draft is not None:
             check_block(block, self.chain.ledger.validators, sender)

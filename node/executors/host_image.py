@@ -19,7 +19,7 @@ from blake3 import blake3
 from node.runtimes import Runtime
 from protocol.errors import Refused
 
-RECIPE: Final = 3
+RECIPE: Final = 1
 """Raised when the content of the image changes for the same host, so that old images are not taken for new ones."""
 
 LDD_SECONDS: Final = 60
@@ -30,7 +30,7 @@ TOOLS: Final = (
     "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "fold", "grep", "gunzip", "gzip", "head", "id", "join",
     "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mv", "nice", "nproc", "od", "paste", "printf", "pwd",
     "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split", "stat", "sync", "tac", "tail",
-    "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc", "xargs", "yes",
+    "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc", "which", "xargs", "yes",
 )  # fmt: skip
 """What job scripts expect of a Unix; the same programs as in the other tiers."""
 
@@ -61,6 +61,7 @@ def build(runtime: Runtime, folder: Path) -> Path:
     partial.chmod(0o755)
     for name in _FOLDERS:
         (partial / name).mkdir(parents=True, exist_ok=True)
+    (partial / "tmp").chmod(0o1777)  # runc gives the mounted /tmp the mode of the folder below it.
     for name in ("bin", "lib", "lib64", "sbin"):
         if Path("/", name).is_symlink():
             (partial / name).symlink_to(Path("/", name).readlink())

@@ -339,6 +339,7 @@ class ControlSocket:
         self.path = path
         self.server: asyncio.Server | None = None
         self.writers: set[asyncio.StreamWriter] = set()
+        self.failures: list[BaseException] = []
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, str(self.path))
@@ -362,6 +363,7 @@ class ControlSocket:
                         tasks.pop(frame["id"]).cancel()
                     continue
                 tasks[frame["id"]] = asyncio.create_task(self._one(frame, writer))
+                tasks[frame["id"]].add_done_callback(self._note)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -370,6 +372,11 @@ class ControlSocket:
             await asyncio.gather(*tasks.values(), return_exceptions=True)
             self.writers.discard(writer)
             writer.close()
+
+    def _note(self, task: asyncio.Task[None]) -> None:
+        """A failure of the model itself fails the test that runs on it, not only its request."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failures.append(error)
 
     async def _one(self, frame: Plain, writer: asyncio.StreamWriter) -> None:
         method, params = str(frame["method"]), frame["params"]
@@ -450,6 +457,7 @@ class Site:
         assert not self.thread.is_alive()
         self.loop.close()
         self.listener.close()
+        assert not self.control.failures, self.control.failures
 
 
 @pytest.fixture(scope="module")

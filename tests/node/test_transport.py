@@ -34,6 +34,13 @@ SECONDS = 10
 T = TypeVar("T")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that announces itself by no event; TooSlowError when it does not happen."""
+    with trio.fail_after(SECONDS):
+        while not condition():  # noqa: ASYNC110  there is no event to wait for
+            await trio.sleep(0.01)
+
+
 class Node:
     """A transport, its store and its identity."""
 
@@ -60,9 +67,7 @@ class Node:
 
     async def count(self, name: str, at_least: int = 1) -> None:
         """Wait until a counter of the transport is high enough."""
-        with trio.fail_after(SECONDS):
-            while self.transport.statistics().get(name, 0) < at_least:
-                await trio.sleep(0.01)
+        await until(lambda: self.transport.statistics().get(name, 0) >= at_least)
 
 
 @asynccontextmanager
@@ -80,8 +85,8 @@ async def serving(*nodes: Node) -> AsyncIterator[None]:
 def offer(node: Node, sequence: int = 1) -> wire.Signed:
     """A small signed offer."""
     body = Offer(
-        sequence=sequence, issued=1, expires=2, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0), executors=(),
-        runtimes=(), slots=0, slots_free=0, price_per_hour=0, serves=(),
+        sequence=sequence, issued=1, expires=2, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
+        executors=(), runtimes=(), slots=0, slots_free=0, price_per_hour=0, serves=(),
     )  # fmt: skip
     return wire.sign(node.identity, NETWORK, "offer", body)
 
@@ -276,9 +281,9 @@ async def test_a_peer_that_breaks_a_rule_is_shut_out(
     a, rude = Node("a", tmp_path), Node("rude", tmp_path)
     async with serving(a, rude):
         stream = await open_direct(rude, a)
+        await a.expect(PeerUp)
         await stream.write(b"".join(frame(body) for body in sent))
         await a.count("violations")
-        await a.expect(PeerUp)
         await a.expect(PeerDown)
         assert a.transport.connected() == []
         rude.transport.send_nowait(a.peer, BlocksRequest(1))
@@ -299,9 +304,7 @@ async def test_another_version_is_told_why(tmp_path: Path) -> None:
         old.transport._serving.host.set_stream_handler(protocol_id(f"/shoal/{NETWORK}/1"), listen)
         stream = await open_direct(old, a)
         await stream.write(frame(wire.encode(Hello(NETWORK, 2, "old", ()))))
-        with trio.fail_after(SECONDS):
-            while not any(b"goodbye" in body for body in said):
-                await trio.sleep(0.01)
+        await until(lambda: any(b"goodbye" in body for body in said))
         await a.count("foreign_peers")
         goodbye = wire.decode(said[-1], wire.decoder(Goodbye), a.peer)
         assert goodbye.reason == "you: reef/2, here: reef/1"

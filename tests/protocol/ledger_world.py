@@ -1,0 +1,133 @@
+"""A small world for tests of the ledger: a renter, a steward, three providers, one validator, and their operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from protocol.escrow_state import ChunkLease, Escrow
+from protocol.genesis import Genesis
+from protocol.identity import Identity
+from protocol.ledger import Ledger
+from protocol.messages import Outcome
+from protocol.operations import Assign, Claim, EscrowOpen, Fence, Operation, Settle, Surrender, Verdict, seal, signed_op
+from protocol.units import CREDIT, SECOND, Digest, Micros
+
+CHAIN: Final = "test"
+START: Final = Micros(1_700_000_000_000_000)
+RENTER, STEWARD, STANDBY, OTHER, VALIDATOR = (Identity(bytes([n]) * 32) for n in range(1, 6))
+PROVIDERS: Final = tuple(Identity(bytes([n]) * 32) for n in range(10, 13))
+WATCHERS: Final = (STEWARD.peer, STANDBY.peer, OTHER.peer)
+FUNDS: Final = 1_000 * CREDIT
+STAKE: Final = 100 * CREDIT
+PRICE: Final = 3 * CREDIT + 7
+CLAIM_BY: Final = Micros(START + 60 * SECOND)
+VERDICT_BY: Final = Micros(START + 120 * SECOND)
+DEADLINE: Final = Micros(START + 600 * SECOND)
+
+GENESIS: Final = Genesis(
+    CHAIN,
+    START,
+    ((VALIDATOR.peer, 1),),
+    (("U", RENTER.peer, FUNDS), *(("S", item.peer, STAKE) for item in PROVIDERS)),
+)
+
+OutcomeName = Literal["accept", "wrong", "fraud", "missing"]
+
+
+def open_escrow(
+    cap: int = 100 * CREDIT, sequence: int = 0, deadline: int = DEADLINE, job: bytes = bytes(16)
+) -> EscrowOpen:
+    return EscrowOpen(RENTER.peer, 0, sequence, job, cap, bytes(32), STEWARD.peer, deadline)
+
+
+def assign(
+    escrow: bytes, chunk: int = 0, epoch: int = 1, provider: Identity = PROVIDERS[0], **changes: object
+) -> Assign:
+    fields: dict[str, object] = {
+        "escrow": escrow, "chunk": chunk, "epoch": epoch, "provider": provider.peer, "price": PRICE, "collateral": PRICE,
+        "claim_by": CLAIM_BY, "verdict_by": VERDICT_BY, "watchers": WATCHERS,
+    }  # fmt: skip
+    return Assign(**(fields | changes))  # type: ignore[arg-type]
+
+
+def claim(escrow: bytes, chunk: int = 0, epoch: int = 1, provider: Identity = PROVIDERS[0]) -> Claim:
+    return Claim(escrow, chunk, epoch, seal(provider.peer, bytes(32), Digest(bytes(32))))
+
+
+def verdict(
+    escrow: bytes, outcome: OutcomeName = "accept", chunk: int = 0, epoch: int = 1, is_audited: bool = False
+) -> Verdict:
+    return Verdict(escrow, chunk, epoch, outcome, is_audited, VALIDATOR.peer, b"o" * 32, b"e" * 32, "hash_equal")
+
+
+def fence(escrow: bytes, chunk: int = 0, epoch: int = 1) -> Fence:
+    return Fence(escrow, chunk, epoch)
+
+
+def surrender(escrow: bytes, chunk: int = 0, epoch: int = 1) -> Surrender:
+    return Surrender(escrow, chunk, epoch, "draining")
+
+
+def settle(escrow: bytes, cumulative: int, chunk: int = 0, epoch: int = 1) -> Settle:
+    return Settle(escrow, chunk, epoch, cumulative)
+
+
+class World:
+    """A ledger with its operations signed and applied in one call; every invariant is checked after each."""
+
+    def __init__(self, genesis: Genesis = GENESIS) -> None:
+        self.ledger = Ledger(genesis)
+        self.time = int(genesis.time)
+
+    def do(self, operation: Operation, *signers: Identity, at: int = 0) -> Outcome:
+        self.time = max(self.time, at)
+        outcome = self.ledger.apply(signed_op(CHAIN, operation, *signers), self.time)
+        self.ledger.check()
+        return outcome
+
+    def ok(self, operation: Operation, *signers: Identity, at: int = 0) -> bytes:
+        """Must apply; the operation's id."""
+        outcome = self.do(operation, *signers, at=at)
+        assert outcome.status == "applied", outcome
+        return outcome.op
+
+    def refused(self, operation: Operation, *signers: Identity, at: int = 0) -> str:
+        """Must be refused; the code. Money stays where it is."""
+        self.ledger.advance(max(self.time, at))
+        before = self.money()
+        outcome = self.do(operation, *signers, at=at)
+        assert outcome.status == "refused", outcome
+        assert self.money() == before
+        return outcome.code
+
+    def pass_time(self, to: int) -> None:
+        self.time = max(self.time, to)
+        self.ledger.advance(self.time)
+        self.ledger.check()
+
+    def leased(self, chunk: int = 0, provider: Identity = PROVIDERS[0]) -> bytes:
+        """A fresh escrow with one chunk leased; the escrow's id."""
+        escrow = self.ok(open_escrow(sequence=self.ledger.next_sequence(RENTER.peer)), RENTER)
+        self.ok(assign(escrow, chunk, provider=provider), STEWARD, provider)
+        return escrow
+
+    def claimed(self) -> bytes:
+        """As `leased`, and claimed."""
+        escrow = self.leased()
+        self.ok(claim(escrow), PROVIDERS[0])
+        return escrow
+
+    def lease(self, escrow: bytes, chunk: int = 0) -> ChunkLease:
+        return self.ledger.escrows[escrow].chunks[chunk]
+
+    def money(self) -> dict[tuple[str, bytes], int]:
+        """Spendable by account, empty ones left out."""
+        accounts = self.ledger._state.accounts
+        return {key: accounts.available(key) for key in accounts if accounts.available(key)}
+
+
+def posted(escrow: Escrow, kinds: Iterable[str]) -> int:
+    """Sum of an escrow's statement lines of these kinds."""
+    wanted = set(kinds)
+    return sum(line.amount for line in escrow.lines if line.kind in wanted)
