@@ -29,13 +29,11 @@ demo: $(READY) $(JOBS_READY)
 test: $(READY)
 	@.venv/bin/python -m pytest -q $(ARGS)
 
+CHECKS := "ruff format --check ." "ruff check --output-format concise ." mypy pyright lint-imports \
+	"python -m pytest -q tests/test_tidy.py tests/test_docs.py"
+
 check: $(READY)
-	.venv/bin/ruff format --check .
-	.venv/bin/ruff check .
-	.venv/bin/mypy
-	.venv/bin/pyright
-	.venv/bin/lint-imports
-	.venv/bin/python -m pytest -q tests/test_tidy.py tests/test_docs.py
+	@code=0; for step in $(CHECKS); do echo "check: $$step"; .venv/bin/$$step || code=1; done; exit $$code
 
 bench: $(READY) $(JOBS_READY)
 	@.venv/bin/python -m benchmarks $(ARGS)

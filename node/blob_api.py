@@ -55,9 +55,10 @@ class BlobApi:
         if params.offset != upload.offset or upload.offset + len(params.data) > upload.size:
             raise Refused(
                 f"the upload of {upload.size} bytes stands at {upload.offset}, the part is {len(params.data)} bytes at {params.offset}",
-                code="bad_offset", fix="Send the parts in order, each where the last ended.",
+                code="bad_offset",
+                fix="Send the parts in order, each where the last ended.",
                 numbers={"expected": upload.offset, "got": params.offset},
-            )  # fmt: skip
+            )
         with upload.path.open("ab") as file:
             file.write(params.data)
         upload.offset += len(params.data)
@@ -68,9 +69,11 @@ class BlobApi:
         upload = self._upload(params.upload)
         if upload.offset != upload.size:
             raise Refused(
-                f"the upload has {upload.offset} of {upload.size} bytes", code="incomplete", fix="Send the rest first.",
+                f"the upload has {upload.offset} of {upload.size} bytes",
+                code="incomplete",
+                fix="Send the rest first.",
                 numbers={"expected": upload.size, "got": upload.offset},
-            )  # fmt: skip
+            )
         digest, size = await self._parts.blobs.put_file(upload.path)
         upload.path.unlink(missing_ok=True)
         del self._uploads[params.upload]

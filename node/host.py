@@ -25,7 +25,6 @@ from protocol import messages
 from protocol.messages import Capability
 from protocol.units import PeerId
 
-
 Tier = Literal["docker", "runc", "bwrap", "wasm", "child"]
 ORDER: Final[tuple[Tier, ...]] = ("docker", "runc", "bwrap", "wasm", "child")
 """The strongest isolation first."""

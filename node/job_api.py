@@ -171,12 +171,21 @@ def plan_view(plan: Plan) -> Plain:
     return {
         "candidates": [
             {
-                "peer": peer_text(item.peer), "price_per_hour": item.price_per_hour, "chunk_price": item.chunk_price,
-                "executor": item.executor, "slots": item.slots, "reputation": item.reputation / 1_000_000,
+                "peer": peer_text(item.peer),
+                "price_per_hour": item.price_per_hour,
+                "chunk_price": item.chunk_price,
+                "executor": item.executor,
+                "slots": item.slots,
+                "reputation": item.reputation / 1_000_000,
             }
             for item in plan.candidates
         ],
-        "excluded": [{"peer": peer_or_empty(item.peer), "code": item.code, "detail": item.detail} for item in plan.excluded],
-        "price_min": plan.price_min, "price_max": plan.price_max, "worst_case_loss_s": plan.worst_case_loss / 1_000_000,
-        "start_estimate_s": None if plan.start_estimate is None else plan.start_estimate / 1_000_000, "size": plan.size,
-    }  # fmt: skip
+        "excluded": [
+            {"peer": peer_or_empty(item.peer), "code": item.code, "detail": item.detail} for item in plan.excluded
+        ],
+        "price_min": plan.price_min,
+        "price_max": plan.price_max,
+        "worst_case_loss_s": plan.worst_case_loss / 1_000_000,
+        "start_estimate_s": None if plan.start_estimate is None else plan.start_estimate / 1_000_000,
+        "size": plan.size,
+    }

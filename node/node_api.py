@@ -1,4 +1,4 @@
-"""`node.*` and `market.*` of the control socket: this node, and the network as it sees it. Spec: specs/16-control.md."""
+"""`node.*` and `market.*` of the control socket: this node and the network as it sees it. Spec: specs/16-control.md."""
 
 from __future__ import annotations
 
@@ -33,19 +33,39 @@ class NodeApi:
         parts = self._parts
         offer, ledger = parts.terms(), parts.ledger()
         return {
-            "peer": peer_text(parts.identity.peer), "network": parts.config.network, "roles": list(parts.config.roles),
-            "software": SOFTWARE, "started": parts.started, "now": parts.now(), "addresses": parts.transport.addresses(),
-            "connected": [peer_text(peer) for peer in parts.transport.connected()], "slots": offer.slots,
-            "slots_free": parts.provider.slots_free, "price_per_hour": offer.price_per_hour, "is_draining": parts.provider.is_draining,
-            "executors": list(offer.executors), "runtimes": [{"name": item.name, "digest": item.digest.hex()} for item in offer.runtimes],
-            "gpus": msgspec.to_builtins(offer.capability.gpus), "capability": msgspec.to_builtins(offer.capability),
-            "ledger": {"height": ledger.height, "time": ledger.time, "validators": [peer_text(peer) for peer in ledger.validators.peers]},
-            "available": ledger.available("U", parts.identity.peer), "stake": ledger.available("S", parts.identity.peer),
+            "peer": peer_text(parts.identity.peer),
+            "network": parts.config.network,
+            "roles": list(parts.config.roles),
+            "software": SOFTWARE,
+            "started": parts.started,
+            "now": parts.now(),
+            "addresses": parts.transport.addresses(),
+            "connected": [peer_text(peer) for peer in parts.transport.connected()],
+            "slots": offer.slots,
+            "slots_free": parts.provider.slots_free,
+            "price_per_hour": offer.price_per_hour,
+            "is_draining": parts.provider.is_draining,
+            "executors": list(offer.executors),
+            "runtimes": [{"name": item.name, "digest": item.digest.hex()} for item in offer.runtimes],
+            "gpus": msgspec.to_builtins(offer.capability.gpus),
+            "capability": msgspec.to_builtins(offer.capability),
+            "ledger": {
+                "height": ledger.height,
+                "time": ledger.time,
+                "validators": [peer_text(peer) for peer in ledger.validators.peers],
+            },
+            "available": ledger.available("U", parts.identity.peer),
+            "stake": ledger.available("S", parts.identity.peer),
             "running": [
-                {"job": job_text(lease.job), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "phase": lease.phase}
+                {
+                    "job": job_text(lease.job),
+                    "chunk": lease.assign.chunk,
+                    "epoch": lease.assign.epoch,
+                    "phase": lease.phase,
+                }
                 for lease in parts.provider.leases.values()
             ],
-        }  # fmt: skip
+        }
 
     async def peers(self, params: NoParams) -> Plain:
         """Every peer with a live offer."""
@@ -134,7 +154,9 @@ class NodeApi:
         return {
             "jobs": [
                 {
-                    "job": job_text(record.job), "open_chunks": len(record.open_chunks()), "since": record.confirmed,
+                    "job": job_text(record.job),
+                    "open_chunks": len(record.open_chunks()),
+                    "since": record.confirmed,
                     "no_bids": [
                         {"peer": peer_text(peer), "code": item.code, "detail": item.detail}
                         for peer, item in steward.no_bids.get(JobId(record.job), {}).items()
@@ -142,15 +164,19 @@ class NodeApi:
                 }
                 for record in waiting
             ]
-        }  # fmt: skip
+        }
 
     async def cluster(self, params: NoParams) -> Plain:
         """Counts over all live offers."""
         offers = list(self._parts.offers.offers(self._parts.now()).values())
         return {
-            "peers": len(offers), "providers": sum(1 for offer in offers if offer.slots),
-            "validators": sum(1 for offer in offers if "validator" in offer.roles), "slots": sum(offer.slots for offer in offers),
-            "slots_free": sum(offer.slots_free for offer in offers), "gpus": sum(len(offer.capability.gpus) for offer in offers),
+            "peers": len(offers),
+            "providers": sum(1 for offer in offers if offer.slots),
+            "validators": sum(1 for offer in offers if "validator" in offer.roles),
+            "slots": sum(offer.slots for offer in offers),
+            "slots_free": sum(offer.slots_free for offer in offers),
+            "gpus": sum(len(offer.capability.gpus) for offer in offers),
             "cpus_milli": sum(offer.capability.cpus_milli for offer in offers if offer.slots),
-            "height": self._parts.ledger().height, "network": self._parts.config.network,
-        }  # fmt: skip
+            "height": self._parts.ledger().height,
+            "network": self._parts.config.network,
+        }

@@ -1,4 +1,4 @@
-"""`renter.*` of the control socket: keys and free credits of the renters that this node serves. Spec: specs/16-control.md."""
+"""`renter.*` of the control socket: keys and credits of the renters that this node serves. Spec: specs/16-control.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from protocol.operations import SignedOp, Transfer
 from protocol.units import PeerId
 
 DEPOSIT_TIMEOUT_S: Final = 20.0
-"""Seconds that a deposit waits for the ledger before it says `unavailable`; asking again with the same reference is safe."""
+"""Seconds that a deposit waits for the ledger before it is `unavailable`; asking again with its reference is safe."""
 
 
 class RenterApi:
@@ -81,9 +81,11 @@ class RenterApi:
             deposit = _deposit_decoder.decode(known)
             if deposit.amount != params.amount:
                 raise Refused(
-                    f"reference {params.reference!r} moved {deposit.amount} before, not {params.amount}", code="reference_reused",
-                    fix="Use a new reference for another deposit.", numbers={"before": deposit.amount, "now": params.amount},
-                )  # fmt: skip
+                    f"reference {params.reference!r} moved {deposit.amount} before, not {params.amount}",
+                    code="reference_reused",
+                    fix="Use a new reference for another deposit.",
+                    numbers={"before": deposit.amount, "now": params.amount},
+                )
         if parts.ledger().next_sequence(parts.identity.peer, 0) <= deposit.sequence:
             parts.driver.command(parts.client, lambda now: parts.client.submit(deposit.operation, now))
             try:
@@ -98,9 +100,11 @@ class RenterApi:
         have = parts.ledger().available("U", parts.identity.peer)
         if have < params.amount:
             raise Refused(
-                f"this node has {have} free, {params.amount} are asked for", code="insufficient_funds",
-                fix="Give the gateway's node more credits.", numbers={"needed": params.amount, "available": have},
-            )  # fmt: skip
+                f"this node has {have} free, {params.amount} are asked for",
+                code="insufficient_funds",
+                fix="Give the gateway's node more credits.",
+                numbers={"needed": params.amount, "available": have},
+            )
         sequence = parts.steward.sequence(parts.identity.peer)
         operation = Transfer(parts.identity.peer, 0, sequence, renter, params.amount)
         signed = operations.signed_op(parts.config.network, operation, parts.identity)

@@ -91,12 +91,28 @@ class Machines:
 
     def peer(self) -> Peer:
         """All of them behind one door. The replica comes before those that read it."""
-        listed: list[Machine] = [self.replica, self.client, self.offers, self.maker, self.watcher, self.steward, self.provider, self.auditor]
+        listed: list[Machine] = [
+            self.replica,
+            self.client,
+            self.offers,
+            self.maker,
+            self.watcher,
+            self.steward,
+            self.provider,
+            self.auditor,
+        ]
         return Peer(listed if self.judge is None else [*listed, self.judge])
 
 
 def wire_machines(
-    identity: Identity, genesis: Genesis, config: Config, host: Host, blobs: BlobStore, clock: Clock, blocks: list[bytes], voted: bytes | None
+    identity: Identity,
+    genesis: Genesis,
+    config: Config,
+    host: Host,
+    blobs: BlobStore,
+    clock: Clock,
+    blocks: list[bytes],
+    voted: bytes | None,
 ) -> Machines:
     """Every machine, and who talks to whom."""
     network, me = genesis.chain, identity.peer
@@ -161,23 +177,38 @@ def _as_if_idle(offer: Offer) -> Offer:
 
 
 def _auditors(
-    facts: Facts, provider: PeerId, me: PeerId, validators: tuple[PeerId, ...], offers: Mapping[PeerId, Offer], maker: OfferMaker, ledger: Ledger
+    facts: Facts,
+    provider: PeerId,
+    me: PeerId,
+    validators: tuple[PeerId, ...],
+    offers: Mapping[PeerId, Offer],
+    maker: OfferMaker,
+    ledger: Ledger,
 ) -> Mapping[PeerId, int]:
     """Validators whose execution can be compared: for D2 the same runtime digest as the provider's."""
 
     def digest(peer: PeerId) -> bytes | None:
-        runtimes = maker.terms.runtimes if peer == me and maker.terms else offers[peer].runtimes if peer in offers else ()
+        runtimes = (
+            maker.terms.runtimes if peer == me and maker.terms else offers[peer].runtimes if peer in offers else ()
+        )
         return next((item.digest for item in runtimes if item.name == facts.runtime), None)
 
     wanted = digest(provider)
     stakes = {peer: max(1, ledger.available("S", peer)) for peer in validators if peer != provider}
-    return {peer: stake for peer, stake in stakes.items() if (has := digest(peer)) and (facts.numeric == "D0" or has == wanted)}
+    return {
+        peer: stake
+        for peer, stake in stakes.items()
+        if (has := digest(peer)) and (facts.numeric == "D0" or has == wanted)
+    }
 
 
 def main(config: Config) -> int:
     """Run a node until SIGTERM, SIGINT or `node.stop`. 0 = clean end; errors are for the caller to show."""
     logging.basicConfig(
-        stream=sys.stderr, level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+        stream=sys.stderr,
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        force=True,
     )
     logging.getLogger("libp2p").setLevel(logging.ERROR)
     with data_lock.hold(config.data):
@@ -220,7 +251,11 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         identity,
         genesis.chain,
         TransportConfig(
-            listen=config.listen, bootstraps=config.bootstrap, peer_cache=config.data / "peers.json", software=SOFTWARE, roles=config.roles
+            listen=config.listen,
+            bootstraps=config.bootstrap,
+            peer_cache=config.data / "peers.json",
+            software=SOFTWARE,
+            roles=config.roles,
         ),
         blobs,
     )
@@ -234,15 +269,34 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             nursery.start_soon(driver.run)
             nursery.start_soon(_watch_signals, nursery.cancel_scope)
             parts = Parts(
-                config=config, identity=identity, started=clock.now(), now=clock.now, driver=driver, client=machines.client,
-                steward=machines.steward, provider=machines.provider, offers=machines.offers, maker=machines.maker,
-                terms=lambda: machines.maker.terms or terms, transport=transport, blobs=blobs, records=records, events=events,
-                outcomes=machines.outcomes, ledger=lambda: machines.ledger, plan=machines.steward.plan,
+                config=config,
+                identity=identity,
+                started=clock.now(),
+                now=clock.now,
+                driver=driver,
+                client=machines.client,
+                steward=machines.steward,
+                provider=machines.provider,
+                offers=machines.offers,
+                maker=machines.maker,
+                terms=lambda: machines.maker.terms or terms,
+                transport=transport,
+                blobs=blobs,
+                records=records,
+                events=events,
+                outcomes=machines.outcomes,
+                ledger=lambda: machines.ledger,
+                plan=machines.steward.plan,
                 stop=nursery.cancel_scope.cancel,
-            )  # fmt: skip
+            )
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
             nursery.start_soon(_tell, events, machines, driver, terms)
-            log.info("node %s is up on %s, executors: %s", peer_text(identity.peer), ", ".join(transport.addresses()), ", ".join(host.runner.tiers))
+            log.info(
+                "node %s is up on %s, executors: %s",
+                peer_text(identity.peer),
+                ", ".join(transport.addresses()),
+                ", ".join(host.runner.tiers),
+            )
     finally:
         records.close()
         if journal:
@@ -304,5 +358,3 @@ async def _watch_signals(scope: trio.CancelScope) -> None:
             log.info("%s: ending cleanly", signal.Signals(number).name)
             scope.cancel()
             return
-
-

@@ -47,14 +47,28 @@ def account_text(key: tuple[str, bytes]) -> str:
 def chunk_view(chunk: ChunkRecord) -> Plain:
     """One step of a job."""
     return {
-        "index": chunk.index, "state": chunk.state, "epoch": chunk.epoch, "provider": peer_or_empty(chunk.provider),
-        "executor": chunk.executor, "price": chunk.price, "outcome": chunk.outcome, "code": chunk.code,
-        "is_audited": chunk.is_audited, "auditor": peer_or_empty(chunk.auditor), "output": chunk.output.hex(),
+        "index": chunk.index,
+        "state": chunk.state,
+        "epoch": chunk.epoch,
+        "provider": peer_or_empty(chunk.provider),
+        "executor": chunk.executor,
+        "price": chunk.price,
+        "outcome": chunk.outcome,
+        "code": chunk.code,
+        "is_audited": chunk.is_audited,
+        "auditor": peer_or_empty(chunk.auditor),
+        "output": chunk.output.hex(),
         "attempts": [
-            {"epoch": item.epoch, "provider": peer_or_empty(item.provider), "started": item.started, "ended": item.ended, "end": item.end}
+            {
+                "epoch": item.epoch,
+                "provider": peer_or_empty(item.provider),
+                "started": item.started,
+                "ended": item.ended,
+                "end": item.end,
+            }
             for item in chunk.attempts
         ],
-    }  # fmt: skip
+    }
 
 
 def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
@@ -63,33 +77,50 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
     if escrow is None:
         return {"cap": record.cap, "paid": 0, "commission": 0, "refunded": 0, "slashed": 0, "pending": 0, "lines": []}
     view: Plain = {
-        "cap": escrow.cap, "paid": escrow.paid, "commission": escrow.commission, "refunded": escrow.refunded, "slashed": escrow.slashed,
+        "cap": escrow.cap,
+        "paid": escrow.paid,
+        "commission": escrow.commission,
+        "refunded": escrow.refunded,
+        "slashed": escrow.slashed,
         "pending": sum(chunk.price for chunk in escrow.chunks.values() if chunk.state in ("assigned", "claimed")),
         "lines": [],
-    }  # fmt: skip
+    }
     if with_lines:
         view["lines"] = [
             {
-                "time": line.time, "from": account_text(line.debit), "to": account_text(line.credit), "amount": line.amount,
-                "kind": line.kind, "note": line.note,
+                "time": line.time,
+                "from": account_text(line.debit),
+                "to": account_text(line.credit),
+                "amount": line.amount,
+                "kind": line.kind,
+                "note": line.note,
             }
             for line in escrow.lines
-        ]  # fmt: skip
+        ]
     return view
 
 
 def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
     """A job's status; chunks and money lines only when whole."""
     view: Plain = {
-        "job": job_text(record.job), "name": record.spec.name, "state": record.state, "reason": record.reason,
-        "renter": peer_or_empty(record.renter), "created": record.created, "confirmed": record.confirmed,
-        "finished": record.finished, "escrow": operations.escrow_text(record.escrow) if record.escrow else "",
+        "job": job_text(record.job),
+        "name": record.spec.name,
+        "state": record.state,
+        "reason": record.reason,
+        "renter": peer_or_empty(record.renter),
+        "created": record.created,
+        "confirmed": record.confirmed,
+        "finished": record.finished,
+        "escrow": operations.escrow_text(record.escrow) if record.escrow else "",
         "quote": {"total_max": record.cap, "chunk_price_max": record.chunk_price_max, "expires": record.quote_expires},
-        "steps": len(record.chunks), "accepted": sum(1 for chunk in record.chunks if chunk.state == "accepted"),
-        "runtime": record.spec.runtime, "spec": record.spec_digest.hex(), "log_lines": record.log_lines,
+        "steps": len(record.chunks),
+        "accepted": sum(1 for chunk in record.chunks if chunk.state == "accepted"),
+        "runtime": record.spec.runtime,
+        "spec": record.spec_digest.hex(),
+        "log_lines": record.log_lines,
         "money": money_view(record, ledger, is_whole),
         "result": record.chunks[-1].output.hex() if record.state == "settled" and record.spec.reduce else "",
-    }  # fmt: skip
+    }
     if is_whole:
         view["chunks"] = [chunk_view(chunk) for chunk in record.chunks]
     return view
@@ -98,10 +129,20 @@ def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
 def offer_view(peer: PeerId, offer: Offer, is_connected: bool, reputation_ppm: int, stake: int, seen: int) -> Plain:
     """A peer as its newest offer and the ledger show it."""
     return {
-        "peer": peer_text(peer), "roles": list(offer.roles), "addresses": list(offer.addresses), "connected": is_connected,
-        "liveness": "alive" if is_connected else "unknown", "slots": offer.slots, "slots_free": offer.slots_free,
-        "price_per_hour": offer.price_per_hour, "executors": list(offer.executors),
-        "runtimes": [item.name for item in offer.runtimes], "gpus": msgspec.to_builtins(offer.capability.gpus),
-        "capability": msgspec.to_builtins(offer.capability), "reputation": reputation_ppm / 1_000_000, "stake": stake,
-        "is_draining": offer.is_draining, "seen": seen,
-    }  # fmt: skip
+        "peer": peer_text(peer),
+        "roles": list(offer.roles),
+        "addresses": list(offer.addresses),
+        "connected": is_connected,
+        "liveness": "alive" if is_connected else "unknown",
+        "slots": offer.slots,
+        "slots_free": offer.slots_free,
+        "price_per_hour": offer.price_per_hour,
+        "executors": list(offer.executors),
+        "runtimes": [item.name for item in offer.runtimes],
+        "gpus": msgspec.to_builtins(offer.capability.gpus),
+        "capability": msgspec.to_builtins(offer.capability),
+        "reputation": reputation_ppm / 1_000_000,
+        "stake": stake,
+        "is_draining": offer.is_draining,
+        "seen": seen,
+    }

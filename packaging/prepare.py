@@ -4,6 +4,8 @@ Runs on the bare system Python before anything is installed, so it uses the stan
 itself to a Python that is too old to run Shoal. Says every few seconds how far it is.
 """
 
+from __future__ import annotations
+
 import queue
 import re
 import shutil
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 PYTHON_MIN = (3, 11)
@@ -45,32 +48,33 @@ def wanted_packages(lock: Path) -> int:
 def run_reporting(command: list[str], title: str, total: int) -> tuple[int, list[str]]:
     """Run a command, saying now and then how many packages it has collected. Returns (exit code, its output)."""
     started, lines, collected = time.monotonic(), [], 0  # noqa: TID251  Nothing of Shoal is installed yet.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    incoming: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in process.stdout or ():
-            incoming.put(line)
-        incoming.put("")
-
-    threading.Thread(target=read, daemon=True).start()
-    line, phase, due = "\n", "", started + REPORT_INTERVAL_S
-    while line:
-        try:
-            line = incoming.get(timeout=0.2)
-            lines.append(line)
-            collected += line.startswith(("Collecting ", "Requirement already satisfied: "))
-            phase = "installing" if line.startswith("Installing collected") else phase or "downloading"
-        except queue.Empty:
-            pass
-        now = time.monotonic()  # noqa: TID251
-        if now >= due:
-            due = now + REPORT_INTERVAL_S
-            say(f"{title}: {phase}, {collected} of at most {total} packages, {now - started:.0f} s")
-    code = process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        incoming: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=pump, args=(process.stdout or (), incoming), daemon=True).start()
+        line, phase, due = "\n", "downloading", started + REPORT_INTERVAL_S
+        while line:
+            try:
+                line = incoming.get(timeout=0.2)
+                lines.append(line)
+                collected += line.startswith(("Collecting ", "Requirement already satisfied: "))
+                phase = "installing" if line.startswith("Installing collected") else phase
+            except queue.Empty:
+                pass
+            now = time.monotonic()  # noqa: TID251
+            if now >= due:
+                due = now + REPORT_INTERVAL_S
+                say(f"{title}: {phase}, {collected} of at most {total} packages, {now - started:.0f} s")
+    code = process.returncode
     seconds = time.monotonic() - started  # noqa: TID251
     say(f"{title}: {'ready' if code == 0 else 'failed'} after {seconds:.0f} s", is_last=True)
     return code, lines
+
+
+def pump(lines: Iterable[str], into: queue.SimpleQueue[str]) -> None:
+    """Move a child's output into a queue, line by line; the empty text is its end."""
+    for line in lines:
+        into.put(line)
+    into.put("")
 
 
 def say(text: str, is_last: bool = False) -> None:

@@ -17,7 +17,7 @@ CLAIM_MARGIN: Final = Micros(60 * SECOND)
 inputs at 60 MB/s; a minute covers 3 GB)."""
 
 VERDICT_WINDOW: Final = Micros(30 * 60 * SECOND)
-"""Ledger time from the last moment to claim to the last moment of a verdict: one audit of a 10-minute chunk, drawn twice."""
+"""Ledger time from the last claim to the last verdict: one audit of a 10-minute chunk, drawn twice."""
 
 COLLATERAL_PPM: Final = PPM
 """Stake bound per lease, as a share of its price: all of it, so that a proven fraud costs more than it brings."""
@@ -27,7 +27,7 @@ EXPLORATION_PPM: Final = 100_000
 
 
 def chunk_price(price_per_hour: int, estimate: Micros) -> Credits:
-    """Fixed price of one chunk: hourly price × estimate, rounded up, at least one unit unless the provider works for free.
+    """Fixed price of one chunk: hourly price × estimate, rounded up to a whole unit.
 
     >>> chunk_price(1_000_000, Micros(30_000_000))
     8334
@@ -60,7 +60,7 @@ def choose(
     random: Random,
     preferred: PeerId | None = None,
 ) -> Bidder | None:
-    """The bidder for a chunk: the standby first, else the least busy, then by (reputation, stake) as `rank` gives them."""
+    """The bidder for a chunk: the standby first, else the least busy, then by `rank`: (reputation, stake)."""
     free = [bidder for bidder in bidders if bidder.is_free(now)]
     fresh = [bidder for bidder in free if chunk not in bidder.failed] or free
     if not fresh:
@@ -101,7 +101,7 @@ def lease(
 def watchers(
     steward: PeerId, provider: PeerId, peers: Iterable[PeerId], standby: PeerId | None, random: Random
 ) -> tuple[PeerId, ...]:
-    """Three peers that will listen for the beats: the steward, the standby, and one drawn from the rest (architecture §7)."""
+    """Three peers that will listen for the beats: the steward, the standby, and one drawn from the rest."""
     chosen = [steward]
     if standby is not None and standby not in (steward, provider):
         chosen.append(standby)

@@ -6,6 +6,7 @@ Signing is deterministic, so this module needs no dice; seeds come in from `node
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import base58
@@ -57,6 +58,7 @@ def is_signed_by(peer: PeerId, data: bytes, signature: bytes) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
 def peer_text(peer: PeerId) -> str:
     """The text people see: `12D3KooW…`, the same as libp2p's."""
     return base58.b58encode(_LIBP2P_PREFIX + peer).decode()

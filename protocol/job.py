@@ -286,10 +286,18 @@ class Job:
         watchers = tuple(PeerId(peer) for peer in known.watchers)
         self.leasing.resumed(
             Assign(
-                self.record.escrow, known.chunk, known.epoch, known.provider, known.price, known.collateral, known.claim_by, known.verdict_by, watchers
+                self.record.escrow,
+                known.chunk,
+                known.epoch,
+                known.provider,
+                known.price,
+                known.collateral,
+                known.claim_by,
+                known.verdict_by,
+                watchers,
             ),
             now,
-        )  # fmt: skip
+        )
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────
     def _notice(self, now: Micros) -> list[Effect]:
@@ -297,9 +305,20 @@ class Job:
         self._noticed = now
         spec = record.spec
         notice = JobNotice(
-            now, now, now + MINUTE, record.job, record.renter, record.spec_digest, record.spec_size, record.escrow, spec.name,
-            spec.runtime, spec.resources, spec.price_per_hour_max, len(record.open_chunks()),
-        )  # fmt: skip
+            now,
+            now,
+            now + MINUTE,
+            record.job,
+            record.renter,
+            record.spec_digest,
+            record.spec_size,
+            record.escrow,
+            spec.name,
+            spec.runtime,
+            spec.resources,
+            spec.price_per_hour_max,
+            len(record.open_chunks()),
+        )
         return [Publish("jobs", wire.sign(desk.identity, desk.network, "notice", notice)), Wake(Micros(now + STEP))]
 
     def _fetch(self, chunk: ChunkRecord) -> Compute:
@@ -325,10 +344,14 @@ class Job:
     def _names(self, chunk: ChunkRecord) -> dict[str, str | int]:
         provider = peer_text(PeerId(chunk.provider)) if chunk.provider else ""
         return {
-            "job": self.record.job.hex(), "chunk": chunk.index, "state": chunk.state, "epoch": chunk.epoch, "provider": provider,
-        }  # fmt: skip
+            "job": self.record.job.hex(),
+            "chunk": chunk.index,
+            "state": chunk.state,
+            "epoch": chunk.epoch,
+            "provider": provider,
+        }
 
     def _store(self) -> Store:
-        """The whole record; chunk changes in between are found again in the ledger, so once a second is enough for them."""
+        """The whole record; chunk changes in between are found again in the ledger, so once a second is enough."""
         self._is_dirty = False
         return Store(f"job/{self.record.job.hex()}", wire.encode(self.record))

@@ -45,7 +45,7 @@ COUNTERSIGNED_FOR: Final = Micros(30 * SECOND)
 """Microseconds that a countersigned lease may wait for its receipt before the slot is used for something else."""
 
 LOOKAHEAD: Final = Micros(2 * SECOND)
-"""Work taken in advance, so that the ledger's round trip overlaps with computing; small, so that a dead peer holds little."""
+"""Work taken in advance, so that the ledger's round trip overlaps with computing; a dead peer still holds little."""
 
 SPEC_BYTES_MAX: Final = 16 * MIB
 """Bytes of an encoded specification."""
@@ -101,8 +101,17 @@ class Provider:
     """Sells this host's time."""
 
     accepts: tuple[type, ...] = (
-        JobNotice, Grant, CancelChunk, RevealRequest, Fetched, FetchFailed, RunStarted, RunLog, RunDone, Drain,
-    )  # fmt: skip
+        JobNotice,
+        Grant,
+        CancelChunk,
+        RevealRequest,
+        Fetched,
+        FetchFailed,
+        RunStarted,
+        RunLog,
+        RunDone,
+        Drain,
+    )
 
     def __init__(self, identity: Identity, network: str, client: LedgerClient, counter: Counter) -> None:
         self._identity = identity
@@ -199,9 +208,17 @@ class Provider:
             return [Send(steward, Decline(op, refusal))]
         key = (operation.escrow, operation.chunk, operation.epoch)
         self.leases[key] = Lease(
-            op, operation, grant.job, steward, PeerId(known[0].renter), spec, tuple(Digest(item) for item in grant.outputs),
-            (*(PeerId(item) for item in grant.sources), steward), "countersigned", now,
-        )  # fmt: skip
+            op,
+            operation,
+            grant.job,
+            steward,
+            PeerId(known[0].renter),
+            spec,
+            tuple(Digest(item) for item in grant.outputs),
+            (*(PeerId(item) for item in grant.sources), steward),
+            "countersigned",
+            now,
+        )
         signature = operations.sign_op(self._identity, self._network, grant.assign.body)
         stored = Store(f"lease/{op.hex()}", wire.encode((operation.escrow, operation.chunk, operation.epoch)))
         return [stored, Send(steward, Accept(op, signature)), Wake(Micros(now + BEAT_INTERVAL))]
@@ -310,11 +327,18 @@ class Provider:
         price, commission = lease.assign.price, operations.commission(lease.assign.price)
         is_paid = verdict.outcome == "accept"
         line = {
-            "time": event.header.time, "job": lease.job.hex(), "escrow": verdict.escrow.hex(), "chunk": verdict.chunk,
-            "epoch": verdict.epoch, "price": price, "paid": price - commission if is_paid else 0,
-            "commission": commission if is_paid else 0, "slashed": operations.slash(price, lease.assign.collateral, verdict.outcome),
-            "outcome": verdict.outcome, "code": verdict.code,
-        }  # fmt: skip
+            "time": event.header.time,
+            "job": lease.job.hex(),
+            "escrow": verdict.escrow.hex(),
+            "chunk": verdict.chunk,
+            "epoch": verdict.epoch,
+            "price": price,
+            "paid": price - commission if is_paid else 0,
+            "commission": commission if is_paid else 0,
+            "slashed": operations.slash(price, lease.assign.collateral, verdict.outcome),
+            "outcome": verdict.outcome,
+            "code": verdict.code,
+        }
         stored = Store(f"earning/{event.header.time:020d}/{lease.op.hex()}", wire.encode(line))
         return [stored, *self._drop(lease, verdict.outcome, now)]
 
@@ -394,8 +418,12 @@ class Provider:
 
     def _beat_to(self, peer: PeerId, lease: Lease) -> Send:
         phases: dict[Phase, Literal["fetching", "starting", "running", "claiming", "revealing"]] = {
-            "countersigned": "starting", "waiting": "starting", "running": "running" if lease.is_started else "fetching",
-            "claiming": "claiming", "claimed": "claiming", "revealed": "revealing",
-        }  # fmt: skip
+            "countersigned": "starting",
+            "waiting": "starting",
+            "running": "running" if lease.is_started else "fetching",
+            "claiming": "claiming",
+            "claimed": "claiming",
+            "revealed": "revealing",
+        }
         where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
         return Send(peer, Beat(*where, lease.beats, phases[lease.phase]))

@@ -1,7 +1,7 @@
 """The steward: the peer that carries jobs for renters, from quote to refund. Spec: specs/14-steward.md.
 
-It keeps the renters' keys that it signs with, turns specifications into jobs, and routes what peers say to the job it is
-about. One steward carries many jobs; none of them needs it to stay up: `restore` goes on where the records end.
+It keeps the renters' keys that it signs with, turns specifications into jobs, and routes what peers say to the right
+one. It carries many jobs; none of them needs it to stay up: `restore` goes on where the records end.
 """
 
 from __future__ import annotations
@@ -49,8 +49,19 @@ class Steward:
     """Carries jobs. Commands are methods; what peers, ledger and driver say comes through `receive` and `ordered`."""
 
     accepts: tuple[type, ...] = (
-        Bid, NoBid, Accept, Decline, Beat, LogLines, Reveal, Attestation, Fetched, FetchFailed, ConfirmJob, CancelJob,
-    )  # fmt: skip
+        Bid,
+        NoBid,
+        Accept,
+        Decline,
+        Beat,
+        LogLines,
+        Reveal,
+        Attestation,
+        Fetched,
+        FetchFailed,
+        ConfirmJob,
+        CancelJob,
+    )
 
     def __init__(self, desk: Desk, plan: Callable[[JobSpec, PeerId, Micros], Plan]) -> None:
         self._desk = desk
@@ -99,7 +110,8 @@ class Steward:
         least = min(candidate.chunk_price for candidate in plan.candidates) * spec.steps
         if least > spec.spend_cap:
             raise Refused(
-                f"the job costs at least {least / CREDIT:g} credits ({spec.steps} steps), its spend_cap is {spec.spend_cap / CREDIT:g}",
+                f"the job costs at least {least / CREDIT:g} credits in {spec.steps} steps, "
+                f"its spend_cap is {spec.spend_cap / CREDIT:g}",
                 code="budget_too_small",
                 fix="Raise spend_cap, or lower estimate or the number of chunks.",
                 numbers={"needed": least, "spend_cap": spec.spend_cap},
@@ -176,7 +188,7 @@ class Steward:
         return found.cancel("cancelled", "cancelled by the renter", now)
 
     def extend(self, job: JobId, spend_cap: int | None, timeout: int | None, now: Micros) -> list[Effect]:
-        """Raise what a quoted job may spend. A funded escrow and a hashed specification are fixed: nobody can move them."""
+        """Raise what a quoted job may spend. A funded escrow and a hashed specification are fixed."""
         record = self.job(job).record
         if timeout is not None:
             raise Refused(
@@ -186,9 +198,10 @@ class Steward:
             )
         if record.state != "quoted":
             raise Refused(
-                f"the job is {record.state}: its escrow holds {record.cap / CREDIT:g} credits and its deadline is on the ledger",
-                code="not_extendable", fix="Extend before confirming, or submit the rest as another job.",
-            )  # fmt: skip
+                f"the job is {record.state}: its escrow of {record.cap / CREDIT:g} credits is on the ledger",
+                code="not_extendable",
+                fix="Extend before confirming, or submit the rest as another job.",
+            )
         if spend_cap is not None:
             record.cap = max(record.cap, min(spend_cap, record.chunk_price_max * record.spec.steps))
         record.quote_expires = now + QUOTE_VALID
@@ -198,7 +211,9 @@ class Steward:
         """The next number of the owner's lane 0, those under way counted in."""
         if not self._desk.is_current():
             raise Unavailable(
-                "this node's copy of the ledger is still catching up", code="ledger_behind", fix="Try again in a few seconds."
+                "this node's copy of the ledger is still catching up",
+                code="ledger_behind",
+                fix="Try again in a few seconds.",
             )
         number = max(self._desk.ledger().next_sequence(owner, 0), self._next_sequence.get(owner, 0))
         self._next_sequence[owner] = number + 1

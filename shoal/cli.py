@@ -53,7 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    out = Output(sys.stdout, sys.stderr, os.environ, as_json="--json" in words, is_quiet="--quiet" in words or "-q" in words)
+    out = Output(
+        sys.stdout, sys.stderr, os.environ, as_json="--json" in words, is_quiet="--quiet" in words or "-q" in words
+    )
     try:
         args = build_parser().parse_args(words)
         return cast("Runner", args.run)(args, out)

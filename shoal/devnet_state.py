@@ -1,4 +1,4 @@
-"""The file that says what runs in a local network: `devnet.json`, for `down`, `status` and commands that need a gateway."""
+"""What runs in a local network: `devnet.json`, for `down`, `status` and commands that need a gateway."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def stored_state(folder: Path) -> DevnetState | None:
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, msgspec.ValidationError, OSError) as error:
-        raise Refused(f"{path} is damaged: {error}", code="bad_state_file", fix=f"End what runs, and remove {folder}.") from error
+        raise Refused(
+            f"{path} is damaged: {error}", code="bad_state_file", fix=f"End what runs, and remove {folder}."
+        ) from error
 
 
 def write_state(folder: Path, state: DevnetState) -> None:

@@ -36,6 +36,7 @@ class LocalFile:
 
 def collect(entries: tuple[tuple[Node, str], ...], folder: Path) -> tuple[LocalFile, ...]:
     """Every file that the entries (node, key) name, sorted by path under `/in`; `Refused` at the place of the entry."""
+    folder = folder.resolve()
     chosen: dict[str, LocalFile] = {}
     for node, key in entries:
         for target, source in _expanded(node, key, folder):
@@ -97,7 +98,7 @@ def _inside(source: Path, folder: Path, place: Place, key: str) -> Path:
         raise wrong(place, key, f"there is no file {shown}", f"Paths start at {folder}.", code="file_missing") from None
     except (OSError, RuntimeError) as error:
         raise wrong(place, key, f"{shown} cannot be read: {error}", "Check the path.", code="file_missing") from error
-    if not real.is_relative_to(folder.resolve()):
+    if not real.is_relative_to(folder):
         detail = f"{shown} is a link to {real}, outside the job file's folder"
         raise wrong(place, key, detail, "Copy the file into the folder.", code="path_escapes")
     return real

@@ -9,7 +9,14 @@ from shoal.output import money, pairs, short_peer, span_text, table, time_text
 def plan_text(plan: Plan) -> str:
     """Candidates, then who was left out and why."""
     rows = [
-        (short_peer(one.peer), money(one.price_per_hour), money(one.chunk_price), one.executor, one.slots, _share(one.reputation))
+        (
+            short_peer(one.peer),
+            money(one.price_per_hour),
+            money(one.chunk_price),
+            one.executor,
+            one.slots,
+            _share(one.reputation),
+        )
         for one in plan.candidates
     ]
     heads = ("candidate", "per hour", "per chunk", "executor", "slots", "reputation")
@@ -18,14 +25,18 @@ def plan_text(plan: Plan) -> str:
         left_out = [(short_peer(one.peer), one.code, one.detail) for one in plan.excluded]
         parts.append(table(("left out", "code", "why"), left_out))
     if plan.candidates:
-        parts.append(f"start in about {_seconds(plan.start_estimate_s)}; at most {_seconds(plan.worst_case_loss_s)} of work is lost if a peer dies")
+        parts.append(
+            f"start in about {_seconds(plan.start_estimate_s)}; "
+            f"at most {_seconds(plan.worst_case_loss_s)} of work is lost if a peer dies"
+        )
     return "\n\n".join(parts)
 
 
 def quote_text(quote: Quote, now: int) -> str:
     """What it costs at most."""
     left = span_text(max(0, quote.expires - now))
-    return f"at most {money(quote.total_max)} credits, {money(quote.chunk_price_max)} per chunk; the quote holds for {left}"
+    per_chunk = money(quote.chunk_price_max)
+    return f"at most {money(quote.total_max)} credits, {per_chunk} per chunk; the quote holds for {left}"
 
 
 def status_text(status: JobStatus) -> str:
@@ -50,7 +61,7 @@ def chunks_text(chunks: list[ChunkStatus]) -> str:
     """One line per chunk."""
     rows = [
         (chunk.index, chunk.state, chunk.epoch, short_peer(chunk.provider), chunk.executor or "–", money(chunk.price),
-         chunk.outcome or "–", "yes" if chunk.is_audited else "no", "; ".join(attempt.end for attempt in chunk.attempts if attempt.end) or "–")
+         chunk.outcome or "–", "yes" if chunk.is_audited else "no", _ends(chunk))
         for chunk in chunks
     ]  # fmt: skip
     heads = ("chunk", "state", "epoch", "provider", "executor", "price", "outcome", "audited", "attempts ended")
@@ -61,7 +72,8 @@ def money_text(account: Money) -> str:
     """The totals of a job."""
     return (
         f"set aside {money(account.cap)}: paid {money(account.paid)}, commission {money(account.commission)}, "
-        f"refunded {money(account.refunded)}, pending {money(account.pending)}; slashed from providers {money(account.slashed)}"
+        f"refunded {money(account.refunded)}, pending {money(account.pending)}; "
+        f"slashed from providers {money(account.slashed)}"
     )
 
 
@@ -83,6 +95,10 @@ def next_commands(job: str) -> str:
             f"  shoal job cancel {job}",
         )
     )
+
+
+def _ends(chunk: ChunkStatus) -> str:
+    return "; ".join(attempt.end for attempt in chunk.attempts if attempt.end) or "–"
 
 
 def _share(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What commands say: data on stdout, talk on stderr; tables for people, JSON for programs; colour where it is wanted."""
+"""What commands say: data on stdout, talk on stderr; tables for people, JSON for programs."""
 
 from __future__ import annotations
 

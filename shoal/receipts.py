@@ -1,7 +1,7 @@
 """A job's receipt, checked offline: certified headers, Merkle proofs, operations, and every payment computed again.
 
-What has to be trusted is the genesis file of the network alone. Gateway, steward and provider may lie: what they change,
-and what they leave out of a chunk's history, shows up here as an error.
+What has to be trusted is the genesis file of the network alone. Gateway, steward and provider may lie: what they
+change, and what they leave out of a chunk's history, shows up here as an error.
 """
 
 from __future__ import annotations

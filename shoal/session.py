@@ -170,7 +170,7 @@ class Session:
 
     def _away(self, error: httpx2.HTTPError) -> Unavailable:
         return Unavailable(
-            f"the gateway at {self.url} cannot be reached: {str(error) or type(error).__name__}", code="gateway_unreachable",
+            f"no gateway answers at {self.url}: {str(error) or type(error).__name__}", code="gateway_unreachable",
             fix="Check --gateway; `shoal devnet status` shows whether a local network runs.",
         )  # fmt: skip
 

@@ -19,8 +19,10 @@ FUNCTION_LINES_MAX: Final = 70
 """A function that does not fit on a screen hides a second one. Aim for 40."""
 FILE_LINES_MAX: Final = 400
 """Aim for 80 to 250."""
-CLASS_METHODS_MAX: Final = 20
-"""Aim for 15."""
+TEST_LINES_MAX: Final = 500
+"""A table of cases may be long; a test that is not one is split by subject."""
+CLASS_METHODS_MAX: Final = 25
+"""Aim for 15. A machine has a private method per message besides its two doors."""
 BROAD_EXCEPT_MAX: Final = 4
 """`except Exception` stands at a rim only: the node's tasks, a control request, an HTTP request, foreign code."""
 TEST_SLEEPS_MAX: Final = 6
@@ -70,6 +72,14 @@ def lines_of(item: ast.stmt) -> int:
     return (item.end_lineno or item.lineno) - item.lineno + 1
 
 
+def is_test(path: Path) -> bool:
+    return ROOT / "tests" in path.parents
+
+
+def limit_of(path: Path) -> int:
+    return TEST_LINES_MAX if is_test(path) else FILE_LINES_MAX
+
+
 def methods_of(item: ast.ClassDef) -> int:
     return sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in item.body)
 
@@ -90,17 +100,17 @@ def test_functions_fit_on_a_screen() -> None:
 
 def test_files_hold_one_thing() -> None:
     counted = [(path, len(path.read_text(encoding="utf-8").splitlines())) for path in python_files()]
-    faults = [f"{name_of(p)} has {n} lines" for p, n in counted if n > LOANS.get(name_of(p), FILE_LINES_MAX)]
-    complain(faults, f"split these, {FILE_LINES_MAX} lines are the limit")
+    faults = [f"{name_of(path)} has {n} lines" for path, n in counted if n > LOANS.get(name_of(path), limit_of(path))]
+    complain(faults, f"split these, {FILE_LINES_MAX} lines are the limit, {TEST_LINES_MAX} for tests")
 
 
 def test_classes_stay_small() -> None:
     faults = [
         f"{name_of(path)}::{item.name} has {count} methods"
         for path in python_files()
+        if not is_test(path)  # A machine that Hypothesis drives has a method per rule.
         for item in ast.walk(parse(path))
         if isinstance(item, ast.ClassDef)
-        and not any("StateMachine" in ast.unparse(parent) for parent in item.bases)
         and (count := methods_of(item)) > LOANS.get(f"{name_of(path)}::{item.name}", CLASS_METHODS_MAX)
     ]
     complain(faults, "split these")
@@ -156,8 +166,8 @@ def test_broad_excepts_are_counted() -> None:
 def test_tests_do_not_sleep() -> None:
     sleeps: list[str] = []
     for path in python_files():
-        if ROOT / "tests" not in path.parents:
-            continue
+        if not is_test(path) or not path.name.startswith(("test_", "conftest")):
+            continue  # What a test runs as a child, such as a probe of the sandbox, may sleep.
         for item in ast.walk(parse(path)):
             if isinstance(item, ast.Call) and ast.unparse(item.func) in ("time.sleep", "trio.sleep", "asyncio.sleep"):
                 sleeps.append(f"{name_of(path)}:{item.lineno} {ast.unparse(item)}")

@@ -66,14 +66,14 @@ SUN_SPREAD: Final = 0.04
 
 
 def sky(dx: float, dy: float, dz: float) -> Vector:
-    """Light from far away in a direction of length one: night blue above, embers at the horizon, a glow around the sun."""
+    """Light from far away, direction of length one: night blue above, embers below, a glow around the sun."""
     height = dy * dy if dy > 0.0 else 0.0
     haze = 1.0 / (1.0 + 14.0 * height)
     low = 1.0 / (1.0 + 150.0 * height)
     toward = dx * SUN[0] + dy * SUN[1] + dz * SUN[2]
     warm = 0.5 + 0.5 * toward
     ember = low * (0.10 + 0.90 * warm * warm * warm)
-    glow = toward if toward > 0.0 else 0.0
+    glow = max(0.0, toward)
     for _ in range(4):
         glow *= glow
     halo = glow * glow

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from scene import DIFFUSE, GLASS, LAMP, METAL, SPHERES, SUN, SUN_COLOUR, SUN_SPREAD, Vector, camera, floor_colour, sky
+from scene import GLASS, LAMP, METAL, SPHERES, SUN, SUN_COLOUR, SUN_SPREAD, Vector, camera, floor_colour, sky
 
 DEPTH_MAX: Final = 4
 NEAR: Final = 1e-4
@@ -226,7 +226,7 @@ def on_floor(p: Vector, d: Vector, distance: float, depth: int, u: float, v: flo
 
 
 def pixel(x: int, y: int, width: int, height: int, samples: int) -> Vector:
-    """The mean of `samples` rays through one pixel, each from another point of the lens to another point of the pixel."""
+    """The mean of `samples` rays through one pixel, each through its own points of lens and pixel."""
     cam = camera_
     bits = scrambled(y * 65_536 + x)
     shift = tuple((bits >> (13 * k) & 8191) / 8192.0 for k in range(4))

@@ -20,9 +20,8 @@ def main() -> None:
         total.update(dict(text["common"]))
     common = sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))[:50]
     (out / "words.json").write_text(json.dumps(dict(common), indent=1, ensure_ascii=False) + "\n")
-    print(
-        f"{len(texts)} texts, {sum(text['words'] for text in texts)} words, most used: {common[0][0]} ({common[0][1]} times)"
-    )
+    word, times = common[0]
+    print(f"{len(texts)} texts, {sum(text['words'] for text in texts)} words, most used: {word} ({times} times)")
 
 
 if __name__ == "__main__":

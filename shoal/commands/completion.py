@@ -43,16 +43,15 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 def fish_script(parser: argparse.ArgumentParser) -> str:
     """shtab writes bash and zsh; fish needs one line per word."""
-    lines = ["complete -c shoal -f"]
+    lines, seen = ["complete -c shoal -f"], "__fish_seen_subcommand_from"
     for noun, inner in _choices(parser):
         lines.append(f"complete -c shoal -n __fish_use_subcommand -a {noun}")
         verbs = _choices(inner)
         lines += [
-            f"complete -c shoal -n '__fish_seen_subcommand_from {noun}; and not __fish_seen_subcommand_from {_words(verbs)}' -a {verb}"
-            for verb, _ in verbs
+            f"complete -c shoal -n '{seen} {noun}; and not {seen} {_words(verbs)}' -a {verb}" for verb, _ in verbs
         ]
         for verb, leaf in verbs or [("", inner)]:
-            where = f"__fish_seen_subcommand_from {noun}" + (f"; and __fish_seen_subcommand_from {verb}" if verb else "")
+            where = f"{seen} {noun}; and {seen} {verb}" if verb else f"{seen} {noun}"
             lines += [f"complete -c shoal -n '{where}' -l {flag}" for flag in _flags(leaf)]
     return "\n".join(lines)
 

@@ -78,7 +78,7 @@ def gateway_folder(args: argparse.Namespace) -> Path:
 
 
 def read_job(text: str) -> JobSpec:
-    """A job file that came over HTTP. `Refused` where it names local files: they would be read from the gateway's disk."""
+    """A job file that came over HTTP. `Refused` where it names local files: that disk would be the gateway's."""
     from shoal import jobfile, yaml_nodes
 
     tree = yaml_nodes.parse(text, "job.yml")

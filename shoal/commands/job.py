@@ -46,14 +46,24 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
         verb.set_defaults(run=runner)
     for verb, runner in ((submit, run_submit), (plan, run_plan), (listed, run_list)):
         verb.set_defaults(run=runner)
-    verbs.choices["logs"].add_argument("--follow", "-f", action="store_true", help="until the job ends; resumes by itself")
+    verbs.choices["logs"].add_argument(
+        "--follow", "-f", action="store_true", help="until the job ends; resumes by itself"
+    )
     verbs.choices["logs"].add_argument("--since", type=int, metavar="N", help="only lines after number N")
-    verbs.choices["result"].add_argument("--to", type=Path, default=Path("result"), metavar="DIR", help="default ./%(default)s")
+    verbs.choices["result"].add_argument(
+        "--to", type=Path, default=Path("result"), metavar="DIR", help="default ./%(default)s"
+    )
     receipt = verbs.choices["receipt"]
     receipt.add_argument("--to", type=Path, metavar="FILE", help="default ./<job>.receipt")
-    receipt.add_argument("--verify", action="store_true", help="check it against the genesis file and compute the payments again")
-    receipt.add_argument("--genesis", type=Path, metavar="FILE", help="genesis file of the network (default: the devnet's)")
-    receipt.add_argument("--from", dest="source", type=Path, metavar="FILE", help="check this saved receipt; asks no gateway")
+    receipt.add_argument(
+        "--verify", action="store_true", help="check it against the genesis file and compute the payments again"
+    )
+    receipt.add_argument(
+        "--genesis", type=Path, metavar="FILE", help="genesis file of the network (default: the devnet's)"
+    )
+    receipt.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="check this saved receipt; asks no gateway"
+    )
     for verb in verbs.choices.values():
         add_gateway(verb)
 
@@ -171,7 +181,10 @@ def run_result(args: argparse.Namespace, out: Output) -> int:
     """Download everything; a file with a wrong hash is not kept."""
     with client(args) as gateway:
         saved = gateway.result(args.job, args.to)
-    files = [{"path": str(one.path), "digest": one.listed.digest, "size": one.listed.size, "chunk": one.listed.chunk} for one in saved]
+    files = [
+        {"path": str(one.path), "digest": one.listed.digest, "size": one.listed.size, "chunk": one.listed.chunk}
+        for one in saved
+    ]
     out.data({"files": files}, lambda: _saved_text(saved))
     return exits.OK
 
@@ -206,7 +219,7 @@ def _genesis(args: argparse.Namespace) -> Path:
     if state is None:
         raise Refused(
             "the genesis file says whose signatures count, and none is named", code="usage",
-            fix="Give --genesis FILE; get it from where you got the network's address, not from the gateway that you check.",
+            fix="Give --genesis FILE; get it from the network's founder, not from the gateway that you check.",
         )  # fmt: skip
     return Path(state.genesis)
 
@@ -215,14 +228,16 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}", code="file_missing", fix="Give the path of an existing file.") from error
+        raise Refused(
+            f"{path} cannot be read: {error.strerror}", code="file_missing", fix="Give the path of an existing file."
+        ) from error
 
 
 def _account(account: Account, path: Path) -> dict[str, object]:
     return {
-        "path": str(path), "operations": account.operations, "blocks": account.blocks, "cap": account.cap, "paid": account.paid,
-        "commission": account.commission, "refunded": account.refunded, "slashed": account.slashed,
-        "is_closed": account.is_closed, "movements": account.movements(),
+        "path": str(path), "operations": account.operations, "blocks": account.blocks, "cap": account.cap,
+        "paid": account.paid, "commission": account.commission, "refunded": account.refunded,
+        "slashed": account.slashed, "is_closed": account.is_closed, "movements": account.movements(),
     }  # fmt: skip
 
 
@@ -240,10 +255,12 @@ def _account_text(account: Account, path: Path) -> str:
 
 
 def _saved_text(saved: list[SavedFile]) -> str:
-    return table(("file", "size", "blake3"), [(one.path, size_text(one.listed.size), one.listed.digest[:16]) for one in saved], right=(1,))
+    return table(
+        ("file", "size", "blake3"),
+        [(one.path, size_text(one.listed.size), one.listed.digest[:16]) for one in saved],
+        right=(1,),
+    )
 
 
 def _ended(status: JobStatus) -> int:
     return exits.OK if status.state == "settled" else exits.JOB_FAILED
-
-

@@ -89,7 +89,7 @@ def run_node(args: argparse.Namespace, out: Output) -> int:
     if not config.genesis_file.is_file():
         raise Refused(
             f"there is no genesis file {config.genesis_file}", code="bad_genesis",
-            fix="Get it from the network that you join (--genesis FILE); `shoal devnet up` makes a network of your own.",
+            fix="Get it from the network that you join (--genesis FILE); `shoal devnet up` makes your own.",
         )  # fmt: skip
     from node import run
 
@@ -97,13 +97,20 @@ def run_node(args: argparse.Namespace, out: Output) -> int:
 
 
 def run_doctor(args: argparse.Namespace, out: Output) -> int:
-    """Look at the machine; exit 3 when it could offer nothing."""
-    from node import doctor
+    """Look at the machine; exit 3 when something stands in the way of being a node."""
+    import trio
 
-    report = doctor.examine(loaded(args).config, out.say)
-    rows = [(check["status"], check["name"], check["detail"], check["fix"]) for check in _rows(report, "checks")]
+    from node.clock import Clock
+    from node.doctor import Patient, diagnose
+
+    config, clock = loaded(args).config, Clock()
+    ports = tuple(int(word) for one in config.listen for word in one.split("/")[4:5] if word.isdecimal())
+    out.say("looking at this machine …")
+    patient = Patient(config.data, clock.now(), clock.drift(), ports, config.runtimes)
+    report = trio.run(diagnose, patient)
+    rows = [(check["status"], check["name"], check["detail"], check["fix"]) for check in report["checks"]]
     out.data(report, lambda: table(("", "check", "found", "fix"), rows))
-    return exits.OK if report.get("healthy") else exits.REFUSED
+    return exits.OK if report["healthy"] else exits.REFUSED
 
 
 def run_config(args: argparse.Namespace, out: Output) -> int:
@@ -199,7 +206,10 @@ def _status_text(status: Row) -> str:
             ("up", up),
             ("addresses", ", ".join(str(one) for one in cast("list[object]", status["addresses"]))),
             ("connected", f"{len(cast('list[object]', status['connected']))} peers"),
-            ("slots", f"{status['slots_free']} of {status['slots']} free" + (" (draining)" if status["is_draining"] else "")),
+            (
+                "slots",
+                f"{status['slots_free']} of {status['slots']} free" + (" (draining)" if status["is_draining"] else ""),
+            ),
             ("price", f"{money(status['price_per_hour'])} credits per hour and slot"),
             ("executors", ", ".join(str(one) for one in cast("list[object]", status["executors"])) or "none"),
             ("ledger", f"height {ledger.get('height', '–')}"),

@@ -22,7 +22,9 @@ else:
 
 def add_noun(nouns: Nouns, name: str, text: str) -> Nouns:
     """A noun; its verbs are added to what this returns."""
-    return nouns.add_parser(name, help=text, description=text).add_subparsers(dest="verb", metavar="<verb>", required=True)
+    return nouns.add_parser(name, help=text, description=text).add_subparsers(
+        dest="verb", metavar="<verb>", required=True
+    )
 
 
 def add_data(parser: argparse.ArgumentParser, text: str) -> None:

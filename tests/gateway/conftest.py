@@ -282,7 +282,7 @@ class Network:
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 
-    def emit(self, name: str, **fields: str | int) -> None:
+    def emit(self, name: str, /, **fields: str | int) -> None:
         """An event."""
         self.now += SECOND // 5
         self.events.append({"sequence": len(self.events) + 1, "time": self.now, "name": name, "fields": fields})

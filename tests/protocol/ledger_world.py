@@ -45,7 +45,8 @@ def assign(
     escrow: bytes, chunk: int = 0, epoch: int = 1, provider: Identity = PROVIDERS[0], **changes: object
 ) -> Assign:
     fields: dict[str, object] = {
-        "escrow": escrow, "chunk": chunk, "epoch": epoch, "provider": provider.peer, "price": PRICE, "collateral": PRICE,
+        "escrow": escrow, "chunk": chunk, "epoch": epoch, "provider": provider.peer,
+        "price": PRICE, "collateral": PRICE,
         "claim_by": CLAIM_BY, "verdict_by": VERDICT_BY, "watchers": WATCHERS,
     }  # fmt: skip
     return Assign(**(fields | changes))  # type: ignore[arg-type]

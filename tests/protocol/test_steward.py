@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from protocol import operations, wire
@@ -12,13 +12,10 @@ from protocol.errors import Refused
 from protocol.job_record import JobRecord
 from protocol.jobspec import JobSpec
 from protocol.steward import Steward
-from protocol.units import CREDIT, SECOND, JobId
+from protocol.units import CREDIT, SECOND, Credits, JobId, Micros, PeerId
+from simulations.town import Town, job_spec
 
-if TYPE_CHECKING:
-    from conftest import Town
-
-MakeTown = Callable[..., "Town"]
-MakeSpec = Callable[..., JobSpec]
+MakeTown = Callable[..., Town]
 
 
 def start(town: Town, spec: JobSpec, key: str = "a") -> JobRecord:
@@ -43,7 +40,7 @@ def money(town: Town, record: JobRecord) -> tuple[int, int, int, int]:
     return escrow.paid, escrow.commission, escrow.refunded, escrow.slashed
 
 
-def test_a_job_is_done_checked_and_paid(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_a_job_is_done_checked_and_paid(make_town: MakeTown) -> None:
     town = make_town(providers=3)
     record = start(town, job_spec(6, reduce=True))
     finish(town, record)
@@ -53,18 +50,18 @@ def test_a_job_is_done_checked_and_paid(make_town: MakeTown, job_spec: MakeSpec)
     fee = sum(operations.commission(chunk.price) for chunk in record.chunks)
     assert money(town, record) == (price - fee, fee, record.cap - price, 0)
     assert any(chunk.is_audited for chunk in record.chunks), "a newcomer's first result is always executed again"
-    reduced = town.citizens[town.name(record.chunks[-1].provider)].runs[-1]
+    reduced = town.citizens[town.name(PeerId(record.chunks[-1].provider))].runs[-1]
     assert reduced.outputs == tuple(chunk.output for chunk in record.chunks[:-1])
 
 
-def test_a_killed_provider_costs_seconds_and_nothing_else(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_a_killed_provider_costs_seconds_and_nothing_else(make_town: MakeTown) -> None:
     town = make_town(providers=3)
     for citizen in town.citizens.values():
         citizen.seconds = 20.0
     record = start(town, job_spec(3))
     town.run(lambda: any(chunk.state == "running" for chunk in record.chunks), 30)
     lost = next(chunk for chunk in record.chunks if chunk.state == "running")
-    town.citizens[town.name(lost.provider)].is_dead = True
+    town.citizens[town.name(PeerId(lost.provider))].is_dead = True
     killed = town.now
     town.run(lambda: lost.epoch == 2 and lost.state == "running", 60)
     assert town.now - killed < 15 * SECOND
@@ -73,7 +70,7 @@ def test_a_killed_provider_costs_seconds_and_nothing_else(make_town: MakeTown, j
     assert town.ledger.escrows[record.escrow].slashed == 0
 
 
-def test_a_liar_is_caught_slashed_and_replaced(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_a_liar_is_caught_slashed_and_replaced(make_town: MakeTown) -> None:
     town = make_town(providers=3)
     town.citizens["p0"].lies = True
     record = start(town, job_spec(6))
@@ -87,7 +84,7 @@ def test_a_liar_is_caught_slashed_and_replaced(make_town: MakeTown, job_spec: Ma
     assert town.ledger.standings[liar].wrong == len(wrong)
 
 
-def test_a_command_that_fails_everywhere_ends_the_job_and_costs_nothing(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_a_command_that_fails_everywhere_ends_the_job_and_costs_nothing(make_town: MakeTown) -> None:
     town = make_town(providers=3)
     for citizen in town.citizens.values():
         citizen.fails = "exit"
@@ -97,7 +94,7 @@ def test_a_command_that_fails_everywhere_ends_the_job_and_costs_nothing(make_tow
     assert money(town, record) == (0, 0, record.cap, 0)
 
 
-def test_cancelling_refunds_what_was_not_earned(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_cancelling_refunds_what_was_not_earned(make_town: MakeTown) -> None:
     town = make_town(providers=2)
     for citizen in town.citizens.values():
         citizen.seconds = 60.0
@@ -110,7 +107,7 @@ def test_cancelling_refunds_what_was_not_earned(make_town: MakeTown, job_spec: M
     assert money(town, record)[2] == record.cap
 
 
-def test_a_restarted_steward_goes_on(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_a_restarted_steward_goes_on(make_town: MakeTown) -> None:
     town = make_town(providers=2)
     for citizen in town.citizens.values():
         citizen.seconds = 10.0
@@ -125,7 +122,7 @@ def test_a_restarted_steward_goes_on(make_town: MakeTown, job_spec: MakeSpec) ->
     assert stored.state == "settled" and all(chunk.is_done for chunk in stored.chunks)
 
 
-def test_the_same_key_is_the_same_job_and_other_content_is_refused(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_the_same_key_is_the_same_job_and_other_content_is_refused(make_town: MakeTown) -> None:
     town = make_town(providers=1)
     steward = town.citizens["steward"].steward
     renter = town.citizens["steward"].identity.peer
@@ -137,9 +134,7 @@ def test_the_same_key_is_the_same_job_and_other_content_is_refused(make_town: Ma
     assert refused.value.code == "key_reused"
 
 
-def test_refusals_name_the_numbers(make_town: MakeTown, job_spec: MakeSpec) -> None:
-    import msgspec
-
+def test_refusals_name_the_numbers(make_town: MakeTown) -> None:
     town = make_town(providers=1)
     steward: Steward = town.citizens["steward"].steward
     renter = town.citizens["steward"].identity.peer
@@ -149,14 +144,14 @@ def test_refusals_name_the_numbers(make_town: MakeTown, job_spec: MakeSpec) -> N
     with pytest.raises(Refused) as refused:
         steward.submit(msgspec.structs.replace(job_spec(100), spend_cap=1000), renter, "b", town.now)
     assert refused.value.code == "budget_too_small" and refused.value.numbers["spend_cap"] == 1000
-    rich = msgspec.structs.replace(job_spec(4096), estimate=3600 * SECOND, spend_cap=10**6 * CREDIT)
+    rich = msgspec.structs.replace(job_spec(4096), estimate=Micros(3600 * SECOND), spend_cap=Credits(10**6 * CREDIT))
     record, _, _ = steward.submit(rich, renter, "c", town.now)
     with pytest.raises(Refused) as refused:
         steward.confirm(JobId(record.job), town.now)
     assert refused.value.code == "insufficient_funds"
 
 
-def test_an_unconfirmed_quote_expires(make_town: MakeTown, job_spec: MakeSpec) -> None:
+def test_an_unconfirmed_quote_expires(make_town: MakeTown) -> None:
     town = make_town(providers=1)
     citizen = town.citizens["steward"]
     record, _, effects = citizen.steward.submit(job_spec(1), citizen.identity.peer, "a", town.now)

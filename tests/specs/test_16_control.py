@@ -9,7 +9,5 @@ SPEC = specs.load("16-control")
 
 
 def test_constants_are_those_of_the_code() -> None:
-    found = {
-        name: getattr(control, name, None) or getattr(control_methods, name) for name in SPEC.constants
-    }
+    found = {name: getattr(control, name, None) or getattr(control_methods, name) for name in SPEC.constants}
     assert found == SPEC.constants

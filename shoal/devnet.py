@@ -1,0 +1,247 @@
+"""A whole network of real processes on this machine: one steward with a gateway, one validator, four providers.
+
+network = Devnet(folder, out)
+state = network.up()      # returns when jobs can be submitted
+network.down()
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+from node.config import ADVERSARY_SWITCH
+from node.control_client import ControlClient
+from protocol.errors import Refused, ShoalError, Unavailable
+from protocol.units import CREDIT
+from shoal import devnet_layout as layout
+from shoal.devnet_state import (
+    STATE_FILE,
+    DevnetState,
+    GatewayEntry,
+    NodeEntry,
+    is_running,
+    read_state,
+    stored_state,
+    write_state,
+)
+from shoal.processes import Child, end_all, shoal_command, shoal_environment, until
+
+START_SECONDS: Final = 60.0
+"""For each step of a start: an interpreter with the network library needs 2 s, and six share the cores."""
+
+ACCOUNT: Final = "renter"
+FIRST_DEPOSIT: Final = 100 * CREDIT
+Say = Callable[[str], None]
+
+
+class Devnet:
+    """One local network in one folder."""
+
+    def __init__(self, folder: Path, say: Say, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self._say = say
+        self._environment = os.environ if environment is None else environment
+        self._children: dict[str, Child] = {}
+
+    def up(self, providers: int = 4, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT) -> DevnetState:
+        """Make the network, or start the one that is in the folder. Ends what it started when anything fails."""
+        running = read_state(self.folder)
+        if running is not None:
+            raise Refused(
+                f"a network runs already in {self.folder}: {running.gateway.url}", code="devnet_running",
+                fix="Use it, or end it with `shoal devnet down`.",
+            )  # fmt: skip
+        kept = stored_state(self.folder)
+        try:
+            state = self._make(providers, cheats) if kept is None else self._start(kept)
+            write_state(self.folder, state)
+            self._ready(state, deposit if kept is None else 0)
+        except BaseException:
+            self.down()
+            raise
+        return state
+
+    def down(self) -> list[int]:
+        """End every process; returns the pids that had to be killed. What they stored stays."""
+        state = stored_state(self.folder)
+        pids = [child.pid for child in self._children.values() if child.exit_code is None]
+        if state is not None:
+            entries = [(state.gateway.pid, state.gateway.data), *((node.pid, node.data) for node in state.nodes)]
+            pids += [pid for pid, data in entries if pid not in pids and is_running(pid, data)]
+        killed = end_all(pids)
+        for child in self._children.values():
+            child.reap()
+        self._children.clear()
+        return killed
+
+    def release(self) -> None:
+        """Leave the processes running when this one ends."""
+        for child in self._children.values():
+            child.release()
+
+    def kill(self, name: str) -> int:
+        """`kill -9` one node, as a power cut would. Returns the pid that it had."""
+        child = self._children[name]
+        child.kill()
+        return child.pid
+
+    def control(self, name: str) -> ControlClient:
+        """A line to one node."""
+        return ControlClient(self.folder / name / "control.sock")
+
+    def _make(self, providers: int, cheats: bool) -> DevnetState:
+        plans = layout.node_plans(providers, cheats)
+        self._say(f"making {len(plans)} identities and a genesis file in {self.folder}")
+        peers = layout.lay_out(self.folder, plans)
+        ports = layout.free_ports(len(plans) + 1)
+        runtimes = layout.find_runtimes(self._environment)
+        steward = plans[0]
+        layout.write_config(self.folder, steward, ports[0], (), (), runtimes)
+        token, account = self._account()
+        self._spawn(steward.name)
+        renter = self._renter(steward.name, account)
+        bootstrap = [f"/ip4/127.0.0.1/tcp/{ports[0]}/p2p/{peers[steward.name]}"]
+        for plan, port in zip(plans[1:], ports[1:], strict=False):
+            layout.write_config(self.folder, plan, port, bootstrap, (renter,), runtimes)
+            self._spawn(plan.name)
+        gateway = GatewayEntry(f"http://127.0.0.1:{ports[-1]}", token, str(self.folder / "gateway"), 0)
+        nodes = tuple(NodeEntry(p.name, p.roles, str(self.folder / p.name), 0, peers[p.name]) for p in plans)
+        return self._with_pids(
+            DevnetState(layout.NETWORK, str(layout.genesis_file(self.folder)), self._serve(gateway), nodes)
+        )
+
+    def _start(self, kept: DevnetState) -> DevnetState:
+        self._say(f"starting the network that is in {self.folder}")
+        for node in kept.nodes:
+            self._spawn(node.name)
+        return self._with_pids(DevnetState(kept.network, kept.genesis, self._serve(kept.gateway), kept.nodes))
+
+    def _spawn(self, name: str) -> None:
+        data = self.folder / name
+        command = shoal_command("node", "run", "--data", str(data))
+        self._children[name] = Child(name, command, data / "node.log", shoal_environment(**{ADVERSARY_SWITCH: "1"}))
+
+    def _serve(self, entry: GatewayEntry) -> GatewayEntry:
+        port = entry.url.rpartition(":")[2]
+        socket = str(self.folder / "steward" / "control.sock")
+        words = (
+            "gateway",
+            "run",
+            "--data",
+            entry.data,
+            "--socket",
+            socket,
+            "--network-name",
+            layout.NETWORK,
+            "--port",
+            port,
+        )
+        command = shoal_command(*words, "--rate-limit", "6000")
+        self._children["gateway"] = Child("gateway", command, Path(entry.data) / "gateway.log", shoal_environment())
+        return entry
+
+    def _with_pids(self, state: DevnetState) -> DevnetState:
+        def pid(name: str) -> int:
+            return self._children[name].pid
+
+        gateway = GatewayEntry(state.gateway.url, state.gateway.token, state.gateway.data, pid("gateway"))
+        nodes = tuple(NodeEntry(n.name, n.roles, n.data, pid(n.name), n.peer) for n in state.nodes)
+        return DevnetState(state.network, state.genesis, gateway, nodes)
+
+    def _account(self) -> tuple[str, str]:
+        """A token of the first renter, and the renter's account id."""
+        from gateway.config import GatewayConfig
+        from shoal.commands.gateway import make_token
+
+        data = self.folder / "gateway"
+        token = make_token(data, ACCOUNT, ["renter"])
+        file = GatewayConfig(socket=data, data=data, network="").database
+        with closing(sqlite3.connect(file)) as base:
+            row = base.execute("SELECT id FROM accounts WHERE name = ?", (ACCOUNT,)).fetchone()
+        return token, str(row[0])
+
+    def _renter(self, steward: str, account: str) -> str:
+        """The peer id of the renter, whose jobs this machine's owner allows without a sandbox."""
+        self._say("starting the steward's node")
+        self._answering(steward)
+        with self.control(steward) as node:
+            return str(node.call("renter.create", {"name": account})["renter"])
+
+    def _answering(self, name: str) -> None:
+        def answers() -> bool | None:
+            try:
+                with self.control(name) as node:
+                    node.call("node.status")
+            except Unavailable:
+                return None
+            return True
+
+        until(f"{name} answers", answers, list(self._children.values()), START_SECONDS)
+
+    def _ready(self, state: DevnetState, deposit: int) -> None:
+        """Until a job could be submitted: all answer and know each other, the gateway is ready, money is there."""
+        children = list(self._children.values())
+        self._say(f"starting {len(state.nodes) - 1} more nodes and the gateway")
+        for node in state.nodes:
+            self._answering(node.name)
+        wanted = {node.peer for node in state.nodes if "provider" in node.roles}
+        self._say("waiting until the peers know each other")
+        until("the steward knows every provider", lambda: self._knows(wanted), children, START_SECONDS)
+        until("the gateway is ready", lambda: _is_ready(state.gateway.url), children, START_SECONDS)
+        if deposit:
+            self._say("putting credits on the renter's account")
+            from shoal.client import Client
+
+            with Client(state.gateway.url, state.gateway.token) as client:
+                client.deposit(deposit, "devnet-first-deposit")
+
+    def _knows(self, wanted: set[str]) -> bool | None:
+        with self.control("steward") as node:
+            peers = node.call("node.peers")["peers"]
+        known = {peer["peer"] for peer in peers if peer["slots"]} if isinstance(peers, list) else set()
+        return True if wanted <= known else None
+
+
+def remove(folder: Path) -> None:
+    """Delete a network's folder; `Refused` while it runs, or where the folder is something else."""
+    if read_state(folder) is not None:
+        raise Refused(
+            f"a network runs in {folder}", code="devnet_running", fix="End it with `shoal devnet down` first."
+        )
+    if (
+        folder.exists()
+        and any(folder.iterdir())
+        and not (folder / STATE_FILE).exists()
+        and not (folder / "genesis.json").exists()
+    ):
+        raise Refused(f"{folder} is no network of ours", code="bad_folder", fix="Name another folder with --data.")
+    shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+
+
+def node_lines(state: DevnetState) -> list[dict[str, object]]:
+    """What every node of a network does now; one that does not answer is told as such."""
+    lines: list[dict[str, object]] = []
+    for node in state.nodes:
+        line: dict[str, object] = {"name": node.name, "pid": node.pid, "peer": node.peer, "roles": list(node.roles)}
+        try:
+            with ControlClient(Path(node.data) / "control.sock", deadline_s=5) as control:
+                status = control.call("node.status")
+            lines.append(line | {"state": "up", "status": status})
+        except ShoalError as error:
+            state_text = "silent" if is_running(node.pid, node.data) else "down"
+            lines.append(line | {"state": state_text, "status": {}, "detail": error.detail})
+    return lines
+
+
+def _is_ready(url: str) -> bool | None:
+    with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+        return True if answer.status == 200 else None
+    return None

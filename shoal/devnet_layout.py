@@ -1,0 +1,130 @@
+"""The plan of a local network: which nodes there are, what each offers, and the files that they start from."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from node.clock import Clock
+from node.config import Config, Role, identity
+from protocol.credits import credits_text
+from protocol.genesis import Genesis
+from protocol.identity import peer_text
+from protocol.units import CREDIT, Credits
+
+NETWORK: Final = "devnet"
+TREASURE: Final = Credits(1_000_000 * CREDIT)
+"""Free credits of the steward's node, from which renters' accounts are filled."""
+
+STAKE: Final = Credits(1_000 * CREDIT)
+"""Of every provider and validator: enough collateral for a thousand chunks of the examples."""
+
+CHEAT: Final = "wrong-pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node to be."""
+
+    name: str
+    roles: tuple[Role, ...]
+    slots: int = 0
+    price: Credits = Credits(0)
+    misbehave: str = ""
+
+
+def node_plans(providers: int, cheats: bool) -> tuple[NodePlan, ...]:
+    """One steward, one validator, and providers who ask a little more each; the first is the one that cheats."""
+    prices = [Credits(CREDIT * (40 + 5 * (number % 4)) // 100) for number in range(providers)]
+    working = [NodePlan(f"provider-{n}", ("provider",), 1, price) for n, price in enumerate(prices, start=1)]
+    if cheats:
+        working[0] = replace(working[0], misbehave=CHEAT)
+    return (NodePlan("steward", ("steward",)), NodePlan("validator", ("validator",), 0), *working)
+
+
+def lay_out(folder: Path, plans: Sequence[NodePlan]) -> dict[str, str]:
+    """Make every node's folder and key, and the genesis file. Returns the peer ids by name."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    peers = {plan.name: identity(Config(data=folder / plan.name)).peer for plan in plans}
+    balances: list[tuple[Literal["U", "S"], bytes, int]] = [
+        ("U", peers[plan.name], TREASURE) if "steward" in plan.roles else ("S", peers[plan.name], STAKE)
+        for plan in plans
+    ]
+    validators = tuple((peers[plan.name], 1) for plan in plans if "validator" in plan.roles)
+    genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances))
+    genesis_file(folder).write_text(genesis.to_json(), encoding="utf-8")
+    return {name: peer_text(peer) for name, peer in peers.items()}
+
+
+def genesis_file(folder: Path) -> Path:
+    """Where the network's first state lies."""
+    return folder / "genesis.json"
+
+
+def write_config(
+    folder: Path,
+    plan: NodePlan,
+    port: int,
+    bootstrap: Sequence[str],
+    serves: Sequence[str],
+    runtimes: Mapping[str, str],
+) -> None:
+    """The node's config.toml: whoever starts it by hand with --data gets the same node."""
+    lines = [
+        "# Written by `shoal devnet up`; the node reads it at every start.",
+        f"network = {_text(NETWORK)}",
+        f"name = {_text(plan.name)}",
+        f"roles = {_list(plan.roles)}",
+        f"listen = {_list([f'/ip4/127.0.0.1/tcp/{port}'])}",
+        f"bootstrap = {_list(bootstrap)}",
+        f"genesis = {_text(str(genesis_file(folder)))}",
+        f"price_per_hour = {_text(credits_text(plan.price))}",
+        f"slots = {plan.slots}",
+        f"serves = {_list(serves)}",
+    ]
+    if plan.misbehave:
+        lines.append(f"misbehave = {_text(plan.misbehave)}")
+    if runtimes:
+        lines += ["", "[runtimes]", *(f"{_text(name)} = {_text(path)}" for name, path in runtimes.items())]
+    (folder / plan.name / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens on now, all different."""
+    held = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def find_runtimes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Interpreters besides our own that jobs of the examples want: `torch`, from SHOAL_TORCH_PYTHON or .venv-torch."""
+    beside = Path(__file__).parent.parent / ".venv-torch" / "bin" / "python"
+    for found in (environment.get("SHOAL_TORCH_PYTHON"), str(beside), sys.executable if _has_torch() else None):
+        if found and Path(found).is_file():
+            return {"torch": found}
+    return {}
+
+
+def _has_torch() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
+
+
+def _text(value: str) -> str:
+    """A TOML basic string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _list(values: Sequence[str]) -> str:
+    return "[" + ", ".join(_text(value) for value in values) + "]"

@@ -1,0 +1,287 @@
+"""A small town of real machines on virtual time: the second driver of the same code, without socket, clock or disk.
+
+One validator, one steward, any number of providers. Computing is a pure function of the specification; everything else
+(offers, bids, leases, beats, claims, audits, blocks) is done by the machines that a node runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from heapq import heappop, heappush
+from random import Random
+
+from protocol import genesis, matching, reputation, wire
+from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store
+from protocol.errors import ShoalError
+from protocol.follower import Follower
+from protocol.identity import Identity
+from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec, Manifest, OutputFile
+from protocol.leasing import Desk
+from protocol.ledger import Ledger
+from protocol.ledger_client import LedgerClient
+from protocol.messages import Capability, Message, Offer, Runtime, message_decoder
+from protocol.offers import OfferBook, OfferMaker, Terms
+from protocol.peer import Peer
+from protocol.provider import Counter, Provider
+from protocol.ranking import rank, standing_record
+from protocol.steward import Steward
+from protocol.units import CREDIT, GIB, SECOND, Credits, Digest, Micros, PeerId
+from protocol.watcher import Watcher
+from verifier.auditor import Auditor
+from verifier.judge import Judge
+from verifier.orderer import Orderer
+
+CHAIN = "town"
+START = Micros(1_800_000_000 * SECOND)
+LATENCY = Micros(2_000)
+RUNTIME = Runtime("python", wire.digest(b"python 3"))
+MONEY = 1_000 * CREDIT
+
+
+def compute(spec: JobSpec, chunk: int, outputs: tuple[Digest, ...]) -> tuple[Manifest, dict[Digest, bytes]]:
+    """What the town's honest hosts find: one file, a function of what the chunk reads."""
+    content = wire.encode((wire.encode(spec), chunk, outputs))
+    file = OutputFile("out.bin", wire.digest(content), len(content))
+    return Manifest((file,)), {Digest(file.digest): content}
+
+
+@dataclass
+class Citizen:
+    """One peer of the town."""
+
+    identity: Identity
+    peer: Peer
+    steward: Steward
+    provider: Provider
+    maker: OfferMaker
+    client: LedgerClient
+    replica: Orderer | Follower
+    is_dead: bool = False
+    lies: bool = False
+    seconds: float = 1.0
+    stopped: set[str] = field(default_factory=set)
+    records: dict[str, bytes] = field(default_factory=dict)
+    events: list[Emit] = field(default_factory=list)
+    faults: list[ShoalError] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    fails: str = ""
+
+
+class Town:
+    """One validator, one steward, providers. `run` delivers until a condition holds or the time is over."""
+
+    def __init__(self, providers: int, seed: int = 1) -> None:
+        self.now = START
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._number = 0
+        self.dice = Random(seed)
+        self.blobs: dict[Digest, bytes] = {}
+        names = ["validator", "steward", *(f"p{index}" for index in range(providers))]
+        keys = {name: Identity(wire.digest(name.encode())) for name in names}
+        self.genesis = genesis.Genesis(
+            CHAIN,
+            START,
+            ((keys["validator"].peer, 1),),
+            tuple((cls, key.peer, MONEY) for key in keys.values() for cls in ("U", "S")),
+        )
+        self.citizens = {name: self._citizen(name, key) for name, key in keys.items()}
+        for name, citizen in self.citizens.items():
+            slots = 2 if name.startswith("p") else 0
+            terms = Terms(
+                ("provider",),
+                Capability(8000, 8 * GIB, 8 * GIB, 1, 1),
+                (),
+                ("bwrap",),
+                (RUNTIME,),
+                slots,
+                slots,
+                Credits(CREDIT),
+            )
+            self.command(name, citizen.maker, partial(citizen.maker.change, terms))
+            self._schedule(self.now, name)
+
+    # ── wiring ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _citizen(self, name: str, identity: Identity) -> Citizen:
+        is_validator = name == "validator"
+        replica: Orderer | Follower = Orderer(identity, self.genesis, []) if is_validator else Follower(self.genesis)
+        client = LedgerClient(self.genesis.validator_set)
+        offers, maker = OfferBook(), OfferMaker(identity, CHAIN)
+
+        def ledger() -> Ledger:
+            return replica.ledger
+
+        def plan(spec: JobSpec, renter: PeerId, now: Micros) -> matching.Plan:
+            known = offers.offers(now)
+            ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
+            return matching.plan(known, spec, renter, ranks, now, self.dice)
+
+        def exclusion(spec: JobSpec, renter: PeerId, now: Micros) -> tuple[str, str] | None:
+            offer = maker.offer(now)
+            why = matching.exclusion(offer, spec, renter, now) if offer else None
+            return (why.code, why.detail) if why else None
+
+        desk = Desk(
+            identity,
+            CHAIN,
+            client,
+            ledger,
+            lambda: True,
+            self.dice,
+            lambda peer: rank(ledger(), peer),
+            lambda now: list(offers.offers(now)),
+        )
+        counter = Counter(
+            lambda: maker.terms or Terms((), Capability(0, 0, 0, 0, 0)),
+            exclusion,
+            self.blobs.__getitem__,
+            lambda *_: "bwrap",
+        )
+        steward, provider = Steward(desk, plan), Provider(identity, CHAIN, client, counter)
+        client.listeners += [steward, provider]
+        machines: list[Machine] = [replica, client, offers, maker, Watcher(identity, CHAIN), steward, provider]
+        validators = self.genesis.validator_set.peers
+        if is_validator:
+            judge = Judge(
+                identity, CHAIN, ledger, lambda: validators, lambda *_: {identity.peer: 1}, self.blobs.__getitem__
+            )
+            machines += [judge, Auditor(identity, CHAIN, lambda: validators, self.blobs.__getitem__)]
+        return Citizen(identity, Peer(machines), steward, provider, maker, client, replica)
+
+    def replace_steward(self) -> Citizen:
+        """The steward's process is started again: same key, empty machines."""
+        old = self.citizens["steward"]
+        fresh = self._citizen("steward", old.identity)
+        self.citizens["steward"] = fresh
+        self.command(
+            "steward", fresh.maker, lambda now: fresh.maker.change(old.maker.terms, now) if old.maker.terms else []
+        )
+        self._schedule(self.now, "steward")
+        return fresh
+
+    def name(self, peer: PeerId) -> str:
+        return next(name for name, citizen in self.citizens.items() if citizen.identity.peer == peer)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The validator's."""
+        return self.citizens["validator"].replica.ledger
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def at(self, delay: float, act: Callable[[], None]) -> None:
+        """Do something in so many microseconds."""
+        self._number += 1
+        heappush(self._heap, (int(self.now + delay), self._number, act))
+
+    def run(self, until: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Events in order of time until the condition holds; fails the test when the time is over."""
+        end = self.now + seconds * SECOND
+        while not until():
+            assert self._heap and self._heap[0][0] <= end, f"nothing more happens within {seconds} s"
+            time, _, act = heappop(self._heap)
+            self.now = Micros(max(self.now, time))
+            act()
+
+    def _schedule(self, at: int, name: str) -> None:
+        def tick() -> None:
+            citizen = self.citizens[name]
+            due = citizen.peer.next_wake
+            if not citizen.is_dead and due is not None and due <= self.now:
+                self._perform(name, citizen.peer.tick(self.now))
+
+        self.at(max(0, at - self.now), tick)
+
+    # ── what machines do ─────────────────────────────────────────────────────────────────────────────────────────────
+    def command(self, name: str, machine: Machine, act: Callable[[Micros], list[Effect]]) -> None:
+        """A method of a machine, as its owner calls it."""
+        citizen = self.citizens[name]
+        self._perform(name, citizen.peer.absorb(citizen.peer.index(machine), act(self.now)))
+
+    def give(self, name: str, sender: PeerId, message: Message | Completion, delay: float = LATENCY) -> None:
+        """A message on its way; the dead neither send nor hear."""
+
+        def deliver() -> None:
+            citizen = self.citizens[name]
+            if not citizen.is_dead:
+                self._perform(name, citizen.peer.receive(sender, message, self.now))
+
+        self.at(delay, deliver)
+
+    def _perform(self, name: str, effects: list[Effect]) -> None:
+        citizen = self.citizens[name]
+        me = citizen.identity.peer
+        for effect in effects:
+            match effect:
+                case Send(peer, message):
+                    again = wire.decode(wire.encode(message), message_decoder, me)
+                    self.give(self.name(peer), me, again, 0 if peer == me else LATENCY)
+                case Publish(_, statement):
+                    body = wire.decode(statement.body, message_decoder, me)
+                    for other in self.citizens:
+                        if other != name or isinstance(body, Offer):
+                            self.give(other, PeerId(statement.signer), body)
+                case Store(key, None):
+                    citizen.records.pop(key, None)
+                case Store(key, value) if value is not None:
+                    citizen.records[key] = value
+                case Compute(Fetch(digest)):
+                    found = self.blobs.get(digest)
+                    self.give(
+                        name,
+                        me,
+                        Fetched(digest, len(found)) if found is not None else FetchFailed(digest, "nobody has it"),
+                    )
+                case Compute(Run() as run):
+                    self._execute(name, run)
+                case Compute(Stop(task)):
+                    citizen.stopped.add(task)
+                case Emit():
+                    citizen.events.append(effect)
+                case Fail(error):
+                    citizen.faults.append(error)
+        due = citizen.peer.next_wake
+        if due is not None:
+            self._schedule(due, name)
+
+    def _execute(self, name: str, run: Run) -> None:
+        citizen = self.citizens[name]
+        citizen.runs.append(run)
+        me = citizen.identity.peer
+        manifest, blobs = compute(run.spec, run.chunk, run.outputs)
+        if citizen.lies:
+            content = b"a lie"
+            manifest, blobs = (
+                Manifest((OutputFile("out.bin", wire.digest(content), 5),)),
+                {wire.digest(content): content},
+            )
+        self.give(name, me, RunStarted(run.task, "bwrap"), 1000)
+        self.give(name, me, RunLog(run.task, (f"chunk {run.chunk}",)), 2000)
+
+        def done() -> None:
+            if citizen.is_dead:
+                return
+            reason = "stopped" if run.task in citizen.stopped else citizen.fails or "ok"
+            if reason != "ok":
+                self.give(name, me, RunDone(run.task, reason, 1, ZERO_DIGEST, 0, 1.0, "it failed"), 0)
+                return
+            body = wire.encode(manifest)
+            self.blobs |= {**blobs, wire.digest(body): body}
+            self.give(name, me, RunDone(run.task, "ok", 0, wire.digest(body), manifest.size, 1.0, ""), 0)
+
+        self.at(citizen.seconds * SECOND, done)
+
+
+def job_spec(chunks: int = 4, *, reduce: bool = False, audit_ppm: int = 100_000) -> JobSpec:
+    """A job that the town can run."""
+    return JobSpec(
+        name="work",
+        runtime="python",
+        commands=("work",),
+        chunks=tuple(Chunk() for _ in range(chunks)),
+        reduce=("join",) if reduce else (),
+        estimate=Micros(3 * SECOND),
+        price_per_hour_max=Credits(2 * CREDIT),
+        audit_ppm=audit_ppm,
+    )

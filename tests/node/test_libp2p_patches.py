@@ -1,0 +1,133 @@
+"""Each patch does what it is for, on the version it is for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import socket
+
+import pytest
+import trio
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network import swarm
+from libp2p.network.auto_connector import AutoConnector
+from libp2p.pubsub import pubsub, rpc_queue
+from libp2p.stream_muxer.yamux import yamux
+from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
+from multiaddr import Multiaddr
+
+from node import libp2p_patches
+from node.libp2p_rim import libp2p_id, make_host, only_error, peer_of, rim
+from protocol.errors import LocalError, Refused, Unavailable
+from protocol.identity import Identity, peer_text
+from protocol.units import PeerId
+
+ALICE = Identity(b"a" * 32)
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    libp2p_patches.install()
+    libp2p_patches.install()
+
+
+def test_another_version_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.9.0")
+    monkeypatch.setattr(yamux, "MAX_MESSAGE_SIZE", 65_536)
+    with pytest.raises(LocalError, match=r"libp2p 0\.9\.0 is installed, the patches are for 0\.8\.1"):
+        libp2p_patches.install()
+    assert yamux.MAX_MESSAGE_SIZE == 65_536
+
+
+def test_constants() -> None:
+    assert swarm._HAPPY_EYEBALLS_DELAY == 0.0
+    assert yamux.MAX_MESSAGE_SIZE == 65_519
+    assert os.environ["PY_YAMUX_RELEASE_ON_READ"] == "0"
+    assert logging.getLogger("libp2p.network.auto_connector").getEffectiveLevel() == logging.CRITICAL
+
+
+def test_queues_take_a_burst_of_a_thousand() -> None:
+    assert pubsub.SUBSCRIPTION_CHANNEL_SIZE == 1_024
+    queue = rpc_queue.RpcQueue()
+    assert all(queue.push(rpc_queue.rpc_pb2.RPC()) for _ in range(1_024))
+    assert not queue.push(rpc_queue.rpc_pb2.RPC())
+
+
+async def test_every_tcp_stream_notices_silence() -> None:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    async with listener:
+        stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        wrapped = TrioTCPStream(stream)
+        sock = wrapped.stream.socket
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == libp2p_patches.SILENCE_MS
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        await wrapped.close()
+
+
+async def test_a_listener_owns_its_port_and_is_closed_at_the_end() -> None:
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        port = int(str(host.get_addrs()[0]).split("/")[4])
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind(("127.0.0.1", port))
+    await libp2p_patches.close_listeners(host)
+    with pytest.raises(OSError, match="all attempts to connect"):
+        await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_the_auto_connector_stays_off() -> None:
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    network = host.get_network()
+    assert isinstance(network, swarm.Swarm)
+    async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        connector = network.auto_connector
+        assert isinstance(connector, AutoConnector)
+        assert not connector._started
+        assert network.retry_config.max_retries == 0
+    await libp2p_patches.close_listeners(host)
+
+
+def test_a_failure_is_forgotten() -> None:
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    network = host.get_network()
+    assert isinstance(network, swarm.Swarm)
+    name = libp2p_id(Identity(b"b" * 32).peer)
+    network._negative_peer_cache.mark_failed(str(name))
+    libp2p_patches.forget_failure(host, name)
+    assert not network._negative_peer_cache.is_blocked(str(name))
+
+
+def test_the_thread_of_the_seen_cache_can_be_stopped() -> None:
+    cache = LastSeenCache(120)
+    cache.stop()
+    assert not cache._thread.is_alive()
+
+
+def test_the_host_has_the_identity_s_name() -> None:
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    assert str(host.get_id()) == peer_text(ALICE.peer)
+    assert peer_of(host.get_id()) == ALICE.peer == peer_of(libp2p_id(PeerId(ALICE.peer)))
+
+
+def test_the_rim_names_the_innermost_cause() -> None:
+    def fail() -> None:
+        try:
+            raise OSError("connection refused")
+        except OSError as error:
+            raise ValueError("something failed") from error
+
+    with pytest.raises(Unavailable, match="dial: OSError: connection refused"), rim("dial"):
+        fail()
+    with pytest.raises(Refused, match="ours"), rim("dial"):
+        raise Refused("ours")
+    with pytest.raises(Unavailable, match="dial: KeyError: 'x'"), rim("dial"):
+        raise ExceptionGroup("several", [KeyError("x"), OSError("y")])
+
+
+def test_only_error_unwraps_one() -> None:
+    one, two = Refused("one"), Refused("two")
+    assert only_error(ExceptionGroup("outer", [ExceptionGroup("inner", [one])])) is one
+    both = ExceptionGroup("both", [one, two])
+    assert only_error(both) is both
