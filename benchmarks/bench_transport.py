@@ -1,6 +1,6 @@
 """The transport between real processes: latency, messages per second, blob speed, idle cost of connected nodes.
 
-    python benchmarks/bench_transport.py [--idle SECONDS]
+python benchmarks/bench_transport.py [--idle SECONDS]
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ async def idle(children: list[subprocess.Popen[str]], seconds: float, transport:
         json.dumps(
             {
                 "idle_cpu_percent": [round(100 * share, 2) for share in shares],
-                "hub_cpu_percent": round(100 * (now.ru_utime + now.ru_stime - mine.ru_utime - mine.ru_stime) / seconds, 2),
+                "hub_cpu_percent": round(
+                    100 * (now.ru_utime + now.ru_stime - mine.ru_utime - mine.ru_stime) / seconds, 2
+                ),
                 "rss_mb": [round(process.memory_info().rss / 1e6) for process in processes],
                 "connected": len(transport.connected()),
             }

@@ -13,12 +13,13 @@ from typing import Final
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
+from starlette.applications import Starlette
 
 from gateway import database
 from gateway.app import build_app
 from gateway.config import REQUESTS_PER_MINUTE, GatewayConfig
 from gateway.rim import JsonLines
-from gateway.state import JobReader, build_gateway
+from gateway.state import Gateway, JobReader, build_gateway
 from protocol.errors import LocalError
 
 GRACE_S: Final = 5.0
@@ -57,13 +58,14 @@ async def run(config: GatewayConfig, read_job: JobReader | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve_until(config, stop, listen(config), read_job)
-
-
-async def serve_until(config: GatewayConfig, stop: asyncio.Event, listener: socket.socket, read_job: JobReader | None = None) -> None:
-    """Serve on a listening socket until `stop` is set."""
+    listener = listen(config)
     database.migrate(config.database)
     gateway = build_gateway(config, read_job)
+    await serve_until(gateway, build_app(gateway), stop, listener)
+
+
+async def serve_until(gateway: Gateway, app: Starlette, stop: asyncio.Event, listener: socket.socket) -> None:
+    """Serve on a listening socket until `stop` is set, then finish what is open."""
     settings = Config()
     settings.bind = [f"fd://{listener.dup().detach()}"]
     settings.graceful_timeout = GRACE_S
@@ -74,8 +76,9 @@ async def serve_until(config: GatewayConfig, stop: asyncio.Event, listener: sock
         await stop.wait()
         gateway.stopping.set()
 
-    log.info("listening", extra={"fields": {"url": url_of(listener), "network": config.network, "socket": str(config.socket)}})
-    await serve(build_app(gateway), settings, shutdown_trigger=stopped)  # type: ignore[arg-type]
+    fields = {"url": url_of(listener), "network": gateway.config.network, "socket": str(gateway.config.socket)}
+    log.info("listening", extra={"fields": fields})
+    await serve(app, settings, shutdown_trigger=stopped)  # type: ignore[arg-type]
     log.info("stopped")
 
 

@@ -63,6 +63,8 @@ class BlobStreams:
         """Answer one request on an inbound stream."""
         try:
             peer = remote_of(stream)
+            if self._dialer.book.is_forbidden(peer):
+                raise Refused("a peer that is shut out gets no blobs", code="forbidden")
             async with self._slots:
                 await self._answer_one(stream, peer)
             with rim("close"):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
-import psutil
 import trio
 
 from node.blobs import BlobStore
+from node.capability import capability, load_or_measure
+from node.clock import Clock
 from node.config import Config
-from node.executors.bwrap import BwrapExecutor
-from node.executors.child import ChildExecutor
-from node.executors.docker_engine import DockerExecutor
-from node.executors.interface import Executor
-from node.executors.runc import RuncExecutor
-from node.executors.wasm import WasmExecutor, engine_digest
+from node.executors.ladder import usable
+from node.executors.wasm import engine_digest
+from node.gpu import HostSource, offered
 from node.runner import Runner
 from node.runtimes import discover
 from node.wrong_pixels import WrongPixels
@@ -28,6 +26,8 @@ from protocol.units import PeerId
 Tier = Literal["docker", "runc", "bwrap", "wasm", "child"]
 ORDER: Final[tuple[Tier, ...]] = ("docker", "runc", "bwrap", "wasm", "child")
 """The strongest isolation first."""
+
+log = logging.getLogger("shoal.host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +40,29 @@ class Host:
     capability: Capability
 
 
-def executors(config: Config) -> list[Executor]:
-    """Every tier that the owner allows, the strongest first; whether one works here is its `why_not`."""
+async def inspect_host(config: Config, blobs: BlobStore, serves: tuple[PeerId, ...], clock: Clock) -> Host:
+    """Try every sandbox, ask every runtime, read the cards and the benchmark (two seconds where it never ran)."""
     label = hashlib.sha256(str(config.data).encode()).hexdigest()[:12]
-    images = config.data / "images"
-    tiers: dict[str, Executor] = {
-        "docker": DockerExecutor(label, images),
-        "runc": RuncExecutor(label, images),
-        "bwrap": BwrapExecutor(label),
-        "wasm": WasmExecutor(),
-        "child": ChildExecutor(label),
-    }
-    return [tiers[tier] for tier in tiers if tier in config.executors]
-
-
-async def inspect_host(config: Config, blobs: BlobStore, serves: tuple[PeerId, ...]) -> Host:
-    """Try every sandbox, ask every runtime, and read the measured capability."""
-    usable = [executor for executor in executors(config) if not await executor.why_not()]
-    if not serves:
-        usable = [executor for executor in usable if executor.tier != "child"]
+    executors = [
+        executor
+        for executor in await usable(label, config.data / "images")
+        if executor.tier in config.executors and (executor.tier != "child" or serves)
+    ]
     runtimes = await trio.to_thread.run_sync(discover, config.runtimes, engine_digest())
     kind = WrongPixels if config.misbehave == "wrong-pixels" else Runner
-    runner = kind(blobs, config.data / "tasks", usable, runtimes, serves)
+    runner = kind(blobs, config.data / "tasks", executors, runtimes, serves)
     await runner.clean()
-    offered = tuple(messages.Runtime(runtime.name, runtime.digest) for runtime in runtimes.values())
     tiers = tuple(tier for tier in ORDER if tier in runner.tiers)
-    return Host(runner, tiers, offered, capability(config.data))
+    offers = tuple(messages.Runtime(runtime.name, runtime.digest) for runtime in runtimes.values())
+    return Host(runner, tiers, offers, await trio.to_thread.run_sync(_measure, config, clock))
 
 
-def capability(folder: Path) -> Capability:
-    """Counts of the host."""
-    return Capability(
-        cpus_milli=1000 * (psutil.cpu_count() or 1),
-        memory_bytes=psutil.virtual_memory().total,
-        disk_bytes=psutil.disk_usage(str(folder)).free,
-        cpu_gflops=0,
-        hash_mbps=0,
+def _measure(config: Config, clock: Clock) -> Capability:
+    cards = offered(HostSource().read())
+    measured = load_or_measure(
+        config.data / "capability.json",
+        config.data,
+        clock.now(),
+        lambda what, share: log.info("benchmark: %s, %d %%", what, round(share * 100)),
     )
+    return capability(measured, config.data, cards)

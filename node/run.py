@@ -243,7 +243,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     is_validator = identity.peer in genesis.validator_set
     journal = Journal(config.data / "blocks.journal") if is_validator else None
     serves = tuple(peer_from_text(text) for text in config.serves)
-    host = await inspect_host(config, blobs, serves)
+    host = await inspect_host(config, blobs, serves, clock)
     machines = wire_machines(
         identity, genesis, config, host, blobs, clock, journal.read_all() if journal else [], records.get("vote")
     )

@@ -112,6 +112,9 @@ class Sessions:
         except Refused:
             await reset(stream)  # A libp2p peer with another kind of key: not one of us.
             return
+        if self._book.is_forbidden(peer):
+            await reset(stream)
+            return
         try:
             await self._read(peer, FrameReader(stream, peer))
         except RemoteViolation as violation:

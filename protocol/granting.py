@@ -26,13 +26,17 @@ EXPLORATION_PPM: Final = 100_000
 """Share of choices that ignore reputation, so that newcomers can earn one (features L3)."""
 
 
+PRICE_STEP: Final = 10
+"""Prices are multiples of so many smallest units, so that the commission of 10 % is exact."""
+
+
 def chunk_price(price_per_hour: int, estimate: Micros) -> Credits:
-    """Fixed price of one chunk: hourly price × estimate, rounded up to a whole unit.
+    """Fixed price of one chunk: hourly price × estimate, rounded up to a whole `PRICE_STEP`.
 
     >>> chunk_price(1_000_000, Micros(30_000_000))
-    8334
+    8340
     """
-    return Credits(-(-price_per_hour * estimate // HOUR))
+    return Credits(-(-price_per_hour * estimate // (HOUR * PRICE_STEP)) * PRICE_STEP)
 
 
 @dataclass(slots=True)

@@ -255,10 +255,10 @@ def _by_hand(state: DevnetState, done: list[Done], keeps: bool, out: Output) -> 
     receipt = _near(done[0].saved[0].path.parents[done[0].saved[0].listed.path.count("/") + 1])
     lines = ["shoal devnet up"] + [f"shoal job submit {_near(_example(one.name))} --wait" for one in done]
     lines += ["shoal job result <job> --to ./result", "shoal job receipt <job> --verify", "shoal devnet down"]
-    offline = f"shoal job receipt {done[0].status.job} --from {receipt}/{done[0].name}.receipt --genesis {receipt}/genesis.json"
+    files = f"--from {receipt}/{done[0].name}.receipt --genesis {receipt}/genesis.json"
     out.say("\n── the same by hand ──")
     out.say("\n".join(f"  {line}" for line in lines))
-    out.say(f"\ncheck a receipt without any network:\n  {offline}")
+    out.say(f"\ncheck a receipt without any network:\n  shoal job receipt {done[0].status.job} {files}")
     out.say(f"the page{'' if keeps else ' (with --keep it stays)'}: {state.gateway.url}/")
 
 

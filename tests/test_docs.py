@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +79,20 @@ def test_version_is_one() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"version: {project['version']}\n" in citation
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every `shoal noun verb` that the documents name."""
+    texts = [path.read_text(encoding="utf-8") for path in documents() if path.parent in (ROOT, ROOT / "docs")]
+    named = {found for text in texts for found in re.findall(r"(?:^|`)shoal ([a-z]+(?: [a-z]+)?)", text, re.MULTILINE)}
+    return sorted(named)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_of_the_documents_exist(command: str) -> None:
+    asked = [sys.executable, "-m", "shoal", *command.split(), "--help"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_make_targets_of_the_documents_exist() -> None:

@@ -61,7 +61,11 @@ class Pool:
             )
 
     def add(self, checked: Checked, now: Micros, submitter: PeerId) -> None:
-        """Let a verified operation wait."""
+        """Let a verified operation wait; one that waits already gains a submitter."""
+        known = self._known.get(checked.signed)
+        if known is not None:
+            known.submitters.add(submitter)
+            return
         waiting = Waiting(checked, now, {submitter})
         self._queue.append(waiting)
         self._known[checked.signed] = waiting

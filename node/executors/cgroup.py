@@ -57,6 +57,10 @@ class Cgroup:
                     return True
         return False
 
+    def has_hit_limit(self) -> bool:
+        """True when memory was refused at least once; v1 counts kills in inner groups only, which may be gone."""
+        return any(_read(folder / "memory.failcnt").strip() not in {"", "0"} for folder in self.folders)
+
     def pids(self) -> list[int]:
         """Everybody inside, by the ids of this host."""
         return sorted({int(pid) for path in self.procs for pid in _read(path).split()})

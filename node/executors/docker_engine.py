@@ -1,6 +1,7 @@
 """The Docker engine, spoken to over its own socket: the strongest tier, with every limit that the engine has.
 
-API 1.41 (Engine 20.10) and later. Nothing is polled: the log and the end are followed. Containers carry the label
+API 1.41 (Engine 20.10) and later. Nothing is polled: output and end are waited for, and the engine keeps
+no log. Containers carry the label
 `shoal=<node>`, by which leftovers of a killed node are found.
 """
 
@@ -35,9 +36,6 @@ ANSWER_SECONDS: Final = 60.0
 
 PULL_SECONDS: Final = 600.0
 """A large image over a slow line."""
-
-LOG_FILE_BYTES: Final = "8m"
-"""What the engine itself keeps of a container's log on disk."""
 
 FRAME_HEADER_BYTES: Final = 8
 SHIM: Final = "/run/shoal"
@@ -114,10 +112,12 @@ class DockerExecutor:
             return Exit("sandbox", 0, f"the Docker engine refused the container: {_message(answer)}")
         identity = answer.json()["Id"]
         try:
-            started = await engine.post(f"{API}/containers/{identity}/start")
-            if started.status_code != 204:
-                return Exit("sandbox", 0, f"the container did not start: {_message(started)}")
-            await _follow(engine, identity, on_line)
+            attach = f"{API}/containers/{identity}/attach?stream=1&stdout=1&stderr=1"
+            async with engine.stream("POST", attach, timeout=None) as output:
+                started = await engine.post(f"{API}/containers/{identity}/start")
+                if started.status_code != 204:
+                    return Exit("sandbox", 0, f"the container did not start: {_message(started)}")
+                await _follow(output, on_line)
             waited = await engine.post(f"{API}/containers/{identity}/wait", timeout=None)
             state = (await engine.get(f"{API}/containers/{identity}/json")).json()["State"]
         finally:
@@ -175,7 +175,7 @@ def container(task: Task, image: str, label: str) -> dict[str, object]:
         "IpcMode": "private",
         "ShmSize": max(resources.shm_bytes, 4096),
         "OomScoreAdj": 500,
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_FILE_BYTES, "max-file": "1"}},
+        "LogConfig": {"Type": "none", "Config": {}},
         "Mounts": mounts,
     }
     if resources.gpu.count:
@@ -204,20 +204,18 @@ async def _engine() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def _follow(engine: httpx2.AsyncClient, identity: str, on_line: OnLine) -> None:
-    """Hand out the container's lines until it ends."""
+async def _follow(output: httpx2.Response, on_line: OnLine) -> None:
+    """Hand out the container's lines until it ends: frames of a stream number, three zero bytes, a length, the bytes."""
     lines = LogLines(on_line)
-    path = f"{API}/containers/{identity}/logs?follow=1&stdout=1&stderr=1"
     buffer = b""
-    async with engine.stream("GET", path, timeout=None) as answer:
-        async for piece in answer.aiter_raw():
-            buffer += piece
-            while len(buffer) >= FRAME_HEADER_BYTES:
-                end = FRAME_HEADER_BYTES + int.from_bytes(buffer[4:FRAME_HEADER_BYTES], "big")
-                if len(buffer) < end:
-                    break
-                lines.feed(buffer[FRAME_HEADER_BYTES:end])
-                buffer = buffer[end:]
+    async for piece in output.aiter_raw():
+        buffer += piece
+        while len(buffer) >= FRAME_HEADER_BYTES:
+            end = FRAME_HEADER_BYTES + int.from_bytes(buffer[4:FRAME_HEADER_BYTES], "big")
+            if len(buffer) < end:
+                break
+            lines.feed(buffer[FRAME_HEADER_BYTES:end])
+            buffer = buffer[end:]
     lines.close()
 
 

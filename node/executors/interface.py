@@ -130,6 +130,7 @@ def write_script(task: Task, home: str, inside: str, outside: str, shim: str) ->
         "LANG": "C.UTF-8",
         "USER": "job",
         "LOGNAME": "job",
+        "HOSTNAME": "job",
         "SHOAL_IN": inside,
         "SHOAL_OUT": outside,
     }

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -84,12 +85,13 @@ class RuncExecutor:
         try:
             async with process.started(command, env={"PATH": _PATH}, folder=bundle) as child:
                 await process.follow(child, on_line, child.wait)
-                is_out_of_memory = group.is_out_of_memory()
+                code = child.returncode or 0
+                is_killed = code == 128 + signal.SIGKILL
+                is_out_of_memory = group.is_out_of_memory() or (is_killed and group.has_hit_limit())
         finally:
             with trio.CancelScope(shield=True):
                 await self._delete(name)
                 await group.remove()
-        code = child.returncode or 0
         if is_out_of_memory:
             return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")
         return exit_of(code)

@@ -23,13 +23,13 @@ DENIED: Final = {
     "mount_setattr": (442, 442), "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142),
     "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266),
     "acct": (163, 89), "quotactl": (179, 60), "syslog": (103, 116), "sethostname": (170, 161),
-    "setdomainname": (171, 162), "mknodat": (259, 33), "move_pages": (279, 239), "migrate_pages": (256, 238),
+    "setdomainname": (171, 162), "move_pages": (279, 239), "migrate_pages": (256, 238),
     "lookup_dcookie": (212, 18), "fanotify_init": (300, 262), "kcmp": (312, 272), "vhangup": (153, 58),
     "nfsservctl": (180, 42), "personality": (135, 92),
 }  # fmt: skip
 """Name -> number on (x86_64, aarch64). Each answers EPERM."""
 
-DENIED_X86_ONLY: Final = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "mknod": 133, "uselib": 134, "_sysctl": 156}
+DENIED_X86_ONLY: Final = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "uselib": 134, "_sysctl": 156}
 
 FAMILIES_DENIED: Final = {"AF_KEY": 15, "AF_NETLINK": 16, "AF_PACKET": 17, "AF_ALG": 38, "AF_VSOCK": 40, "AF_XDP": 44}
 """Socket families that network namespaces do not contain well, or that only attacks use."""

@@ -190,7 +190,11 @@ def _rows(answer: Row, name: str) -> list[Row]:
 def _setting(name: str, value: object) -> str:
     if name == "price_per_hour":
         return f"{money(value)} credits"
-    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    return (
+        ", ".join(str(item) for item in value)
+        if isinstance(value, list | tuple)
+        else str(value if value is not None else "–")
+    )
 
 
 def _status_text(status: Row) -> str:

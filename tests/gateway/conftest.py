@@ -22,8 +22,10 @@ import msgspec
 import pytest
 from blake3 import blake3
 
-from gateway import accounts, serve
+from gateway import accounts, database, serve
+from gateway.app import build_app
 from gateway.config import GatewayConfig
+from gateway.state import JobReader, build_gateway
 from protocol import jobcodec
 from protocol.errors import Refused
 from protocol.identity import peer_text
@@ -405,8 +407,12 @@ class Site:
     def __init__(self, folder: Path, **limits: int | float) -> None:
         self.folder = folder
         self.loop = asyncio.new_event_loop()
+        self.read_job: JobReader | None = None
+        self.tokens: dict[tuple[str, tuple[str, ...]], str] = {}
+        self.clients: list[httpx.Client] = []
         self.config = GatewayConfig(socket=folder / "control.sock", data=folder / "gateway", network="testnet", port=0, **limits)  # type: ignore[arg-type]
         self.listener = serve.listen(self.config)
+        database.migrate(self.config.database)
         self.url = serve.url_of(self.listener)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
@@ -420,7 +426,9 @@ class Site:
         self.control = ControlSocket(self.network, self.config.socket)
         self.stop = asyncio.Event()
         await self.control.start()
-        serving = asyncio.create_task(serve.serve_until(self.config, self.stop, self.listener))
+        self.gateway = build_gateway(self.config, self.read_job)
+        self.app = build_app(self.gateway)
+        serving = asyncio.create_task(serve.serve_until(self.gateway, self.app, self.stop, self.listener))
         self._ready.set()
         await serving
         await self.control.stop()
@@ -436,13 +444,18 @@ class Site:
         return asyncio.run_coroutine_threadsafe(step(), self.loop).result(5)  # type: ignore[arg-type]
 
     def token(self, name: str = "anna", *scopes: str) -> str:
-        """A token for an account."""
-        return accounts.create_token(self.config.database, name, scopes or ("renter",))
+        """The token of an account with these scopes, made on first use."""
+        wanted = (name, scopes or ("renter",))
+        if wanted not in self.tokens:
+            self.tokens[wanted] = accounts.create_token(self.config.database, *wanted)
+        return self.tokens[wanted]
 
     def client(self, token: str = "") -> httpx.Client:
         """An HTTP client of the gateway."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=10)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=10)
+        self.clients.append(client)
+        return client
 
     def __enter__(self) -> Site:
         self.thread.start()
@@ -452,6 +465,8 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.close()
         self.loop.call_soon_threadsafe(self.stop.set)
         self.thread.join(10)
         assert not self.thread.is_alive()

@@ -199,9 +199,7 @@ async def test_the_answer_to_stop_arrives_although_the_server_ends(tmp_path: Pat
     assert not path.exists()
 
 
-async def test_a_reader_that_does_not_read_is_disconnected(
-    tmp_path: Path, mock_clock: trio.testing.MockClock
-) -> None:
+async def test_a_reader_that_does_not_read_is_disconnected(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     owner = Owner()
     async with serving(tmp_path, owner) as path:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lazy:

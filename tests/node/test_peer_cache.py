@@ -26,7 +26,7 @@ def test_what_was_saved_is_loaded_in_order(tmp_path: Path) -> None:
 
 def test_the_newest_are_kept(tmp_path: Path) -> None:
     cache = PeerCache(tmp_path / "peers.json")
-    cache.save({peer: (ADDRESS,) for peer in PEERS})
+    cache.save(dict.fromkeys(PEERS, (ADDRESS,)))
     assert list(cache.load()) == PEERS[-PEERS_MAX:]
 
 
@@ -43,7 +43,11 @@ def test_a_missing_file_is_an_empty_cache(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.one_of(st.binary(max_size=200), st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())))
+@given(
+    st.one_of(
+        st.binary(max_size=200), st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
+    )
+)
 def test_garbage_is_an_empty_cache_that_can_be_saved(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "peers.json"
     path.write_bytes(garbage)

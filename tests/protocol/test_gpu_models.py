@@ -65,7 +65,17 @@ def test_a_problem_has_both_figures() -> None:
 
 @pytest.mark.parametrize(
     ("size", "mebibytes"),
-    [(24, 24564), (24, 23034), (24, 24576), (80, 81559), (40, 40536), (141, 143771), (16, 15360), (48, 46068), (48, 49140)],
+    [
+        (24, 24564),
+        (24, 23034),
+        (24, 24576),
+        (80, 81559),
+        (40, 40536),
+        (141, 143771),
+        (16, 15360),
+        (48, 46068),
+        (48, 49140),
+    ],
 )
 def test_real_cards_have_the_size_on_the_box(size: int, mebibytes: int) -> None:
     need = GpuNeed(memory_bytes_min=size * 10**9, memory_bytes_max=size << 30, count=1)

@@ -7,9 +7,10 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.granting import CLAIM_MARGIN, VERDICT_WINDOW, Bidder, choose, chunk_price, lease, watchers
+from protocol.granting import CLAIM_MARGIN, PRICE_STEP, VERDICT_WINDOW, Bidder, choose, chunk_price, lease, watchers
 from protocol.jobspec import Chunk, JobSpec
 from protocol.messages import Bid
+from protocol.operations import commission
 from protocol.units import HOUR, SECOND, Micros, PeerId
 
 NOW = Micros(1_000_000 * SECOND)
@@ -40,7 +41,8 @@ class NoExploration(Random):
 def test_a_chunk_never_costs_less_than_its_time(price: int, estimate: int) -> None:
     cost = chunk_price(price, Micros(estimate))
     assert cost * HOUR >= price * estimate
-    assert (cost - 1) * HOUR < price * estimate
+    assert (cost - PRICE_STEP) * HOUR < price * estimate
+    assert commission(cost) * 10 == cost
 
 
 def test_the_standby_comes_first() -> None:

@@ -30,7 +30,9 @@ specs = st.builds(
     commands=st.lists(st.just("python main.py"), min_size=1, max_size=3).map(tuple),
     chunks=st.lists(st.builds(Chunk, env=pairs), min_size=1, max_size=4).map(tuple),
     files=st.sets(st.from_regex(r"[d-z]{1,5}(/[a-z]{6,8})?", fullmatch=True), max_size=4).map(
-        lambda paths: tuple(FileRef(f"in{number}/{path}", bytes(32), number) for number, path in enumerate(sorted(paths)))
+        lambda paths: tuple(
+            FileRef(f"in{number}/{path}", bytes(32), number) for number, path in enumerate(sorted(paths))
+        )
     ),
     env=pairs,
     reduce=st.sampled_from([(), ("python merge.py",)]),

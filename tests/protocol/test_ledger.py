@@ -264,7 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert other.state_root() == self.ledger.state_root()
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestLedger = LedgerMachine.TestCase
 
 

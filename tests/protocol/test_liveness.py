@@ -79,7 +79,10 @@ def test_a_span_without_looking_is_not_silence() -> None:
     assert detector.last == woken
 
 
-@given(silences=st.lists(st.integers(0, 10**9), min_size=2, max_size=20), beats=st.lists(st.integers(0, 10**8), max_size=250))
+@given(
+    silences=st.lists(st.integers(0, 10**9), min_size=2, max_size=20),
+    beats=st.lists(st.integers(0, 10**8), max_size=250),
+)
 def test_suspicion_grows_with_silence(silences: list[int], beats: list[int]) -> None:
     detector, now = Detector(START), START
     for interval in beats:

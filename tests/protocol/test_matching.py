@@ -78,7 +78,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("offer", "spec", "code", "numbers"), CASES, ids=[f"{i}-{case[2]}" for i, case in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("offer", "spec", "code", "numbers"), CASES, ids=[f"{i}-{case[2]}" for i, case in enumerate(CASES)]
+)
 def test_every_dimension_says_why(offer: Offer, spec: JobSpec, code: str, numbers: dict[str, int | str]) -> None:
     reason = exclusion(offer, spec, RENTER, NOW)
     assert reason is not None
@@ -130,7 +132,11 @@ def test_a_plan_orders_prices_and_explains() -> None:
         peer(3): but(slots_free=0),
         peer(4): OFFER,
     }
-    ranks = {peer(1): Rank(700_000, Credits(1), False), peer(2): Rank(900_000, Credits(0), False), peer(4): Rank(700_000, Credits(2), False)}
+    ranks = {
+        peer(1): Rank(700_000, Credits(1), False),
+        peer(2): Rank(900_000, Credits(0), False),
+        peer(4): Rank(700_000, Credits(2), False),
+    }
     found = plan(offers, msgspec.structs.replace(SPEC, reduce=("true",)), RENTER, ranks, NOW, Random(1))
     assert [candidate.peer for candidate in found.candidates] == [peer(2), peer(4), peer(1)]
     assert [(item.peer, item.code) for item in found.excluded] == [(peer(3), "slots_busy")]

@@ -44,7 +44,11 @@ def test_the_four_parts_of_the_formula() -> None:
 def test_rewards_and_penalties() -> None:
     assert points(Record(accepted=1)) == 1_000
     assert points(Record(accepted=5_000)) == BONUS_MAX
-    assert [points(Record(missing=1)), points(Record(wrong=1)), points(Record(fraud=1))] == [-50_000, -150_000, -300_000]
+    assert [points(Record(missing=1)), points(Record(wrong=1)), points(Record(fraud=1))] == [
+        -50_000,
+        -150_000,
+        -300_000,
+    ]
 
 
 def test_a_long_record_cannot_prepay_for_a_fault() -> None:
@@ -54,9 +58,13 @@ def test_a_long_record_cannot_prepay_for_a_fault() -> None:
 
 
 def test_the_ledgers_sums_become_a_record() -> None:
-    standing = Standing(accepted=4, wrong=1, missing=2, fenced=3, expired=5, consecutive_valid=2, response_time_sum=8 * SECOND)
+    standing = Standing(
+        accepted=4, wrong=1, missing=2, fenced=3, expired=5, consecutive_valid=2, response_time_sum=8 * SECOND
+    )
     made = record(standing, Credits(9))
-    assert made == Record(accepted=4, missing=10, wrong=1, consecutive_valid=2, response=Micros(2 * SECOND), stake=Credits(9))
+    assert made == Record(
+        accepted=4, missing=10, wrong=1, consecutive_valid=2, response=Micros(2 * SECOND), stake=Credits(9)
+    )
     assert record(None, Credits(9)) == Record(stake=Credits(9))
     assert record(Standing(), Credits(0)) == Record()
 
@@ -69,7 +77,11 @@ def test_scores_are_shares(known: Record) -> None:
 
 @given(known=records)
 def test_faults_never_help_and_stake_never_hurts(known: Record) -> None:
-    for worse in (replace(known, wrong=known.wrong + 1), replace(known, missing=known.missing + 1), replace(known, fraud=known.fraud + 1)):
+    for worse in (
+        replace(known, wrong=known.wrong + 1),
+        replace(known, missing=known.missing + 1),
+        replace(known, fraud=known.fraud + 1),
+    ):
         if known.results:
             assert score(worse) <= score(known)
     assert score(replace(known, stake=Credits(known.stake + 1))) >= score(known)

@@ -77,7 +77,9 @@ def test_ids_read_back(prefix: str, raw: bytes) -> None:
     assert wire.raw_id(prefix, wire.text_id(prefix, raw), 16) == raw
 
 
-@pytest.mark.parametrize("text", ["", "job_", "esc_" + "0" * 32, "job_" + "0" * 31, "job_" + "A" * 32, "job_" + "g" * 32])
+@pytest.mark.parametrize(
+    "text", ["", "job_", "esc_" + "0" * 32, "job_" + "0" * 31, "job_" + "A" * 32, "job_" + "g" * 32]
+)
 def test_other_ids_are_refused(text: str) -> None:
     with pytest.raises(Refused, match="is no job id"):
         wire.raw_id("job", text, 16)

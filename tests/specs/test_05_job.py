@@ -14,7 +14,9 @@ from protocol.gpu_models import card_problem
 from protocol.jobspec import Chunk, FileRef, GpuNeed, JobSpec, Resources
 
 SPEC = specs.load("05-job")
-PATHS = st.lists(st.sampled_from(["a", "b", "..", ".", "", "chunks", "c\\d", "e\n"]), min_size=1, max_size=4).map("/".join)
+PATHS = st.lists(st.sampled_from(["a", "b", "..", ".", "", "chunks", "c\\d", "e\n"]), min_size=1, max_size=4).map(
+    "/".join
+)
 
 
 def test_constants_are_those_of_the_code() -> None:
@@ -53,7 +55,9 @@ def test_trees(paths: list[str]) -> None:
     assert SPEC.functions["is_tree"](paths) == is_accepted(spec)
 
 
-@given(runtime=st.sampled_from(["python", "torch", "image:", "image:a:1", "image:a b", "image:a\t", "Python", "", "image"]))
+@given(
+    runtime=st.sampled_from(["python", "torch", "image:", "image:a:1", "image:a b", "image:a\t", "Python", "", "image"])
+)
 def test_runtimes(runtime: str) -> None:
     assert SPEC.functions["is_runtime"](runtime) == is_accepted(JobSpec("a", runtime, ("x",), (Chunk(),)))
 

@@ -1,6 +1,6 @@
 """Writes messages.json: one example of every message, built from the types alone, with the bytes that go over the wire.
 
-    python tests/vectors/make_vectors.py          # after a change of protocol/messages.py; review the difference
+python tests/vectors/make_vectors.py          # after a change of protocol/messages.py; review the difference
 """
 
 from __future__ import annotations

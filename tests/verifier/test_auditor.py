@@ -41,7 +41,11 @@ def runs(effects: list[Effect]) -> list[Run]:
 
 
 def sends(effects: list[Effect], kind: type) -> list[tuple[PeerId, object]]:
-    return [(effect.peer, effect.message) for effect in effects if isinstance(effect, Send) and isinstance(effect.message, kind)]
+    return [
+        (effect.peer, effect.message)
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, kind)
+    ]
 
 
 def done(task: str, reason: str = "ok", output: Digest = OUTPUT) -> RunDone:

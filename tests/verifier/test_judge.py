@@ -38,8 +38,16 @@ from protocol.operations import Claim, Verdict
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
 from verifier.auditor import Auditor
-from verifier.case import Auditing, Case, Decided, Fetching, Gathering, Opening, Revealing
-from verifier.course import ASK_AGAIN, FETCH_AGAIN, FETCH_TRIES, INPUTS_TIMEOUT, OPEN_TIMEOUT, REVEAL_TIMEOUT, VERDICT_MARGIN
+from verifier.case import Auditing, Case, Decided, Gathering, Opening, Revealing
+from verifier.course import (
+    ASK_AGAIN,
+    FETCH_AGAIN,
+    FETCH_TRIES,
+    INPUTS_TIMEOUT,
+    OPEN_TIMEOUT,
+    REVEAL_TIMEOUT,
+    VERDICT_MARGIN,
+)
 from verifier.judge import Judge
 
 CHAIN = "test"
@@ -77,7 +85,14 @@ class Court:
         self.state.escrows[ESCROW] = self.escrow
         self.state.standings[PROVIDER.peer] = Standing(consecutive_valid=valid)
         stakes = {auditor.peer: 1 for auditor in auditors}
-        self.judge = Judge(ME, CHAIN, lambda: self.state, lambda: (ME.peer, STRANGER.peer), lambda facts, provider: stakes, lambda _: self.blob)
+        self.judge = Judge(
+            ME,
+            CHAIN,
+            lambda: self.state,
+            lambda: (ME.peer, STRANGER.peer),
+            lambda facts, provider: stakes,
+            lambda _: self.blob,
+        )
         self.now = NOW
         self.effects: list[Effect] = []
 
@@ -89,7 +104,13 @@ class Court:
         """The ledger orders a claim, and this validator hears of it."""
         sealed = operations.seal(PROVIDER.peer, SALT, output)
         self.escrow.chunks[chunk] = ChunkLease(
-            chunk, 1, "claimed", PROVIDER.peer, verdict_by=NOW - LAG + WINDOW, sealed=sealed, claimed_in=header_hash(self.header())
+            chunk,
+            1,
+            "claimed",
+            PROVIDER.peer,
+            verdict_by=NOW - LAG + WINDOW,
+            sealed=sealed,
+            claimed_in=header_hash(self.header()),
         )
         operation = operations.signed_op(CHAIN, Claim(ESCROW, chunk, 1, sealed), PROVIDER)
         self.hear(ME, self.receipts(operation, status))
@@ -111,7 +132,9 @@ class Court:
     def know_spec(self) -> None:
         self.hear(ME, Fetched(self.spec, len(self.blob)))
 
-    def reveal(self, output: Digest = GOOD, size: int = 10, salt: bytes = SALT, sender: Identity = PROVIDER) -> list[Effect]:
+    def reveal(
+        self, output: Digest = GOOD, size: int = 10, salt: bytes = SALT, sender: Identity = PROVIDER
+    ) -> list[Effect]:
         return self.hear(sender, Reveal(ESCROW, 0, 1, output, size, salt))
 
     def commit(self, output: Digest, auditor: Identity = ME) -> None:

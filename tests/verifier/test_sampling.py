@@ -51,7 +51,7 @@ def test_every_part_of_the_place_matters() -> None:
 
 def test_auditors_are_drawn_by_capped_stake() -> None:
     stakes = {peer(1): AUDITOR_STAKE_CAP, peer(2): 50 * AUDITOR_STAKE_CAP, peer(3): AUDITOR_STAKE_CAP // 2, peer(4): 0}
-    hits = {known: 0 for known in stakes}
+    hits = dict.fromkeys(stakes, 0)
     for n in range(2_500):
         drawn = draw_auditor(beacon(n), PLACE, 0, stakes, frozenset())
         assert drawn is not None

@@ -274,7 +274,10 @@ for _name, _arguments in {
     "syslog": (3, ctypes.create_string_buffer(4096), 4096), "io_uring_setup": (8, bytes(120)),
 }.items():  # fmt: skip
     def _call(name: str = _name, arguments: tuple[object, ...] = _arguments) -> str:
-        return f"{name} gave {call(name, *arguments)}"
+        given = call(name, *arguments)
+        if name.endswith(("_open", "_setup", "fd")):
+            os.close(given)
+        return f"{name} gave {given}"
 
     _call.__name__ = _name
     PROBES.append(_call)
@@ -436,14 +439,13 @@ def write_a_file_over_the_disk_limit() -> str | None:
 def main() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for function in PROBES:
-        began = time.monotonic()
         name = function.__name__
         try:
             result = function()
         except (OSError, ValueError) as error:
-            print(f"held {name} ({error})", time.monotonic()-began, flush=True)
+            print(f"held {name} ({error})", flush=True)
             continue
-        print(f"BROKE {name} ({result})" if result else f"held {name}", time.monotonic()-began, flush=True)
+        print(f"BROKE {name} ({result})" if result else f"held {name}", flush=True)
     print(f"probed {len(PROBES)}", flush=True)
 
 

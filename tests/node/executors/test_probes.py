@@ -61,7 +61,6 @@ async def test_no_probe_gets_out(
             "PROBE_ENGINE": socket_path(),
         }
         done = await bench.run(bench.spec("python -I probes.py", files={"probes.py": PROBES}, env=env))
-    print(*bench.lines,sep="\n")
     probed = [line for line in bench.lines if line.startswith(("held ", "BROKE "))]
     excused = ENGINE_LEAVES if tier == "docker" else set()
     broken = [line for line in probed if line.startswith("BROKE ") and line.split()[1] not in excused]

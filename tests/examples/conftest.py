@@ -1,0 +1,67 @@
+"""Running an example's programs the way a sandbox does: folders and variables, nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from shoal.jobfile import JobFile, load
+
+ROOT: Final = Path(__file__).parents[2]
+
+Runner = Callable[[JobFile, Path, Mapping[str, str]], dict[str, bytes]]
+
+
+def example(name: str) -> JobFile:
+    """The example's job file, as a renter's program reads it."""
+    return load(ROOT / "examples" / name / "job.yml", {})
+
+
+def lay_out(job: JobFile, folder: Path) -> None:
+    """The job's input files below the folder."""
+    for file in job.files:
+        target = folder / file.ref.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.source.read_bytes())
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Everything below a folder, by path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def run_step(job: JobFile, chunk: int, inside: Path, outside: Path, env: Mapping[str, str], python: Path) -> str:
+    """One step's lines under `sh -e`; what it printed. Chunk `len(chunks)` is the reduce step."""
+    spec = job.spec
+    is_reduce = chunk == len(spec.chunks)
+    outside.mkdir(parents=True)
+    variables = {**dict(spec.env), **({} if is_reduce else dict(spec.chunks[chunk].env)), **env}
+    place = {"SHOAL_CHUNK": str(chunk), "SHOAL_CHUNKS": str(len(spec.chunks)), "SHOAL_IN": str(inside), "SHOAL_OUT": str(outside)}
+    paths = {"PATH": f"{python.parent}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "HOME": str(outside.parent)}
+    lines = "\n".join(spec.reduce if is_reduce else spec.commands)
+    done = subprocess.run(
+        ["sh", "-e", "-c", lines], cwd=inside, env={**variables, **paths, **place}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_job(job: JobFile, folder: Path, env: Mapping[str, str], python: Path = Path(sys.executable)) -> dict[str, bytes]:
+    """All steps in order; the files of the job's result."""
+    inside = folder / "in"
+    lay_out(job, inside)
+    for chunk in range(len(job.spec.chunks)):
+        run_step(job, chunk, inside, inside / "chunks" / str(chunk), env, python)
+    run_step(job, len(job.spec.chunks), inside, folder / "out", env, python)
+    return outputs(folder / "out")
+
+
+@pytest.fixture
+def runner() -> Runner:
+    """`run_job` for the tests, which cannot import from here by name."""
+    return run_job

@@ -1,0 +1,145 @@
+"""Receipts checked offline: true ones add up to zero, and every lie is found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import block, wire
+from protocol.errors import Refused
+from protocol.genesis import Genesis
+from protocol.identity import Identity
+from protocol.jobspec import Manifest, OutputFile
+from protocol.messages import Block, Header, Outcome
+from protocol.operations import Assign, Claim, EscrowClose, EscrowOpen, Operation, Verdict, op_id, signed_op
+from shoal import receipts
+from shoal.receipts import JobReceipt, verify, verify_outputs, wire_peer
+
+CHAIN = "test"
+VALIDATOR, RENTER, STEWARD, GOOD, BAD = (Identity(bytes([number] * 32)) for number in range(1, 6))
+GENESIS = Genesis(CHAIN, 0, ((VALIDATOR.peer, 1),), (("U", RENTER.peer, 10_000),))
+FILES = ((0, "0/tile.png", "11" * 32, 5), (1, "1/tile.png", "22" * 32, 6))
+JOB = bytes(16)
+
+
+def manifest_digest(path: str, digest: str, size: int) -> bytes:
+    return wire.digest(wire.encode(Manifest((OutputFile(path, bytes.fromhex(digest), size),))))
+
+
+OPEN = EscrowOpen(RENTER.peer, 0, 0, JOB, 5_000, bytes(32), STEWARD.peer, 10)
+ESCROW = op_id(wire.encode(OPEN))
+
+
+def assign(chunk: int, epoch: int, provider: Identity) -> Assign:
+    return Assign(ESCROW, chunk, epoch, provider.peer, 1_000, 150, 5, 9, (STEWARD.peer,))
+
+
+def verdict(chunk: int, epoch: int, outcome: str, output: bytes) -> Verdict:
+    assert outcome in ("accept", "wrong")
+    said = "accept" if outcome == "accept" else "wrong"
+    return Verdict(ESCROW, chunk, epoch, said, True, VALIDATOR.peer, output, output, "code")  # type: ignore[arg-type]
+
+
+STORY: tuple[Operation, ...] = (
+    OPEN,
+    assign(0, 1, GOOD),
+    assign(1, 1, BAD),
+    Claim(ESCROW, 0, 1, bytes(32)),
+    verdict(0, 1, "accept", manifest_digest("tile.png", "11" * 32, 5)),
+    verdict(1, 1, "wrong", bytes(32)),
+    assign(1, 2, GOOD),
+    verdict(1, 2, "accept", manifest_digest("tile.png", "22" * 32, 6)),
+    EscrowClose(ESCROW),
+)
+
+
+def receipt_of(story: tuple[Operation, ...], signer: Identity = VALIDATOR, status: str = "applied") -> JobReceipt:
+    """Blocks of three operations, certified, and one proof per operation."""
+    items: list[bytes] = []
+    for height, start in enumerate(range(0, len(story), 3), start=1):
+        signed = [signed_op(CHAIN, operation, RENTER) for operation in story[start : start + 3]]
+        outcomes = [Outcome(one.op_id, "applied" if status == "applied" else "refused", "ok", "") for one in signed]
+        tree = block.receipt_tree(outcomes)
+        header = Header(
+            CHAIN,
+            height,
+            height,
+            bytes(32),
+            block.ops_root(signed),
+            tree.root,
+            bytes(32),
+            GENESIS.validator_set.digest,
+            len(signed),
+        )
+        whole = Block(header, (block.certify(signer, header),), tuple(signed))
+        items += [wire.encode(block.make_receipts(whole, outcomes, [index], tree)[0]) for index in range(len(signed))]
+    return JobReceipt(CHAIN, JOB, ESCROW, tuple(items))
+
+
+def test_a_true_receipt_adds_up_to_zero() -> None:
+    account = verify(wire.encode(receipt_of(STORY)), GENESIS)
+    assert (account.paid, account.commission, account.slashed, account.refunded) == (1_800, 200, 100, 3_000)
+    assert account.movements() == {
+        "renter": -2_000, "commission": 200, "slashed": 100, wire_peer(GOOD.peer): 1_800, wire_peer(BAD.peer): -100,
+    }  # fmt: skip
+    assert sum(account.movements().values()) == 0
+    assert (account.is_closed, account.operations, account.blocks) == (True, 9, 3)
+
+
+def test_files_are_those_that_were_judged() -> None:
+    account = verify(wire.encode(receipt_of(STORY)), GENESIS)
+    assert verify_outputs(account, FILES, has_reduce=False) == 2
+    with pytest.raises(Refused, match="not those that were judged"):
+        verify_outputs(account, [(0, "0/tile.png", "12" * 32, 5)], has_reduce=False)
+
+
+@pytest.mark.parametrize("left_out", [0, 1, 2, 6])
+def test_a_lease_or_the_opening_that_is_left_out_is_missed(left_out: int) -> None:
+    whole = receipt_of(STORY)
+    cut = JobReceipt(CHAIN, JOB, ESCROW, whole.receipts[:left_out] + whole.receipts[left_out + 1 :])
+    with pytest.raises(Refused, match=r"receipt (has a gap|is false)"):
+        verify(wire.encode(cut), GENESIS)
+
+
+def test_a_stranger_certifies_nothing() -> None:
+    with pytest.raises(Refused, match="false"):
+        verify(wire.encode(receipt_of(STORY, signer=BAD)), GENESIS)
+
+
+def test_an_operation_twice_pays_nobody_twice() -> None:
+    whole = receipt_of(STORY)
+    with pytest.raises(Refused, match="twice"):
+        verify(wire.encode(JobReceipt(CHAIN, JOB, ESCROW, (*whole.receipts, whole.receipts[4]))), GENESIS)
+
+
+def test_refused_operations_move_nothing() -> None:
+    with pytest.raises(Refused, match="opened the escrow"):
+        verify(wire.encode(receipt_of(STORY, status="refused")), GENESIS)
+
+
+def test_a_receipt_of_another_network_or_job_is_told_so() -> None:
+    whole = receipt_of(STORY)
+    with pytest.raises(Refused, match="of network"):
+        verify(wire.encode(JobReceipt("other", JOB, ESCROW, whole.receipts)), GENESIS)
+    with pytest.raises(Refused, match="another"):
+        verify(wire.encode(JobReceipt(CHAIN, JOB, bytes(32), whole.receipts)), GENESIS)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_and_never_crash(data: bytes) -> None:
+    with pytest.raises(Refused):
+        receipts.verify(data, GENESIS)
+
+
+@given(st.integers(0, 8), st.integers(0, 10**6), st.integers(1, 255))
+def test_a_flipped_byte_never_changes_the_money(item: int, place: int, flip: int) -> None:
+    whole = receipt_of(STORY)
+    data = bytearray(whole.receipts[item])
+    data[place % len(data)] ^= flip
+    changed = JobReceipt(CHAIN, JOB, ESCROW, (*whole.receipts[:item], bytes(data), *whole.receipts[item + 1 :]))
+    try:
+        account = verify(wire.encode(changed), GENESIS)
+    except Refused:
+        return
+    assert account.movements() == verify(wire.encode(whole), GENESIS).movements()

@@ -1,0 +1,35 @@
+"""specs/12-transport.md against the transport's modules."""
+
+from __future__ import annotations
+
+import random
+
+import specs
+from node import addresses, blob_streams, blob_transfer, gossip, libp2p_rim, links, sessions, streams, transport
+from protocol.messages import STATEMENT_KINDS
+
+SPEC = specs.load("12-transport")
+MODULES = (addresses, blob_streams, blob_transfer, gossip, libp2p_rim, links, sessions, streams, transport)
+
+
+def test_constants_are_the_code_s() -> None:
+    for name, value in SPEC.constants.items():
+        owners = [module for module in MODULES if name in vars(module)]
+        assert owners, f"{name} is not in the code"
+        assert all(vars(module)[name] == value for module in owners), name
+
+
+def test_topics_are_the_code_s() -> None:
+    listed = {row["topic"].strip("`"): (row["kind"].strip("`"), row["body"]) for row in SPEC.table("protocols")}
+    kinds = {kind: body.__name__ for body, kind in STATEMENT_KINDS.items()}
+    assert listed == {topic: (kind, kinds[kind]) for topic, kind in gossip.TOPICS.items()}
+
+
+def test_waits_are_the_code_s() -> None:
+    backoff = addresses.Backoff(random.Random(7))
+    longest = SPEC.functions["waits"](12)
+    assert isinstance(longest, list)
+    for limit in longest:
+        assert limit / 2 <= backoff.next() <= limit
+    backoff.reset()
+    assert backoff.next() <= addresses.BACKOFF_MIN_S
