@@ -79,7 +79,7 @@ async def burst(transport: Transport, peer: PeerId) -> dict[str, float]:
     for sequence in range(BURST):
         transport.send_nowait(peer, Beat(bytes(32), 1, 1, sequence, "running"))
         if sequence % 256 == 0:
-            while transport.statistics()["messages_queued"] > 512:
+            while transport.statistics()["messages_queued"] > 512:  # noqa: ASYNC110  a queue has no event
                 await trio.sleep(0.001)
     await answer(transport)
     return {"messages_per_s": round(BURST / (time.perf_counter() - start))}
@@ -129,10 +129,9 @@ async def first_up(transport: Transport) -> PeerId:
 
 async def idle(children: list[subprocess.Popen[str]], seconds: float, transport: Transport) -> None:
     """CPU share and memory of connected processes that have nothing to do."""
-    for child in children:
-        with trio.move_on_after(10):
-            while len(transport.connected()) < len(children):
-                await trio.sleep(0.05)
+    with trio.fail_after(10):
+        while len(transport.connected()) < len(children):  # noqa: ASYNC110  the inbox is not read here
+            await trio.sleep(0.05)
     await trio.sleep(3)
     processes = [psutil.Process(child.pid) for child in children]
     before = [sum(process.cpu_times()[:2]) for process in processes]
@@ -140,13 +139,12 @@ async def idle(children: list[subprocess.Popen[str]], seconds: float, transport:
     await trio.sleep(seconds)
     shares = [(sum(process.cpu_times()[:2]) - was) / seconds for process, was in zip(processes, before, strict=True)]
     now = resource.getrusage(resource.RUSAGE_SELF)
+    hub = (now.ru_utime + now.ru_stime - mine.ru_utime - mine.ru_stime) / seconds
     print(
         json.dumps(
             {
                 "idle_cpu_percent": [round(100 * share, 2) for share in shares],
-                "hub_cpu_percent": round(
-                    100 * (now.ru_utime + now.ru_stime - mine.ru_utime - mine.ru_stime) / seconds, 2
-                ),
+                "hub_cpu_percent": round(100 * hub, 2),
                 "rss_mb": [round(process.memory_info().rss / 1e6) for process in processes],
                 "connected": len(transport.connected()),
             }

@@ -14,7 +14,7 @@ from gateway.idempotency import Answer
 from gateway.node_client import NodeError
 from gateway.ownership import derived_key, no_such_job
 from gateway.peers import peers_of
-from gateway.problems import SYNONYMS, HttpProblem
+from gateway.problems import SYNONYMS, FieldError, HttpProblem
 from gateway.routing import Call, json_reply
 from gateway.schemas import (
     ExtendRequest,
@@ -30,6 +30,7 @@ from gateway.schemas import (
 )
 from node import entropy
 from protocol import jobcodec
+from protocol.errors import Refused
 from protocol.jobspec import JobSpec
 
 ACTIVE_CHUNKS = ("granted", "leased", "running", "claimed", "revealed")
@@ -45,7 +46,12 @@ def spec_of(call: Call) -> JobSpec:
             return call.gateway.read_job(call.raw.decode())
         except UnicodeDecodeError as error:
             raise HttpProblem("malformed_body", f"the job file is no UTF-8 text: {error}") from error
-    return jobcodec.spec_from_plain(call.body(JobRequest).spec)
+    plain = call.body(JobRequest).spec
+    try:
+        return jobcodec.spec_from_plain(plain)
+    except Refused as error:
+        place = FieldError(f"/spec{error.numbers.get('pointer', '')}", error.detail)
+        raise HttpProblem(error.code, error.detail, errors=(place,), fix=error.fix) from error
 
 
 async def job_status(call: Call) -> JobStatus:

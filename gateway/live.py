@@ -87,6 +87,7 @@ class Live:
         self._changed = asyncio.Event()
         self._reading = asyncio.Lock()
         self._watchers = 0
+        self._is_stale = True
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -101,6 +102,7 @@ class Live:
 
     def nudge(self) -> None:
         """Something changed: look again soon."""
+        self._is_stale = True
         self._wanted.set()
 
     @contextmanager
@@ -114,10 +116,13 @@ class Live:
             self._watchers -= 1
 
     async def fresh(self) -> View:
-        """A view that is at most one refresh gap old while the node answers."""
-        if clock.wall() - self._view.time > REFRESH_GAP_S * 1_000_000:
+        """A view that knows of everything that this gateway did, and is at most one refresh gap old."""
+        if self._is_old():
             await self._read()
         return self._view
+
+    def _is_old(self) -> bool:
+        return self._is_stale or clock.wall() - self._view.time > REFRESH_GAP_S * 1_000_000
 
     async def after(self, version: int) -> View:
         """The first view newer than `version`."""
@@ -138,8 +143,9 @@ class Live:
 
     async def _read(self) -> None:
         async with self._reading:
-            if clock.wall() - self._view.time < REFRESH_GAP_S * 1_000_000 / 2:
+            if not self._is_old():
                 return
+            self._is_stale = False
             try:
                 view = await self._ask()
             except ShoalError as error:

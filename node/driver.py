@@ -20,12 +20,11 @@ from node.journal import Journal
 from node.runner import Runner
 from node.store import RecordStore
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport
-from protocol import wire
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation, ShoalError
 from protocol.jobspec import ZERO_DIGEST
-from protocol.messages import STATEMENT_KINDS, Message, Offer, message_decoder
+from protocol.messages import Message, Offer
 from protocol.peer import Peer
 from protocol.units import Digest, Micros, PeerId
 
@@ -36,8 +35,6 @@ OUTPUT_BYTES_MAX: Final = 1 << 30
 
 TURN_MAX: Final = 64
 """Rounds of wake-ups in one turn."""
-
-KIND_OF_TOPIC: Final = {"offers": "offer", "jobs": "notice", "heads": "head"}
 
 
 @dataclass(slots=True)
@@ -102,25 +99,19 @@ class Driver:
             match item:
                 case Received(sender, message):
                     self.perform(self._peer.receive(sender, message, now))
-                case Statement(topic, signed, forwarder):
-                    self._hear(topic, signed, forwarder, now)
+                case Statement():
+                    self._hear(item, now)
                 case PeerUp(peer) | PeerDown(peer):
                     name = "peer_up" if isinstance(item, PeerUp) else "peer_down"
                     self._world.events.emit(name, {"peer": peer.hex()}, now)
             self._turn()
 
-    def _hear(self, topic: str, signed: wire.Signed, forwarder: PeerId, now: Micros) -> None:
-        try:
-            body = wire.open_signed(signed, self._world.network, KIND_OF_TOPIC[topic], message_decoder, forwarder)
-            if STATEMENT_KINDS.get(type(body)) != KIND_OF_TOPIC[topic]:
-                raise RemoteViolation(forwarder, f"{type(body).__name__} on topic {topic}", code="malformed")
-        except RemoteViolation as error:
-            self.perform([Fail(error)])
-            return
-        signer = PeerId(signed.signer)
-        if isinstance(body, Offer):
-            self._world.transport.learn(signer, list(body.addresses))
-        self.perform(self._peer.receive(signer, body, now))
+    def _hear(self, statement: Statement, now: Micros) -> None:
+        """The transport has opened it: signature, kind and encoding are right."""
+        signer = PeerId(statement.signed.signer)
+        if isinstance(statement.body, Offer):
+            self._world.transport.learn(signer, list(statement.body.addresses))
+        self.perform(self._peer.receive(signer, statement.body, now))
 
     def _turn(self) -> None:
         """Local messages and due wake-ups until both are done; bounded, so that the network is heard in between."""

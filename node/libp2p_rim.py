@@ -6,6 +6,7 @@ py-libp2p 0.8.1 lets about thirty exception types out of one call, some of them 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Final
@@ -15,15 +16,16 @@ from libp2p import new_host
 from libp2p.abc import IHost, INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import X25519PrivateKey
-from libp2p.custom_types import TProtocol
+from libp2p.custom_types import StreamHandlerFn, TProtocol
 from libp2p.network.config import ConnectionConfig
+from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from multiaddr import Multiaddr
 
 from node import libp2p_patches
-from protocol.errors import ShoalError, Unavailable
+from protocol.errors import LocalError, ShoalError, Unavailable
 from protocol.identity import Identity, peer_from_text
 from protocol.units import PeerId
 
@@ -35,6 +37,8 @@ CONNECTIONS_PER_PEER: Final = 2
 
 HANDSHAKE_S: Final = 10.0
 """Deadline of one dial, of the upgrade to Noise and yamux, and of opening a stream."""
+
+log: Final = logging.getLogger("shoal.transport")
 
 
 @contextmanager
@@ -92,7 +96,43 @@ def make_host(identity: Identity, listen: Sequence[str], announce: Sequence[str]
         ),
     )
     libp2p_patches.dial_nobody_unasked(host)
+    _contain(host)
     return host
+
+
+def _contain(host: IHost) -> None:
+    """What libp2p's own protocols raise about a stream ends that stream; else one bad peer would end the node."""
+    network = host.get_network()
+    if not isinstance(network, Swarm):
+        raise LocalError(f"libp2p's network is a {type(network).__name__}, not a Swarm", code="libp2p_version")
+    handle = network.common_stream_handler
+
+    async def contained(stream: INetStream) -> None:
+        try:
+            with rim(f"stream {stream.get_protocol()}"):
+                await handle(stream)
+        except Unavailable as error:
+            log.info("%s", error.detail)
+
+    network.set_stream_handler(contained)
+
+
+def in_nursery(nursery: trio.Nursery, handler: StreamHandlerFn) -> StreamHandlerFn:
+    """Run our own stream handler where its faults are ours, not libp2p's to swallow."""
+
+    async def handle(stream: INetStream) -> None:
+        done = trio.Event()
+
+        async def run() -> None:
+            try:
+                await handler(stream)
+            finally:
+                done.set()
+
+        nursery.start_soon(run)
+        await done.wait()
+
+    return handle
 
 
 async def listen(host: IHost, addresses: Sequence[str], stack: AsyncExitStack) -> None:

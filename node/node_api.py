@@ -101,11 +101,9 @@ class NodeApi:
         """Stop taking work, or take it again."""
         parts = self._parts
         if params.resume:
-            parts.provider.resume()
+            parts.release()
         else:
-            parts.driver.command(parts.provider, lambda now: parts.provider.drain(params.finish_running, now))
-        changed = replace(parts.terms(), is_draining=parts.provider.is_draining)
-        parts.driver.command(parts.maker, lambda now: parts.maker.change(changed, now))
+            parts.hold(params.finish_running)
         return {"is_draining": parts.provider.is_draining, "running": len(parts.provider.leases)}
 
     async def earnings(self, params: NoParams) -> Plain:

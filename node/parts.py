@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node.blobs import BlobStore
 from node.config import Config
@@ -45,3 +45,22 @@ class Parts:
     ledger: Callable[[], Ledger]
     plan: Callable[..., Plan]
     stop: Callable[[], None]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this node takes no work."""
+        return self.provider.is_draining
+
+    def hold(self, finish_running: bool) -> None:
+        """Take no new work; give back what runs unless it may finish."""
+        self.driver.command(self.provider, lambda now: self.provider.drain(finish_running, now))
+        self._say()
+
+    def release(self) -> None:
+        """Take work again."""
+        self.provider.resume()
+        self._say()
+
+    def _say(self) -> None:
+        changed = replace(self.terms(), is_draining=self.provider.is_draining)
+        self.driver.command(self.maker, lambda now: self.maker.change(changed, now))

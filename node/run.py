@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import trio
 
-from node import data_lock, entropy
+from node import data_lock, entropy, heat
 from node.blobs import BlobStore
 from node.clock import Clock
 from node.config import Config
@@ -23,6 +23,7 @@ from node.config import identity as load_identity
 from node.control import ControlServer
 from node.driver import Driver, World
 from node.events import EventLog
+from node.gpu import HostSource
 from node.host import Host, inspect_host
 from node.journal import Journal
 from node.methods import methods
@@ -31,9 +32,11 @@ from node.outcomes import Outcomes
 from node.parts import Parts
 from node.renter_api import renter_identity
 from node.store import RecordStore
+from node.thermal import Decision, ThermalMachine
 from node.transport import Transport, TransportConfig
 from protocol import genesis as genesis_file
 from protocol import matching, reputation, wire
+from protocol.bidding import Counter
 from protocol.effects import Effect, Machine
 from protocol.errors import Refused
 from protocol.follower import Follower
@@ -47,7 +50,7 @@ from protocol.ledger_client import LedgerClient
 from protocol.messages import Offer
 from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.peer import Peer
-from protocol.provider import Counter, Provider
+from protocol.provider import Provider
 from protocol.ranking import rank, standing_record
 from protocol.steward import Steward
 from protocol.units import MIB, Credits, Digest, Micros, PeerId
@@ -291,6 +294,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             )
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
             nursery.start_soon(_tell, events, machines, driver, terms)
+            nursery.start_soon(heat.watch, HostSource(), ThermalMachine(), parts, clock, _tell_heat)
             log.info(
                 "node %s is up on %s, executors: %s",
                 peer_text(identity.peer),
@@ -350,6 +354,10 @@ async def _tell(events: EventLog, machines: Machines, driver: Driver, terms: Ter
             machines.outcomes.grown()
         elif event.name == "lease_ended":
             driver.command(machines.maker, publish)
+
+
+def _tell_heat(decision: Decision) -> None:
+    log.warning("thermal policy: %s (%s)", decision.level.name.lower(), decision.reason or "back to normal")
 
 
 async def _watch_signals(scope: trio.CancelScope) -> None:

@@ -27,7 +27,7 @@ from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blob_streams import BlobStreams
 from node.blobs import BlobStore
 from node.gossip import Gossip
-from node.libp2p_rim import listen, make_host, only_error, peer_of, protocol_id
+from node.libp2p_rim import in_nursery, listen, make_host, only_error, peer_of, protocol_id
 from node.peer_cache import PeerCache
 from node.sessions import PROTOCOL_VERSION, Sessions
 from node.upkeep import keep_cache, keep_connected, keep_neighbours
@@ -183,8 +183,8 @@ class Transport:
         )
         blobs = BlobStreams(self._network, self._store, dialer, sessions.punish, self._counts)
         host.get_network().register_notifee(_Connections(sessions, nursery))
-        host.set_stream_handler(protocol_id(sessions.protocol), sessions.accept)
-        host.set_stream_handler(protocol_id(blobs.protocol), blobs.serve)
+        host.set_stream_handler(protocol_id(sessions.protocol), in_nursery(nursery, sessions.accept))
+        host.set_stream_handler(protocol_id(blobs.protocol), in_nursery(nursery, blobs.serve))
         return _Parts(host, dialer, sessions, gossip, blobs, nursery)
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from protocol.errors import Refused
 from protocol.units import CREDIT, Credits
 
-_TEXT: Final = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
+_TEXT: Final = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 _DECIMALS: Final = 6
 
 

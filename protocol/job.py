@@ -9,8 +9,8 @@ from typing import Final
 
 from protocol import operations, wire
 from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store, Wake
-from protocol.escrow_state import ChunkLease
 from protocol.identity import peer_text
+from protocol.job_logs import JobLogs
 from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
 from protocol.leasing import Desk, Leasing
 from protocol.ledger_client import Ordered
@@ -39,20 +39,16 @@ class Job:
         self._desk = desk
         self.leasing = Leasing(record, desk)
         self._noticed = Micros(0)
-        self._lines: dict[tuple[int, int], int] = {}
+        self._logs = JobLogs(record)
         self._closing = Micros(0)
         self._is_dirty = False
 
     def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
         """A provider wants chunks."""
-        return self.leasing.bid(provider, bid, now) if self._is_open else []
+        return self.leasing.bid(provider, bid, now) if self.record.is_open else []
 
     def _offer(self, now: Micros) -> list[Effect]:
-        return self.leasing.offer_open(now) if self._is_open else []
-
-    @property
-    def _is_open(self) -> bool:
-        return self.record.state in ("queued", "running")
+        return self.leasing.offer_open(now) if self.record.is_open else []
 
     # ── the ledger speaks ────────────────────────────────────────────────────────────────────────────────────────────
     def ordered(self, event: Ordered, now: Micros) -> list[Effect]:
@@ -122,9 +118,9 @@ class Job:
         chunk.state, chunk.provider = "waiting", b""
         blamed = {attempt.provider for attempt in chunk.attempts if attempt.end.startswith(JOB_FAULTS)}
         if len(blamed) >= 2 or (blamed and len(self.leasing.bidders) <= 1):
-            effects += self.fail(f"chunk {index} ended with {why} on {len(blamed)} provider(s)", now)
+            effects += self.cancel("failed", f"chunk {index} ended with {why} on {len(blamed)} provider(s)", now)
         elif len(chunk.attempts) >= self.record.spec.attempts_max:
-            effects += self.fail(f"chunk {index} was lost {len(chunk.attempts)} times, last: {why}", now)
+            effects += self.cancel("failed", f"chunk {index} was lost {len(chunk.attempts)} times, last: {why}", now)
         return [*effects, *self._changed(chunk), *self._offer(now)]
 
     # ── the provider works ───────────────────────────────────────────────────────────────────────────────────────────
@@ -146,18 +142,8 @@ class Job:
         chunk = self.record.chunks[message.chunk]
         if chunk.provider != sender or chunk.epoch != message.epoch:
             return []
-        lease_id = (message.chunk, message.epoch)
-        fresh = message.lines[max(0, self._lines.get(lease_id, 0) - message.sequence) :]
-        self._lines[lease_id] = max(self._lines.get(lease_id, 0), message.sequence + len(message.lines))
-        effects: list[Effect] = self._mark(message.chunk, message.epoch, "running") if chunk.state == "leased" else []
-        for line in fresh:
-            entry = (self.record.log_lines, now, message.chunk, line)
-            effects.append(Store(f"log/{self.record.job.hex()}/{self.record.log_lines:012d}", wire.encode(entry)))
-            effects.append(
-                Emit("log", {"job": self.record.job.hex(), "chunk": message.chunk, "sequence": self.record.log_lines})
-            )
-            self.record.log_lines += 1
-        return effects
+        moved = self._mark(message.chunk, message.epoch, "running") if chunk.state == "leased" else []
+        return [*moved, *self._logs.add(message, now)]
 
     def reveal(self, sender: PeerId, message: Reveal) -> list[Effect]:
         """The provider opened its claim: bring the output here while the judges look at it."""
@@ -196,10 +182,6 @@ class Job:
         ]
         return [*effects, *self._set("settling", reason), *self._close(now)]
 
-    def fail(self, reason: str, now: Micros) -> list[Effect]:
-        """The job cannot be done."""
-        return self.cancel("failed", reason, now)
-
     def _settle_if_done(self, now: Micros) -> list[Effect]:
         if self.record.state != "running" or not all(chunk.is_done for chunk in self.record.chunks):
             return []
@@ -230,7 +212,7 @@ class Job:
             )
         effects: list[Effect] = [Wake(Micros(now + STEP))]
         effects += [*self.leasing.tick(now), *self._reconcile(now)]
-        if record.state in ("queued", "running"):
+        if record.is_open:
             if record.deadline and self._desk.client.ledger_now(now) > record.deadline:
                 return [*effects, *self.cancel("expired", "the deadline of the job has passed", now)]
             effects += [
@@ -269,9 +251,9 @@ class Job:
                 )
                 chunk.attempts.append(Attempt(known.epoch, known.provider, now))
                 effects += self._changed(chunk)
-                self._resume(known, now)
+                self.leasing.resumed(known, now)
             elif known.state == "assigned":
-                self._resume(known, now)
+                self.leasing.resumed(known, now)
             elif known.state == "paid":
                 chunk.epoch, chunk.provider, chunk.price = known.epoch, known.provider, known.price
                 chunk.state, chunk.output, chunk.outcome = "accepted", known.output, "accept"
@@ -281,23 +263,6 @@ class Job:
         if escrow.is_closed:
             effects += self._finish(now)
         return effects
-
-    def _resume(self, known: ChunkLease, now: Micros) -> None:
-        watchers = tuple(PeerId(peer) for peer in known.watchers)
-        self.leasing.resumed(
-            Assign(
-                self.record.escrow,
-                known.chunk,
-                known.epoch,
-                known.provider,
-                known.price,
-                known.collateral,
-                known.claim_by,
-                known.verdict_by,
-                watchers,
-            ),
-            now,
-        )
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────
     def _notice(self, now: Micros) -> list[Effect]:

@@ -88,6 +88,11 @@ class JobRecord(Struct):
         return self.state in FINAL_STATES
 
     @property
+    def is_open(self) -> bool:
+        """True while chunks may be given away."""
+        return self.state in ("queued", "running")
+
+    @property
     def is_reducing(self) -> bool:
         """True when all chunks before the reduce step are done."""
         return all(chunk.is_done for chunk in self.chunks[: len(self.spec.chunks)])

@@ -1,4 +1,4 @@
-"""How chunks become leases: bids come in, grants go out, countersignatures make them operations. Spec: specs/14-steward.md.
+"""How chunks become leases: bids in, grants out, countersignatures make them operations. Spec: specs/14-steward.md.
 
 One `Leasing` per job; what it knows is gone after a restart and comes back with the next bids.
 """
@@ -13,6 +13,7 @@ from typing import Final
 from protocol import operations, wire
 from protocol.effects import Effect, Send, Wake
 from protocol.errors import RemoteViolation
+from protocol.escrow_state import ChunkLease
 from protocol.granting import Bidder, choose, lease, watchers
 from protocol.identity import Identity, is_signed_by
 from protocol.job_record import ChunkRecord, JobRecord
@@ -191,9 +192,22 @@ class Leasing:
         self._grants.pop(op, None)
         self._live[assign.chunk] = LiveLease(assign, signed, now)
 
-    def resumed(self, assign: Assign, now: Micros) -> None:
-        """A lease of before a restart: its watchers listen already."""
-        self._live.setdefault(assign.chunk, LiveLease(assign, SignedOp(wire.encode(assign), ()), now, is_watched=True))
+    def resumed(self, known: ChunkLease, now: Micros) -> None:
+        """A lease of before a restart, as the ledger has it: its watchers listen already."""
+        if known.chunk in self._live:
+            return
+        assign = Assign(
+            escrow=self._record.escrow,
+            chunk=known.chunk,
+            epoch=known.epoch,
+            provider=known.provider,
+            price=known.price,
+            collateral=known.collateral,
+            claim_by=known.claim_by,
+            verdict_by=known.verdict_by,
+            watchers=known.watchers,
+        )
+        self._live[known.chunk] = LiveLease(assign, SignedOp(wire.encode(assign), ()), now, is_watched=True)
 
     def refused(self, op: Digest, now: Micros) -> bool:
         """The ledger refused a lease. True when it was one of ours."""

@@ -7,13 +7,13 @@ verdict, by giving it back (`Surrender`), or by being fenced; every ending is th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol import operations, wire
+from protocol.bidding import Bidding, Counter, lease_slots
 from protocol.completions import Completion, Drain, Fetched, FetchFailed, RunDone, RunLog, RunStarted
-from protocol.effects import Compute, Effect, Emit, Fetch, Run, Send, Stop, Store, Wake
+from protocol.effects import Compute, Effect, Emit, Run, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.granting import chunk_price
 from protocol.identity import Identity, is_signed_by
@@ -23,20 +23,17 @@ from protocol.ledger_client import LedgerClient, Ordered
 from protocol.messages import (
     Accept,
     Beat,
-    Bid,
     CancelChunk,
     Decline,
     Grant,
     JobNotice,
     LogLines,
     Message,
-    NoBid,
     Reveal,
     RevealRequest,
 )
-from protocol.offers import Terms
 from protocol.operations import Assign, Claim, Fence, SignedOp, Surrender, Verdict
-from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
+from protocol.units import SECOND, Digest, Micros, PeerId
 
 BEAT_INTERVAL: Final = Micros(1 * SECOND)
 """Microseconds between beats (architecture §4)."""
@@ -44,18 +41,7 @@ BEAT_INTERVAL: Final = Micros(1 * SECOND)
 COUNTERSIGNED_FOR: Final = Micros(30 * SECOND)
 """Microseconds that a countersigned lease may wait for its receipt before the slot is used for something else."""
 
-LOOKAHEAD: Final = Micros(2 * SECOND)
-"""Work taken in advance, so that the ledger's round trip overlaps with computing; a dead peer still holds little."""
-
-SPEC_BYTES_MAX: Final = 16 * MIB
-"""Bytes of an encoded specification."""
-
-JOBS_KNOWN_MAX: Final = 1024
-"""Notices remembered; the oldest is forgotten."""
-
 Phase = Literal["countersigned", "waiting", "running", "claiming", "claimed", "revealed"]
-
-_spec_decoder: Final = wire.decoder(JobSpec)
 
 
 @dataclass(slots=True)
@@ -86,17 +72,6 @@ class Lease:
         return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """What a provider needs from outside: its offer, its view of jobs, blobs, and the tier that it would use."""
-
-    offer: Callable[[], Terms]
-    exclusion: Callable[[JobSpec, PeerId, Micros], tuple[str, str] | None]
-    """(code, detail) of the first dimension in which this host does not fit, or None."""
-    read_blob: Callable[[Digest], bytes]
-    executor: Callable[[JobSpec, PeerId], str]
-
-
 class Provider:
     """Sells this host's time."""
 
@@ -119,8 +94,7 @@ class Provider:
         self._client = client
         self._counter = counter
         self.leases: dict[tuple[bytes, int, int], Lease] = {}
-        self._notices: dict[bytes, tuple[JobNotice, PeerId]] = {}
-        self._specs: dict[Digest, JobSpec] = {}
+        self._bidding = Bidding(counter)
         self._beat_at = Micros(0)
         self.is_draining = False
 
@@ -138,9 +112,9 @@ class Provider:
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
             case JobNotice():
-                return self._noticed(sender, message, now)
+                return [] if self.is_draining else self._bidding.noticed(sender, message, now)
             case Fetched(digest=digest):
-                return self._spec_here(digest, now)
+                return self._bidding.fetched(digest, now)
             case FetchFailed():
                 return []
             case Grant():
@@ -156,42 +130,11 @@ class Provider:
             case _:
                 raise AssertionError(f"{type(message).__name__} is not for the provider")
 
-    # ── bidding ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _noticed(self, steward: PeerId, notice: JobNotice, now: Micros) -> list[Effect]:
-        if self.is_draining or notice.expires <= now or notice.chunks_open == 0 or self._counter.offer().slots == 0:
-            return []
-        self._notices[notice.job] = (notice, steward)
-        if len(self._notices) > JOBS_KNOWN_MAX:
-            self._notices.pop(next(iter(self._notices)))
-        if Digest(notice.spec) in self._specs:
-            return self._bid(notice, steward, now)
-        return [Compute(Fetch(Digest(notice.spec), SPEC_BYTES_MAX, (steward,)))]
-
-    def _spec_here(self, digest: Digest, now: Micros) -> list[Effect]:
-        effects: list[Effect] = []
-        for notice, steward in list(self._notices.values()):
-            if notice.spec == digest and digest not in self._specs:
-                self._specs[digest] = wire.decode(
-                    self._counter.read_blob(digest), _spec_decoder, steward, SPEC_BYTES_MAX
-                )
-                effects += self._bid(notice, steward, now)
-        return effects
-
-    def _bid(self, notice: JobNotice, steward: PeerId, now: Micros) -> list[Effect]:
-        spec, renter, offer = self._specs[Digest(notice.spec)], PeerId(notice.renter), self._counter.offer()
-        why = self._counter.exclusion(spec, renter, now)
-        if why is not None:
-            return [Send(steward, NoBid(notice.job, why[0][:128], why[1][:128]))]
-        executor = self._counter.executor(spec, renter)
-        runtime = next((item.digest for item in offer.runtimes if item.name == spec.runtime), bytes(32))
-        slots = min(256, offer.slots * max(1, LOOKAHEAD // spec.estimate))
-        return [Send(steward, Bid(notice.job, slots, offer.price_per_hour, executor, runtime, notice.expires))]
-
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _granted(self, steward: PeerId, grant: Grant, now: Micros) -> list[Effect]:
         operation = wire.decode(grant.assign.body, operation_decoder, steward)
         op = grant.assign.op_id
-        known = self._notices.get(grant.job)
+        known = self._bidding.known(grant.job)
         if (
             not isinstance(operation, Assign)
             or operation.provider != self._identity.peer
@@ -202,7 +145,7 @@ class Provider:
             )
         if known is None or known[1] != steward or known[0].escrow != operation.escrow:
             return [Send(steward, Decline(op, "unknown_job"))]
-        spec = self._specs[Digest(known[0].spec)]
+        spec = known[2]
         refusal = self._refusal(operation, spec, PeerId(known[0].renter), now)
         if refusal:
             return [Send(steward, Decline(op, refusal))]
@@ -235,7 +178,7 @@ class Provider:
         if (assign.escrow, assign.chunk, assign.epoch) in self.leases:
             return "duplicate"
         taken = sum(1 for lease in self.leases.values() if lease.phase in ("countersigned", "waiting", "running"))
-        if taken >= 2 * offer.slots * max(1, LOOKAHEAD // spec.estimate):
+        if taken >= 2 * lease_slots(offer.slots, spec.estimate):
             return "busy"
         if assign.price < chunk_price(offer.price_per_hour, spec.estimate):
             return "price_too_low"
@@ -411,9 +354,7 @@ class Provider:
             elif lease.phase != "countersigned":
                 lease.beats += 1
                 effects += [self._beat_to(PeerId(peer), lease) for peer in lease.assign.watchers]
-        for job, (notice, _) in list(self._notices.items()):
-            if notice.expires + MINUTE < now and not any(lease.job == job for lease in self.leases.values()):
-                del self._notices[job]
+        self._bidding.forget({lease.job for lease in self.leases.values()}, now)
         return effects
 
     def _beat_to(self, peer: PeerId, lease: Lease) -> Send:

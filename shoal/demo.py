@@ -48,8 +48,8 @@ class Kill:
     """The provider that was killed, and what it was computing."""
 
     node: str
-    peer: str
-    job: str
+    name: str
+    """Of the job."""
     chunk: int
 
 
@@ -176,7 +176,7 @@ def _strike(network: Devnet, state: DevnetState, looks: dict[str, JobStatus], st
                 name = honest[chunk.provider]
                 pid = network.kill(name)
                 steps.tell(f"kill -9 {pid}: {name} is gone while it computes chunk {chunk.index} of {look.name}")
-                return Kill(name, chunk.provider, look.job, chunk.index)
+                return Kill(name, look.name, chunk.index)
     return None
 
 
@@ -230,7 +230,7 @@ def _report(done: list[Done], kill: Kill | None, names: dict[str, str], cheats: 
         )
     if kill is not None:
         out.say(
-            f"failure: {kill.node} was killed while it computed; chunk {kill.chunk} was granted again, "
+            f"failure: {kill.node} was killed while it computed; chunk {kill.chunk} of {kill.name} was granted again, "
             "and nothing was paid for the lost attempt"
         )
     return good and (bool(wrong) if cheats else not wrong)

@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from protocol import genesis, matching, reputation, wire
+from protocol.bidding import Counter
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store
 from protocol.errors import ShoalError
@@ -25,7 +26,7 @@ from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Message, Offer, Runtime, message_decoder
 from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.peer import Peer
-from protocol.provider import Counter, Provider
+from protocol.provider import Provider
 from protocol.ranking import rank, standing_record
 from protocol.steward import Steward
 from protocol.units import CREDIT, GIB, SECOND, Credits, Digest, Micros, PeerId

@@ -194,9 +194,11 @@ class Case:
 
 
 def verdict_of(
-    case: Case, judge: PeerId, outcome: Found, code: str, audit: tuple[PeerId, Digest] | None = None
+    case: Case, first: PeerId, outcome: Found, code: str, audit: tuple[PeerId, Digest] | None = None
 ) -> Verdict:
-    """The operation that says what was found. `audit` = who executed it again, and that output, when it decided."""
+    """The operation that says what was found. `audit` = who executed it again, and that output, when it decided.
+
+    Without an audit the first validator stands for all: signatures add up only over equal bytes."""
     output = Digest(case.reveal.output) if case.reveal is not None else ZERO_DIGEST
     if audit is not None:
         evidence = audit[1]
@@ -208,7 +210,7 @@ def verdict_of(
         *case.place,
         outcome=outcome,
         is_audited=audit is not None,
-        auditor=audit[0] if audit is not None else judge,
+        auditor=audit[0] if audit is not None else first,
         output=output,
         evidence=evidence,
         code=code,

@@ -301,7 +301,8 @@ class Course:
     def decide(
         self, case: Case, outcome: Found, code: str, now: Micros, audit: tuple[PeerId, Digest] | None = None
     ) -> list[Effect]:
-        verdict = verdict_of(case, self._bench.identity.peer, outcome, code, audit)
+        first = self._bench.validators()[0]
+        verdict = verdict_of(case, first, outcome, code, audit)
         signed = operations.signed_op(self._bench.chain, verdict, self._bench.identity)
         case.state = Decided(signed, now)
         said = Emit("verdict", self._fields(case, PeerId(verdict.auditor)) | {"outcome": outcome, "code": code})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Final
 
-from scene import GLASS, LAMP, METAL, SPHERES, SUN, SUN_COLOUR, SUN_SPREAD, Vector, camera, floor_colour, sky
+from scene import GLASS, LAMP, METAL, SPHERES, SUN, SUN_COLOUR, SUN_SPREAD, Vector, camera, floor_colour, normal, sky
 
 DEPTH_MAX: Final = 4
 NEAR: Final = 1e-4
@@ -22,7 +22,7 @@ _SHADE: Final = tuple((s.x, s.y, s.z, s.radius * s.radius) for s in SPHERES if s
 _LIT_BY: Final = tuple(
     (s.x, s.y, s.z, s.radius * s.radius, s.kind == LAMP, s.colour, number) for number, s in enumerate(SPHERES)
 )
-_TANGENT: Final = (SUN[2] / sqrt(SUN[0] ** 2 + SUN[2] ** 2), 0.0, -SUN[0] / sqrt(SUN[0] ** 2 + SUN[2] ** 2))
+_TANGENT: Final = normal(SUN[2], 0.0, -SUN[0])
 _BITANGENT: Final = (
     SUN[1] * _TANGENT[2] - SUN[2] * _TANGENT[1],
     SUN[2] * _TANGENT[0] - SUN[0] * _TANGENT[2],

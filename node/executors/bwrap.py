@@ -78,7 +78,8 @@ class BwrapExecutor:
         return ""
 
     async def clean(self) -> None:
-        """Sandboxes die with their node; nothing is left."""
+        """Sandboxes die with their node; their groups may be left."""
+        await cgroup.clean(self._label)
 
     async def run(self, task: Task, on_line: OnLine) -> Exit:
         """Run the task's script; see the protocol `Executor`."""

@@ -22,6 +22,9 @@ PERIOD_MICROS: Final = 100_000
 EMPTY_SECONDS: Final = 5.0
 """How long killed processes may take to leave a group; they are in the kernel's hands by then."""
 
+SWAP_SLACK_BYTES: Final = 1 << 20
+"""v1 counts a refusal at the memory limit only when the limit of memory and swap together is not reached first."""
+
 _OPTIONAL: Final = frozenset({"memory.memsw.limit_in_bytes", "memory.swap.max"})
 """Missing where the kernel counts no swap."""
 
@@ -75,10 +78,11 @@ class Cgroup:
         # An OCI runtime makes groups of this name in the other v1 hierarchies too.
         others = ROOT.glob(f"*/{self.folders[0].name}") if _is_v1() else ()
         for folder in {*self.folders, *others}:
-            try:
-                folder.rmdir()
-            except OSError:
-                continue
+            for group in (*folder.glob("*/"), folder):
+                try:
+                    group.rmdir()
+                except OSError:
+                    continue
 
 
 def create(name: str, task: Task) -> Cgroup | None:
@@ -88,9 +92,10 @@ def create(name: str, task: Task) -> Cgroup | None:
     resources = task.resources
     quota = str(max(1_000, resources.cpus_milli * PERIOD_MICROS // 1000))
     memory, pids = str(resources.memory_bytes), str(resources.pids + 8)
+    with_swap = str(resources.memory_bytes + SWAP_SLACK_BYTES)
     if (ROOT / "memory").is_dir():
         settings = [
-            (ROOT / "memory" / name, (("memory.limit_in_bytes", memory), ("memory.memsw.limit_in_bytes", memory))),
+            (ROOT / "memory" / name, (("memory.limit_in_bytes", memory), ("memory.memsw.limit_in_bytes", with_swap))),
             (ROOT / "pids" / name, (("pids.max", pids),)),
             (ROOT / "cpu" / name, (("cpu.cfs_period_us", str(PERIOD_MICROS)), ("cpu.cfs_quota_us", quota))),
         ]
@@ -115,6 +120,20 @@ def create(name: str, task: Task) -> Cgroup | None:
                 folder.rmdir()
         return None
     return group
+
+
+async def clean(label: str) -> None:
+    """Kill and remove the groups that an earlier process of this node left."""
+    top = ROOT / "memory" if _is_v1() else _own_folder()
+    for folder in top.glob(f"{prefix(label)}*"):
+        hierarchies = tuple(ROOT.glob(f"*/{folder.name}")) if _is_v1() else (folder,)
+        nested = tuple(path for parent in hierarchies for path in parent.glob("*/"))
+        await Cgroup(nested + hierarchies).remove()
+
+
+def prefix(label: str) -> str:
+    """How the groups of a node's tasks begin."""
+    return f"shoal-{label}-t-"
 
 
 def why_not() -> str:

@@ -44,6 +44,7 @@ class ChildExecutor:
     async def clean(self) -> None:
         """Kill what an earlier process of this node left running."""
         await _hunt(f"{MARK}={self._label}/")
+        await cgroup.clean(self._label)
 
     async def run(self, task: Task, on_line: OnLine) -> Exit:
         """Run the task's script; see the protocol `Executor`."""

@@ -81,7 +81,7 @@ async def follow(process: trio.Process, on_line: OnLine, until: Callable[[], Awa
     async def pump() -> None:
         stream = process.stdout
         while stream and (data := await stream.receive_some(PIPE_BYTES)):
-            lines.feed(data)
+            lines.feed(bytes(data))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pump)

@@ -64,6 +64,7 @@ class RuncExecutor:
         state = self._images / STATE
         for name in sorted(path.name for path in state.iterdir()) if state.is_dir() else ():
             await self._delete(name)
+        await cgroup.clean(self._label)
 
     async def run(self, task: Task, on_line: OnLine) -> Exit:
         """Run the task's script in a container; see the protocol `Executor`."""

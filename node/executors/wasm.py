@@ -262,11 +262,12 @@ def _call(lane: _Lane, module: wasmtime.Module, task: Task, arguments: list[str]
     except wasmtime.Trap as trap:
         return Exit("exit", 1, _explain(trap, task))
     except wasmtime.WasmtimeError as error:
-        return Exit("exit", 1, f"the module does not start: {str(error)[:300]}")
+        return Exit("exit", 1, f"the module failed: {str(error)[-300:].strip()}")
     return Exit("ok", 0)
 
 
 def _explain(trap: wasmtime.Trap, task: Task) -> str:
     if trap.trap_code == wasmtime.TrapCode.OUT_OF_FUEL:
         return f"the module used up its fuel of {task.fuel} instructions; raise `fuel` in the job file"
-    return f"the module trapped: {trap.message.splitlines()[0][:300]}"
+    cause = trap.trap_code.name.lower().replace("_", " ") if trap.trap_code is not None else trap.message[-300:].strip()
+    return f"the module trapped: {cause}"

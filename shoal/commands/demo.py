@@ -24,6 +24,6 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     """Tell the story."""
-    from shoal import demo
+    from shoal.demo import play
 
-    return demo.play(args.to.absolute(), out, cheats=args.cheat, keeps=args.keep, trains=not args.no_train)
+    return play(args.to.absolute(), out, cheats=args.cheat, keeps=args.keep, trains=not args.no_train)

@@ -43,7 +43,7 @@ def test_every_example_is_a_job(example: str, folder: Path) -> None:
 def test_the_error_is_the_one_shown(folder: Path) -> None:
     with pytest.raises(Refused) as caught:
         read(EXAMPLES[-1], folder, {})
-    assert ERROR == f"{caught.value.detail}\n{caught.value.fix}\n"
+    assert f"error: {caught.value.detail} [{caught.value.code}]\nfix: {caught.value.fix}\n" == ERROR
 
 
 def test_what_the_examples_say(folder: Path) -> None:

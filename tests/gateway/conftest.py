@@ -100,6 +100,7 @@ class Network:
         self.changed = asyncio.Event()
         self.hold: asyncio.Event | None = None
         self.silent: set[str] = set()
+        self.picture = picture()
         self.peers = [self._peer(OWN, ["steward"], 0, 0), self._peer(VALIDATOR, ["validator"], 0, 0)]
         self.peers += [self._peer(peer, ["provider"], 2, 2) for peer in PROVIDERS]
 

@@ -160,13 +160,12 @@ async def test_a_refusal_carries_the_numbers_that_disagreed(tmp_path: Path) -> N
 
 async def test_cancel_ends_one_request_and_leaves_the_connection(tmp_path: Path) -> None:
     owner = Owner()
-    async with serving(tmp_path, owner) as path:
-        async with await trio.open_unix_socket(str(path)) as raw:
-            await raw.send_all(pack({"id": 1, "method": "hang", "params": {}}) + pack({"id": 1, "cancel": True}))
-            assert await receive(raw) == {"id": 1, "end": True}
-            assert owner.cancelled == 1
-            await raw.send_all(pack({"id": 2, "method": "node.price"}))
-            assert await receive(raw) == {"id": 2, "result": {"price_per_hour": 7}}
+    async with serving(tmp_path, owner) as path, await trio.open_unix_socket(str(path)) as raw:
+        await raw.send_all(pack({"id": 1, "method": "hang", "params": {}}) + pack({"id": 1, "cancel": True}))
+        assert await receive(raw) == {"id": 1, "end": True}
+        assert owner.cancelled == 1
+        await raw.send_all(pack({"id": 2, "method": "node.price"}))
+        assert await receive(raw) == {"id": 2, "result": {"price_per_hour": 7}}
 
 
 async def test_a_client_that_hangs_up_cancels_what_it_asked_for(tmp_path: Path) -> None:

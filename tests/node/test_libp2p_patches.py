@@ -13,6 +13,7 @@ from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.pubsub import pubsub, rpc_queue
+from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from multiaddr import Multiaddr
@@ -50,8 +51,8 @@ def test_constants() -> None:
 def test_queues_take_a_burst_of_a_thousand() -> None:
     assert pubsub.SUBSCRIPTION_CHANNEL_SIZE == 1_024
     queue = rpc_queue.RpcQueue()
-    assert all(queue.push(rpc_queue.rpc_pb2.RPC()) for _ in range(1_024))
-    assert not queue.push(rpc_queue.rpc_pb2.RPC())
+    assert all(queue.push(rpc_pb2.RPC()) for _ in range(1_024))
+    assert not queue.push(rpc_pb2.RPC())
 
 
 async def test_every_tcp_stream_notices_silence() -> None:

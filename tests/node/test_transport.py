@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from typing import TypeVar
 import pytest
 import trio
 from libp2p.abc import INetStream
+from libp2p.network.stream.exceptions import StreamError
 
 from node.arrivals import Arrival
 from node.blob_transfer import BlobAnswer
 from node.blobs import BlobStore
 from node.libp2p_rim import protocol_id
-from node.streams import FrameReader, frame, read_some
+from node.streams import FrameReader, frame, read_some, reset, write_all
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport, TransportConfig
 from protocol import wire
 from protocol.errors import LocalError, Refused, Unavailable
@@ -289,6 +291,33 @@ async def test_a_peer_that_breaks_a_rule_is_shut_out(
         rude.transport.send_nowait(a.peer, BlocksRequest(1))
         await a.nothing(Received, 0.3)
     assert why in caplog.text
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        "/meshsub/1.1.0",
+        "/ipfs/id/1.0.0",
+        "/ipfs/id/push/1.0.0",
+        "/ipfs/ping/1.0.0",
+        "/shoal/reef/1",
+        "/shoal/reef/blob/1",
+    ],
+)
+async def test_garbage_on_any_protocol_ends_no_node(tmp_path: Path, protocol: str) -> None:
+    a, b, rude = Node("a", tmp_path), Node("b", tmp_path), Node("rude", tmp_path)
+    dice = random.Random(protocol)
+    async with serving(a, b, rude):
+        for number in range(12):
+            body = dice.randbytes(dice.randrange(1, 300))
+            try:
+                stream = await rude.transport._serving.dialer.open_stream(a.peer, protocol)
+                await write_all(stream, body if number % 2 else bytes([len(body) % 128]) + body)
+                await reset(stream) if number % 3 else await stream.close()
+            except (Unavailable, StreamError):
+                break  # Shut out already.
+        b.transport.send_nowait(a.peer, BlocksRequest(1))
+        assert (await a.expect(Received)).sender == b.peer
 
 
 async def test_another_version_is_told_why(tmp_path: Path) -> None:

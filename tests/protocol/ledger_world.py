@@ -102,10 +102,12 @@ class World:
         assert self.money() == before
         return outcome.code
 
-    def pass_time(self, to: int) -> None:
+    def pass_time(self, to: int) -> int:
+        """Move the ledger clock; where it now stands."""
         self.time = max(self.time, to)
         self.ledger.advance(self.time)
         self.ledger.check()
+        return self.time
 
     def leased(self, chunk: int = 0, provider: Identity = PROVIDERS[0]) -> bytes:
         """A fresh escrow with one chunk leased; the escrow's id."""

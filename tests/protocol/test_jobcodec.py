@@ -12,6 +12,7 @@ from protocol import wire
 from protocol.errors import Refused
 from protocol.jobcodec import PLAIN_DEPTH_MAX, spec_from_plain, spec_to_plain
 from protocol.jobspec import Chunk, FileRef, GpuNeed, JobSpec, Resources
+from protocol.units import Credits
 
 FILES = (FileRef("main.py", bytes(range(32)), 12), FileRef("data/a.txt", b"\xff" * 32, 0, executable=True))
 SPEC = JobSpec(
@@ -23,7 +24,7 @@ SPEC = JobSpec(
     env=(("A", "ü"),),
     reduce=("python best.py",),
     resources=Resources(gpu=GpuNeed("nvidia", ("H100",), 80 * 10**9, 80 << 30, 2)),
-    spend_cap=2**62,
+    spend_cap=Credits(2**62),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=8),

@@ -12,7 +12,16 @@ from protocol.effects import Emit, Publish, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity
 from protocol.messages import Capability, Goodbye, Offer
-from protocol.offers import OFFER_INTERVAL, OFFER_LIFE, OFFER_LIFE_MAX, OFFER_SKEW_MAX, OfferBook, OfferMaker, Terms
+from protocol.offers import (
+    OFFER_INTERVAL,
+    OFFER_LIFE,
+    OFFER_LIFE_MAX,
+    OFFER_SKEW_MAX,
+    OfferBook,
+    OfferMaker,
+    Role,
+    Terms,
+)
 from protocol.units import SECOND, Credits, Micros, PeerId
 
 NOW = Micros(1_000_000 * SECOND)
@@ -25,7 +34,7 @@ def peer(number: int) -> PeerId:
 
 
 def offer(sequence: int, issued: int = NOW, life: int = OFFER_LIFE, slots: int = 2, free: int = 1) -> Offer:
-    roles = ("provider",) if slots else ("validator",)
+    roles: tuple[Role, ...] = ("provider",) if slots else ("validator",)
     return Offer(sequence, issued, issued + life, roles, (), CAPABILITY, ("bwrap",), (), slots, free, 7, ())
 
 

@@ -78,7 +78,7 @@ def test_ids_read_back(prefix: str, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "job_", "esc_" + "0" * 32, "job_" + "0" * 31, "job_" + "A" * 32, "job_" + "g" * 32]
+    "text", ["", "job_", f"esc_{'0' * 32}", f"job_{'0' * 31}", f"job_{'A' * 32}", f"job_{'g' * 32}"]
 )
 def test_other_ids_are_refused(text: str) -> None:
     with pytest.raises(Refused, match="is no job id"):

@@ -67,11 +67,8 @@ def leaf_commands() -> list[list[str]]:
     from shoal.commands.completion import _choices
 
     parser = build_parser()
-    return [
-        [noun, *([verb] if verb else [])]
-        for noun, inner in _choices(parser)
-        for verb in dict(_choices(inner)) or {"": 0}
-    ]
+    nouns = [(noun, list(dict(_choices(inner)))) for noun, inner in _choices(parser)]
+    return [[noun, verb] if verb else [noun] for noun, verbs in nouns for verb in verbs or [""]]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def server(answers: dict[str, list[Answer]]) -> Iterator[Script]:
 
         do_GET = do_POST = answer  # noqa: N815 - the names are the standard library's
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             """Tests are quiet."""
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -149,9 +149,13 @@ def test_nobody_there_is_unavailable() -> None:
 
 
 def test_a_page_that_is_no_gateway_is_a_fault_of_the_other_side() -> None:
-    with server({STATUS: [Answer(200, b"<html>welcome</html>")]}) as script, Client(script.url) as shoal:
-        with pytest.raises(ServerFault, match="does not understand"):
-            shoal.status(JOB)
+    page = Answer(200, b"<html>welcome</html>")
+    with (
+        server({STATUS: [page]}) as script,
+        Client(script.url) as shoal,
+        pytest.raises(ServerFault, match="understand"),
+    ):
+        shoal.status(JOB)
 
 
 def sse(*events: tuple[int | None, str, str]) -> Answer:
@@ -229,9 +233,9 @@ def test_a_result_is_kept_only_with_the_right_hash(tmp_path: Path) -> None:
     with server(result(content, "0/a.png", right)) as script, Client(script.url) as shoal:
         saved = shoal.result(JOB, tmp_path)
         assert saved[0].path.read_bytes() == content
-    with server(result(content, "b.png", "0" * 64)) as script, Client(script.url) as shoal:
-        with pytest.raises(ServerFault, match="digest"):
-            shoal.result(JOB, tmp_path)
+    wrong = result(content, "b.png", "0" * 64)
+    with server(wrong) as script, Client(script.url) as shoal, pytest.raises(ServerFault, match="digest"):
+        shoal.result(JOB, tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.png"]
 
 

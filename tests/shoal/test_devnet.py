@@ -83,7 +83,7 @@ def test_a_process_is_ours_by_its_folder_and_gone_when_ended(tmp_path: Path) -> 
 
 
 def test_a_process_that_does_not_want_to_end_is_killed(tmp_path: Path) -> None:
-    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True)\nwhile True: signal.pause()"
+    code = "import signal as s; s.signal(s.SIGTERM, s.SIG_IGN); print('ready', flush=True)\nwhile True: s.pause()"
     child = sleeper(tmp_path, code=code)
     try:
         until("it is ready", lambda: "ready" in child.log.read_text(encoding="utf-8") or None, [child], 10)

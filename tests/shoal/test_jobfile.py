@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import Refused
 from protocol.jobspec import Chunk, FileRef, GpuNeed, JobSpec, Resources
+from protocol.units import Credits, Micros
 from shoal import yaml_nodes
 from shoal.jobfile import load, read
 
@@ -84,10 +85,10 @@ def test_every_key(folder: Path) -> None:
         env=(("A", "no"), ("B", "0x10"), ("C", "quoted: text")),
         reduce=("python best.py",),
         resources=Resources(1500, 32 << 30, 100 << 30, 8 << 30, 64, GpuNeed("", (), 24 * 10**9, 0, 1)),
-        timeout=5_400_000_000,
-        estimate=90_000_000,
-        price_per_hour_max=600_000,
-        spend_cap=20_000_000,
+        timeout=Micros(5_400_000_000),
+        estimate=Micros(90_000_000),
+        price_per_hour_max=Credits(600_000),
+        spend_cap=Credits(20_000_000),
         audit_ppm=250_000,
         attempts_max=3,
         numeric="D0",

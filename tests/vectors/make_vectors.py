@@ -49,7 +49,7 @@ def sample(kind: inspect.Type, seed: int = 1) -> object:
         case inspect.BoolType():
             return True
         case inspect.LiteralType(values=values):
-            return sorted(values)[0]
+            return min(map(str, values))
         case inspect.VarTupleType(item_type=item, max_length=most):
             return tuple(sample(item, seed + index) for index in range(min(2, most or 2)))
         case inspect.TupleType(item_types=items):

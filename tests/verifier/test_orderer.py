@@ -248,6 +248,7 @@ def test_votes_for_something_else_do_not_count() -> None:
     false = [
         (KEYS[1].peer, Vote(1, header_hash(other), certify(KEYS[1], other))),
         (KEYS[1].peer, Vote(1, header_hash(proposal.header), certify(KEYS[1], other))),
+        (KEYS[1].peer, Vote(1, header_hash(other), certify(KEYS[1], proposal.header))),
         (KEYS[1].peer, Vote(1, header_hash(proposal.header), certify(KEYS[2], proposal.header))),
         (RENTER.peer, Vote(1, header_hash(proposal.header), certify(RENTER, proposal.header))),
     ]

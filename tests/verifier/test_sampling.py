@@ -44,8 +44,8 @@ def test_certain_and_impossible_draws() -> None:
 
 
 def test_every_part_of_the_place_matters() -> None:
-    places = [PLACE, (b"f" * 32, 3, 1), (b"e" * 32, 4, 1), (b"e" * 32, 3, 2)]
-    patterns = {tuple(is_drawn(beacon(n), *place, PPM // 2) for n in range(64)) for place in places}
+    places: list[tuple[bytes, int, int]] = [PLACE, (b"f" * 32, 3, 1), (b"e" * 32, 4, 1), (b"e" * 32, 3, 2)]
+    patterns = {tuple(is_drawn(beacon(n), *place, ppm=PPM // 2) for n in range(64)) for place in places}
     assert len(patterns) == 4
 
 

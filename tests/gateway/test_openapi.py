@@ -1,0 +1,79 @@
+"""The OpenAPI document against the gateway that serves it: schemathesis sends what the document allows, and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from openapi_spec_validator import validate
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from gateway.openapi import document
+from gateway.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+STREAMS = [operation.name for operation in OPERATIONS if "text/event-stream" in operation.reply_media]
+OWN_BODY = ["uploadBlob", "signIn", "signOut"]
+"""Not driven from the document: a raw body has no invalid form, and the forms are tested by the page."""
+
+EXAMPLES = 8
+"""Cases per operation: the whole document in a few seconds."""
+
+raw = document(OPERATIONS, "testnet", "0")
+schema = schemathesis.openapi.from_dict(raw).exclude(operation_id=STREAMS + OWN_BODY)
+
+
+@pytest.fixture(scope="module")
+def credentials(site: Site) -> Iterator[dict[str, str]]:
+    """Headers of a renter."""
+    yield {"Authorization": f"Bearer {site.token()}"}
+
+
+def test_the_document_is_openapi_3_1(site: Site) -> None:
+    validate(raw)
+    assert site.client().get("/openapi.json").json()["paths"].keys() == raw["paths"].keys()  # type: ignore[attr-defined]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_gateway_does_what_the_document_says(case: schemathesis.Case, site: Site, credentials: dict[str, str]) -> None:
+    case.call_and_validate(base_url=site.url, headers=credentials, checks=CHECKS)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/problems"])
+def test_the_pages_for_people_name_everything(site: Site, path: str) -> None:
+    text = httpx.get(site.url + path).text
+    if path == "/docs":
+        assert all(f'id="{operation.name}"' in text for operation in OPERATIONS if operation.tag != "pages")
+    else:
+        from gateway.problems import PROBLEMS
+
+        assert all(f'id="{code}"' in text for code in PROBLEMS)

@@ -1,0 +1,141 @@
+"""The page in a real browser, on a desk and on a phone: it loads, moves by itself, keeps quiet in the console and fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SPEC = {"name": "render", "runtime": "python", "commands": ["true"], "chunks": [{} for _ in range(12)]}
+WIDTHS = [1280, 360]
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, once for all tests here."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: Site) -> Iterator[Callable[[int], Page]]:
+    """A signed-in page of a given width; its console has to stay empty."""
+    said: list[str] = []
+    contexts = []
+
+    def opened(width: int) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 800})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if not request.url.startswith(site.url) else None)
+        page.goto(f"{site.url}/signin")
+        page.fill("#token", site.token())
+        page.click("button.primary")
+        expect(page.locator("#wire-state")).to_have_text("live")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def submit(site: Site) -> str:
+    """A confirmed job."""
+    with site.client(site.token()) as client:
+        job = str(client.post("/marketplace/jobs", json={"spec": SPEC}).json()["job"])
+        client.post(f"/marketplace/jobs/{job}/confirm")
+    return job
+
+
+def is_too_wide(page: Page) -> bool:
+    """Whether the page scrolls sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_overview_moves_by_itself(site: Site, open_page: Callable[[int], Page], width: int, tmp_path: Path) -> None:
+    page = open_page(width)
+    kind = "narrow" if width < 560 else "wide"
+    expect(page.locator(f"svg.{kind} .spot")).to_have_count(6)
+    assert page.locator(f"svg.{kind}").is_visible()
+    job = submit(site)
+    cells = page.locator(f"#row-{job} .cell")
+    expect(cells).to_have_count(12)
+    site.act(lambda network: network.work(job, 3, 2))
+    expect(page.locator(f"#row-{job} .cell.accepted")).to_have_count(3)
+    expect(page.locator(f"svg.{kind} .edge.active").first).to_be_attached()
+    expect(page.locator(".events li").first).to_contain_text("chunk accepted")
+    site.act(lambda network: (network.peers[2].update(liveness="dead"), network.emit("peer_dead", peer=str(network.peers[2]["peer"]))))
+    expect(page.locator(f"svg.{kind} .spot.dead")).to_have_count(1)
+    site.act(lambda network: (network.peers[2].update(liveness="alive"), network.emit("peer_alive")))
+    assert not is_too_wide(page)
+    shot = tmp_path / "overview.png"
+    page.screenshot(path=shot, full_page=True)
+    assert shot.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_job_from_its_first_line_to_its_picture(site: Site, open_page: Callable[[int], Page], width: int, tmp_path: Path) -> None:
+    job = submit(site)
+    page = open_page(width)
+    page.goto(f"{site.url}/jobs/{job}")
+    site.act(lambda network: network.say(job, "<script>alert('log')</script>", 4))
+    expect(page.locator("#log li .text")).to_have_text(["<script>alert('log')</script>"])
+    picture = site.act(lambda network: network.picture)
+    site.act(lambda network: network.settle(job, {"picture.png": picture, "weights.safetensors": b"x"}))
+    expect(page.locator("h1 .badge")).to_have_text("settled")
+    image = page.locator(".pictures img")
+    expect(image).to_have_count(1)
+    image.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.pictures img').naturalWidth === 320")
+    expect(page.locator("#log-state")).to_have_text("complete")
+    expect(page.locator("#part-money")).to_contain_text("The lines add up to zero.")
+    assert not is_too_wide(page)
+    page.screenshot(path=tmp_path / "job.png", full_page=True)
+
+
+def test_the_page_works_without_script_and_names_its_parts(site: Site, browser: Browser) -> None:
+    job = submit(site)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site.url)
+    assert page.locator(f"#row-{job}").is_visible()
+    missing = page.locator("img:not([alt]), input:not([id]):not([hidden]):not([type=hidden]), table:not(:has(th[scope]))")
+    assert missing.count() == 0
+    assert page.locator("h1").count() == 1 and page.locator("html[lang]").count() == 1
+    context.close()
+
+
+def test_the_browser_comes_back_after_the_node_was_away(site: Site, open_page: Callable[[int], Page]) -> None:
+    page = open_page(1280)
+    site.do(site.control.stop)
+    expect(page.locator(".banner")).to_contain_text("The node does not answer", timeout=12_000)
+    site.do(site.control.start)
+    expect(page.locator(".banner")).to_have_count(0, timeout=12_000)
+
+
+def test_the_log_lines_are_json_for_programs(site: Site) -> None:
+    job = submit(site)
+    site.act(lambda network: network.say(job, "héllo"))
+    with site.client(site.token()) as client, client.stream("GET", f"/marketplace/jobs/{job}/logs") as answer:
+        data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+    assert json.loads(data.removeprefix("data: "))["line"] == "héllo"

@@ -1,0 +1,151 @@
+"""specs/07-escrow.md against protocol.escrow, leases_ledger, automatic and escrow_state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import specs
+from protocol import escrow, operations
+from protocol.accounts import FEES, TREASURY
+from protocol.escrow_state import CLOSE, EXPIRE, POSTED_KINDS, RELEASE, ChunkState
+from protocol.operations import EscrowClose, Operation
+from protocol.units import CREDIT
+from tests.protocol.ledger_world import (
+    CLAIM_BY,
+    OTHER,
+    PRICE,
+    PROVIDERS,
+    RENTER,
+    STAKE,
+    STANDBY,
+    STEWARD,
+    VALIDATOR,
+    VERDICT_BY,
+    World,
+    assign,
+    claim,
+    fence,
+    open_escrow,
+    settle,
+    surrender,
+    verdict,
+)
+
+SPEC = specs.load("07-escrow")
+P = PROVIDERS[0]
+
+
+def split(price: int) -> tuple[int, int]:
+    """The document's `split`."""
+    found = SPEC.functions["split"](price)
+    assert isinstance(found, tuple)
+    return found[0], found[1]
+
+
+def test_constants_are_those_of_the_code() -> None:
+    found = {}
+    for module in (operations, escrow):
+        found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
+    assert found == SPEC.constants
+
+
+def test_every_operation_has_its_signers() -> None:
+    assert [row["operation"] for row in SPEC.table("signers")] == [kind.__name__ for kind in get_args(Operation)]
+
+
+def test_states_are_those_of_the_code() -> None:
+    rows = SPEC.table("states of a chunk")
+    assert {row["state"] for row in rows} | {row["next"] for row in rows} == set(get_args(ChunkState))
+
+
+def test_ranks_are_those_of_the_code() -> None:
+    assert [int(row["rank"]) for row in SPEC.table("by itself")] == [EXPIRE, RELEASE, CLOSE]
+
+
+@given(price=st.integers(0, 2**62), collateral=st.integers(0, 2**62))
+def test_money_rules(price: int, collateral: int) -> None:
+    share, fee = split(price)
+    assert (share + fee, fee) == (price, operations.commission(price))
+    for end in ("accept", "wrong", "fraud", "missing"):
+        assert SPEC.functions["fine"](price, collateral, end) == operations.slash(price, collateral, end)
+
+
+@pytest.mark.parametrize("watchers", [1, 2, 3])
+def test_fence_rule(watchers: int) -> None:
+    world = World()
+    watching = (STEWARD, STANDBY, OTHER)[:watchers]
+    for seen in range(1, watchers + 1):
+        opened = world.ok(open_escrow(cap=CREDIT * 10, sequence=seen - 1), RENTER)
+        world.ok(assign(opened, watchers=tuple(item.peer for item in watching)), STEWARD, P)
+        outcome = world.do(fence(opened), *watching[:seen])
+        needed = SPEC.functions["fence_quorum"](watchers)
+        assert isinstance(needed, int)
+        assert (outcome.status == "applied") == (seen >= needed)
+
+
+VOUCHER = 1_000_007
+ENDS: dict[str, Callable[[World, bytes], object]] = {
+    "accept": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e), VALIDATOR)),
+    "settled": lambda world, e: world.ok(settle(e, VOUCHER), P, STEWARD),
+    "wrong": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "wrong"), VALIDATOR)),
+    "fraud": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "fraud"), VALIDATOR)),
+    "missing": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "missing"), VALIDATOR)),
+    "expired": lambda world, e: world.pass_time(CLAIM_BY + 1),
+    "fenced": lambda world, e: world.ok(fence(e), STEWARD, STANDBY),
+    "surrendered": lambda world, e: world.ok(surrender(e), P),
+    "undecided": lambda world, e: world.ok(claim(e), P) and world.pass_time(VERDICT_BY + 1),
+}
+
+
+@pytest.mark.parametrize("row", SPEC.table("ends of a lease"), ids=lambda row: row["end"])
+def test_every_end_of_a_lease(row: specs.Row) -> None:
+    """The table's words, executed."""
+    world = World()
+    opened = world.leased()
+    ENDS[row["end"]](world, opened)
+    lease = world.lease(opened)
+    assert lease.outcome == row["end"]
+    due = {"to the provider": PRICE, "the voucher's part to the provider": VOUCHER, "back": 0}[row["price"]]
+    share, fee = split(due)
+    assert world.ledger.available("U", P.peer) == share
+    assert world.ledger.available(*FEES) == fee
+    assert lease.state == ("paid" if due else "free")
+    taken = {"back": 0, "10 % of the price to the treasury": PRICE // 10, "all to the treasury": PRICE}[
+        row["collateral"]
+    ]
+    assert world.ledger.available(*TREASURY) == taken
+    assert world.ledger.available("S", P.peer) == STAKE - taken
+    counter, _, _ = row["counts as"].partition(",")
+    standing = world.ledger.standings.get(P.peer)
+    if counter.startswith("nothing"):
+        assert standing is None
+    else:
+        assert getattr(standing, counter) == 1
+        assert standing is not None
+        assert standing.consecutive_valid == ("consecutive_valid + 1" in row["counts as"])
+
+
+def test_posted_kinds_are_those_of_the_code() -> None:
+    rows = SPEC.table("statement")
+    assert {row["kind"] for row in rows if row["posted"] == "yes"} == POSTED_KINDS
+
+
+def test_lines_go_where_the_table_says() -> None:
+    table = {row["kind"]: row for row in SPEC.table("statement")}
+    seen = set()
+    for end in ENDS.values():
+        world = World()
+        opened = world.leased()
+        end(world, opened)
+        world.ok(EscrowClose(opened), STEWARD)
+        for line in world.ledger.escrows[opened].lines:
+            row = table[line.kind]
+            assert line.debit[0] in {part.strip()[0] for part in row["from"].split(",")}
+            assert line.credit[0] in {part.strip()[0] for part in row["to"].split(",")}
+            seen.add(line.kind)
+    assert seen == set(table)
