@@ -59,14 +59,20 @@ def scopes_of(names: Sequence[str]) -> tuple[str, ...]:
     unknown = sorted(wanted - set(SCOPES))
     if unknown or not wanted:
         known = ", ".join((*SCOPES, *ROLES))
-        raise Refused(f"unknown scopes: {', '.join(unknown) or 'none given'}", code="bad_scope", fix=f"Choose from {known}.")
+        raise Refused(
+            f"unknown scopes: {', '.join(unknown) or 'none given'}", code="bad_scope", fix=f"Choose from {known}."
+        )
     return tuple(scope for scope in SCOPES if scope in wanted)
 
 
 def create_token(db: Path, name: str, scopes: Sequence[str]) -> str:
     """Make a token for the account `name`, and the account where it is new. The token is returned this once."""
     if not _NAME.fullmatch(name):
-        raise Refused(f"{name[:80]!r} is no account name", code="bad_name", fix="Use lower-case letters, digits, '.', '_' and '-', at most 64.")
+        raise Refused(
+            f"{name[:80]!r} is no account name",
+            code="bad_name",
+            fix="Use lower-case letters, digits, '.', '_' and '-', at most 64.",
+        )
     granted = scopes_of(scopes)
     token = TOKEN_MARK + entropy.token()
     now = clock.wall()
@@ -86,7 +92,11 @@ def create_token(db: Path, name: str, scopes: Sequence[str]) -> str:
 
 def _valid_tokens(now: Micros) -> Select[tuple[str, str, str, str, str]]:
     columns = (tokens.c.account, accounts.c.name, tokens.c.id, tokens.c.prefix, tokens.c.scopes)
-    return select(*columns).join(accounts, accounts.c.id == tokens.c.account).where(tokens.c.revoked == 0, tokens.c.expires > now)
+    return (
+        select(*columns)
+        .join(accounts, accounts.c.id == tokens.c.account)
+        .where(tokens.c.revoked == 0, tokens.c.expires > now)
+    )
 
 
 def _caller(row: Row[tuple[str, str, str, str, str]] | None) -> Caller | None:
@@ -122,7 +132,9 @@ class Accounts:
         now = clock.wall()
         async with self._engine.begin() as connection:
             await connection.execute(delete(sessions).where(sessions.c.expires <= now))
-            await connection.execute(insert(sessions).values(hash=digest(secret), token=caller.token, expires=now + SESSION_LIFE))
+            await connection.execute(
+                insert(sessions).values(hash=digest(secret), token=caller.token, expires=now + SESSION_LIFE)
+            )
         return secret
 
     async def close_session(self, secret: str) -> None:

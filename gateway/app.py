@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from gateway import openapi
 from gateway.door import endpoint, problem_response
@@ -27,16 +25,15 @@ STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 """What Starlette's router itself refuses with."""
 
 
-def build_app(gateway: Gateway) -> Starlette:
-    """The application of one gateway."""
+def build_app(gateway: Gateway) -> Rim:
+    """The application of one gateway, within its rim."""
     app = Starlette(
         routes=routes(gateway),
-        middleware=[Middleware(_rim, gateway=gateway)],
         lifespan=_lifespan(gateway),
         exception_handlers={HTTPException: _on_http(gateway), Exception: _on_failure(gateway)},
     )
     app.state.openapi = openapi.document(OPERATIONS, gateway.config.network, SOFTWARE.rpartition("/")[2])
-    return app
+    return Rim(app, gateway.metrics, gateway.config.names)
 
 
 def routes(gateway: Gateway) -> list[Route]:
@@ -46,12 +43,10 @@ def routes(gateway: Gateway) -> list[Route]:
         handler = endpoint(operation, gateway)
         found.append(Route(operation.path, handler, methods=[operation.method], name=operation.name))
         if operation.is_api:
-            found.append(Route(f"/v1{operation.path}", handler, methods=[operation.method], name=f"v1.{operation.name}"))
+            found.append(
+                Route(f"/v1{operation.path}", handler, methods=[operation.method], name=f"v1.{operation.name}")
+            )
     return found
-
-
-def _rim(app: ASGIApp, gateway: Gateway) -> Rim:
-    return Rim(app, gateway.metrics, gateway.config.names)
 
 
 def _lifespan(gateway: Gateway):  # type: ignore[no-untyped-def]
@@ -79,7 +74,9 @@ def _on_http(gateway: Gateway):  # type: ignore[no-untyped-def]
 
 def _on_failure(gateway: Gateway):  # type: ignore[no-untyped-def]
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_response(LocalError(repr(error), code="internal"), request, gateway, is_page=_wants_page(request))
+        return problem_response(
+            LocalError(repr(error), code="internal"), request, gateway, is_page=_wants_page(request)
+        )
 
     return answer
 

@@ -24,6 +24,9 @@ BLOB_BYTES_MAX: Final = 1 << 30
 NODE_DEADLINE_S: Final = 15.0
 """Seconds that the node may take for one answer, below the 30 s that HTTP clients usually wait."""
 
+NODE_GRACE_S: Final = 2.0
+"""Seconds that a request waits for a node that is just restarting before it is refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
@@ -41,6 +44,7 @@ class GatewayConfig:
     body_bytes_max: int = BODY_BYTES_MAX
     blob_bytes_max: int = BLOB_BYTES_MAX
     node_deadline_s: float = NODE_DEADLINE_S
+    node_grace_s: float = NODE_GRACE_S
 
     @property
     def database(self) -> Path:

@@ -51,7 +51,9 @@ def problem_response(error: ShoalError, request: Request, gateway: Gateway, *, i
     request.state.code = problem.code
     request.state.cause = error.detail
     if is_page:
-        page = gateway.templates.get_template("problem.html").render(problem=problem, network=gateway.config.network, caller=None)
+        page = gateway.templates.get_template("problem.html").render(
+            problem=problem, network=gateway.config.network, caller=None
+        )
         return HTMLResponse(page, problem.status, headers)
     return Response(msgspec.json.encode(problem), problem.status, headers, media_type=PROBLEM_MEDIA)
 
@@ -64,13 +66,18 @@ async def _admitted(operation: Operation, gateway: Gateway, request: Request, he
     if operation.is_limited:
         _within_rate(gateway, call, headers)
     if operation.auth == "token" and operation.scope not in call.account.scopes:
-        raise HttpProblem("scope_missing", f"the token {call.account.prefix}… has no scope `{operation.scope}`, only: {' '.join(call.account.scopes)}")
+        raise HttpProblem(
+            "scope_missing",
+            f"the token {call.account.prefix}… has no scope `{operation.scope}`, only: {' '.join(call.account.scopes)}",
+        )
     call.query = decode_query(request.query_params, operation.query)
     if operation.takes_key and checked_key(request.headers.get("idempotency-key")) is None and operation.needs_key:
         raise HttpProblem("key_missing", "this request pays or creates something")
     if operation.body is not None and not operation.is_stream_body:
         if call.media_type not in operation.body_media:
-            raise HttpProblem("media_type", f"{call.media_type or 'no media type'!s} is not one of {', '.join(operation.body_media)}")
+            raise HttpProblem(
+                "media_type", f"{call.media_type or 'no media type'!s} is not one of {', '.join(operation.body_media)}"
+            )
         call.raw = await read_body(request, gateway.config.body_bytes_max)
     return call
 
@@ -90,7 +97,9 @@ def _within_rate(gateway: Gateway, call: Call, headers: dict[str, str]) -> None:
     headers.update(allowance.headers())
     if not allowance.is_allowed:
         gateway.metrics.limited.inc()
-        raise HttpProblem("rate_limited", f"more than {allowance.limit} requests in a minute", headers=allowance.headers())
+        raise HttpProblem(
+            "rate_limited", f"more than {allowance.limit} requests in a minute", headers=allowance.headers()
+        )
 
 
 async def _caller(operation: Operation, gateway: Gateway, request: Request) -> Caller | None:
@@ -98,7 +107,9 @@ async def _caller(operation: Operation, gateway: Gateway, request: Request) -> C
         secret = request.cookies.get(SESSION_COOKIE)
         caller = await gateway.accounts.by_session(secret) if secret else None
         if caller is None and operation.auth == "session":
-            raise HttpProblem("token_missing", "this page is for a signed-in account", fix="Sign in with a token first.")
+            raise HttpProblem(
+                "token_missing", "this page is for a signed-in account", fix="Sign in with a token first."
+            )
         return caller
     if operation.auth == "none":
         return None
@@ -121,7 +132,9 @@ async def by_token(gateway: Gateway, request: Request, token: str) -> Caller:
     address, now = address_of(request), clock.steady()
     patience = gateway.failures.peek(address, now)
     if not patience.is_allowed:
-        raise HttpProblem("rate_limited", "too many wrong tokens from this address", headers={"Retry-After": str(patience.reset_s)})
+        raise HttpProblem(
+            "rate_limited", "too many wrong tokens from this address", headers={"Retry-After": str(patience.reset_s)}
+        )
     caller = await gateway.accounts.by_token(token)
     if caller is None:
         gateway.failures.take(address, now)
@@ -147,7 +160,9 @@ async def once(call: Call, work: Callable[[], Awaitable[Answer]]) -> Response:
     if key is None:
         answer = await work()
     else:
-        mark = fingerprint(f"{call.operation.method} {call.operation.path}", call.media_type.encode() + b"\0" + call.raw)
+        mark = fingerprint(
+            f"{call.operation.method} {call.operation.path}", call.media_type.encode() + b"\0" + call.raw
+        )
         answer = await call.gateway.requests.once(call.account.account, key, mark, work)
     headers = {"Location": answer.location} if answer.location else {}
     if answer.is_replay:

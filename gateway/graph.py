@@ -68,25 +68,44 @@ def hues(peers: Sequence[Peer]) -> dict[str, int]:
 
 def active_by_peer(jobs: Sequence[JobStatus]) -> Counter[str]:
     """How many chunks each provider holds now."""
-    return Counter(chunk.provider for job in jobs for chunk in job.chunks if chunk.provider and chunk.state in ACTIVE_CHUNKS)
+    return Counter(
+        chunk.provider for job in jobs for chunk in job.chunks if chunk.provider and chunk.state in ACTIVE_CHUNKS
+    )
 
 
 def draw(view: View, width: int, height: int) -> Picture:
     """Own node in the middle, the others on an ellipse, validators first, then providers by name."""
-    others = sorted((peer for peer in view.peers if peer.peer != view.own_peer), key=lambda peer: ("provider" in peer.roles, peer.peer))
+    others = sorted(
+        (peer for peer in view.peers if peer.peer != view.own_peer),
+        key=lambda peer: ("provider" in peer.roles, peer.peer),
+    )
     drawn = others[:PEERS_DRAWN]
     names, colours, active = letters(view.peers), hues(view.peers), active_by_peer(view.jobs)
 
     def spot(peer: Peer, x: float, y: float, is_own: bool) -> Spot:
         busy = max(0, peer.slots - peer.slots_free)
         slots = (("busy",) * busy + ("free",) * (peer.slots - busy))[:SLOTS_DRAWN]
-        return Spot(peer, names.get(peer.peer, ""), colours.get(peer.peer, 0), round(x, 1), round(y, 1), is_own, active[peer.peer], slots)
+        return Spot(
+            peer,
+            names.get(peer.peer, ""),
+            colours.get(peer.peer, 0),
+            round(x, 1),
+            round(y, 1),
+            is_own,
+            active[peer.peer],
+            slots,
+        )
 
     spots = []
     own = next((peer for peer in view.peers if peer.peer == view.own_peer), None)
     if own is None and view.own_peer:
         roles = view.node.get("roles")
-        own = Peer(view.own_peer, [str(role) for role in roles] if isinstance(roles, list) else [], connected=True, liveness="alive")
+        own = Peer(
+            view.own_peer,
+            [str(role) for role in roles] if isinstance(roles, list) else [],
+            connected=True,
+            liveness="alive",
+        )
     if own is not None:
         spots.append(spot(own, width / 2, height / 2 - 8, True))
     for index, peer in enumerate(drawn):

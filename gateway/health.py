@@ -34,7 +34,13 @@ async def readyz(call: Call) -> Response:
     try:
         await call.gateway.accounts.by_token("")
     except SQLAlchemyError as error:
-        reasons.append(Reason("database", f"the database does not answer: {type(error).__name__}", "Look at the gateway's data folder and its disk."))
+        reasons.append(
+            Reason(
+                "database",
+                f"the database does not answer: {type(error).__name__}",
+                "Look at the gateway's data folder and its disk.",
+            )
+        )
     return json_reply(Readiness(not reasons, reasons), 503 if reasons else 200, {"Cache-Control": "no-store"})
 
 
@@ -42,7 +48,10 @@ async def version(call: Call) -> Response:
     """Software of the gateway and, where it answers, of its node."""
     software: str | None = None
     try:
-        software = str((await call.gateway.node.call("node.status", deadline_s=READY_DEADLINE_S)).get("software") or "") or None
+        software = (
+            str((await call.gateway.node.call("node.status", deadline_s=READY_DEADLINE_S)).get("software") or "")
+            or None
+        )
     except ShoalError:
         software = None
     return json_reply(Version(SOFTWARE, "v1", call.gateway.config.network, software))

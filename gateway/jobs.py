@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import Response
@@ -41,7 +42,9 @@ def spec_of(call: Call) -> JobSpec:
     """The specification in the body, as JSON or as a job file; `Refused` says what is wrong with it and where."""
     if call.media_type == YAML_MEDIA:
         if call.gateway.read_job is None:
-            raise HttpProblem("media_type", "this gateway reads no job files", fix="Send the specification as application/json.")
+            raise HttpProblem(
+                "media_type", "this gateway reads no job files", fix="Send the specification as application/json."
+            )
         try:
             return call.gateway.read_job(call.raw.decode())
         except UnicodeDecodeError as error:
@@ -103,7 +106,7 @@ async def list_jobs(call: Call) -> Response:
     found = node_value(await call.gateway.node.call("job.list", params), JobList)
     headers = {}
     if found.next_cursor:
-        headers["Link"] = f'</v1/marketplace/jobs?limit={query.limit}&cursor={found.next_cursor}>; rel="next"'
+        headers["Link"] = f'</v1/marketplace/jobs?limit={query.limit}&cursor={quote(found.next_cursor)}>; rel="next"'
     return json_reply(found, headers=headers)
 
 
@@ -133,7 +136,11 @@ async def cancel_job(call: Call) -> Response:
 async def extend_job(call: Call) -> Response:
     """Raise the spend cap or the time limit of a job."""
     wanted = call.body(ExtendRequest)
-    limits = {name: value for name, value in (("spend_cap", wanted.spend_cap), ("timeout", wanted.timeout)) if value is not None}
+    limits = {
+        name: value
+        for name, value in (("spend_cap", wanted.spend_cap), ("timeout", wanted.timeout))
+        if value is not None
+    }
     if not limits:
         raise HttpProblem("invalid_body", "neither spend_cap nor timeout is given", fix="Give at least one of them.")
     return await _changed(call, "job.extend", dict(limits))
@@ -169,7 +176,9 @@ def resources_of(status: JobStatus, peers: dict[str, Peer], now: int) -> JobReso
     attempts = [attempt for chunk in status.chunks for attempt in chunk.attempts if attempt.started]
     busy = sum(max(0, (attempt.ended or now) - (attempt.started or 0)) for attempt in attempts)
     counts = Counter(chunk.state for chunk in status.chunks)
-    return JobResources(status.job, status.state, status.steps, status.accepted, dict(sorted(counts.items())), list(uses.values()), busy)
+    return JobResources(
+        status.job, status.state, status.steps, status.accepted, dict(sorted(counts.items())), list(uses.values()), busy
+    )
 
 
 async def show_receipt(call: Call) -> Response:
@@ -181,5 +190,3 @@ async def show_receipt(call: Call) -> Response:
         raise HttpProblem("no_receipt", "the node has no receipt for this job yet")
     headers = {"Content-Disposition": f'attachment; filename="{job}.receipt"'}
     return Response(receipt, headers=headers, media_type="application/vnd.shoal.receipt")
-
-

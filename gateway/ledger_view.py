@@ -46,4 +46,6 @@ def book_of(money: Money) -> Book:
         if line.target:
             taken[line.target] += line.amount
     names = sorted(set(given) | set(taken))
-    return Book(tuple(Party(name, given[name], taken[name]) for name in names), sum(line.amount for line in money.lines))
+    return Book(
+        tuple(Party(name, given[name], taken[name]) for name in names), sum(line.amount for line in money.lines)
+    )

@@ -30,7 +30,20 @@ REFRESH_MAX_S: Final = 3.0
 
 EVENTS_KEPT: Final = 40
 JOBS_SHOWN: Final = 12
-PUBLIC_FIELDS: Final = ("job", "chunk", "epoch", "peer", "provider", "auditor", "height", "outcome", "code", "state", "phase", "slots")
+PUBLIC_FIELDS: Final = (
+    "job",
+    "chunk",
+    "epoch",
+    "peer",
+    "provider",
+    "auditor",
+    "height",
+    "outcome",
+    "code",
+    "state",
+    "phase",
+    "slots",
+)
 """Fields of an event that anyone may see; the rest may hold a renter's words."""
 
 
@@ -156,11 +169,15 @@ class Live:
 
     async def _ask(self) -> View:
         methods = ("node.status", "node.peers", "market.cluster", "market.pricing", "market.queue")
-        answers = await asyncio.gather(*(self._node.call(method) for method in methods), self._node.call("job.list", {"limit": JOBS_SHOWN}))
+        answers = await asyncio.gather(
+            *(self._node.call(method) for method in methods), self._node.call("job.list", {"limit": JOBS_SHOWN})
+        )
         node, peers, cluster, pricing, queue, listed = answers
         found = listed.get("jobs")
         summaries = [node_value(one, JobSummary) for one in found] if isinstance(found, list) else []
-        statuses = await asyncio.gather(*(self._node.call("job.status", {"job": one.job}) for one in summaries[:JOBS_SHOWN]))
+        statuses = await asyncio.gather(
+            *(self._node.call("job.status", {"job": one.job}) for one in summaries[:JOBS_SHOWN])
+        )
         jobs = tuple(node_value(status, JobStatus) for status in statuses)
         return View(0, clock.wall(), "", node, tuple(peers_of(peers)), jobs, cluster, pricing, queue)
 

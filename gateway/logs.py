@@ -70,7 +70,11 @@ async def _as_events(call: Call, lines: AsyncGenerator[LogLine]) -> AsyncGenerat
     try:
         async with aclosing(paced(lines, call.gateway.stopping)) as steps:
             async for line in steps:
-                yield b": still here\n\n" if line is None else event(msgspec.json.encode(line).decode(), event_id=line.sequence)
+                yield (
+                    b": still here\n\n"
+                    if line is None
+                    else event(msgspec.json.encode(line).decode(), event_id=line.sequence)
+                )
     except Unavailable as error:
         yield f": {error.code}\n\n".encode()
         return

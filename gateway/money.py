@@ -22,7 +22,9 @@ async def show_account(call: Call) -> Response:
     """Who the caller is, and what the account has."""
     renter, balance = await _balance(call)
     caller = call.account
-    account = Account(caller.account, caller.name, renter, caller.prefix, list(caller.scopes), balance.available, balance.escrowed)
+    account = Account(
+        caller.account, caller.name, renter, caller.prefix, list(caller.scopes), balance.available, balance.escrowed
+    )
     return json_reply(account)
 
 

@@ -24,9 +24,6 @@ BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_LAST_S: Final = 2.0
 """Between two tries to reach the node: from 50 ms, doubling, to 2 s."""
 
-CONNECT_GRACE_S: Final = 2.0
-"""Seconds that a request waits for a node that is just restarting before it is refused."""
-
 log = logging.getLogger("gateway.node")
 Plain = dict[str, object]
 
@@ -74,7 +71,9 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
     """The next frame. Raises IncompleteReadError at the end, LocalError when the node breaks the framing."""
     size = int.from_bytes(await reader.readexactly(4), "big")
     if size > FRAME_BYTES_MAX:
-        raise LocalError(f"the node sent a frame of {size} bytes, at most {FRAME_BYTES_MAX} are allowed", code="node_protocol")
+        raise LocalError(
+            f"the node sent a frame of {size} bytes, at most {FRAME_BYTES_MAX} are allowed", code="node_protocol"
+        )
     try:
         return _decoder.decode(await reader.readexactly(size))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -91,9 +90,10 @@ def _raised(error: ErrorFrame) -> NodeError:
 class NodeClient:
     """Asks the node. `async with client:` keeps the connection; every method may be called from any task."""
 
-    def __init__(self, socket: Path, deadline_s: float) -> None:
+    def __init__(self, socket: Path, deadline_s: float, grace_s: float) -> None:
         self._socket = socket
         self._deadline_s = deadline_s
+        self._grace_s = grace_s
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
         self._last_id = 0
         self._writer: asyncio.StreamWriter | None = None
@@ -119,7 +119,7 @@ class NodeClient:
     async def call(self, method: str, params: Plain | None = None, deadline_s: float | None = None) -> Plain:
         """One request, one result. Raises NodeError, or Unavailable when the node cannot be asked in time."""
         deadline = self._deadline_s if deadline_s is None else deadline_s
-        await self._wait_connected(min(CONNECT_GRACE_S, deadline))
+        await self._wait_connected(min(self._grace_s, deadline))
         self._last_id += 1
         request_id = self._last_id
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
@@ -131,7 +131,9 @@ class NodeClient:
         except TimeoutError:
             await self._give_up(request_id)
             raise Unavailable(
-                f"the node did not answer {method} within {deadline:g} s", code="node_timeout", fix="Try again; look at the node's log if it stays so."
+                f"the node did not answer {method} within {deadline:g} s",
+                code="node_timeout",
+                fix="Try again; look at the node's log if it stays so.",
             ) from None
         finally:
             self._waiting.pop(request_id, None)
@@ -183,7 +185,9 @@ class NodeClient:
 
     def _unreachable(self, why: str) -> Unavailable:
         return Unavailable(
-            f"the node cannot be reached: {why}", code="node_unreachable", fix="Start the node, or name its control socket with --socket."
+            f"the node cannot be reached: {why}",
+            code="node_unreachable",
+            fix="Start the node, or name its control socket with --socket.",
         )
 
     async def _stay_connected(self) -> None:
@@ -219,6 +223,10 @@ class NodeClient:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(
-                    Unavailable("the node went away before it answered", code="node_lost", fix="Try again: with the same Idempotency-Key it happens once.")
+                    Unavailable(
+                        "the node went away before it answered",
+                        code="node_lost",
+                        fix="Try again: with the same Idempotency-Key it happens once.",
+                    )
                 )
         self._waiting.clear()

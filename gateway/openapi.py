@@ -46,7 +46,12 @@ def document(operations: Sequence[Operation], network: str, version: str) -> Pla
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"Shoal gateway to {network}", "version": version, "description": DESCRIPTION, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "info": {
+            "title": f"Shoal gateway to {network}",
+            "version": version,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
         "servers": [{"url": "/", "description": "this gateway; the API also under /v1"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
         "paths": paths,
@@ -71,7 +76,10 @@ def _operation(operation: Operation) -> Plain:
     if parameters:
         result["parameters"] = parameters
     if operation.body is not None:
-        result["requestBody"] = {"required": True, "content": {media: {"schema": _body_schema(operation, media)} for media in operation.body_media}}
+        result["requestBody"] = {
+            "required": True,
+            "content": {media: {"schema": _body_schema(operation, media)} for media in operation.body_media},
+        }
     if operation.auth == "token":
         result["security"] = [{"token": []}]
         result["description"] = f"Needs a token with the scope `{operation.scope}`."
@@ -89,14 +97,23 @@ def _body_schema(operation: Operation, media: str) -> Plain:
 
 def _parameters(operation: Operation) -> list[Plain]:
     found: list[Plain] = [
-        {"name": name, "in": "path", "required": True, "schema": PARAMETERS[name]} for name, _ in _PARAMETER.findall(operation.path)
+        {"name": name, "in": "path", "required": True, "schema": PARAMETERS[name]}
+        for name, _ in _PARAMETER.findall(operation.path)
     ]
     if operation.query is not Nothing:
         found += _query_parameters(operation.query)
     if operation.takes_key:
         found.append(_KEY | {"required": operation.needs_key})
     if "text/event-stream" in operation.reply_media:
-        found.append({"name": "Last-Event-ID", "in": "header", "required": False, "description": "Go on after this event.", "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"}})
+        found.append(
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "description": "Go on after this event.",
+                "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+            }
+        )
     return found
 
 
@@ -118,7 +135,10 @@ def _responses(operation: Operation) -> Plain:
         media = "application/problem+json" if operation.is_api or operation.tag != "pages" else "text/html"
         schema: Plain = {"$ref": _REF.format(name="Problem")} if media.endswith("json") else {"type": "string"}
         if str(status) not in result:
-            result[str(status)] = {"description": " · ".join(f"{code}: {PROBLEMS[code].title}" for code in codes), "content": {media: {"schema": schema}}}
+            result[str(status)] = {
+                "description": " · ".join(f"{code}: {PROBLEMS[code].title}" for code in codes),
+                "content": {media: {"schema": schema}},
+            }
     return result
 
 
@@ -149,4 +169,4 @@ def _with_hex(schema: object) -> object:
         if schema.get("contentEncoding") == "base64":
             return {"type": "string", "pattern": "^[0-9a-f]{64}$"}
         return {key: _with_hex(value) for key, value in schema.items()}
-    return [_with_hex(item) for item in schema] if isinstance(schema, list) else schema
+    return [_with_hex(item) for item in schema] if isinstance(schema, list | tuple) else schema

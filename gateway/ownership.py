@@ -21,7 +21,11 @@ def derived_key(account: str, purpose: str, key: str) -> str:
 
 def no_such_job(job: str) -> HttpProblem:
     """The one answer for foreign, unknown and malformed ids."""
-    return HttpProblem("unknown_job", f"this account has no job {job[:64]}", fix="GET /marketplace/jobs lists the jobs of this account.")
+    return HttpProblem(
+        "unknown_job",
+        f"this account has no job {job[:64]}",
+        fix="GET /marketplace/jobs lists the jobs of this account.",
+    )
 
 
 class Owners:

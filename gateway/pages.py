@@ -122,7 +122,9 @@ async def stream_job(call: Call) -> Response:
     return EventStream(_fragments(call, JOB_PARTS, page), call.gateway.metrics)
 
 
-async def _fragments(call: Call, parts: tuple[str, ...], page: Callable[[View], Awaitable[Page]]) -> AsyncGenerator[bytes]:
+async def _fragments(
+    call: Call, parts: tuple[str, ...], page: Callable[[View], Awaitable[Page]]
+) -> AsyncGenerator[bytes]:
     sent: dict[str, str] = {}
     with call.gateway.live.watching():
         async with aclosing(paced(_views(call), call.gateway.stopping)) as views:
@@ -194,7 +196,15 @@ async def sign_in(call: Call) -> Response:
     secret = await call.gateway.accounts.open_session(caller)
     response = RedirectResponse(_local(form.next), 303)
     is_secure = call.request.url.scheme == "https"
-    response.set_cookie(door.SESSION_COOKIE, secret, max_age=SESSION_LIFE // 1_000_000, httponly=True, samesite="strict", secure=is_secure, path="/")
+    response.set_cookie(
+        door.SESSION_COOKIE,
+        secret,
+        max_age=SESSION_LIFE // 1_000_000,
+        httponly=True,
+        samesite="strict",
+        secure=is_secure,
+        path="/",
+    )
     return response
 
 
@@ -221,7 +231,9 @@ def _form(call: Call) -> SignIn:
         fields = parse_qs(call.raw.decode(), keep_blank_values=True, strict_parsing=False, max_num_fields=8)
         return msgspec.convert({name: values[-1] for name, values in fields.items()}, SignIn)
     except (UnicodeDecodeError, ValueError) as error:
-        raise HttpProblem("invalid_body", f"the form is not complete: {error}", errors=(field_error(str(error)),)) from error
+        raise HttpProblem(
+            "invalid_body", f"the form is not complete: {error}", errors=(field_error(str(error)),)
+        ) from error
 
 
 def _local(path: str) -> str:

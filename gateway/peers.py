@@ -9,7 +9,9 @@ from gateway.schemas import Peer
 def peers_of(answer: dict[str, object]) -> list[Peer]:
     """`node.peers` as structs. Cards and runtimes that come as bare names become named entries."""
     listed = answer.get("peers")
-    return [node_value(_named(one), Peer) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return (
+        [node_value(_named(one), Peer) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    )
 
 
 def _named(peer: dict[str, object]) -> dict[str, object]:

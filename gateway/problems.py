@@ -52,10 +52,10 @@ PROBLEMS: Final[dict[str, Row]] = {
     "malformed_body": Row(400, "The body cannot be read", fix="Send well-formed JSON, or YAML with its own media type."),
     "invalid_body": Row(422, "The body does not fit the schema", fix="Each entry of `errors` names a place; /docs shows the schema."),
     "invalid_query": Row(400, "A query parameter is wrong", fix="Each entry of `errors` names a parameter; /docs lists them."),
-    "invalid_header": Row(400, "A header is wrong"),
+    "invalid_header": Row(400, "A header is wrong", fix="`detail` names the header and what it should hold."),
     "media_type": Row(415, "Unsupported media type", fix="Use one of the media types that /docs names for this request."),
     "length_required": Row(411, "Content-Length is needed", fix="Send the file with its length instead of in chunks of unknown number."),
-    "body_too_large": Row(413, "The body is too large"),
+    "body_too_large": Row(413, "The body is too large", fix="Send less: `detail` names the limit."),
     "bad_host": Row(421, "This gateway does not answer under that name", fix="Use the address that it printed, or start it with --allow-host."),
     "foreign_origin": Row(403, "The form was sent from another site", fix="Open the page of this gateway and use its own form."),
     "not_found": Row(404, "Not found", fix="Look at the path and the id; ids of other accounts are not found either."),
@@ -71,10 +71,10 @@ PROBLEMS: Final[dict[str, Row]] = {
     "key_reused": Row(422, "The Idempotency-Key was used for something else", fix="Use a new key for a new request."),
     "key_in_progress": Row(409, "The first request with this key is still running", True, "Wait as long as Retry-After says and ask again."),
     # What the network says: the request is understood, a rule refuses it
-    "refused": Row(422, "A rule refuses this"),
-    "bad_spec": Row(422, "The job specification is not valid"),
-    "bad_job_file": Row(422, "The job file is not valid"),
-    "unknown_job": Row(404, "No such job"),
+    "refused": Row(422, "A rule refuses this", fix="`detail` names the rule, `numbers` what disagreed."),
+    "bad_spec": Row(422, "The job specification is not valid", fix="`errors` points at the place; specs/05-job.md describes it."),
+    "bad_job_file": Row(422, "The job file is not valid", fix="`detail` names the line and what belongs there."),
+    "unknown_job": Row(404, "No such job", fix="GET /marketplace/jobs lists the jobs of this account."),
     "unknown_renter": Row(404, "No such renter"),
     "unknown_blob": Row(404, "No such blob", fix="Upload the file with POST /blobs first."),
     "bad_id": Row(404, "No such id"),
@@ -84,7 +84,7 @@ PROBLEMS: Final[dict[str, Row]] = {
     "no_result": Row(409, "There is no result yet", True, "Wait until the job is settled."),
     "no_receipt": Row(409, "There is no receipt yet", True, "Wait until the job is settled."),
     "no_capacity": Row(409, "No peer can run this job now", True, "POST /marketplace/plan says for every peer why it was left out."),
-    "over_limit": Row(413, "Larger than a limit allows"),
+    "over_limit": Row(413, "Larger than a limit allows", fix="`numbers` names the limit."),
     "disk_full": Row(507, "The node's disk is full", True, "Try again later, or free space on the node."),
     # Not now
     "unavailable": Row(503, "Not available now", True, "Try again after Retry-After."),
@@ -115,7 +115,13 @@ class HttpProblem(ShoalError):
     """A problem found by the gateway itself."""
 
     def __init__(
-        self, code: str, detail: str, *, errors: tuple[FieldError, ...] = (), headers: dict[str, str] | None = None, fix: str = ""
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        headers: dict[str, str] | None = None,
+        fix: str = "",
     ) -> None:
         super().__init__(detail, code=code, fix=fix)
         self.errors = errors

@@ -16,7 +16,13 @@ from gateway.schemas import ResultFile, ResultList
 PART_BYTES: Final = 1 << 20
 """One blob.get, 1 MiB: well below the 8 MiB frame."""
 
-PICTURES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
+PICTURES: Final = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+}
 """Shown as pictures. Everything else that strangers computed is only ever downloaded; SVG too, for it can carry script."""
 
 

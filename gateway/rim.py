@@ -8,8 +8,9 @@ import logging
 from typing import Final
 
 import msgspec
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway import clock
 from gateway.metrics import Metrics
@@ -40,14 +41,14 @@ REQUEST_ID_CHARS_MAX: Final = 64
 class Rim:
     """The outermost ASGI layer."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, names: tuple[str, ...]) -> None:
-        self._app = app
+    def __init__(self, app: Starlette, metrics: Metrics, names: tuple[str, ...]) -> None:
+        self.app = app
         self._metrics = metrics
         self._names = frozenset(("localhost", *(name.lower() for name in names)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
@@ -62,7 +63,7 @@ class Rim:
         if not self._is_ours(headers.get("host", "")):
             await _refuse_host(headers.get("host", ""), scope, answering)
             return
-        await self._app(scope, receive, answering)
+        await self.app(scope, receive, answering)
 
     def _is_ours(self, host: str) -> bool:
         """A page of another site that rebinds its name to this address still sends its own name; an address has none."""
@@ -85,7 +86,13 @@ class Rim:
         self._metrics.requests.labels(scope["method"] if route != "none" else "other", route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         level = logging.ERROR if status == 500 else logging.INFO
-        fields = {"method": scope["method"], "path": scope["path"], "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+        fields = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+        }
         optional = {name: state[name] for name in ("account", "code", "cause") if state.get(name)}
         log.log(level, "request", extra={"fields": {"request_id": state["request_id"], **fields, **optional}})
 
@@ -98,7 +105,11 @@ def _request_id(given: str) -> str:
 
 
 async def _refuse_host(host: str, scope: Scope, send: Send) -> None:
-    problem, _ = problem_of(HttpProblem("bad_host", f"this gateway does not answer for {host[:100]!r}"), scope["path"], scope["state"]["request_id"])
+    problem, _ = problem_of(
+        HttpProblem("bad_host", f"this gateway does not answer for {host[:100]!r}"),
+        scope["path"],
+        scope["state"]["request_id"],
+    )
     headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": msgspec.json.encode(problem)})

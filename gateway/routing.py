@@ -24,8 +24,8 @@ from gateway.state import Gateway
 T = TypeVar("T")
 Auth = Literal["none", "token", "session", "maybe_session"]
 
-_PATH: "re.Pattern[str]" = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
-_UNKNOWN: "re.Pattern[str]" = re.compile(r"unknown field `([^`]*)`")
+_PATH: re.Pattern[str] = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_UNKNOWN: re.Pattern[str] = re.compile(r"unknown field `([^`]*)`")
 
 
 @dataclass(slots=True)
@@ -104,6 +104,7 @@ def problem_codes(operation: Operation) -> tuple[str, ...]:
     codes = ["bad_host", "invalid_query", "internal"]
     codes += ["rate_limited"] if operation.is_limited else []
     codes += ["token_missing", "token_invalid", "scope_missing"] if operation.auth == "token" else []
+    codes += ["token_missing"] if operation.auth == "session" else []
     if operation.body is not None:
         codes += ["malformed_body", "invalid_body", "media_type", "body_too_large"]
     codes += ["key_missing"] if operation.needs_key else []
@@ -126,12 +127,18 @@ def decode_query(params: QueryParams, kind: type[msgspec.Struct]) -> msgspec.Str
     names = [name for name, _ in params.multi_items()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise HttpProblem("invalid_query", f"given more than once: {', '.join(twice)}", errors=(FieldError(twice[0], "given more than once"),))
+        raise HttpProblem(
+            "invalid_query",
+            f"given more than once: {', '.join(twice)}",
+            errors=(FieldError(twice[0], "given more than once"),),
+        )
     try:
         return msgspec.convert(dict(params), kind, strict=False)
     except msgspec.ValidationError as error:
         wrong = field_error(str(error))
-        raise HttpProblem("invalid_query", str(error), errors=(FieldError(wrong.pointer.lstrip("/"), wrong.detail),)) from error
+        raise HttpProblem(
+            "invalid_query", str(error), errors=(FieldError(wrong.pointer.lstrip("/"), wrong.detail),)
+        ) from error
 
 
 def field_error(message: str) -> FieldError:

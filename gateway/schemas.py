@@ -51,7 +51,7 @@ class ListQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """A page of a list."""
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, Meta(max_length=256)] = ""
+    cursor: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:~-]{0,256}$")] = ""
     """`next_cursor` of the page before."""
 
 

@@ -13,12 +13,11 @@ from typing import Final
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from starlette.applications import Starlette
 
 from gateway import database
 from gateway.app import build_app
 from gateway.config import REQUESTS_PER_MINUTE, GatewayConfig
-from gateway.rim import JsonLines
+from gateway.rim import JsonLines, Rim
 from gateway.state import Gateway, JobReader, build_gateway
 from protocol.errors import LocalError
 
@@ -64,7 +63,7 @@ async def run(config: GatewayConfig, read_job: JobReader | None = None) -> None:
     await serve_until(gateway, build_app(gateway), stop, listener)
 
 
-async def serve_until(gateway: Gateway, app: Starlette, stop: asyncio.Event, listener: socket.socket) -> None:
+async def serve_until(gateway: Gateway, app: Rim, stop: asyncio.Event, listener: socket.socket) -> None:
     """Serve on a listening socket until `stop` is set, then finish what is open."""
     settings = Config()
     settings.bind = [f"fd://{listener.dup().detach()}"]
@@ -93,7 +92,9 @@ def listen(config: GatewayConfig) -> socket.socket:
     except OSError as error:
         listener.close()
         raise LocalError(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror}", code="port_taken", fix="Choose another --port, or end the process that has it."
+            f"cannot listen on {config.host} port {config.port}: {error.strerror}",
+            code="port_taken",
+            fix="Choose another --port, or end the process that has it.",
         ) from error
     return listener
 

@@ -34,7 +34,9 @@ def opening() -> bytes:
     return f"retry: {RETRY_MS}\n\n".encode()
 
 
-async def paced(source: AsyncIterator[T], stopping: asyncio.Event, every_s: float = HEARTBEAT_S) -> AsyncGenerator[T | None]:
+async def paced(
+    source: AsyncIterator[T], stopping: asyncio.Event, every_s: float = HEARTBEAT_S
+) -> AsyncGenerator[T | None]:
     """The source's items; None when nothing came for `every_s` seconds; ends with the source or when `stopping` is set."""
     stop = asyncio.ensure_future(stopping.wait())
     following: asyncio.Future[T] = asyncio.ensure_future(anext(source))

@@ -48,7 +48,7 @@ class Gateway:
 def build_gateway(config: GatewayConfig, read_job: JobReader | None = None) -> Gateway:
     """Wire the parts; nothing runs before the application's lifespan starts. The database has to be migrated."""
     engine = open_engine(config.database)
-    node = NodeClient(config.socket, config.node_deadline_s)
+    node = NodeClient(config.socket, config.node_deadline_s, config.node_grace_s)
     stopping = asyncio.Event()
     return Gateway(
         config=config,

@@ -1,7 +1,8 @@
 """What this machine can do, measured: a seeded benchmark of a second or two, kept in a file with its date.
 
-The arithmetic kernel is WebAssembly, so that every host runs the same instructions: eight f64x2 accumulators, one multiply
-and one add each. The figure is a single thread's, in thousandths of a GFLOP/s, and comparable between machines.
+The arithmetic kernel is WebAssembly, so that every host runs the same instructions: eight f64x2
+accumulators, one multiply and one add each. The figure is a single thread's, in
+thousandths of a GFLOP/s, and comparable between machines.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ Progress = Callable[[str, float], None]
 
 
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A benchmark's result as it is kept. `measured` = µs since the epoch; host = what must be equal for it to count."""
+    """A benchmark's result as it is kept. `measured` = µs since the epoch; host = what must still be equal."""
 
     revision: int
     measured: int
@@ -59,7 +60,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def measure(folder: Path, now: Micros, progress: Progress) -> Measured:
-    """Run the benchmark; blocks for about two seconds. `folder` = where blobs will lie, `progress(what, share done)`."""
+    """Run the benchmark; blocks for two seconds. `folder` = where blobs will lie, `progress(what, share done)`."""
     progress("arithmetic", 0.0)
     gflops = _best(_gflops, progress, "arithmetic", 0.0)
     hashing = _best(_hash_mbps, progress, "hashing", 0.45)

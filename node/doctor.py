@@ -94,7 +94,7 @@ async def diagnose(patient: Patient) -> Diagnosis:
         lambda: check_gpu(patient.gpus),
         check_open_files,
         lambda: check_runtimes(patient.interpreters),
-        *(lambda port=port: check_port(port) for port in patient.ports if port),  # type: ignore[misc]
+        *(lambda port=port: check_port(port) for port in patient.ports if port),
     )
     checks = [await trio.to_thread.run_sync(check) for check in blocking]
     checks += [_rung_check(rung, best) for rung in rungs]
@@ -193,9 +193,9 @@ def check_port(port: int) -> Check:
 
 
 _FIXES: Final = {
-    "docker": "Install and start an engine (Debian: apt install docker.io), and add the node's user to the group docker.",
+    "docker": "Install and start an engine (Debian: apt install docker.io), and put the node's user into its group.",
     "runc": "Debian: apt install runc; the node must be root.",
-    "bwrap": "Debian: apt install bubblewrap; user namespaces must be allowed (sysctl kernel.unprivileged_userns_clone=1).",
+    "bwrap": "Debian: apt install bubblewrap; allow user namespaces (sysctl kernel.unprivileged_userns_clone=1).",
     "wasm": "Install the Python package wasmtime.",
     "child": "Debian: apt install util-linux.",
 }
@@ -211,7 +211,7 @@ def _rung_check(rung: ladder.Rung, best: str) -> Check:
 def _best_check(best: str) -> Check:
     if best:
         return _check("isolation", "ok", f"strangers' jobs run in the sandbox `{best}`")
-    fix = "Install bubblewrap (apt install bubblewrap) or a Docker engine; without one only WASM and the owner's own jobs run."
+    fix = "Install bubblewrap (apt install bubblewrap) or an engine; without, only WASM and the owner's jobs run."
     return _check("isolation", "warn", "no sandbox for ordinary programs", fix)
 
 

@@ -62,7 +62,7 @@ class Driver:
         self._local: deque[Message | Completion] = deque()
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
-        self._fetching: set[Digest] = set()
+        self._fetching: set[tuple[Digest, bool]] = set()
         self.violations: dict[PeerId, int] = {}
         """Broken rules per peer, for the status page."""
 
@@ -150,8 +150,8 @@ class Driver:
                 case Store(key, value):
                     self._store(key, value)
                 case Compute(Fetch() as fetch):
-                    if fetch.digest not in self._fetching:
-                        self._fetching.add(fetch.digest)
+                    if (fetch.digest, fetch.is_output) not in self._fetching:
+                        self._fetching.add((fetch.digest, fetch.is_output))
                         self._spawn(self._fetch, fetch)
                 case Compute(Run() as run):
                     self._spawn(self._run, run)
@@ -188,10 +188,10 @@ class Driver:
         try:
             await self._bring(work)
         except ShoalError as error:
-            self._fetching.discard(work.digest)
+            self._fetching.discard((work.digest, work.is_output))
             self.give(FetchFailed(work.digest, error.detail))
         else:
-            self._fetching.discard(work.digest)
+            self._fetching.discard((work.digest, work.is_output))
             self.give(Fetched(work.digest, self._world.blobs.size(work.digest)))
 
     async def _bring(self, work: Fetch) -> None:

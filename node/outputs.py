@@ -30,7 +30,7 @@ _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 async def collect(folder: Path, blobs: BlobStore, bytes_max: int) -> tuple[Digest, int]:
-    """(digest of the manifest blob, bytes of all files). Refused with code `output` or `disk` when the folder is not acceptable.
+    """(digest of the manifest blob, bytes of all files). Refused (`output`, `disk`) when the folder is unfit.
 
     Every process of the task must be dead."""
     found: list[OutputFile] = []

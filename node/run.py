@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -64,7 +64,10 @@ SPEC_BYTES_MAX: Final = 16 * MIB
 """Bytes of an encoded specification."""
 
 STOP_GRACE_S: Final = 3.0
-"""Seconds for goodbyes and the last offer at the end."""
+"""Seconds that giving leases back may take at the end; what is still out then is fenced by its watchers."""
+
+LAST_WORDS_S: Final = 0.2
+"""Seconds for the withdrawn offer to leave the gossip queue before connections close."""
 
 log = logging.getLogger("shoal.node")
 
@@ -114,7 +117,7 @@ def wire_machines(
     host: Host,
     blobs: BlobStore,
     clock: Clock,
-    blocks: list[bytes],
+    blocks: Sequence[bytes],
     voted: bytes | None,
 ) -> Machines:
     """Every machine, and who talks to whom."""
@@ -157,7 +160,7 @@ def wire_machines(
         rank=lambda peer: rank(ledger(), peer),
         peers=lambda now: list(offers.offers(now)),
     )
-    counter = Counter(lambda: maker.terms or Terms((), host.capability), exclusion, read, host.runner.choose)
+    counter = Counter(lambda: maker.terms or Terms((), host.capability), exclusion, read, host.runner.choose, ledger)
     machines = Machines(
         client=client,
         offers=offers,
@@ -247,9 +250,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     journal = Journal(config.data / "blocks.journal") if is_validator else None
     serves = tuple(peer_from_text(text) for text in config.serves)
     host = await inspect_host(config, blobs, serves, clock)
-    machines = wire_machines(
-        identity, genesis, config, host, blobs, clock, journal.read_all() if journal else [], records.get("vote")
-    )
+    machines = wire_machines(identity, genesis, config, host, blobs, clock, journal or [], records.get("vote"))
     transport = Transport(
         identity,
         genesis.chain,
@@ -269,8 +270,9 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         async with transport.serving(), trio.open_nursery() as nursery:
             terms = _terms(config, host, transport.addresses(), serves, records)
             _restore(machines, identity, records, driver, clock)
+            ending = trio.Event()
             nursery.start_soon(driver.run)
-            nursery.start_soon(_watch_signals, nursery.cancel_scope)
+            nursery.start_soon(_watch_signals, ending)
             parts = Parts(
                 config=config,
                 identity=identity,
@@ -290,7 +292,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
                 outcomes=machines.outcomes,
                 ledger=lambda: machines.ledger,
                 plan=machines.steward.plan,
-                stop=nursery.cancel_scope.cancel,
+                stop=ending.set,
             )
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
             nursery.start_soon(_tell, events, machines, driver, terms)
@@ -301,6 +303,9 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
                 ", ".join(transport.addresses()),
                 ", ".join(host.runner.tiers),
             )
+            await ending.wait()
+            await _leave(machines, driver, events)
+            nursery.cancel_scope.cancel()
     finally:
         records.close()
         if journal:
@@ -360,9 +365,22 @@ def _tell_heat(decision: Decision) -> None:
     log.warning("thermal policy: %s (%s)", decision.level.name.lower(), decision.reason or "back to normal")
 
 
-async def _watch_signals(scope: trio.CancelScope) -> None:
+async def _watch_signals(ending: trio.Event) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for number in received:
             log.info("%s: ending cleanly", signal.Signals(number).name)
-            scope.cancel()
+            ending.set()
             return
+
+
+async def _leave(machines: Machines, driver: Driver, events: EventLog) -> None:
+    """Give the leases back and take the offer down, and wait a little for the ledger's word."""
+    driver.command(machines.provider, lambda now: machines.provider.drain(False, now))
+    driver.command(machines.maker, machines.maker.withdraw)
+    with trio.move_on_after(STOP_GRACE_S):
+        start = events.next_sequence
+        while any(lease.phase in ("waiting", "running", "claiming") for lease in machines.provider.leases.values()):
+            async for event in events.follow(start):
+                start = event.sequence + 1
+                break
+        await trio.sleep(LAST_WORDS_S)

@@ -40,7 +40,7 @@ DISK_WATCH_SECONDS: Final = 0.25
 """How often a task's folder is measured: bounds what a job can write beyond its limit before it is stopped."""
 
 DEFAULTS: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-"""Bit-equal results across machines need one thread and one hash seed; a job may say otherwise in its own environment."""
+"""Bit-equal results across machines need one thread and one hash seed; a job's own environment may say otherwise."""
 
 _decoder: Final = wire.decoder(Manifest)
 _NOBODY: Final = PeerId(bytes(32))
@@ -213,7 +213,7 @@ class Runner:
         )
 
     async def _lay_out(self, work: Run, task: Task, may_link: bool) -> None:
-        """Folders, programs and input files of a task. Refused (`inputs`) or Unavailable when an input cannot be there."""
+        """Folders, programs and input files of a task. Refused (`inputs`) or Unavailable when one cannot be there."""
         wanted = [
             (outputs.input_path(file.path), self._blobs.path(Digest(file.digest)), file.executable)
             for file in work.spec.files

@@ -1,7 +1,7 @@
 """What a job may ask for by name: an interpreter, everything that it brings along, and the digest that says so.
 
-The digest covers the Python version and build, the package list and the platform: results of numeric class D2 are compared
-only between machines where it is equal. Spec: specs/13-execution.md.
+The digest covers the Python version and build, the package list and the platform: results of numeric class D2 are
+compared only between machines where it is equal. Spec: specs/13-execution.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""When the machine may work: temperature, power, hours and the owner's own needs (features N7). Pure: readings in, a level out.
+"""When the machine may work: heat, power, hours and the owner's needs (features N7). Pure: readings in, a level out.
 
-Going up (hotter) acts at once; going down waits until the card is RESUME_MARGIN_C cooler, so that a card at the threshold
-does not flap. The owner's wish gets NOTICE: running work has that long to save itself, then the card is his.
+Going up (hotter) acts at once; going down waits until the card is RESUME_MARGIN_C cooler, so that a card at the
+threshold does not flap. The owner's wish gets NOTICE: running work has that long to save itself, then the card is his.
 """
 
 from __future__ import annotations

@@ -100,12 +100,19 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
     return view
 
 
+def job_state(record: JobRecord, ledger: Ledger) -> str:
+    """The state to show. A job is over once this node's own ledger has closed its escrow: the receipt that ends it may
+    come a block before the copy that the money is read from, and a settled job must show its refund."""
+    escrow = ledger.escrows.get(record.escrow)
+    return "settling" if record.is_final and escrow is not None and not escrow.is_closed else record.state
+
+
 def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
     """A job's status; chunks and money lines only when whole."""
     view: Plain = {
         "job": job_text(record.job),
         "name": record.spec.name,
-        "state": record.state,
+        "state": job_state(record, ledger),
         "reason": record.reason,
         "renter": peer_or_empty(record.renter),
         "created": record.created,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from protocol import wire
+from protocol import jobrules, wire
 from protocol.effects import Compute, Effect, Fetch, Send
 from protocol.jobspec import JobSpec
+from protocol.ledger import Ledger
 from protocol.messages import Bid, JobNotice, NoBid
 from protocol.offers import Terms
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
@@ -34,6 +35,7 @@ class Counter:
     """(code, detail) of the first dimension in which this host does not fit, or None."""
     read_blob: Callable[[Digest], bytes]
     executor: Callable[[JobSpec, PeerId], str]
+    ledger: Callable[[], Ledger]
 
 
 def lease_slots(slots: int, estimate: Micros) -> int:
@@ -72,7 +74,9 @@ class Bidding:
         if not waiting or digest in self._specs:
             return []
         body = self._counter.read_blob(digest)
-        self._specs[digest] = wire.decode(body, _spec_decoder, waiting[0][1], SPEC_BYTES_MAX)
+        spec = wire.decode(body, _spec_decoder, waiting[0][1], SPEC_BYTES_MAX)
+        jobrules.check(spec)
+        self._specs[digest] = spec
         return [effect for notice, steward in waiting for effect in self._bid(notice, steward, now)]
 
     def forget(self, in_use: set[bytes], now: Micros) -> None:

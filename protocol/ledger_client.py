@@ -22,7 +22,8 @@ RESUBMIT: Final = Micros(3_000_000)
 """Microseconds without a receipt before an operation is sent again: three blocks at the slowest pace of a busy ledger."""
 
 REMEMBERED_MAX: Final = 100_000
-"""Outcomes remembered, so that a repeated receipt is not heard twice; oldest forgotten first."""
+"""Outcomes remembered, so that a repeated receipt is not heard twice; oldest forgotten first. What was refused may be
+applied later, so both are heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class LedgerClient:
     def __init__(self, validators: ValidatorSet) -> None:
         self._validators = validators
         self._pending: dict[Digest, tuple[SignedOp, Micros]] = {}
-        self._heard: dict[bytes, None] = {}
+        self._heard: dict[tuple[bytes, str], None] = {}
         self.listeners: list[Listener] = []
         self.time = Micros(0)
         """The newest ledger time seen in a certified header."""
@@ -87,7 +88,8 @@ class LedgerClient:
         self.observe(Micros(message.header.time), now)
         effects: list[Effect] = []
         for index, (operation, signed, outcome) in enumerate(outcomes):
-            if outcome.op in self._heard:
+            self._pending.pop(Digest(outcome.op), None)
+            if (outcome.op, outcome.status) in self._heard:
                 continue
             escrow = outcome.op if isinstance(operation, EscrowOpen) else getattr(operation, "escrow", None)
             if escrow is not None:
@@ -108,8 +110,7 @@ class LedgerClient:
         return effects
 
     def _hear(self, event: Ordered, now: Micros) -> list[Effect]:
-        self._pending.pop(Digest(event.outcome.op), None)
-        self._heard[event.outcome.op] = None
+        self._heard[event.outcome.op, event.outcome.status] = None
         if len(self._heard) > REMEMBERED_MAX:
             self._heard.pop(next(iter(self._heard)))
         return [effect for listener in self.listeners for effect in listener.ordered(event, now)]

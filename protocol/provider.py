@@ -238,6 +238,8 @@ class Provider:
                     for start in range(0, len(lines), 16)
                 ]
             case RunDone(reason="ok", output=output, output_bytes=size):
+                if lie := self._misled(lease):
+                    return self._surrender(lease, lie, now)
                 lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
                 sealed = operations.seal(self._identity.peer, self._salt(lease), output)
                 claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
@@ -248,6 +250,18 @@ class Provider:
             case RunDone(reason=reason, exit_code=code, detail=detail):
                 why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
                 return self._surrender(lease, why, now)
+
+    def _misled(self, lease: Lease) -> str:
+        """How the steward's inputs differ from the ledger's: claiming then would make us look like the liar."""
+        escrow = self._counter.ledger().escrows.get(lease.assign.escrow)
+        if escrow is None:
+            return ""
+        if escrow.spec != wire.digest(wire.encode(lease.spec)):
+            return "inputs: the steward's specification is not the escrow's"
+        accepted = [escrow.chunks[index].output for index in range(len(lease.outputs)) if index in escrow.chunks]
+        if lease.outputs and accepted != list(lease.outputs):
+            return "inputs: the steward's outputs are not the accepted ones"
+        return ""
 
     def _surrender(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         lease.phase = "claiming"

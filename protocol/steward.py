@@ -32,6 +32,9 @@ QUOTE_VALID: Final = Micros(5 * MINUTE)
 JOBS_MAX: Final = 10_000
 """Jobs that are not over; one more is refused."""
 
+REDUCED_MAX: Final = 1_500
+"""Chunks whose output digests still fit one 64 KiB message to the reduce step's provider."""
+
 NO_BIDS_MAX: Final = 64
 """Refusals to bid remembered per job, for the person who asks why nobody takes it."""
 
@@ -105,6 +108,13 @@ class Steward:
                 code="no_capacity",
                 fix="Lower what the job asks for, raise max_price, or wait for more providers.",
                 numbers={"excluded": len(plan.excluded)},
+            )
+        if spec.reduce and len(spec.chunks) > REDUCED_MAX:
+            raise Refused(
+                f"a reduce step reads at most {REDUCED_MAX} chunks, this job has {len(spec.chunks)}",
+                code="too_many_chunks",
+                fix="Make chunks larger, or leave the reduce step out.",
+                numbers={"chunks": len(spec.chunks), "chunks_max": REDUCED_MAX},
             )
         price = max(candidate.chunk_price for candidate in plan.candidates)
         least = min(candidate.chunk_price for candidate in plan.candidates) * spec.steps

@@ -12,10 +12,12 @@ import shutil
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from node.config import ADVERSARY_SWITCH
 from node.control_client import ControlClient
@@ -28,7 +30,6 @@ from shoal.devnet_state import (
     GatewayEntry,
     NodeEntry,
     is_running,
-    read_state,
     stored_state,
     write_state,
 )
@@ -52,31 +53,31 @@ class Devnet:
         self._children: dict[str, Child] = {}
 
     def up(self, providers: int = 4, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT) -> DevnetState:
-        """Make the network, or start the one that is in the folder. Ends what it started when anything fails."""
-        running = read_state(self.folder)
-        if running is not None:
+        """Make the network, or start what is missing of it. Ends what it started when anything fails."""
+        kept = stored_state(self.folder)
+        if kept is not None and all(is_running(pid, data) for pid, data in _processes(kept)):
             raise Refused(
-                f"a network runs already in {self.folder}: {running.gateway.url}", code="devnet_running",
+                f"a network runs already in {self.folder}: {kept.gateway.url}", code="devnet_running",
                 fix="Use it, or end it with `shoal devnet down`.",
             )  # fmt: skip
-        kept = stored_state(self.folder)
         try:
             state = self._make(providers, cheats) if kept is None else self._start(kept)
             write_state(self.folder, state)
-            self._ready(state, deposit if kept is None else 0)
+            self._ready(state, deposit)
         except BaseException:
-            self.down()
+            self._end([])
             raise
         return state
 
     def down(self) -> list[int]:
         """End every process; returns the pids that had to be killed. What they stored stays."""
         state = stored_state(self.folder)
-        pids = [child.pid for child in self._children.values() if child.exit_code is None]
-        if state is not None:
-            entries = [(state.gateway.pid, state.gateway.data), *((node.pid, node.data) for node in state.nodes)]
-            pids += [pid for pid, data in entries if pid not in pids and is_running(pid, data)]
-        killed = end_all(pids)
+        return self._end([pid for pid, data in _processes(state) if is_running(pid, data)] if state is not None else [])
+
+    def _end(self, others: Sequence[int]) -> list[int]:
+        """End our children, and other processes of the network."""
+        own = [child.pid for child in self._children.values() if child.exit_code is None]
+        killed = end_all([*own, *(pid for pid in others if pid not in own)])
         for child in self._children.values():
             child.reap()
         self._children.clear()
@@ -92,6 +93,20 @@ class Devnet:
         child = self._children[name]
         child.kill()
         return child.pid
+
+    def restart(self, name: str) -> None:
+        """Start what was killed, a node or the `gateway`, again on what it stored; returns when it answers."""
+        state = stored_state(self.folder)
+        if state is None or (name in self._children and self._children[name].exit_code is None):
+            raise Refused(f"{name} runs, or there is no network", code="devnet_running", fix="Kill it first.")
+        if name == "gateway":
+            self._serve(state.gateway)
+            child = [self._children[name]]
+            until("the gateway is ready", lambda: _is_ready(state.gateway.url), child, START_SECONDS)
+        else:
+            self._spawn(name)
+            self._answering(name)
+        write_state(self.folder, self._with_pids(state))
 
     def control(self, name: str) -> ControlClient:
         """A line to one node."""
@@ -119,10 +134,13 @@ class Devnet:
         )
 
     def _start(self, kept: DevnetState) -> DevnetState:
-        self._say(f"starting the network that is in {self.folder}")
-        for node in kept.nodes:
-            self._spawn(node.name)
-        return self._with_pids(DevnetState(kept.network, kept.genesis, self._serve(kept.gateway), kept.nodes))
+        missing = [node.name for node in kept.nodes if not is_running(node.pid, node.data)]
+        self._say(f"starting what does not run of the network in {self.folder}")
+        for name in missing:
+            self._spawn(name)
+        if not is_running(kept.gateway.pid, kept.gateway.data):
+            self._serve(kept.gateway)
+        return self._with_pids(kept)
 
     def _spawn(self, name: str) -> None:
         data = self.folder / name
@@ -149,12 +167,13 @@ class Devnet:
         return entry
 
     def _with_pids(self, state: DevnetState) -> DevnetState:
-        def pid(name: str) -> int:
-            return self._children[name].pid
+        def pid(name: str, before: int) -> int:
+            return self._children[name].pid if name in self._children else before
 
-        gateway = GatewayEntry(state.gateway.url, state.gateway.token, state.gateway.data, pid("gateway"))
-        nodes = tuple(NodeEntry(n.name, n.roles, n.data, pid(n.name), n.peer) for n in state.nodes)
-        return DevnetState(state.network, state.genesis, gateway, nodes)
+        gateway = replace(state.gateway, pid=pid("gateway", state.gateway.pid))
+        return replace(
+            state, gateway=gateway, nodes=tuple(replace(one, pid=pid(one.name, one.pid)) for one in state.nodes)
+        )
 
     def _account(self) -> tuple[str, str]:
         """A token of the first renter, and the renter's account id."""
@@ -189,7 +208,7 @@ class Devnet:
     def _ready(self, state: DevnetState, deposit: int) -> None:
         """Until a job could be submitted: all answer and know each other, the gateway is ready, money is there."""
         children = list(self._children.values())
-        self._say(f"starting {len(state.nodes) - 1} more nodes and the gateway")
+        self._say("waiting until every process answers")
         for node in state.nodes:
             self._answering(node.name)
         wanted = {node.peer for node in state.nodes if "provider" in node.roles}
@@ -210,9 +229,15 @@ class Devnet:
         return True if wanted <= known else None
 
 
+def _processes(state: DevnetState) -> list[tuple[int, str]]:
+    """(pid, data folder) of everything that belongs to a network."""
+    return [(state.gateway.pid, state.gateway.data), *((node.pid, node.data) for node in state.nodes)]
+
+
 def remove(folder: Path) -> None:
     """Delete a network's folder; `Refused` while it runs, or where the folder is something else."""
-    if read_state(folder) is not None:
+    state = stored_state(folder)
+    if state is not None and any(is_running(pid, data) for pid, data in _processes(state)):
         raise Refused(
             f"a network runs in {folder}", code="devnet_running", fix="End it with `shoal devnet down` first."
         )

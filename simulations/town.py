@@ -139,6 +139,7 @@ class Town:
             exclusion,
             self.blobs.__getitem__,
             lambda *_: "bwrap",
+            ledger,
         )
         steward, provider = Steward(desk, plan), Provider(identity, CHAIN, client, counter)
         client.listeners += [steward, provider]

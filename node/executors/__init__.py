@@ -1,1 +1,1 @@
-"""Where jobs run: one module per sandbox, strongest first. What each protects: docs/sandboxes.md, specs/13-execution.md."""
+"""Where jobs run: one module per sandbox. What each protects: docs/sandboxes.md, specs/13-execution.md."""

@@ -95,7 +95,7 @@ class BwrapExecutor:
                     await group.remove()
 
     async def _run(self, task: Task, on_line: OnLine, number: int, group: cgroup.Cgroup | None) -> Exit:
-        write_script(task, "/tmp", "/in", "/out", f"{SHIM}/bin")  # noqa: S108 - inside the sandbox
+        write_script(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
         arguments = [*self._namespaces(), *_view(), *_task_view(task)]
         tail = [*process.limits(task, with_processes=True), *self._become(number), "/bin/sh", "-e", f"{SHIM}/script"]
         filter_code = seccomp.program(platform.machine()) if seccomp.is_supported() else b""
@@ -183,8 +183,8 @@ def _view() -> list[str]:
 def _task_view(task: Task) -> list[str]:
     resources = task.resources
     shim = task.folder / "run"
-    arguments = ["--size", str(task.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108 - inside the sandbox
-    arguments += ["--size", str(max(resources.shm_bytes, 4096)), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    arguments = ["--size", str(task.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]
+    arguments += ["--size", str(max(resources.shm_bytes, 4096)), "--perms", "1777", "--tmpfs", "/dev/shm"]
     for folder in task.runtime.folders if task.runtime else ():
         arguments += [*_parents(folder), "--ro-bind", str(folder), str(folder)]
     arguments += [*_parents(Path(SHIM)), "--ro-bind", str(shim), SHIM]
@@ -226,7 +226,7 @@ def _pipe() -> Iterator[tuple[BinaryIO, int]]:
 
 
 async def _init_process(info: BinaryIO) -> int | None:
-    """A pidfd of the sandbox's first process, readable once everything inside is dead; None when there never was one."""
+    """A pidfd of the sandbox's first process, readable once all inside are dead; None when there never was one."""
     text = b""
     while True:
         await trio.lowlevel.wait_readable(info.fileno())

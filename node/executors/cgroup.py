@@ -1,7 +1,7 @@
 """A control group per task where this process may make one: memory, processes and CPU counted over the whole sandbox.
 
-Both kernel interfaces are spoken (v1 with one hierarchy per controller, v2 with one for all). Where neither lets us, the
-tiers fall back to per-process limits and a memory watch, and say so.
+Both kernel interfaces are spoken (v1 with one hierarchy per controller, v2 with one for all). Where neither lets
+us, the tiers fall back to per-process limits and a memory watch, and say so.
 """
 
 from __future__ import annotations

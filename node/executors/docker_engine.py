@@ -205,7 +205,7 @@ async def _engine() -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def _follow(output: httpx2.Response, on_line: OnLine) -> None:
-    """Hand out the container's lines until it ends: frames of a stream number, three zero bytes, a length, the bytes."""
+    """Hand out the container's lines until it ends: frames of stream number, three zeros, length, bytes."""
     lines = LogLines(on_line)
     buffer = b""
     async for piece in output.aiter_raw():

@@ -1,7 +1,7 @@
 """A small root file system made of this host's own files, without any registry: for the Docker engine and for runc.
 
-It holds a shell, the usual tools, what they link to and, where the interpreter lies below /usr, Python itself. A runtime
-elsewhere (pyenv, a venv) is not copied: the sandbox shows its folders read-only at their own paths.
+It holds a shell, the usual tools, what they link to and, where the interpreter lies below /usr, Python itself. A
+runtime elsewhere (pyenv, a venv) is not copied: the sandbox shows its folders read-only at their own paths.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ LDD_SECONDS: Final = 60
 """ldd over a hundred files takes one second on a slow disk."""
 
 TOOLS: Final = (
-    "sh", "bash", "[", "awk", "b2sum", "base64", "basename", "cat", "chmod", "cmp", "comm", "cp", "cut", "date", "dd", "df",
-    "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "fold", "grep", "gunzip", "gzip", "head", "id", "join",
-    "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mv", "nice", "nproc", "od", "paste", "printf", "pwd",
-    "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split", "stat", "sync", "tac", "tail",
-    "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc", "which", "xargs", "yes",
+    "sh", "bash", "[", "awk", "b2sum", "base64", "basename", "cat", "chmod", "cmp", "comm", "cp", "cut", "date", "dd",
+    "df", "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "fold", "grep", "gunzip", "gzip", "head", "id",
+    "join", "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mv", "nice", "nproc", "od", "paste", "printf", "pwd",
+    "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split", "stat", "sync", "tac",
+    "tail", "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc", "which", "xargs", "yes",
 )  # fmt: skip
 """What job scripts expect of a Unix; the same programs as in the other tiers."""
 

@@ -33,7 +33,7 @@ GPU_DEVICES: Final = "nvidia*"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One chunk, ready to run. `folder` holds in/ (inputs), out/ (empty), run/ (script, bin/) and belongs to the task."""
+    """One chunk, ready to run. `folder` holds in/, out/ (empty) and run/ (script, bin/), and is the task's own."""
 
     name: str
     folder: Path
@@ -120,8 +120,8 @@ def exit_of(code: int) -> Exit:
 def write_script(task: Task, home: str, inside: str, outside: str, shim: str) -> Path:
     """Write run/script: the whole environment, then the commands.
 
-    The environment is set by the task's own shell, after the sandbox has dropped its rights: a job's LD_PRELOAD must not
-    reach the programs that build the sandbox."""
+    The environment is set by the task's own shell, after the sandbox has dropped its rights: a job's LD_PRELOAD must
+    not reach the programs that build the sandbox."""
     values = {
         **task.env,
         "PATH": search_path(task, shim),

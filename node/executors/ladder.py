@@ -17,6 +17,8 @@ from node.executors.runc import RuncExecutor
 from node.executors.wasm import WasmExecutor
 
 _KERNEL: Final = (
+    "bugs of the kernel or the GPU driver; side channels between jobs; the renter's data from the owner of the host"
+)
     "bugs of the host's kernel or GPU driver; side channels between jobs; the renter's data from the owner of the host"
 )
 
@@ -35,7 +37,7 @@ PROTECTS: Final = {
     ),
     "wasm": (
         "everything outside the module's own memory and its two folders; exact metering; the same result everywhere",
-        "bugs of the WebAssembly engine, which runs inside the node; side channels; the renter's data from the owner of the host",
+        "bugs of the WebAssembly engine, which is part of the node; the renter's data from the owner of the host",
     ),
     "child": (
         "nothing: NO ISOLATION. Time, memory and file size are limited, and all processes end with the job",

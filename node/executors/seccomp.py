@@ -53,8 +53,8 @@ def is_supported() -> bool:
 
 
 def program(machine: str) -> bytes:
-    """The filter as `struct sock_filter[]`: foreign architectures die, denied calls get EPERM, clone3 gets ENOSYS (so that
-    the C library falls back to clone, whose flags can be checked)."""
+    """The filter as `struct sock_filter[]`: foreign architectures die, denied calls get EPERM, clone3 gets ENOSYS
+    (so that the C library falls back to clone, whose flags can be checked)."""
     column, arch, socket_number, clone_number = _ARCHES[machine]
     denied = sorted(numbers[column] for numbers in DENIED.values())
     if column == 0:

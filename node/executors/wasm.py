@@ -1,7 +1,8 @@
 """WebAssembly: metered, memory-limited, deterministic, and started in a fraction of a millisecond.
 
-A module sees its arguments, its environment, /in (read-only) and /out. It gets no clock, no random numbers and no network:
-a module that imports them is refused by name, so that the same input always gives the same output and the same fuel.
+A module sees its arguments, its environment, /in (read-only) and /out. It gets no clock, no random numbers and no
+network: a module that imports them is refused by name, so that the same input
+always gives the same output and the same fuel.
 """
 
 from __future__ import annotations
@@ -72,19 +73,24 @@ class _Lane:
 class _Wire:
     """Between the guest's thread and the node's: log bytes one way, the wish to stop the other."""
 
-    def __init__(self, lines: LogLines) -> None:
+    def __init__(self, lines: LogLines, engine: wasmtime.Engine) -> None:
         self._lines = lines
+        self._engine = engine
         self._token = trio.lowlevel.current_trio_token()
         self._lock = threading.Lock()
         self._pending = bytearray()
         self._room = LOG_BYTES_MAX
         self.is_stopped = False
+        self.is_flooded = False
 
     def write(self, data: bytes) -> int:
         """The guest's stdout and stderr; called in its thread."""
         with self._lock:
             was_empty = not self._pending
             self._pending += data[: self._room]
+            if len(data) > self._room:  # Every write costs the node time, so a flood ends the guest.
+                self.is_flooded = True
+                self._engine.increment_epoch()
             self._room -= min(self._room, len(data))
             if was_empty and self._pending:
                 self._token.run_sync_soon(self.flush)
@@ -140,7 +146,7 @@ class WasmExecutor:
         arguments = _words(command)
         module = await self._load(lane, task, arguments[0])
         finished = trio.Event()
-        wire = _Wire(lines)
+        wire = _Wire(lines, lane.engine)
 
         async def interrupt() -> None:
             """When the task is cancelled, the thread is still inside the guest: make it trap."""
@@ -260,6 +266,8 @@ def _call(lane: _Lane, module: wasmtime.Module, task: Task, arguments: list[str]
             Exit("ok", 0) if left.code == 0 else Exit("exit", left.code, f"the module ended with exit code {left.code}")
         )
     except wasmtime.Trap as trap:
+        if wire.is_flooded:
+            return Exit("exit", 1, f"the module wrote more than {LOG_BYTES_MAX} bytes to its log")
         return Exit("exit", 1, _explain(trap, task))
     except wasmtime.WasmtimeError as error:
         return Exit("exit", 1, f"the module failed: {str(error)[-300:].strip()}")

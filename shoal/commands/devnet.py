@@ -6,7 +6,7 @@ import argparse
 
 from protocol.errors import Refused
 from shoal import exits
-from shoal.commands.words import Nouns, add_data, add_noun, devnet_folder
+from shoal.commands.words import Nouns, add_data, add_noun, agreed, devnet_folder
 from shoal.output import Output, money, short_peer, table
 
 FOLDER_HELP = "folder of the network (default: devnet/ under Shoal's data directory)"
@@ -19,7 +19,8 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     up.add_argument("--providers", type=int, default=4, metavar="N", help="how many providers (default %(default)s)")
     up.add_argument("--fresh", action="store_true", help="delete what is in the folder first")
     down = verbs.add_parser("down", parents=[voice], help="end every process of it")
-    down.add_argument("--remove", action="store_true", help="delete the folder too")
+    down.add_argument("--remove", action="store_true", help="delete the folder too, with the ledger and all results")
+    down.add_argument("-y", "--yes", action="store_true", help="with --remove: do not ask")
     status = verbs.add_parser("status", parents=[voice], help="what runs, and where")
     for verb, runner in ((up, run_up), (down, run_down), (status, run_status)):
         add_data(verb, FOLDER_HELP)
@@ -51,10 +52,12 @@ def run_down(args: argparse.Namespace, out: Output) -> int:
     from shoal.devnet import Devnet, remove
 
     folder = devnet_folder(args)
+    if args.remove and not agreed(f"End the network in {folder} and delete everything in it?", args, out):
+        return exits.OK
     killed = Devnet(folder, out.say).down()
     if args.remove:
         remove(folder)
-    text = f"down; {len(killed)} had to be killed" if killed else "down"
+    text = f"down: {folder}" + (f"; {len(killed)} processes had to be killed" if killed else "")
     out.data({"down": True, "killed": killed}, lambda: text)
     return exits.OK
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from protocol.errors import Refused
 from shoal import exits
-from shoal.commands.words import Nouns, add_gateway, add_noun, agreed, client, devnet_folder
+from shoal.commands.words import Nouns, add_gateway, add_noun, agreed, client, devnet_folder, require_answer
 from shoal.output import Output, money, pairs, size_text, table
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ def run_submit(args: argparse.Namespace, out: Output) -> int:
     from node.clock import Clock
     from shoal.job_text import next_commands, plan_text, quote_text
 
+    require_answer(args)
     with client(args) as gateway:
         submitted = gateway.submit(args.file, args.key)
         job = submitted.job
         if submitted.quote is not None and submitted.state == "quoted":
-            out.say(plan_text(submitted.quote.plan) if submitted.quote.plan is not None else "")
+            out.say(plan_text(submitted.quote.plan or gateway.plan(args.file)))
             out.say(quote_text(submitted.quote, Clock().now()))
             if not agreed("Run it?", args, out):
                 out.say(f"Nothing was paid. `shoal job confirm {job}` runs it while the quote holds.")

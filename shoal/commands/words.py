@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocol.errors import Refused
+from protocol.errors import Refused, Unavailable
 from shoal.output import Output
 
 if TYPE_CHECKING:
@@ -68,10 +68,16 @@ def client(args: argparse.Namespace) -> Client:
     url = args.gateway or os.environ.get("SHOAL_GATEWAY")
     token = args.token or os.environ.get("SHOAL_TOKEN")
     if not url or not token:
-        from shoal.devnet_state import read_state
+        from shoal.devnet_state import is_running, stored_state
 
-        state = read_state(devnet_folder(argparse.Namespace()))
+        state = stored_state(devnet_folder(argparse.Namespace()))
         if state is not None and url in (None, "", state.gateway.url):
+            if not is_running(state.gateway.pid, state.gateway.data):
+                raise Unavailable(
+                    f"the gateway of the local network, {state.gateway.url}, does not run",
+                    code="gateway_down",
+                    fix="`shoal devnet up` starts what is missing; jobs and credits are kept. Or name another --gateway.",
+                )
             url, token = state.gateway.url, token or state.gateway.token
     if not url:
         raise Refused(
@@ -81,12 +87,17 @@ def client(args: argparse.Namespace) -> Client:
     return Client(url, token or "")
 
 
+def require_answer(args: argparse.Namespace) -> None:
+    """Refuse to begin what will need an answer where nobody can give one."""
+    if not args.yes and not sys.stdin.isatty():
+        raise Refused("nobody can answer here", code="usage", fix="Add -y to agree beforehand.")
+
+
 def agreed(question: str, args: argparse.Namespace, out: Output) -> bool:
     """Ask [Y/n]. True with -y. Without a terminal nobody can answer, so -y is needed there."""
+    require_answer(args)
     if args.yes:
         return True
-    if not sys.stdin.isatty():
-        raise Refused("nobody can answer here", code="usage", fix="Add -y to agree beforehand.")
     sys.stderr.write(f"{question} [Y/n] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()

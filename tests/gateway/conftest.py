@@ -59,7 +59,9 @@ def picture(width: int = 320, height: int = 200) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows))) + chunk(b"IEND", b"")
+    )
 
 
 def spec(name: str = "render", chunks: int = 12) -> JobSpec:
@@ -127,7 +129,13 @@ class Network:
         return handler(params)
 
     def on_node_status(self, _: Plain) -> Plain:
-        return {"peer": OWN, "network": "testnet", "roles": ["steward"], "software": "shoal/0.1.0", "ledger": {"height": 41 + len(self.events), "time": self.now}}
+        return {
+            "peer": OWN,
+            "network": "testnet",
+            "roles": ["steward"],
+            "software": "shoal/0.1.0",
+            "ledger": {"height": 41 + len(self.events), "time": self.now},
+        }
 
     def on_node_peers(self, _: Plain) -> Plain:
         return {"peers": self.peers}
@@ -189,9 +197,26 @@ class Network:
         return {"data": data[offset : offset + int(str(params["size"]))], "total": len(data)}
 
     def on_job_plan(self, params: Plain) -> Plain:
-        candidates = [{"peer": peer, "price_per_hour": 440_000, "chunk_price": 3_666, "executor": "bwrap", "slots": 2, "reputation": 0.71} for peer in PROVIDERS]
+        candidates = [
+            {
+                "peer": peer,
+                "price_per_hour": 440_000,
+                "chunk_price": 3_666,
+                "executor": "bwrap",
+                "slots": 2,
+                "reputation": 0.71,
+            }
+            for peer in PROVIDERS
+        ]
         excluded = [{"peer": VALIDATOR, "code": "no_slots", "detail": "offers no slots"}]
-        return {"candidates": candidates, "excluded": excluded, "price_min": 1, "price_max": 2, "worst_case_loss_s": 12.0, "start_estimate_s": 0.4}
+        return {
+            "candidates": candidates,
+            "excluded": excluded,
+            "price_min": 1,
+            "price_max": 2,
+            "worst_case_loss_s": 12.0,
+            "start_estimate_s": 0.4,
+        }
 
     def on_job_submit(self, params: Plain) -> Plain:
         plain, renter, key = params["spec"], str(params["renter"]), str(params["key"])
@@ -208,8 +233,16 @@ class Network:
 
     def _new_job(self, job: str, renter: str, key: str, wanted: JobSpec) -> Job:
         self.now += SECOND
-        chunks = [{"index": index, "state": "waiting", "epoch": 0, "provider": "", "attempts": []} for index in range(wanted.steps)]
-        quote = {"total_max": wanted.spend_cap, "chunk_price_max": 3_666, "expires": self.now + 300 * SECOND, "plan": self.on_job_plan({})}
+        chunks = [
+            {"index": index, "state": "waiting", "epoch": 0, "provider": "", "attempts": []}
+            for index in range(wanted.steps)
+        ]
+        quote = {
+            "total_max": wanted.spend_cap,
+            "chunk_price_max": 3_666,
+            "expires": self.now + 300 * SECOND,
+            "plan": self.on_job_plan({}),
+        }
         money = {"cap": 0, "paid": 0, "commission": 0, "refunded": 0, "slashed": 0, "pending": 0, "lines": []}
         status: Plain = {
             "job": job, "name": wanted.name, "state": "quoted", "reason": "", "renter": renter, "created": self.now, "confirmed": None,
@@ -227,11 +260,18 @@ class Network:
         return self._job(params).status
 
     def on_job_list(self, params: Plain) -> Plain:
-        found = [job.status for job in reversed(self.jobs.values()) if params.get("renter") in (None, job.status["renter"])]
+        found = [
+            job.status for job in reversed(self.jobs.values()) if params.get("renter") in (None, job.status["renter"])
+        ]
+        if not str(params.get("cursor") or 0).isdigit():
+            raise Refused("no such cursor", code="bad_cursor")
         start, limit = int(str(params.get("cursor") or 0)), int(str(params.get("limit", 50)))
         rest = found[start : start + limit]
         following = str(start + limit) if start + limit < len(found) else None
-        return {"jobs": [{name: value for name, value in one.items() if name != "chunks"} for one in rest], "next_cursor": following}
+        return {
+            "jobs": [{name: value for name, value in one.items() if name != "chunks"} for one in rest],
+            "next_cursor": following,
+        }
 
     def on_job_confirm(self, params: Plain) -> Plain:
         status = self._job(params).status
@@ -306,16 +346,58 @@ class Network:
         lines[0]["from"] = status["renter"]
         for index, chunk in enumerate(chunks[: accepted + running]):
             provider, epoch = PROVIDERS[index % 4], 2 if index == 3 else 1
-            attempts = [{"epoch": 1, "provider": PROVIDERS[1], "started": self.now, "ended": self.now + 6 * SECOND, "end": "fenced"}] if epoch == 2 else []
-            attempts.append({"epoch": epoch, "provider": provider, "started": self.now, "ended": self.now + 2 * SECOND, "end": "claimed"})
+            attempts = (
+                [
+                    {
+                        "epoch": 1,
+                        "provider": PROVIDERS[1],
+                        "started": self.now,
+                        "ended": self.now + 6 * SECOND,
+                        "end": "fenced",
+                    }
+                ]
+                if epoch == 2
+                else []
+            )
+            attempts.append(
+                {
+                    "epoch": epoch,
+                    "provider": provider,
+                    "started": self.now,
+                    "ended": self.now + 2 * SECOND,
+                    "end": "claimed",
+                }
+            )
             done = index < accepted
-            chunk.update(state="accepted" if done else ("claimed" if index % 3 else "running"), epoch=epoch, provider=provider, executor="bwrap", price=3_666)
-            chunk.update(attempts=attempts, outcome="accept" if done else "", code="hash_equal" if index == 2 else "not_sampled", is_audited=index == 2 and done)
+            chunk.update(
+                state="accepted" if done else ("claimed" if index % 3 else "running"),
+                epoch=epoch,
+                provider=provider,
+                executor="bwrap",
+                price=3_666,
+            )
+            chunk.update(
+                attempts=attempts,
+                outcome="accept" if done else "",
+                code="hash_equal" if index == 2 else "not_sampled",
+                is_audited=index == 2 and done,
+            )
             if done:
-                lines += [self._line("escrow", provider, 3_300, "pay", f"chunk {index}"), self._line("escrow", "fees", 366, "commission", f"chunk {index}")]
-        money.update(cap=10 * CREDIT, paid=3_300 * accepted, commission=366 * accepted, pending=3_666 * running, lines=lines)
+                lines += [
+                    self._line("escrow", provider, 3_300, "pay", f"chunk {index}"),
+                    self._line("escrow", "fees", 366, "commission", f"chunk {index}"),
+                ]
+        money.update(
+            cap=10 * CREDIT, paid=3_300 * accepted, commission=366 * accepted, pending=3_666 * running, lines=lines
+        )
         status.update(accepted=accepted)
-        self.emit("chunk_accepted", job=job, chunk=accepted, provider=PROVIDERS[0], name=status["name"] if isinstance(status["name"], str) else "")
+        self.emit(
+            "chunk_accepted",
+            job=job,
+            chunk=accepted,
+            provider=PROVIDERS[0],
+            name=status["name"] if isinstance(status["name"], str) else "",
+        )
 
     def _line(self, source: str, target: str, amount: int, kind: str, note: str) -> Plain:
         return {"time": self.now, "from": source, "to": target, "amount": amount, "kind": kind, "note": note}
@@ -329,7 +411,9 @@ class Network:
         rest = int(money["cap"]) - int(money["paid"]) - int(money["commission"])
         money["lines"].append(self._line("escrow", str(status["renter"]), rest, "refund", "unused"))
         money.update(refunded=rest, pending=0)
-        self.jobs[job].files = [{"path": path, "digest": self.keep(data), "size": len(data), "chunk": 0} for path, data in files.items()]
+        self.jobs[job].files = [
+            {"path": path, "digest": self.keep(data), "size": len(data), "chunk": 0} for path, data in files.items()
+        ]
         status.update(state="settled", finished=self.now)
         self.emit("job_settled", job=job)
 
@@ -392,7 +476,13 @@ class ControlSocket:
                 return
             await self._send(writer, {"id": frame["id"], "result": await self.network.answer(method, params)})
         except Refused as error:
-            body = {"code": error.code, "detail": error.detail, "fix": error.fix, "fault": "caller", "numbers": error.numbers}
+            body = {
+                "code": error.code,
+                "detail": error.detail,
+                "fix": error.fix,
+                "fault": "caller",
+                "numbers": error.numbers,
+            }
             await self._send(writer, {"id": frame["id"], "error": body})
 
     async def _send(self, writer: asyncio.StreamWriter, frame: Plain) -> None:
@@ -405,13 +495,15 @@ class ControlSocket:
 class Site:
     """A served gateway and the network behind it."""
 
-    def __init__(self, folder: Path, **limits: int | float) -> None:
+    def __init__(self, folder: Path, **limits: float) -> None:
         self.folder = folder
         self.loop = asyncio.new_event_loop()
         self.read_job: JobReader | None = None
         self.tokens: dict[tuple[str, tuple[str, ...]], str] = {}
         self.clients: list[httpx.Client] = []
-        self.config = GatewayConfig(socket=folder / "control.sock", data=folder / "gateway", network="testnet", port=0, **limits)  # type: ignore[arg-type]
+        self.config = GatewayConfig(
+            socket=folder / "control.sock", data=folder / "gateway", network="testnet", port=0, **limits
+        )  # type: ignore[arg-type]
         self.listener = serve.listen(self.config)
         database.migrate(self.config.database)
         self.url = serve.url_of(self.listener)

@@ -44,7 +44,12 @@ def send(client: httpx.Client, operation: Operation, job: str = FOREIGN) -> http
 @pytest.mark.parametrize("operation", WITH_TOKEN, ids=lambda operation: operation.name)
 def test_every_operation_needs_a_valid_token(site: Site, operation: Operation) -> None:
     good = site.token("erin")
-    wrong = {"": "token_missing", good[:-1]: "token_invalid", good + "x": "token_invalid", good.lower(): "token_invalid"}
+    wrong = {
+        "": "token_missing",
+        good[:-1]: "token_invalid",
+        good + "x": "token_invalid",
+        good.lower(): "token_invalid",
+    }
     site.loop.call_soon_threadsafe(site_failures_reset, site)
     for token, code in wrong.items():
         with site.client(token) as client:
@@ -70,8 +75,12 @@ def test_every_operation_needs_its_scope(site: Site, operation: Operation, scope
 
 
 @pytest.mark.parametrize("operation", OF_A_JOB, ids=lambda operation: operation.name)
-def test_a_foreign_job_is_answered_like_one_that_does_not_exist(site: Site, operation: Operation, anna: httpx.Client, boris: httpx.Client) -> None:
-    job = anna.post("/marketplace/jobs", json={"spec": SPEC}, headers={"Idempotency-Key": f"of-anna-{operation.name}"}).json()["job"]
+def test_a_foreign_job_is_answered_like_one_that_does_not_exist(
+    site: Site, operation: Operation, anna: httpx.Client, boris: httpx.Client
+) -> None:
+    job = anna.post(
+        "/marketplace/jobs", json={"spec": SPEC}, headers={"Idempotency-Key": f"of-anna-{operation.name}"}
+    ).json()["job"]
     foreign, unknown, malformed = (send(boris, operation, one) for one in (job, FOREIGN, "job_x"))
     texts = set()
     for answer, one in ((foreign, job), (unknown, FOREIGN), (malformed, "job_x")):
@@ -89,7 +98,9 @@ def test_a_revoked_or_expired_token_ends_at_once(site: Site) -> None:
         from gateway import database
 
         with database.connect(site.config.database) as connection:
-            connection.execute(database.tokens.update().where(database.tokens.c.hash == accounts.digest(token)).values(revoked=1))
+            connection.execute(
+                database.tokens.update().where(database.tokens.c.hash == accounts.digest(token)).values(revoked=1)
+            )
         assert client.get("/account").json()["code"] == "token_invalid"
 
 
@@ -102,7 +113,10 @@ def test_tokens_are_hashed_at_rest_and_recognisable(site: Site) -> None:
     assert site.config.database.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(("name", "scopes", "code"), [("Bad Name", ["read"], "bad_name"), ("ok", ["root"], "bad_scope"), ("ok", [], "bad_scope")])
+@pytest.mark.parametrize(
+    ("name", "scopes", "code"),
+    [("Bad Name", ["read"], "bad_name"), ("ok", ["root"], "bad_scope"), ("ok", [], "bad_scope")],
+)
 def test_tokens_with_bad_names_or_scopes_are_not_made(site: Site, name: str, scopes: list[str], code: str) -> None:
     with pytest.raises(Refused) as refused:
         accounts.create_token(site.config.database, name, scopes)
@@ -126,7 +140,18 @@ def test_an_address_that_guesses_tokens_has_to_wait(make_site: Callable[..., Sit
     assert codes == ["token_invalid"] * 10 + ["rate_limited"] * 2
 
 
-@pytest.mark.parametrize(("host", "status"), [("localhost", 200), ("127.0.0.1:1", 200), ("[::1]:80", 200), ("192.168.7.7", 200), ("evil.example", 421), ("", 421), ("localhost.evil.example:80", 421)])
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:80", 200),
+        ("192.168.7.7", 200),
+        ("evil.example", 421),
+        ("", 421),
+        ("localhost.evil.example:80", 421),
+    ],
+)
 def test_the_gateway_answers_only_under_its_names(site: Site, host: str, status: int) -> None:
     assert site.client().get("/healthz", headers={"Host": host}).status_code == status
 
@@ -139,13 +164,19 @@ def test_every_answer_carries_its_id_and_the_security_headers(site: Site) -> Non
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
-    assert re.fullmatch("req_[0-9a-f]{24}", client.get("/healthz", headers={"X-Request-Id": "bad id\t<"}).headers["x-request-id"])
+    assert re.fullmatch(
+        "req_[0-9a-f]{24}", client.get("/healthz", headers={"X-Request-Id": "bad id\t<"}).headers["x-request-id"]
+    )
 
 
 def test_no_route_without_documentation(site: Site) -> None:
     paths = document(OPERATIONS, "n", "0")["paths"]
     assert isinstance(paths, dict)
-    served = {(method, re.sub(r":path", "", route.path)) for route in site.app.routes for method in route.methods - {"HEAD"}}
+    served = {
+        (method, re.sub(r":path", "", route.path))
+        for route in site.app.app.routes
+        for method in route.methods - {"HEAD"}
+    }
     documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert {(method, path.removeprefix("/v1") or "/") for method, path in served} == documented
     assert len({operation.name for operation in OPERATIONS}) == len(OPERATIONS)

@@ -42,7 +42,9 @@ def test_a_dead_process_leaves_its_open_record_to_the_next(tmp_path: Path) -> No
         assert (again.status, again.body, again.location, again.is_replay) == (201, b"{}", "/there", True)
         with pytest.raises(HttpProblem):
             await alive.once(account, "l", MARK, fails)
-        assert (await alive.once(account, "l", fingerprint("POST /x", b"other"), ok)).status == 201, "a failure leaves no record"
+        assert (await alive.once(account, "l", fingerprint("POST /x", b"other"), ok)).status == 201, (
+            "a failure leaves no record"
+        )
         await engine.dispose()
 
     asyncio.run(story())

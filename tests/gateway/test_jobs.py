@@ -77,7 +77,9 @@ def test_idempotency(
 
 
 def test_two_accounts_may_use_one_key(anna: httpx.Client, boris: httpx.Client) -> None:
-    jobs = {client.post(JOBS, json=body(), headers={"Idempotency-Key": "shared"}).json()["job"] for client in (anna, boris)}
+    jobs = {
+        client.post(JOBS, json=body(), headers={"Idempotency-Key": "shared"}).json()["job"] for client in (anna, boris)
+    }
     assert len(jobs) == 2
 
 
@@ -85,7 +87,9 @@ def test_a_second_request_while_the_first_runs_is_told_so(site: Site) -> None:
     token = site.token("carol")
 
     async def twice() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=site.url, headers={"Authorization": f"Bearer {token}"}, timeout=10) as client:
+        async with httpx.AsyncClient(
+            base_url=site.url, headers={"Authorization": f"Bearer {token}"}, timeout=10
+        ) as client:
             await client.get("/account")
             before = site.act(lambda network: network.calls.count("job.submit"))
             site.act(lambda network: setattr(network, "hold", asyncio.Event()))
@@ -93,7 +97,7 @@ def test_a_second_request_while_the_first_runs_is_told_so(site: Site) -> None:
             while site.act(lambda network: network.calls.count("job.submit")) == before:
                 await asyncio.sleep(0.01)
             refused = await client.post(JOBS, json=body(), headers={"Idempotency-Key": "slow"})
-            site.act(lambda network: (cast(asyncio.Event, network.hold).set(), setattr(network, "hold", None)))
+            site.act(lambda network: (cast("asyncio.Event", network.hold).set(), setattr(network, "hold", None)))
             return [await slow, refused]
 
     first, second = asyncio.run(twice())
@@ -104,7 +108,17 @@ def test_a_second_request_while_the_first_runs_is_told_so(site: Site) -> None:
 
 def test_the_network_key_depends_on_account_purpose_and_key_only() -> None:
     assert derived_key("a", "job", "k") == derived_key("a", "job", "k")
-    assert len({derived_key("a", "job", "k"), derived_key("b", "job", "k"), derived_key("a", "deposit", "k"), derived_key("a", "job", "l")}) == 4
+    assert (
+        len(
+            {
+                derived_key("a", "job", "k"),
+                derived_key("b", "job", "k"),
+                derived_key("a", "deposit", "k"),
+                derived_key("a", "job", "l"),
+            }
+        )
+        == 4
+    )
 
 
 def test_a_deposit_counts_once(anna: httpx.Client) -> None:
@@ -231,13 +245,19 @@ def test_an_upload_of_unknown_length_or_too_large_is_refused(make_site: Callable
         octets = {"Content-Type": "application/octet-stream"}
         assert client.post("/blobs", content=iter([b"x"]), headers=octets).json()["code"] == "length_required"
         assert client.post("/blobs", content=b"x" * 11, headers=octets).json()["code"] == "body_too_large"
-        assert client.post("/blobs", content=b"x", headers={"Content-Type": "text/plain"}).json()["code"] == "media_type"
+        assert (
+            client.post("/blobs", content=b"x", headers={"Content-Type": "text/plain"}).json()["code"] == "media_type"
+        )
 
 
-def test_a_job_submitted_behind_the_gateways_back_is_still_its_renters(site: Site, anna: httpx.Client, boris: httpx.Client) -> None:
+def test_a_job_submitted_behind_the_gateways_back_is_still_its_renters(
+    site: Site, anna: httpx.Client, boris: httpx.Client
+) -> None:
     renter = anna.get("/account").json()["renter"]
     spec = body("elsewhere")["spec"]
-    job = site.act(lambda network: network.on_job_submit({"spec": spec, "renter": renter, "key": "other gateway"})["job"])
+    job = site.act(
+        lambda network: network.on_job_submit({"spec": spec, "renter": renter, "key": "other gateway"})["job"]
+    )
     assert boris.get(f"{JOBS}/{job}").status_code == 404
     assert anna.get(f"{JOBS}/{job}").json()["name"] == "elsewhere"
     assert re.fullmatch("job_[0-9a-f]{32}", str(job))

@@ -23,7 +23,7 @@ def test_requests_run_side_by_side_and_late_ones_are_given_up(make_site: Callabl
         site.act(lambda network: network.silent.add("market.queue"))
 
         async def ask() -> None:
-            async with NodeClient(site.config.socket, 5) as node:
+            async with NodeClient(site.config.socket, 5, 1) as node:
                 late = asyncio.create_task(node.call("market.queue", deadline_s=0.3))
                 assert (await node.call("node.status"))["network"] == "testnet"
                 assert not late.done()
@@ -38,7 +38,7 @@ def test_requests_run_side_by_side_and_late_ones_are_given_up(make_site: Callabl
 
 
 def test_the_gateway_outlives_its_node(make_site: Callable[..., Site]) -> None:
-    with make_site() as site, site.client(site.token()) as client:
+    with make_site(node_grace_s=0.3) as site, site.client(site.token()) as client:
         assert client.get("/marketplace/cluster").status_code == 200
         site.do(site.control.stop)
         gone = client.get("/marketplace/cluster")
@@ -50,13 +50,14 @@ def test_the_gateway_outlives_its_node(make_site: Callable[..., Site]) -> None:
         page = client.get("/").text
         assert "The node does not answer" in page
         site.do(site.control.start)
+        site.do(site.gateway.node._connected.wait)
         assert client.get("/marketplace/cluster").status_code == 200
         assert client.get("/readyz").json() == {"ready": True, "reasons": []}
 
 
 def test_a_node_that_was_never_there(tmp_path: Path) -> None:
     async def ask() -> None:
-        async with NodeClient(tmp_path / "none.sock", 0.2) as node:
+        async with NodeClient(tmp_path / "none.sock", 5, 0.2) as node:
             with pytest.raises(Unavailable) as missing:
                 await node.call("node.status")
             assert missing.value.code == "node_unreachable" and missing.value.fix

@@ -64,7 +64,9 @@ def test_the_document_is_openapi_3_1(site: Site) -> None:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_gateway_does_what_the_document_says(case: schemathesis.Case, site: Site, credentials: dict[str, str]) -> None:
+def test_the_gateway_does_what_the_document_says(
+    case: schemathesis.Case, site: Site, credentials: dict[str, str]
+) -> None:
     case.call_and_validate(base_url=site.url, headers=credentials, checks=CHECKS)
 
 

@@ -84,7 +84,12 @@ def test_the_overview_moves_by_itself(site: Site, open_page: Callable[[int], Pag
     expect(page.locator(f"#row-{job} .cell.accepted")).to_have_count(3)
     expect(page.locator(f"svg.{kind} .edge.active").first).to_be_attached()
     expect(page.locator(".events li").first).to_contain_text("chunk accepted")
-    site.act(lambda network: (network.peers[2].update(liveness="dead"), network.emit("peer_dead", peer=str(network.peers[2]["peer"]))))
+    site.act(
+        lambda network: (
+            network.peers[2].update(liveness="dead"),
+            network.emit("peer_dead", peer=str(network.peers[2]["peer"])),
+        )
+    )
     expect(page.locator(f"svg.{kind} .spot.dead")).to_have_count(1)
     site.act(lambda network: (network.peers[2].update(liveness="alive"), network.emit("peer_alive")))
     assert not is_too_wide(page)
@@ -94,7 +99,9 @@ def test_the_overview_moves_by_itself(site: Site, open_page: Callable[[int], Pag
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_job_from_its_first_line_to_its_picture(site: Site, open_page: Callable[[int], Page], width: int, tmp_path: Path) -> None:
+def test_a_job_from_its_first_line_to_its_picture(
+    site: Site, open_page: Callable[[int], Page], width: int, tmp_path: Path
+) -> None:
     job = submit(site)
     page = open_page(width)
     page.goto(f"{site.url}/jobs/{job}")
@@ -119,7 +126,9 @@ def test_the_page_works_without_script_and_names_its_parts(site: Site, browser: 
     page = context.new_page()
     page.goto(site.url)
     assert page.locator(f"#row-{job}").is_visible()
-    missing = page.locator("img:not([alt]), input:not([id]):not([hidden]):not([type=hidden]), table:not(:has(th[scope]))")
+    missing = page.locator(
+        "img:not([alt]), input:not([id]):not([hidden]):not([type=hidden]), table:not(:has(th[scope]))"
+    )
     assert missing.count() == 0
     assert page.locator("h1").count() == 1 and page.locator("html[lang]").count() == 1
     context.close()

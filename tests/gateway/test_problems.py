@@ -40,7 +40,9 @@ TABLE: list[tuple[ShoalError, int, bool, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "status", "retryable", "page"), TABLE, ids=lambda value: getattr(value, "code", None))
+@pytest.mark.parametrize(
+    ("error", "status", "retryable", "page"), TABLE, ids=lambda value: getattr(value, "code", None)
+)
 def test_every_error_has_its_status(error: ShoalError, status: int, retryable: bool, page: str) -> None:
     problem, headers = problem_of(error, "/v1/x", "req_1")
     assert (problem.status, problem.retryable, problem.type) == (status, retryable, f"/docs/problems#{page}")
@@ -60,32 +62,104 @@ def test_the_table_is_whole() -> None:
 OVER_HTTP: list[tuple[str, str, dict[str, object], int, str]] = [
     ("GET", "/v1/nothing", {}, 404, "not_found"),
     ("DELETE", "/v1/marketplace/jobs", {}, 405, "method_not_allowed"),
-    ("POST", "/v1/marketplace/jobs", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed_body"),
-    ("POST", "/v1/marketplace/jobs", {"content": b"\xff", "headers": {"Content-Type": "application/json"}}, 400, "malformed_body"),
-    ("POST", "/v1/marketplace/jobs", {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400, "malformed_body"),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"content": b"{", "headers": {"Content-Type": "application/json"}},
+        400,
+        "malformed_body",
+    ),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"content": b"\xff", "headers": {"Content-Type": "application/json"}},
+        400,
+        "malformed_body",
+    ),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"content": b'{"spec":{"a":' + b"[" * 100_000, "headers": {"Content-Type": "application/json"}},
+        400,
+        "malformed_body",
+    ),
     ("POST", "/v1/marketplace/jobs", {"json": []}, 422, "invalid_body"),
     ("POST", "/v1/marketplace/jobs", {"json": {"spec": SPEC, "price": 1}}, 422, "invalid_body"),
     ("POST", "/v1/marketplace/jobs", {"json": {"spec": SPEC | {"chunks": []}}}, 422, "bad_spec"),
     ("POST", "/v1/marketplace/jobs", {"json": {"spec": SPEC | {"tiemout": 1}}}, 422, "bad_spec"),
-    ("POST", "/v1/marketplace/jobs", {"content": b"name: x", "headers": {"Content-Type": "text/plain"}}, 415, "media_type"),
-    ("POST", "/v1/marketplace/jobs", {"content": b"name: x", "headers": {"Content-Type": "application/yaml"}}, 415, "media_type"),
-    ("POST", "/v1/marketplace/jobs", {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "a b"}}, 400, "key_malformed"),
-    ("POST", "/v1/marketplace/jobs", {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "x" * 256}}, 400, "key_malformed"),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"content": b"name: x", "headers": {"Content-Type": "text/plain"}},
+        415,
+        "media_type",
+    ),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"content": b"name: x", "headers": {"Content-Type": "application/yaml"}},
+        415,
+        "media_type",
+    ),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "a b"}},
+        400,
+        "key_malformed",
+    ),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"json": {"spec": SPEC}, "headers": {"Idempotency-Key": "x" * 256}},
+        400,
+        "key_malformed",
+    ),
     ("GET", "/v1/marketplace/jobs?limit=0", {}, 400, "invalid_query"),
     ("GET", "/v1/marketplace/jobs?limit=1&limit=2", {}, 400, "invalid_query"),
     ("GET", "/v1/marketplace/jobs?page=2", {}, 400, "invalid_query"),
     ("GET", "/v1/marketplace/jobs/../../etc/passwd", {}, 404, "not_found"),
     ("POST", "/v1/account/deposit", {"json": {"amount": 5}}, 400, "key_missing"),
     ("POST", "/v1/account/deposit", {"json": {"amount": 0}, "headers": {"Idempotency-Key": "z"}}, 422, "invalid_body"),
-    ("POST", "/v1/account/deposit", {"json": {"amount": 1.5}, "headers": {"Idempotency-Key": "z"}}, 422, "invalid_body"),
-    ("POST", "/v1/account/deposit", {"json": {"amount": 2**63}, "headers": {"Idempotency-Key": "z"}}, 422, "invalid_body"),
-    ("POST", "/v1/account/deposit", {"json": {"amount": 2**60}, "headers": {"Idempotency-Key": "z"}}, 402, "insufficient_funds"),
-    ("POST", "/v1/marketplace/jobs", {"content": b" " * (5 << 20), "headers": {"Content-Type": "application/json"}}, 413, "body_too_large"),
+    (
+        "POST",
+        "/v1/account/deposit",
+        {"json": {"amount": 1.5}, "headers": {"Idempotency-Key": "z"}},
+        422,
+        "invalid_body",
+    ),
+    (
+        "POST",
+        "/v1/account/deposit",
+        {"json": {"amount": 2**63}, "headers": {"Idempotency-Key": "z"}},
+        422,
+        "invalid_body",
+    ),
+    (
+        "POST",
+        "/v1/account/deposit",
+        {"json": {"amount": 2**60}, "headers": {"Idempotency-Key": "z"}},
+        402,
+        "insufficient_funds",
+    ),
+    (
+        "POST",
+        "/v1/marketplace/jobs",
+        {"content": b" " * (5 << 20), "headers": {"Content-Type": "application/json"}},
+        413,
+        "body_too_large",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "extra", "status", "code"), OVER_HTTP, ids=[f"{row[4]}-{index}" for index, row in enumerate(OVER_HTTP)])
-def test_bad_requests(anna: httpx.Client, method: str, path: str, extra: dict[str, object], status: int, code: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "extra", "status", "code"),
+    OVER_HTTP,
+    ids=[f"{row[4]}-{index}" for index, row in enumerate(OVER_HTTP)],
+)
+def test_bad_requests(
+    anna: httpx.Client, method: str, path: str, extra: dict[str, object], status: int, code: str
+) -> None:
     answer = anna.request(method, path, **extra)  # type: ignore[arg-type]
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (status, code)

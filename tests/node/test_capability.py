@@ -56,6 +56,7 @@ def test_the_offered_vector_holds_the_measured_figures(tmp_path: Path) -> None:
 def test_the_kernel_computes_what_it_says() -> None:
     store = wasmtime.Store()
     run = wasmtime.Instance(store, wasmtime.Module(store.engine, capability.kernel()), []).exports(store)["run"]
+    assert isinstance(run, wasmtime.Func)
     far = run(store, 1_000_000)
     assert far == pytest.approx(capability.LANES * 0.0009765625 / (1 - 0.9990234375))
     assert run(store, 1) == run(store, 1) != far

@@ -137,6 +137,22 @@ def test_a_block_that_looks_like_a_frame_is_only_a_block(tmp_path: Path) -> None
     assert reopened(path) == BLOCKS
 
 
+def test_frames_of_another_history_do_not_fit(tmp_path: Path) -> None:
+    """Two copies of one journal went on differently; the end of one behind the middle of the other is no journal."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    Journal(first).close()
+    second.write_bytes(first.read_bytes())
+    middle = 0
+    for path, letter in ((first, b"a"), (second, b"b")):
+        journal = Journal(path)
+        journal.append([letter * 9])
+        middle = path.stat().st_size
+        journal.append([letter * 9])
+        journal.close()
+    first.write_bytes(first.read_bytes()[:middle] + second.read_bytes()[middle:])
+    assert reopened(first) == [b"a" * 9]
+
+
 @given(junk=st.binary(max_size=200))
 def test_any_file_opens_or_is_refused(tmp_path_factory: pytest.TempPathFactory, junk: bytes) -> None:
     path = tmp_path_factory.mktemp("junk") / "journal"
@@ -161,11 +177,12 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.append([b"before"])
+    size = path.stat().st_size
     real = os.pwrite
 
     def full(descriptor: int, data: bytes, offset: int) -> int:
-        if len(data) > 100:
-            return real(descriptor, bytes(data[:100]), offset)
+        if len(data) > 500:
+            return real(descriptor, bytes(data[:300]), offset)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -173,6 +190,7 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(Unavailable) as caught:
             journal.append([b"too much" * 100])
         assert caught.value.code == "disk_full"
+    assert path.stat().st_size == size, "what was half written is gone"
     journal.append([b"after"])
     journal.close()
     assert reopened(path) == [b"before", b"after"]

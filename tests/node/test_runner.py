@@ -13,6 +13,7 @@ from node import outputs
 from node.blobs import BlobStore
 from node.executors.bwrap import BwrapExecutor
 from node.executors.child import ChildExecutor
+from node.executors.interface import Executor
 from node.executors.loglines import LOG_LINE_CHARS_MAX, LogLines, clean_line
 from node.executors.wasm import WasmExecutor, engine_digest
 from node.runner import Runner
@@ -52,7 +53,7 @@ def nothing(_: object) -> None:
 
 
 def test_the_strongest_tier_that_can_do_it_is_chosen(tmp_path: Path, blobs: BlobStore) -> None:
-    tiers = [ChildExecutor("x"), WasmExecutor(), BwrapExecutor("x")]
+    tiers: list[Executor] = [ChildExecutor("x"), WasmExecutor(), BwrapExecutor("x")]
     runner = Runner(blobs, tmp_path / "tasks", tiers, RUNTIMES, serves=[OWNER])
     assert runner.tiers == ("bwrap", "wasm", "child")
     assert runner.choose(spec_of("true"), STRANGER) == "bwrap"
@@ -69,7 +70,9 @@ def test_the_strongest_tier_that_can_do_it_is_chosen(tmp_path: Path, blobs: Blob
         (spec_of("m.wasm", runtime="wasm", resources=Resources(gpu=GpuNeed(count=1))), OWNER, "no_executor"),
     ],
 )
-async def test_what_cannot_run_is_refused_with_a_reason(runner: Runner, spec: JobSpec, renter: PeerId, code: str) -> None:
+async def test_what_cannot_run_is_refused_with_a_reason(
+    runner: Runner, spec: JobSpec, renter: PeerId, code: str
+) -> None:
     with pytest.raises(Refused) as caught:
         runner.choose(spec, renter)
     assert caught.value.code == code
@@ -107,8 +110,12 @@ async def test_reduce_sees_every_chunks_output(runner: Runner, blobs: BlobStore)
 
 
 async def test_the_same_outputs_have_the_same_digest_in_any_order(runner: Runner) -> None:
-    one = await runner.run(work_of(spec_of("cd $SHOAL_OUT; echo 1 > b; mkdir c; echo 2 > c/a; echo 3 > a")), nothing, nothing)
-    two = await runner.run(work_of(spec_of("cd $SHOAL_OUT; echo 3 > a; mkdir c; echo 2 > c/a; echo 1 > b")), nothing, nothing)
+    one = await runner.run(
+        work_of(spec_of("cd $SHOAL_OUT; echo 1 > b; mkdir c; echo 2 > c/a; echo 3 > a")), nothing, nothing
+    )
+    two = await runner.run(
+        work_of(spec_of("cd $SHOAL_OUT; echo 3 > a; mkdir c; echo 2 > c/a; echo 1 > b")), nothing, nothing
+    )
     assert one.reason == two.reason == "ok"
     assert one.output == two.output
     assert one.output_bytes == 6

@@ -26,7 +26,9 @@ def test_this_interpreter_is_described() -> None:
 
 
 def test_the_place_does_not_count() -> None:
-    assert runtimes.facts_digest(FACTS) == runtimes.facts_digest(msgspec.structs.replace(FACTS, prefix="/x", base_prefix="/y"))
+    assert runtimes.facts_digest(FACTS) == runtimes.facts_digest(
+        msgspec.structs.replace(FACTS, prefix="/x", base_prefix="/y")
+    )
 
 
 @given(st.sampled_from(["version", "implementation", "machine", "system", "libc"]), st.text(max_size=20))

@@ -100,9 +100,7 @@ class Weather(RuleBasedStateMachine):
         self.reading = Reading(20)
         self.decision = Decision(Level.RUN)
 
-    @rule(
-        degrees=st.integers(0, 120), watts=st.integers(0, 600), owner=st.booleans(), seconds=st.integers(0, 100)
-    )
+    @rule(degrees=st.integers(0, 120), watts=st.integers(0, 600), owner=st.booleans(), seconds=st.integers(0, 100))
     def step(self, degrees: int, watts: int, owner: bool, seconds: int) -> None:
         self.now = Micros(self.now + seconds * SECOND)
         self.reading = Reading(degrees, watts, owner_needs_gpu=owner)
@@ -118,7 +116,11 @@ class Weather(RuleBasedStateMachine):
     @invariant()
     def a_cool_idle_machine_works(self) -> None:
         reading = self.reading
-        if reading.temperature_c <= WARN_C - RESUME_MARGIN_C and reading.power_w < 285 and not self.machine._owner_since:
+        if (
+            reading.temperature_c <= WARN_C - RESUME_MARGIN_C
+            and reading.power_w < 285
+            and not self.machine._owner_since
+        ):
             assert self.decision.level == Level.RUN
 
     @invariant()

@@ -299,6 +299,18 @@ def test_a_validator_never_votes_twice_at_one_height_even_after_a_restart() -> N
         assert len(sent(machine.receive(LEADER, first, NOW), Vote)) == 1, "the same vote may be sent again"
 
 
+def test_a_leader_that_comes_back_counts_its_own_vote_again() -> None:
+    leader = Orderer(KEYS[0], genesis(4), [])
+    leader.receive(STEWARD.peer, Submit((transfer(0),)), NOW)
+    effects = leader.tick(Micros(NOW + GATHER))
+    again = Orderer(KEYS[0], genesis(4), [], stores(effects, "vote")[0])
+    (proposal,) = sent(again.tick(NOW), Proposal, KEYS[1].peer)
+    assert isinstance(proposal, Proposal)
+    votes = [Vote(1, header_hash(proposal.header), certify(key, proposal.header)) for key in KEYS[1:3]]
+    assert stores(again.receive(KEYS[1].peer, votes[0], NOW)) == []
+    assert len(stores(again.receive(KEYS[2].peer, votes[1], NOW))) == 1
+
+
 def test_the_pool_is_bounded() -> None:
     orderer = Orderer(KEYS[0], genesis(4), [])
     with pytest.raises(Refused) as caught:

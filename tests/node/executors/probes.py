@@ -1,4 +1,5 @@
-"""Attempts to break out, run inside a sandbox by test_probes.py. Prints one line per probe: `held <name>` or `BROKE <name> …`.
+# ruff: noqa: PTH - a break-out uses the system's own calls.
+"""Attempts to break out, run inside a sandbox by test_probes.py. A line per probe: `held <name>` or `BROKE <name> …`.
 
 A probe is a function that returns text when it got through, and raises OSError or returns nothing when it was stopped.
 """
@@ -58,10 +59,12 @@ def contents(path: str) -> str:
 
 # Files of the host.
 for _path in (
-    "/escape", "/usr/escape", "/usr/bin/escape", "/in/escape", "/etc/escape", "/etc/passwd", "/run/shoal/script", "/lib/escape",
+    "/escape", "/usr/escape", "/usr/bin/escape", "/in/escape", "/etc/escape", "/etc/passwd", "/run/shoal/script",
+    "/lib/escape",
     "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/cgroup.procs", "/dev/escape", "/dev/mem",
 ):  # fmt: skip
+
     def _write(path: str = _path) -> str:
         return written(path)
 
@@ -69,9 +72,11 @@ for _path in (
     PROBES.append(_write)
 
 for _path in (
-    "/etc/shadow", "/etc/ssh/sshd_config", "/in/../../../etc/shadow", "/proc/1/root/etc/shadow", "/proc/kcore", "/proc/kmsg",
-    "/dev/mem", "/dev/kmem", "/dev/port", "/dev/sda", "/dev/vda", "/dev/kmsg", "/dev/tty", os.environ["PROBE_SECRET_FILE"],
+    "/etc/shadow", "/etc/ssh/sshd_config", "/in/../../../etc/shadow", "/proc/1/root/etc/shadow", "/proc/kcore",
+    "/proc/kmsg", "/dev/mem", "/dev/kmem", "/dev/port", "/dev/sda", "/dev/vda", "/dev/kmsg", "/dev/tty",
+    os.environ["PROBE_SECRET_FILE"],
 ):  # fmt: skip
+
     def _read(path: str = _path) -> str:
         return contents(path)
 
@@ -179,7 +184,11 @@ def connect_to_the_hypervisor() -> str:
 def see_other_network_interfaces() -> str | None:
     names = [name for _, name in socket.if_nameindex() if name != "lo"]
     kinds = {name: Path(f"/sys/class/net/{name}/type").exists() for name in names}
-    up = [name for name in names if any(line.split()[0] == name for line in Path("/proc/net/route").read_text().splitlines())]
+    up = [
+        name
+        for name in names
+        if any(line.split()[0] == name for line in Path("/proc/net/route").read_text().splitlines())
+    ]
     return f"routes over {up} of {kinds}" if up else None
 
 
@@ -273,6 +282,7 @@ for _name, _arguments in {
     "clock_settime": (0, struct.pack("qq", 1, 0)), "reboot": (0, 0, 0, None), "acct": (b"/out/x",),
     "syslog": (3, ctypes.create_string_buffer(4096), 4096), "io_uring_setup": (8, bytes(120)),
 }.items():  # fmt: skip
+
     def _call(name: str = _name, arguments: tuple[object, ...] = _arguments) -> str:
         given = call(name, *arguments)
         if name.endswith(("_open", "_setup", "fd")):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from node.executors.docker_engine import socket_path
-from protocol.completions import RunDone
-from protocol.jobspec import JobSpec
+from tests.node.executors.bench import BenchOf
 
 PROBES = Path(__file__).with_name("probes.py").read_bytes()
 PROBES_MIN = 80
@@ -22,23 +19,11 @@ ENGINE_LEAVES = {"io_uring_setup"}
 """Docker's own filter lets this through before engine 25; it opens no way out by itself."""
 
 
-class Bench(Protocol):
-    """See conftest.Bench."""
-
-    folder: Path
-    lines: list[str]
-
-    def spec(self, *commands: str, files: dict[str, bytes], env: dict[str, str]) -> JobSpec: ...
-
-    async def run(self, spec: JobSpec) -> RunDone: ...
-
-
 @pytest.mark.parametrize(
-    "tier", [pytest.param("docker", marks=pytest.mark.container), pytest.param("runc", marks=pytest.mark.container), "bwrap"]
+    "tier",
+    [pytest.param("docker", marks=pytest.mark.container), pytest.param("runc", marks=pytest.mark.container), "bwrap"],
 )
-async def test_no_probe_gets_out(
-    tier: str, bench_of: Callable[[str], Awaitable[Bench]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_probe_gets_out(tier: str, bench_of: BenchOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = await bench_of(tier)
     mark = f"mark-{os.getpid()}"
     monkeypatch.setenv("PROBE_HOST", f"{mark}-secret")

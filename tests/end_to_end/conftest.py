@@ -1,0 +1,100 @@
+"""One real network for all end-to-end tests: a steward with a gateway, a validator, three providers, each a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from gateway.schemas import ChunkStatus, JobStatus
+from shoal.client import FINAL_STATES, Client
+from shoal.devnet import Devnet
+from shoal.devnet_state import DevnetState
+from shoal.processes import until
+
+PATIENCE_S = 90.0
+"""For each condition, on a machine that does other things too; most take a second or two."""
+
+T = TypeVar("T")
+
+
+class Network:
+    """The running network, seen by a renter who can also pull plugs."""
+
+    def __init__(self, devnet: Devnet, state: DevnetState, client: Client, folder: Path) -> None:
+        self.devnet = devnet
+        self.state = state
+        self.client = client
+        self.folder = folder
+        self._names = {node.peer: node.name for node in state.nodes}
+
+    def name(self, peer: str | None) -> str:
+        """A node's name by its peer id."""
+        return self._names[peer or ""]
+
+    def run(self, job: str, text: str) -> str:
+        """Write a job file, submit it and agree to the quote; the job's id."""
+        path = self.folder / f"{job}.yml"
+        path.write_text(f"type: task\nname: {job}\n{text}", encoding="utf-8")
+        submitted = self.client.submit(path)
+        self.client.confirm(submitted.job)
+        return submitted.job
+
+    def wait(self, what: str, check: Callable[[], T | None]) -> T:
+        """The first answer of `check` that is not None."""
+        return until(what, check, [], PATIENCE_S)
+
+    def running(self, job: str, steps: int = 1) -> ChunkStatus:
+        """Wait until `steps` chunks of the job compute; the first of them."""
+
+        def look() -> ChunkStatus | None:
+            found = [chunk for chunk in self.client.status(job).chunks if chunk.state == "running"]
+            return found[0] if len(found) >= steps else None
+
+        return self.wait(f"{steps} chunks of {job} compute", look)
+
+    def settled(self, job: str) -> JobStatus:
+        """Wait until the job is over; it must have settled with every step accepted and no money left behind."""
+
+        def over() -> JobStatus | None:
+            status = self.client.status(job)
+            return status if status.state in FINAL_STATES else None
+
+        status = self.wait(f"{job} is over", over)
+        assert status.state == "settled", (status.state, status.reason, status.chunks)
+        assert status.accepted == status.steps
+        money = status.money
+        assert money is not None and money.pending == 0
+        assert money.cap == money.paid + money.commission + money.refunded, money
+        return status
+
+    def ask(self, node: str, method: str, **params: object) -> dict[str, object]:
+        """A question to one node's control socket."""
+        with self.devnet.control(node) as control:
+            return control.call(method, params)
+
+    def height(self, node: str) -> int:
+        """How many blocks a node's copy of the ledger has."""
+        ledger = self.ask(node, "node.status")["ledger"]
+        assert isinstance(ledger, dict)
+        return int(ledger["height"])
+
+    def pid(self, node: str) -> int:
+        """The process of a node."""
+        status = self.devnet.folder / node / "lock"
+        return int(status.read_text(encoding="ascii"))
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Up once; every test leaves it whole."""
+    folder = tmp_path_factory.mktemp("e2e")
+    devnet = Devnet(folder / "net", lambda text: None)
+    state = devnet.up(3)
+    try:
+        with Client(state.gateway.url, state.gateway.token) as client:
+            yield Network(devnet, state, client, folder)
+    finally:
+        devnet.down()
