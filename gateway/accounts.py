@@ -27,7 +27,7 @@ SCOPES: Final = ("read", "jobs", "money")
 ROLES: Final = {"renter": SCOPES, "viewer": ("read",)}
 """Names for sets of scopes that people ask for."""
 
-TOKEN_MARK: Final = "shoal_"
+TOKEN_MARK: Final = "shoal_"  # noqa: S105  (a public prefix)
 """Start of every token, so that secret scanners recognise a leaked one."""
 
 TOKEN_LIFE: Final = Micros(365 * DAY)
@@ -83,14 +83,19 @@ def create_token(db: Path, name: str, scopes: Sequence[str]) -> str:
             connection.execute(insert(accounts).values(id=account, name=name, created=now))
         connection.execute(
             insert(tokens).values(
-                id=f"tok_{entropy.salt()[:12].hex()}", account=account, prefix=token[: len(TOKEN_MARK) + 6], hash=digest(token),
-                scopes=" ".join(granted), created=now, expires=now + TOKEN_LIFE,
+                id=f"tok_{entropy.salt()[:12].hex()}",
+                account=account,
+                prefix=token[: len(TOKEN_MARK) + 6],
+                hash=digest(token),
+                scopes=" ".join(granted),
+                created=now,
+                expires=now + TOKEN_LIFE,
             )
-        )  # fmt: skip
+        )
     return token
 
 
-def _valid_tokens(now: Micros) -> Select[tuple[str, str, str, str, str]]:
+def _valid_tokens(now: Micros) -> Select[str, str, str, str, str]:
     columns = (tokens.c.account, accounts.c.name, tokens.c.id, tokens.c.prefix, tokens.c.scopes)
     return (
         select(*columns)
@@ -99,7 +104,7 @@ def _valid_tokens(now: Micros) -> Select[tuple[str, str, str, str, str]]:
     )
 
 
-def _caller(row: Row[tuple[str, str, str, str, str]] | None) -> Caller | None:
+def _caller(row: Row[str, str, str, str, str] | None) -> Caller | None:
     if row is None:
         return None
     account, name, token, prefix, scopes = row

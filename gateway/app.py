@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 from gateway import openapi
 from gateway.door import endpoint, problem_response
@@ -20,6 +21,8 @@ from gateway.problems import HttpProblem
 from gateway.rim import Rim
 from gateway.state import Gateway
 from protocol.errors import LocalError
+
+OnError = Callable[[Request, Exception], Awaitable[Response]]
 
 STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 """What Starlette's router itself refuses with."""
@@ -49,7 +52,7 @@ def routes(gateway: Gateway) -> list[Route]:
     return found
 
 
-def _lifespan(gateway: Gateway):  # type: ignore[no-untyped-def]
+def _lifespan(gateway: Gateway) -> Lifespan[Starlette]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with gateway.node, gateway.live.running():
@@ -61,7 +64,7 @@ def _lifespan(gateway: Gateway):  # type: ignore[no-untyped-def]
     return lifespan
 
 
-def _on_http(gateway: Gateway):  # type: ignore[no-untyped-def]
+def _on_http(gateway: Gateway) -> OnError:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = STATUS_CODES.get(error.status_code, "internal")
@@ -72,7 +75,7 @@ def _on_http(gateway: Gateway):  # type: ignore[no-untyped-def]
     return answer
 
 
-def _on_failure(gateway: Gateway):  # type: ignore[no-untyped-def]
+def _on_failure(gateway: Gateway) -> OnError:
     async def answer(request: Request, error: Exception) -> Response:
         return problem_response(
             LocalError(repr(error), code="internal"), request, gateway, is_page=_wants_page(request)

@@ -12,10 +12,10 @@ UNKNOWN: Final = "unknown"
 _SIZES: Final = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
-def credits(amount: int | None) -> str:
+def in_credits(amount: int | None) -> str:
     """Smallest units as credits with all six decimals, so that columns line up and nothing is rounded.
 
-    >>> credits(1234567890123)
+    >>> in_credits(1234567890123)
     '1 234 567.890123'
     """
     if amount is None:
@@ -80,5 +80,12 @@ def words(name: str) -> str:
 
 
 FILTERS: Final[dict[str, Callable[..., str]]] = {
-    "credits": credits, "short": short, "at": at, "span": span, "size": size, "share": share, "known": known, "words": words,
-}  # fmt: skip
+    "credits": in_credits,
+    "short": short,
+    "at": at,
+    "span": span,
+    "size": size,
+    "share": share,
+    "known": known,
+    "words": words,
+}

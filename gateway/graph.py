@@ -1,7 +1,7 @@
 """The peers as a picture: places, lines and counts for the template to draw as SVG. Nothing here is HTML.
 
-The node behind this gateway stands in the middle, because its view is what is drawn: a solid line is a connection that it
-has, a dashed one a peer that it only heard of. Lines between other peers are not known here, so none are drawn.
+The node behind this gateway stands in the middle, because its view is what is drawn: a solid line is a connection that
+it has, a dashed one a peer that it only heard of. Lines between other peers are not known here, so none are drawn.
 """
 
 from __future__ import annotations

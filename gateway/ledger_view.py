@@ -1,4 +1,4 @@
-"""The money of a job, added up: what every party got and gave by the lines that are shown, next to the node's totals."""
+"""The money of a job, added up: what every party gave and got by the lines that are shown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the page shows, read once for all viewers: peers, jobs, market and events of the node.
 
-The node's event stream says when to look again; the node is asked while somebody watches, and at most four times a second.
+The node's event stream says when to look again. The node is asked while somebody watches, at most four times a second.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ PUBLIC_FIELDS: Final = (
     "slots",
 )
 """Fields of an event that anyone may see; the rest may hold a renter's words."""
+
+PULSE: Final = frozenset({"followed", "block", "log"})
+"""Events that come with every block or line: they refresh the page, but say nothing by themselves."""
 
 
 class Event(msgspec.Struct):
@@ -194,7 +197,9 @@ class Live:
             await asyncio.sleep(1.0)
 
     def _take(self, event: Event, since: int) -> int:
-        if not any(event.sequence == known.sequence and event.time == known.time for known in self._events):
+        is_new = not any(event.sequence == known.sequence and event.time == known.time for known in self._events)
+        if is_new and event.name not in PULSE:
             self._events.append(event)
+        if is_new:
             self.nudge()
         return max(since, event.sequence)

@@ -33,7 +33,7 @@ async def log_lines(call: Call, after: int | None, *, follow: bool) -> AsyncGene
     params: dict[str, object] = {"job": call.path("job"), "follow": follow}
     if after is not None:
         params["since"] = after
-    async with aclosing(call.gateway.node.stream("job.logs", params)) as items:  # type: ignore[type-var]
+    async with aclosing(call.gateway.node.stream("job.logs", params)) as items:
         async for item in items:
             line = msgspec.convert(item, LogLine)
             if after is None or line.sequence > after:

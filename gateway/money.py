@@ -1,4 +1,4 @@
-"""The account's money: what it has, what it put in, what became of it. Amounts are integers; nothing is ever rounded."""
+"""The account's money: what it has, what it put in, what became of it. Amounts are integers, never rounded."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -101,7 +101,7 @@ class NodeClient:
         self._task: asyncio.Task[None] | None = None
         self.last_error = "not connected yet"
 
-    async def __aenter__(self) -> NodeClient:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._stay_connected(), name="node-client")
         return self
 
@@ -141,7 +141,7 @@ class NodeClient:
             raise _raised(frame.error)
         return frame.result or {}
 
-    async def stream(self, method: str, params: Plain | None = None) -> AsyncIterator[Plain]:
+    async def stream(self, method: str, params: Plain | None = None) -> AsyncGenerator[Plain]:
         """Items until the node ends the stream. Close the iterator to cancel. Raises NodeError or Unavailable."""
         try:
             reader, writer = await asyncio.open_unix_connection(str(self._socket))

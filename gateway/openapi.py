@@ -20,9 +20,9 @@ JOB_ID_PATTERN: Final = "^job_[0-9a-f]{32}$"
 _PARAMETER: Final = re.compile(r"{([a-z]+)(:path)?}")
 _REF: Final = "#/components/schemas/{name}"
 
-DESCRIPTION: Final = """Every path is answered under `/v1` and without it. Times are integer microseconds since 1970 UTC,
-spans integer microseconds, money integers in the smallest unit (1 credit = 1 000 000). Errors are problems (RFC 9457):
-`code` is stable, `type` leads to its explanation."""
+DESCRIPTION: Final = """The API is answered under `/v1` and without it. Times are integer microseconds since 1970 UTC,
+spans integer microseconds, money integers in the smallest unit (1 credit = 1 000 000). Errors are problems
+(RFC 9457): `code` is stable, `type` leads to its explanation."""
 
 PARAMETERS: Final[dict[str, Plain]] = {
     "job": {"type": "string", "pattern": JOB_ID_PATTERN},
@@ -33,7 +33,8 @@ PARAMETERS: Final[dict[str, Plain]] = {
 _KEY: Final[Plain] = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "1 to 255 visible ASCII characters. The same key with the same body is answered with the first answer; kept for 24 h at least.",
+    "description": "1 to 255 visible ASCII characters. The same key with the same body gets the first answer again,"
+    " for 24 h at least.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 

@@ -15,8 +15,8 @@ from gateway.problems import HttpProblem
 
 
 def derived_key(account: str, purpose: str, key: str) -> str:
-    """The network's own key for a request: the same on every gateway that knows the account, so a retry is the same job."""
-    return hashlib.sha256("\0".join(("shoal/1", purpose, account, key)).encode()).hexdigest()
+    """The network's key for a request: the same on every gateway that knows the account, so a retry is the same job."""
+    return hashlib.sha256(f"shoal/1\0{purpose}\0{account}\0{key}".encode()).hexdigest()
 
 
 def no_such_job(job: str) -> HttpProblem:
@@ -52,8 +52,8 @@ class Owners:
     async def require(self, account: str, job: str) -> None:
         """Raises the not-found problem unless the job is the account's.
 
-        A job that this database does not know (the gateway was killed between submitting and writing, or another gateway
-        submitted it) belongs to whoever the network says: the renter in its status."""
+        A job that this database does not know (the gateway was killed between submitting and writing, or another
+        gateway submitted it) belongs to whoever the network says."""
         async with self._engine.connect() as connection:
             owner = (await connection.execute(select(jobs.c.account).where(jobs.c.job == job))).scalar_one_or_none()
         if owner == account:

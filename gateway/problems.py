@@ -49,30 +49,60 @@ class Row:
 
 PROBLEMS: Final[dict[str, Row]] = {
     # The request itself
-    "malformed_body": Row(400, "The body cannot be read", fix="Send well-formed JSON, or YAML with its own media type."),
-    "invalid_body": Row(422, "The body does not fit the schema", fix="Each entry of `errors` names a place; /docs shows the schema."),
-    "invalid_query": Row(400, "A query parameter is wrong", fix="Each entry of `errors` names a parameter; /docs lists them."),
+    "malformed_body": Row(
+        400, "The body cannot be read", fix="Send well-formed JSON, or YAML with its own media type."
+    ),
+    "invalid_body": Row(
+        422, "The body does not fit the schema", fix="Each entry of `errors` names a place; /docs shows the schema."
+    ),
+    "invalid_query": Row(
+        400, "A query parameter is wrong", fix="Each entry of `errors` names a parameter; /docs lists them."
+    ),
     "invalid_header": Row(400, "A header is wrong", fix="`detail` names the header and what it should hold."),
-    "media_type": Row(415, "Unsupported media type", fix="Use one of the media types that /docs names for this request."),
-    "length_required": Row(411, "Content-Length is needed", fix="Send the file with its length instead of in chunks of unknown number."),
+    "media_type": Row(
+        415, "Unsupported media type", fix="Use one of the media types that /docs names for this request."
+    ),
+    "length_required": Row(
+        411, "Content-Length is needed", fix="Send the file with its length instead of in chunks of unknown number."
+    ),
     "body_too_large": Row(413, "The body is too large", fix="Send less: `detail` names the limit."),
-    "bad_host": Row(421, "This gateway does not answer under that name", fix="Use the address that it printed, or start it with --allow-host."),
-    "foreign_origin": Row(403, "The form was sent from another site", fix="Open the page of this gateway and use its own form."),
+    "bad_host": Row(
+        421,
+        "This gateway does not answer under that name",
+        fix="Use the address that it printed, or start it with --allow-host.",
+    ),
+    "foreign_origin": Row(
+        403, "The form was sent from another site", fix="Open the page of this gateway and use its own form."
+    ),
     "not_found": Row(404, "Not found", fix="Look at the path and the id; ids of other accounts are not found either."),
     "method_not_allowed": Row(405, "Method not allowed", fix="The Allow header lists the methods of this path."),
     # Who is asking
-    "token_missing": Row(401, "A token is needed", fix="Send `Authorization: Bearer <token>`; `shoal gateway token` makes one."),
-    "token_invalid": Row(401, "The token is not valid", fix="Copy the whole token, or make another with `shoal gateway token`."),
+    "token_missing": Row(
+        401, "A token is needed", fix="Send `Authorization: Bearer <token>`; `shoal gateway token` makes one."
+    ),
+    "token_invalid": Row(
+        401, "The token is not valid", fix="Copy the whole token, or make another with `shoal gateway token`."
+    ),
     "scope_missing": Row(403, "The token may not do this", fix="Make a token with the scope that `detail` names."),
     "rate_limited": Row(429, "Too many requests", True, "Wait as long as Retry-After says."),
     # Idempotency
-    "key_missing": Row(400, "An Idempotency-Key is needed", fix="Send a fresh random Idempotency-Key, and the same one when you try again."),
-    "key_malformed": Row(400, "The Idempotency-Key is not usable", fix="Use 1 to 255 visible ASCII characters, for example a UUID."),
+    "key_missing": Row(
+        400,
+        "An Idempotency-Key is needed",
+        fix="Send a fresh random Idempotency-Key, and the same one when you try again.",
+    ),
+    "key_malformed": Row(
+        400, "The Idempotency-Key is not usable", fix="Use 1 to 255 visible ASCII characters, for example a UUID."
+    ),
     "key_reused": Row(422, "The Idempotency-Key was used for something else", fix="Use a new key for a new request."),
-    "key_in_progress": Row(409, "The first request with this key is still running", True, "Wait as long as Retry-After says and ask again."),
+    "key_in_progress": Row(
+        409, "The first request with this key is still running", True, "Wait as long as Retry-After says and ask again."
+    ),
     # What the network says: the request is understood, a rule refuses it
     "refused": Row(422, "A rule refuses this", fix="`detail` names the rule, `numbers` what disagreed."),
-    "bad_spec": Row(422, "The job specification is not valid", fix="`errors` points at the place; specs/05-job.md describes it."),
+    "bad_spec": Row(
+        422, "The job specification is not valid", fix="`errors` points at the place; specs/05-job.md describes it."
+    ),
     "bad_job_file": Row(422, "The job file is not valid", fix="`detail` names the line and what belongs there."),
     "unknown_job": Row(404, "No such job", fix="GET /marketplace/jobs lists the jobs of this account."),
     "unknown_renter": Row(404, "No such renter"),
@@ -83,7 +113,9 @@ PROBLEMS: Final[dict[str, Row]] = {
     "quote_expired": Row(409, "The quote has expired", fix="Submit the job again for a new quote."),
     "no_result": Row(409, "There is no result yet", True, "Wait until the job is settled."),
     "no_receipt": Row(409, "There is no receipt yet", True, "Wait until the job is settled."),
-    "no_capacity": Row(409, "No peer can run this job now", True, "POST /marketplace/plan says for every peer why it was left out."),
+    "no_capacity": Row(
+        409, "No peer can run this job now", True, "POST /marketplace/plan says for every peer why it was left out."
+    ),
     "over_limit": Row(413, "Larger than a limit allows", fix="`numbers` names the limit."),
     "disk_full": Row(507, "The node's disk is full", True, "Try again later, or free space on the node."),
     # Not now
@@ -91,19 +123,34 @@ PROBLEMS: Final[dict[str, Row]] = {
     "node_unreachable": Row(503, "The node cannot be reached", True),
     "node_lost": Row(503, "The node went away", True),
     "node_timeout": Row(504, "The node did not answer in time", True),
-    "stopping": Row(503, "The gateway is stopping", True, "Try again: another gateway, or this one after its restart, answers."),
+    "stopping": Row(
+        503, "The gateway is stopping", True, "Try again: another gateway, or this one after its restart, answers."
+    ),
     "remote": Row(502, "A peer broke a rule", True, "Try again; the peer has been scored."),
-    "node_protocol": Row(502, "The node answered in a way that this gateway does not understand", fix="Run node and gateway of the same version."),
+    "node_protocol": Row(
+        502,
+        "The node answered in a way that this gateway does not understand",
+        fix="Run node and gateway of the same version.",
+    ),
     "internal": Row(500, "The gateway failed", True, "Report it with the request_id; the log has the rest."),
-}  # fmt: skip
+}
 """code -> row. The documentation page and the OpenAPI document are drawn from this table."""
 
 SYNONYMS: Final = {
-    "bad_peer_id": "bad_id", "not_found": "not_found", "no_such_job": "unknown_job", "job_unknown": "unknown_job",
-    "insufficient": "insufficient_funds", "no_funds": "insufficient_funds", "wrong_state": "bad_state",
-    "expired": "quote_expired", "not_quoted": "bad_state", "blob_missing": "unknown_blob", "missing_blob": "unknown_blob",
-    "invalid_spec": "bad_spec", "bad_jobfile": "bad_job_file",
-}  # fmt: skip
+    "bad_peer_id": "bad_id",
+    "not_found": "not_found",
+    "no_such_job": "unknown_job",
+    "job_unknown": "unknown_job",
+    "insufficient": "insufficient_funds",
+    "no_funds": "insufficient_funds",
+    "wrong_state": "bad_state",
+    "expired": "quote_expired",
+    "not_quoted": "bad_state",
+    "blob_missing": "unknown_blob",
+    "missing_blob": "unknown_blob",
+    "invalid_spec": "bad_spec",
+    "bad_jobfile": "bad_job_file",
+}
 """Codes that name the same situation; the answer keeps the original code, the row decides status and title."""
 
 _FAULTS: Final = {"caller": "refused", "remote": "remote", "local": "internal", "unavailable": "unavailable"}

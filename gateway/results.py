@@ -23,7 +23,7 @@ PICTURES: Final = {
     ".gif": "image/gif",
     ".webp": "image/webp",
 }
-"""Shown as pictures. Everything else that strangers computed is only ever downloaded; SVG too, for it can carry script."""
+"""Shown as pictures. Everything else that strangers computed is only downloaded; SVG too, for it can carry script."""
 
 
 def picture_type(path: str) -> str | None:

@@ -66,7 +66,7 @@ class Rim:
         await self.app(scope, receive, answering)
 
     def _is_ours(self, host: str) -> bool:
-        """A page of another site that rebinds its name to this address still sends its own name; an address has none."""
+        """A site that rebinds its name to this address still sends that name, so only own names and addresses pass."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         name = name.strip("[]").lower()
         if name in self._names:

@@ -1,7 +1,7 @@
 """An operation of the HTTP API: its route, its documentation and its rules in one value.
 
-The application's routes and the OpenAPI document are both made from the same list, so that a route without documentation
-cannot exist. `endpoint` is the one path that every request takes: host, caller, rate, scope, query, body, handler.
+The application's routes and the OpenAPI document are both made from the same list, so a route without documentation
+cannot exist. `gateway.door.endpoint` is the one path that every request takes.
 """
 
 from __future__ import annotations

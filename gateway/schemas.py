@@ -1,7 +1,7 @@
-"""Bodies of the HTTP API. Requests refuse unknown fields; answers are decoded from the node into these structs first, so
-that only what is listed here leaves the gateway (OWASP API3), whatever a node sends.
+"""Bodies of the HTTP API. Requests refuse unknown fields; answers are decoded from the node into these structs first,
+so that only what is listed here leaves the gateway (OWASP API3), whatever a node sends.
 
-Instants and spans are integer microseconds, money is an integer in the smallest unit (1 credit = 1_000_000), ids are text.
+Instants and spans are integer microseconds, money is an integer in the smallest unit (1 credit = 1_000_000).
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def main(args: argparse.Namespace, read_job: JobReader | None = None) -> int:
 
 
 def config_from(args: argparse.Namespace) -> GatewayConfig:
-    """The command line as a configuration: --socket --data --network-name, and --host --port --allow-host --rate-limit."""
+    """The command line as a configuration; `host`, `port`, `allow_host` and `rate_limit` may be missing."""
     given = vars(args)
     return GatewayConfig(
         socket=Path(str(given["socket"])),

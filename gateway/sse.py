@@ -37,12 +37,13 @@ def opening() -> bytes:
 async def paced(
     source: AsyncIterator[T], stopping: asyncio.Event, every_s: float = HEARTBEAT_S
 ) -> AsyncGenerator[T | None]:
-    """The source's items; None when nothing came for `every_s` seconds; ends with the source or when `stopping` is set."""
-    stop = asyncio.ensure_future(stopping.wait())
+    """The source's items, None when nothing came for `every_s` seconds; ends with the source or with `stopping`."""
+    stop: asyncio.Future[object] = asyncio.ensure_future(stopping.wait())
     following: asyncio.Future[T] = asyncio.ensure_future(anext(source))
     try:
         while True:
-            done, _ = await asyncio.wait({stop, following}, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[object] | asyncio.Future[T]] = {stop, following}
+            done, _ = await asyncio.wait(both, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
             if stop in done:
                 return
             if not done:

@@ -39,6 +39,11 @@ class Host:
     runtimes: tuple[messages.Runtime, ...]
     capability: Capability
 
+    @property
+    def audits(self) -> int:
+        """Audits at the same time: half of the processors, so that ordering the ledger never waits for them."""
+        return max(1, self.capability.cpus_milli // 2000)
+
 
 async def inspect_host(config: Config, blobs: BlobStore, serves: tuple[PeerId, ...], clock: Clock) -> Host:
     """Try every sandbox, ask every runtime, read the cards and the benchmark (two seconds where it never ran)."""

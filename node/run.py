@@ -1,21 +1,18 @@
-"""A node from start to end: opens the parts, wires the machines on one screen, runs until told to stop.
-
-`wire_machines` is the architecture of a peer; everything else here opens, restores or closes something.
-"""
+"""A node from start to end: opens the parts, restores what an earlier run left, serves, and leaves with notice."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 import trio
 
-from node import data_lock, entropy, heat
+from node import data_lock, heat
 from node.blobs import BlobStore
 from node.clock import Clock
 from node.config import Config
@@ -34,37 +31,22 @@ from node.renter_api import renter_identity
 from node.store import RecordStore
 from node.thermal import Decision, ThermalMachine
 from node.transport import Transport, TransportConfig
+from node.wiring import Machines, wire_machines
 from protocol import genesis as genesis_file
-from protocol import matching, reputation, wire
-from protocol.bidding import Counter
-from protocol.effects import Effect, Machine
+from protocol import wire
+from protocol.effects import Effect
 from protocol.errors import Refused
-from protocol.follower import Follower
 from protocol.genesis import Genesis
 from protocol.identity import Identity, peer_from_text, peer_text
 from protocol.job_record import JobRecord
-from protocol.jobspec import JobSpec
-from protocol.leasing import Desk
-from protocol.ledger import Ledger
-from protocol.ledger_client import LedgerClient
-from protocol.messages import Offer
-from protocol.offers import OfferBook, OfferMaker, Terms
-from protocol.peer import Peer
-from protocol.provider import Provider
-from protocol.ranking import rank, standing_record
-from protocol.steward import Steward
-from protocol.units import MIB, Credits, Digest, Micros, PeerId
-from protocol.watcher import Watcher
-from verifier.auditor import Auditor
-from verifier.case import Facts
-from verifier.judge import Judge
-from verifier.orderer import Orderer
-
-SPEC_BYTES_MAX: Final = 16 * MIB
-"""Bytes of an encoded specification."""
+from protocol.offers import Terms
+from protocol.units import Credits, Micros, PeerId
 
 STOP_GRACE_S: Final = 3.0
 """Seconds that giving leases back may take at the end; what is still out then is fenced by its watchers."""
+
+OFFER_GAP_S: Final = 1.0
+"""Seconds between two looks at the own offer: a host of short chunks would fill the gossip with its free slots."""
 
 LAST_WORDS_S: Final = 0.2
 """Seconds for the withdrawn offer to leave the gossip queue before connections close."""
@@ -73,139 +55,6 @@ log = logging.getLogger("shoal.node")
 
 _record_decoder: Final = wire.decoder(JobRecord)
 _lease_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, int, int])
-
-
-@dataclass(slots=True)
-class Machines:
-    """The machines of one peer."""
-
-    client: LedgerClient
-    offers: OfferBook
-    maker: OfferMaker
-    steward: Steward
-    provider: Provider
-    watcher: Watcher
-    replica: Orderer | Follower
-    judge: Judge | None
-    auditor: Auditor
-    outcomes: Outcomes
-
-    @property
-    def ledger(self) -> Ledger:
-        """This peer's own executed copy of the ledger."""
-        return self.replica.ledger
-
-    def peer(self) -> Peer:
-        """All of them behind one door. The replica comes before those that read it."""
-        listed: list[Machine] = [
-            self.replica,
-            self.client,
-            self.offers,
-            self.maker,
-            self.watcher,
-            self.steward,
-            self.provider,
-            self.auditor,
-        ]
-        return Peer(listed if self.judge is None else [*listed, self.judge])
-
-
-def wire_machines(
-    identity: Identity,
-    genesis: Genesis,
-    config: Config,
-    host: Host,
-    blobs: BlobStore,
-    clock: Clock,
-    blocks: Sequence[bytes],
-    voted: bytes | None,
-) -> Machines:
-    """Every machine, and who talks to whom."""
-    network, me = genesis.chain, identity.peer
-    validators = genesis.validator_set
-    is_validator = me in validators
-    replica: Orderer | Follower = Orderer(identity, genesis, blocks, voted) if is_validator else Follower(genesis)
-    client = LedgerClient(validators)
-    offers, maker = OfferBook(), OfferMaker(identity, network)
-
-    def ledger() -> Ledger:
-        return replica.ledger
-
-    def read(digest: Digest) -> bytes:
-        return blobs.read(digest, SPEC_BYTES_MAX)
-
-    def plan(spec: JobSpec, renter: PeerId, now: Micros) -> matching.Plan:
-        known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}
-        ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
-        return matching.plan(known, spec, renter, ranks, now, entropy.dice())
-
-    def exclusion(spec: JobSpec, renter: PeerId, now: Micros) -> tuple[str, str] | None:
-        offer = maker.offer(now)
-        why = matching.exclusion(_as_if_idle(offer), spec, renter, now) if offer else None
-        return (why.code, why.detail) if why else None
-
-    def auditors(facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
-        return _auditors(facts, provider, me, validators.peers, offers.offers(clock.now()), maker, ledger())
-
-    def is_current() -> bool:
-        return isinstance(replica, Orderer) or 0 < replica.height >= replica.tip
-
-    desk = Desk(
-        identity=identity,
-        network=network,
-        client=client,
-        ledger=ledger,
-        is_current=is_current,
-        random=entropy.dice(),
-        rank=lambda peer: rank(ledger(), peer),
-        peers=lambda now: list(offers.offers(now)),
-    )
-    counter = Counter(lambda: maker.terms or Terms((), host.capability), exclusion, read, host.runner.choose, ledger)
-    machines = Machines(
-        client=client,
-        offers=offers,
-        maker=maker,
-        steward=Steward(desk, plan),
-        provider=Provider(identity, network, client, counter),
-        watcher=Watcher(identity, network),
-        replica=replica,
-        judge=Judge(identity, network, ledger, lambda: validators.peers, auditors, read) if is_validator else None,
-        auditor=Auditor(identity, network, lambda: validators.peers, read, max(1, config.slots)),
-        outcomes=Outcomes(ledger),
-    )
-    client.listeners += [machines.steward, machines.provider, machines.outcomes]
-    return machines
-
-
-def _as_if_idle(offer: Offer) -> Offer:
-    """A busy host can still be planned with: its leases wait their turn."""
-    return msgspec.structs.replace(offer, slots_free=max(1, offer.slots_free)) if offer.slots else offer
-
-
-def _auditors(
-    facts: Facts,
-    provider: PeerId,
-    me: PeerId,
-    validators: tuple[PeerId, ...],
-    offers: Mapping[PeerId, Offer],
-    maker: OfferMaker,
-    ledger: Ledger,
-) -> Mapping[PeerId, int]:
-    """Validators whose execution can be compared: for D2 the same runtime digest as the provider's."""
-
-    def digest(peer: PeerId) -> bytes | None:
-        runtimes = (
-            maker.terms.runtimes if peer == me and maker.terms else offers[peer].runtimes if peer in offers else ()
-        )
-        return next((item.digest for item in runtimes if item.name == facts.runtime), None)
-
-    wanted = digest(provider)
-    stakes = {peer: max(1, ledger.available("S", peer)) for peer in validators if peer != provider}
-    return {
-        peer: stake
-        for peer, stake in stakes.items()
-        if (has := digest(peer)) and (facts.numeric == "D0" or has == wanted)
-    }
 
 
 def main(config: Config) -> int:
@@ -295,7 +144,9 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
                 stop=ending.set,
             )
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
-            nursery.start_soon(_tell, events, machines, driver, terms)
+            nursery.start_soon(_tell, events, machines.outcomes)
+            keeper = trio.CancelScope()
+            nursery.start_soon(_within, keeper, _keep_offer, machines, driver, terms)
             nursery.start_soon(heat.watch, HostSource(), ThermalMachine(), parts, clock, _tell_heat)
             log.info(
                 "node %s is up on %s, executors: %s",
@@ -304,6 +155,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
                 ", ".join(host.runner.tiers),
             )
             await ending.wait()
+            keeper.cancel()
             await _leave(machines, driver, events)
             nursery.cancel_scope.cancel()
     finally:
@@ -345,20 +197,29 @@ def _restore(machines: Machines, identity: Identity, records: RecordStore, drive
         driver.later(judge, judge.resume)
 
 
-async def _tell(events: EventLog, machines: Machines, driver: Driver, terms: Terms) -> None:
-    """Publish the first offer, keep its free slots right, and let deposits know of new blocks."""
+async def _keep_offer(machines: Machines, driver: Driver, terms: Terms) -> None:
+    """Publish the first offer, and a new one whenever slots become free or busy, at most once a second."""
 
     def publish(now: Micros) -> list[Effect]:
         known = machines.maker.terms or terms
         free = machines.provider.slots_free if known.slots else 0
         return machines.maker.change(replace(known, slots_free=free), now)
 
-    driver.command(machines.maker, publish)
+    while True:
+        driver.command(machines.maker, publish)
+        await trio.sleep(OFFER_GAP_S)
+
+
+async def _within(scope: trio.CancelScope, task: Callable[..., Awaitable[None]], *args: object) -> None:
+    with scope:
+        await task(*args)
+
+
+async def _tell(events: EventLog, outcomes: Outcomes) -> None:
+    """Let deposits that wait know of new blocks."""
     async for event in events.follow(0):
         if event.name in ("followed", "block"):
-            machines.outcomes.grown()
-        elif event.name == "lease_ended":
-            driver.command(machines.maker, publish)
+            outcomes.grown()
 
 
 def _tell_heat(decision: Decision) -> None:

@@ -19,7 +19,7 @@ from protocol.units import Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
 
 RESUBMIT: Final = Micros(3_000_000)
-"""Microseconds without a receipt before an operation is sent again: three blocks at the slowest pace of a busy ledger."""
+"""Microseconds without a receipt before an operation is sent again: many blocks of a ledger that is at work."""
 
 REMEMBERED_MAX: Final = 100_000
 """Outcomes remembered, so that a repeated receipt is not heard twice; oldest forgotten first. What was refused may be

@@ -214,6 +214,7 @@ class Devnet:
         wanted = {node.peer for node in state.nodes if "provider" in node.roles}
         self._say("waiting until the peers know each other")
         until("the steward knows every provider", lambda: self._knows(wanted), children, START_SECONDS)
+        until("the steward follows the ledger", self._follows, children, START_SECONDS)
         until("the gateway is ready", lambda: _is_ready(state.gateway.url), children, START_SECONDS)
         if deposit:
             self._say("putting credits on the renter's account")
@@ -221,6 +222,12 @@ class Devnet:
 
             with Client(state.gateway.url, state.gateway.token) as client:
                 client.deposit(deposit, "devnet-first-deposit")
+
+    def _follows(self) -> bool | None:
+        """The first block has come: until then the steward signs nothing."""
+        with self.control("steward") as node:
+            ledger = node.call("node.status")["ledger"]
+        return True if isinstance(ledger, dict) and ledger["height"] else None
 
     def _knows(self, wanted: set[str]) -> bool | None:
         with self.control("steward") as node:

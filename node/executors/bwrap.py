@@ -36,6 +36,7 @@ SHIM: Final = "/run/shoal"
 PROBE_SECONDS: Final = 10
 _SYSTEM_LINKS: Final = ("/bin", "/sbin", "/lib", "/lib64", "/lib32")
 _ETC: Final = ("/etc/ld.so.cache", "/etc/alternatives")
+_READONLY: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
 _GPU_LIBRARIES: Final = ("/sys/module/nvidia", "/sys/class/drm", "/sys/bus/pci", "/sys/devices")
 
 
@@ -177,7 +178,10 @@ def _view() -> list[str]:
     arguments += ["--perms", "0755", "--dir", "/etc"]
     for name in _ETC:
         arguments += ["--ro-bind-try", name, name]
-    return [*arguments, "--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for name in _READONLY:  # bwrap covers only what looks writable before it gives up its rights.
+        arguments += ["--ro-bind-try", name, name]
+    return arguments
 
 
 def _task_view(task: Task) -> list[str]:

@@ -27,10 +27,11 @@ LDD_SECONDS: Final = 60
 
 TOOLS: Final = (
     "sh", "bash", "[", "awk", "b2sum", "base64", "basename", "cat", "chmod", "cmp", "comm", "cp", "cut", "date", "dd",
-    "df", "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "fold", "grep", "gunzip", "gzip", "head", "id",
-    "join", "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mv", "nice", "nproc", "od", "paste", "printf", "pwd",
-    "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split", "stat", "sync", "tac",
-    "tail", "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc", "which", "xargs", "yes",
+    "df", "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "fold", "grep", "gunzip", "gzip", "head",
+    "id", "join", "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mv", "nice", "nproc", "od", "paste",
+    "printf", "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split",
+    "stat", "sync", "tac", "tail", "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc",
+    "which", "xargs", "yes",
 )  # fmt: skip
 """What job scripts expect of a Unix; the same programs as in the other tiers."""
 

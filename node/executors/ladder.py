@@ -19,12 +19,10 @@ from node.executors.wasm import WasmExecutor
 _KERNEL: Final = (
     "bugs of the kernel or the GPU driver; side channels between jobs; the renter's data from the owner of the host"
 )
-    "bugs of the host's kernel or GPU driver; side channels between jobs; the renter's data from the owner of the host"
-)
 
 PROTECTS: Final = {
     "docker": (
-        "the host's files, processes, network and neighbours; memory, CPU, processes and time are limited by the kernel",
+        "the host's files, processes, network and neighbours; memory, CPU and processes are limited by the kernel",
         _KERNEL + "; whoever may use the engine's socket is root on the host",
     ),
     "runc": (

@@ -76,7 +76,7 @@ def client(args: argparse.Namespace) -> Client:
                 raise Unavailable(
                     f"the gateway of the local network, {state.gateway.url}, does not run",
                     code="gateway_down",
-                    fix="`shoal devnet up` starts what is missing; jobs and credits are kept. Or name another --gateway.",
+                    fix="`shoal devnet up` starts what is missing; jobs and credits are kept.",
                 )
             url, token = state.gateway.url, token or state.gateway.token
     if not url:

@@ -75,6 +75,17 @@ class Network:
         with self.devnet.control(node) as control:
             return control.call(method, params)
 
+    def joined(self, name: str) -> None:
+        """Wait until the steward is connected to a node that was started again, and knows a slot of it."""
+
+        def look() -> bool | None:
+            peers = self.ask("steward", "node.peers")["peers"]
+            assert isinstance(peers, list)
+            known = {self.name(peer["peer"]): peer for peer in peers}
+            return True if known[name]["connected"] and known[name]["slots_free"] else None
+
+        self.wait(f"{name} is back", look)
+
     def height(self, node: str) -> int:
         """How many blocks a node's copy of the ledger has."""
         ledger = self.ask(node, "node.status")["ledger"]
@@ -83,8 +94,7 @@ class Network:
 
     def pid(self, node: str) -> int:
         """The process of a node."""
-        status = self.devnet.folder / node / "lock"
-        return int(status.read_text(encoding="ascii"))
+        return int((self.devnet.folder / node / "lock").read_text(encoding="ascii"))
 
 
 @pytest.fixture(scope="session")
@@ -97,4 +107,5 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         with Client(state.gateway.url, state.gateway.token) as client:
             yield Network(devnet, state, client, folder)
     finally:
-        devnet.down()
+        killed = devnet.down()
+    assert not killed, f"{killed} did not end when they were asked to"

@@ -125,9 +125,12 @@ def test_a_provider_with_a_full_disk_gives_its_work_to_others(network: Network) 
     config.write_text(whole.replace("slots =", "blob_bytes_max = 1048576\nslots =", 1), encoding="utf-8")
     network.devnet.restart("provider-1")
     try:
-        text = "commands: ['head -c 3000000 /dev/zero > $SHOAL_OUT/zeros']\nchunks: 3\n"
+        network.joined("provider-1")
+        text = "commands: ['head -c 3000000 /dev/zero > $SHOAL_OUT/zeros']\nchunks: 6\n"
         status = network.settled(network.run("full-disk", text))
         assert all(network.name(chunk.provider) != "provider-1" for chunk in status.chunks)
+        print([(network.name(a.provider), a.end) for c in status.chunks for a in c.attempts])
+        print((network.devnet.folder/"provider-1"/"node.log").read_text()[-3000:])
     finally:
         network.devnet.kill("provider-1")
         config.write_text(whole, encoding="utf-8")

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,7 +16,7 @@ from gateway.ownership import derived_key
 from protocol.units import CREDIT
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from tests.gateway.served import Site
 
 JOBS = "/v1/marketplace/jobs"
 _keys = count()
@@ -91,13 +91,11 @@ def test_a_second_request_while_the_first_runs_is_told_so(site: Site) -> None:
             base_url=site.url, headers={"Authorization": f"Bearer {token}"}, timeout=10
         ) as client:
             await client.get("/account")
-            before = site.act(lambda network: network.calls.count("job.submit"))
-            site.act(lambda network: setattr(network, "hold", asyncio.Event()))
+            site.act(lambda network: network.stall())
             slow = asyncio.create_task(client.post(JOBS, json=body(), headers={"Idempotency-Key": "slow"}))
-            while site.act(lambda network: network.calls.count("job.submit")) == before:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(site.do, site.network.arrived.wait)
             refused = await client.post(JOBS, json=body(), headers={"Idempotency-Key": "slow"})
-            site.act(lambda network: (cast("asyncio.Event", network.hold).set(), setattr(network, "hold", None)))
+            site.act(lambda network: network.release())
             return [await slow, refused]
 
     first, second = asyncio.run(twice())
@@ -135,7 +133,7 @@ def test_jobs_are_listed_in_pages(site: Site) -> None:
     with site.client(site.token("dora")) as client:
         made = [submit(client, f"job{index}") for index in range(5)]
         page = client.get(JOBS, params={"limit": 2})
-        following = page.links["next"]["url"]
+        following: str | None = page.links["next"]["url"]
         seen = [job["job"] for job in page.json()["jobs"]]
         while following:
             page = client.get(following)
@@ -180,8 +178,7 @@ def frames(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 
 def test_the_log_resumes_behind_the_last_event_and_ends(site: Site, anna: httpx.Client) -> None:
     job = submit(anna)
-    for index in range(6):
-        site.act(lambda network, index=index: network.say(job, f"line {index}"))  # type: ignore[misc]
+    site.act(lambda network: network.say(job, *(f"line {index}" for index in range(6))))
     with anna.stream("GET", f"{JOBS}/{job}/logs") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = frames(answer.iter_lines())
@@ -192,7 +189,8 @@ def test_the_log_resumes_behind_the_last_event_and_ends(site: Site, anna: httpx.
         events = frames(answer.iter_lines())
         next(events)
         rest = [next(events) for _ in range(3)]
-        site.act(lambda network: (network.say(job, "late"), network.settle(job, {})))
+        site.act(lambda network: network.say(job, "late"))
+        site.act(lambda network: network.settle(job, {}))
         late, end = next(events), next(events)
     assert [json.loads(event["data"])["line"] for event in rest] == ["line 3", "line 4", "line 5"]
     assert json.loads(late["data"])["line"] == "late"
@@ -201,7 +199,7 @@ def test_the_log_resumes_behind_the_last_event_and_ends(site: Site, anna: httpx.
 
 def test_the_log_as_text(site: Site, anna: httpx.Client) -> None:
     job = submit(anna)
-    site.act(lambda network: network.say(job, "<b>héllo", 7))
+    site.act(lambda network: network.say(job, "<b>héllo", chunk=7))
     answer = anna.get(f"{JOBS}/{job}/logs", params={"follow": "false"})
     assert answer.text == "[7] <b>héllo\n"
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"

@@ -15,7 +15,7 @@ from gateway.node_client import FRAME_BYTES_MAX, NodeClient, NodeError, read_fra
 from protocol.errors import LocalError, Unavailable
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from tests.gateway.served import Site
 
 
 def test_requests_run_side_by_side_and_late_ones_are_given_up(make_site: Callable[..., Site]) -> None:

@@ -1,4 +1,4 @@
-"""The page in a real browser, on a desk and on a phone: it loads, moves by itself, keeps quiet in the console and fits."""
+"""The page in a real browser, on a desk and on a phone: it loads, moves, fits, and the console stays empty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from tests.gateway.served import Site
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -84,14 +84,9 @@ def test_the_overview_moves_by_itself(site: Site, open_page: Callable[[int], Pag
     expect(page.locator(f"#row-{job} .cell.accepted")).to_have_count(3)
     expect(page.locator(f"svg.{kind} .edge.active").first).to_be_attached()
     expect(page.locator(".events li").first).to_contain_text("chunk accepted")
-    site.act(
-        lambda network: (
-            network.peers[2].update(liveness="dead"),
-            network.emit("peer_dead", peer=str(network.peers[2]["peer"])),
-        )
-    )
+    site.act(lambda network: network.see(2, "dead"))
     expect(page.locator(f"svg.{kind} .spot.dead")).to_have_count(1)
-    site.act(lambda network: (network.peers[2].update(liveness="alive"), network.emit("peer_alive")))
+    site.act(lambda network: network.see(2, "alive"))
     assert not is_too_wide(page)
     shot = tmp_path / "overview.png"
     page.screenshot(path=shot, full_page=True)
@@ -105,7 +100,7 @@ def test_a_job_from_its_first_line_to_its_picture(
     job = submit(site)
     page = open_page(width)
     page.goto(f"{site.url}/jobs/{job}")
-    site.act(lambda network: network.say(job, "<script>alert('log')</script>", 4))
+    site.act(lambda network: network.say(job, "<script>alert('log')</script>", chunk=4))
     expect(page.locator("#log li .text")).to_have_text(["<script>alert('log')</script>"])
     picture = site.act(lambda network: network.picture)
     site.act(lambda network: network.settle(job, {"picture.png": picture, "weights.safetensors": b"x"}))

@@ -13,7 +13,7 @@ from protocol.errors import LocalError, Refused, RemoteViolation, ShoalError, Un
 from protocol.units import PeerId
 
 if TYPE_CHECKING:
-    from conftest import Site
+    from tests.gateway.served import Site
 
 SPEC = {"name": "x", "runtime": "python", "commands": ["true"], "chunks": [{}]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     for name in ("SHOAL_GATEWAY", "SHOAL_TOKEN", "SHOAL_DATA"):
         monkeypatch.delenv(name, raising=False)
 
@@ -90,7 +92,9 @@ def leaf_commands() -> list[list[str]]:
         (["job", "list"], 2, "no_gateway"),
         (["job", "list", "--gateway", "ftp://x", "--token", "t"], 2, "bad_url"),
         (["job", "list", "--gateway", "http://127.0.0.1:9", "--token", "t\nX: y"], 2, "bad_token"),
-        (["job", "submit", "none.yml", "--gateway", "http://127.0.0.1:9", "--token", "t"], 2, "file_missing"),
+        (["job", "submit", "none.yml", "-y", "--gateway", "http://127.0.0.1:9", "--token", "t"], 2, "file_missing"),
+        (["job", "submit", "job.yml", "--gateway", "http://127.0.0.1:9", "--token", "t"], 2, "usage"),
+        (["devnet", "down", "--remove"], 2, "usage"),
         (["job", "receipt", "job_1", "--from", "none.receipt"], 2, "file_missing"),
         (["account", "deposit", "lots"], 2, "bad_amount"),
         (["gateway", "run"], 4, "node_unreachable"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.blobs import BlobStore
+from node.executors.bwrap import BwrapExecutor
 from node.executors.ladder import ladder
 from node.executors.wasm import engine_digest
 from node.runner import Runner
@@ -28,7 +29,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bench_of(tmp_path: Path, images: Path, runtimes: dict[str, Runtime]) -> BenchOf:
     async def build(tier: str) -> Bench:
-        executors = {executor.tier: executor for executor in ladder(f"test-{os.getpid()}", images)}
+        label = f"test-{os.getpid()}"
+        executors = {executor.tier: executor for executor in ladder(label, images)}
+        executors["bwrap in a user namespace"] = BwrapExecutor(label, is_root=False)
         if cause := await executors[tier].why_not():
             pytest.skip(f"tier {tier} cannot be used here: {cause}")
         blobs = BlobStore(tmp_path / "blobs", 1 << 30)

@@ -21,7 +21,7 @@ ENGINE_LEAVES = {"io_uring_setup"}
 
 @pytest.mark.parametrize(
     "tier",
-    [pytest.param("docker", marks=pytest.mark.container), pytest.param("runc", marks=pytest.mark.container), "bwrap"],
+    [pytest.param("docker", marks=pytest.mark.container), pytest.param("runc", marks=pytest.mark.container), "bwrap", "bwrap in a user namespace"],
 )
 async def test_no_probe_gets_out(tier: str, bench_of: BenchOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = await bench_of(tier)

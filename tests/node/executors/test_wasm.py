@@ -32,7 +32,8 @@ HELLO = module(
 )
 FLOOD = module(
     r"""(data (i32.const 0) "\08\00\00\00\00\ff\00\00")
-    (func (export "_start") (loop (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 4))) br 0))""",
+    (func (export "_start") (loop
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 4))) br 0))""",
     f'(import "{WASI}" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))',
 )
 GROW = module('(func (export "_start") (if (i32.ne (memory.grow (i32.const 1000)) (i32.const -1)) (then unreachable)))')

@@ -1,0 +1,185 @@
+"""Operations on jobs, their files and their inputs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway import blobs, jobs, logs, results
+from gateway.routing import Operation
+from gateway.schemas import (
+    BlobStored,
+    ExtendRequest,
+    JobList,
+    JobRequest,
+    JobResources,
+    JobStatus,
+    ListQuery,
+    LogQuery,
+    Nothing,
+    Plan,
+    Quote,
+    ResultList,
+    Submitted,
+)
+
+NODE: Final = ("unavailable", "node_timeout", "node_protocol", "refused")
+"""What any request to the node may end with."""
+
+JOB: Final = (*NODE, "unknown_job")
+"""The same for requests about one job."""
+
+SPEC_MEDIA: Final = ("application/json", "application/yaml")
+FILE_MEDIA: Final = ("application/octet-stream", *sorted(set(results.PICTURES.values())))
+_JOB: Final = "/marketplace/jobs/{job}"
+
+JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
+    Operation(
+        "POST",
+        "/marketplace/jobs",
+        "submitJob",
+        "Submit a job for a quote; nothing is paid yet",
+        jobs.create_job,
+        "jobs",
+        scope="jobs",
+        body=JobRequest,
+        body_media=SPEC_MEDIA,
+        takes_key=True,
+        reply=Submitted,
+        status=201,
+        problems=(*NODE, "bad_spec", "no_capacity", "insufficient_funds"),
+    ),
+    Operation(
+        "GET",
+        "/marketplace/jobs",
+        "listJobs",
+        "The account's jobs, newest first",
+        jobs.list_jobs,
+        "jobs",
+        query=ListQuery,
+        reply=JobList,
+        problems=NODE,
+    ),
+    Operation("GET", _JOB, "showJob", "Everything about a job", jobs.show_job, "jobs", reply=JobStatus, problems=JOB),
+    Operation(
+        "GET",
+        f"{_JOB}/quote",
+        "showQuote",
+        "What the job costs at most, and until when that holds",
+        jobs.show_quote,
+        "jobs",
+        reply=Quote,
+        problems=(*JOB, "bad_state"),
+    ),
+    Operation(
+        "POST",
+        f"{_JOB}/confirm",
+        "confirmJob",
+        "Agree to the quote: the escrow is funded, the job starts",
+        jobs.confirm_job,
+        "jobs",
+        scope="jobs",
+        reply=JobStatus,
+        problems=(*JOB, "bad_state", "quote_expired", "insufficient_funds"),
+    ),
+    Operation(
+        "POST",
+        f"{_JOB}/cancel",
+        "cancelJob",
+        "Stop the job; what was not earned comes back",
+        jobs.cancel_job,
+        "jobs",
+        scope="jobs",
+        reply=JobStatus,
+        problems=(*JOB, "bad_state"),
+    ),
+    Operation(
+        "POST",
+        f"{_JOB}/extend",
+        "extendJob",
+        "Raise the spend cap or the time limit",
+        jobs.extend_job,
+        "jobs",
+        scope="jobs",
+        body=ExtendRequest,
+        reply=JobStatus,
+        problems=(*JOB, "bad_state", "insufficient_funds"),
+    ),
+    Operation(
+        "GET",
+        f"{_JOB}/logs",
+        "readLog",
+        "The log, followed as events or as plain text",
+        logs.show_logs,
+        "jobs",
+        query=LogQuery,
+        reply_media=("text/event-stream", "text/plain"),
+        problems=(*JOB, "invalid_header"),
+    ),
+    Operation(
+        "GET",
+        f"{_JOB}/resources",
+        "showResources",
+        "Where the job's chunks are, and on what",
+        jobs.show_resources,
+        "jobs",
+        reply=JobResources,
+        problems=JOB,
+    ),
+    Operation(
+        "GET",
+        f"{_JOB}/result",
+        "listResult",
+        "The files of the result",
+        results.list_result,
+        "jobs",
+        reply=ResultList,
+        problems=(*JOB, "no_result"),
+    ),
+    Operation(
+        "GET",
+        f"{_JOB}/result/{{path:path}}",
+        "downloadResult",
+        "One file of the result",
+        results.download_result,
+        "jobs",
+        reply_media=FILE_MEDIA,
+        problems=(*JOB, "no_result", "not_found"),
+    ),
+    Operation(
+        "GET",
+        f"{_JOB}/receipt",
+        "showReceipt",
+        "Signed operations, headers and proofs: verifiable offline",
+        jobs.show_receipt,
+        "jobs",
+        reply_media=("application/vnd.shoal.receipt",),
+        problems=(*JOB, "no_receipt"),
+    ),
+    Operation(
+        "POST",
+        "/marketplace/plan",
+        "planJob",
+        "Who could run a job, at what price, and who could not and why",
+        jobs.plan_job,
+        "jobs",
+        body=JobRequest,
+        body_media=SPEC_MEDIA,
+        reply=Plan,
+        problems=(*NODE, "bad_spec"),
+    ),
+    Operation(
+        "POST",
+        "/blobs",
+        "uploadBlob",
+        "Store one input file; its digest goes into the specification",
+        blobs.upload_blob,
+        "jobs",
+        scope="jobs",
+        body=Nothing,
+        body_media=("application/octet-stream",),
+        is_stream_body=True,
+        reply=BlobStored,
+        status=201,
+        problems=(*NODE, "length_required", "disk_full"),
+    ),
+)
