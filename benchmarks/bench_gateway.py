@@ -110,7 +110,7 @@ def _client(url: str, token: str, path: str, code: int) -> float:
     """Run the requests in a process of their own; the seconds they took."""
     words = [url, token, path, str(code), str(REQUESTS)]
     command = [sys.executable, "-m", "benchmarks.bench_gateway", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout))
 
 

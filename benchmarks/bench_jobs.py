@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
-from benchmarks.network import PATIENCE_S, Network, cpu_seconds, role
+from benchmarks.network import PATIENCE_S, Network, cpu_seconds, machine_seconds, role
 from benchmarks.report import FOLDER, Aim, Figure
 from gateway.schemas import ChunkStatus
 from node.clock import Clock
@@ -55,38 +56,60 @@ def first_line(network: Network) -> list[Figure]:
     return [Figure("submit -> first log line", "s", tuple(parts["all"]), Aim("most", 2.0), "python job"), *rows]
 
 
+class NoopRuns:
+    """What the runs of empty chunks have shown so far."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.audited: list[float] = []
+        self.others: list[float] = []
+        self.cpu: dict[str, list[float]] = {}
+
+    def add(self, network: Network, number: int) -> None:
+        """One run: chunks per second, and the CPU milliseconds per chunk of each role and of everybody else."""
+        processes = network.processes()
+        before, busy, began = cpu_seconds(processes), machine_seconds(), Clock().now()
+        status = network.settled(network.submit_confirmed(f"noop-{number}", f"{NOOP_JOB}chunks: {NOOP_CHUNKS}\n"))
+        took, all_of_it, after = Clock().now() - began, machine_seconds() - busy, cpu_seconds(processes)
+        assert status.finished is not None
+        self.rates.append(NOOP_CHUNKS * SECOND / (status.finished - began))
+        self.audited.append(100 * sum(chunk.is_audited is True for chunk in status.chunks) / NOOP_CHUNKS)
+        used: dict[str, float] = {}
+        for name, value in after.items():
+            used[role(name)] = used.get(role(name), 0.0) + value - before[name]
+        for kind, value in used.items():
+            self.cpu.setdefault(kind, []).append(1_000 * value / NOOP_CHUNKS)
+        self.others.append(max(0.0, all_of_it - sum(used.values())) * SECOND / took)
+
+    def figures(self, note: str) -> list[Figure]:
+        """The rate, where the time goes, and what the rate would be if nobody else used the machine."""
+        total = [sum(values) for values in zip(*self.cpu.values(), strict=True)]
+        cores = len(os.sched_getaffinity(0))
+        bound = tuple(cores * 1_000 / value for value in total)
+        rows = [
+            Figure(f"  cpu of it, {kind}", "ms per chunk", tuple(values), None, _count(kind))
+            for kind, values in self.cpu.items()
+        ]
+        return [
+            Figure("no-op wasm chunks over 4 providers", "chunks/s", tuple(self.rates), Aim("least", 150.0), note),
+            *rows,
+            Figure("  cpu of it, all", "ms per chunk", tuple(total)),
+            Figure("  bound of that cpu", "chunks/s", bound, None, f"{cores} cores, nothing else on them"),
+            Figure("  used by others meanwhile", "cores", tuple(self.others)),
+            Figure("  of it executed twice", "%", tuple(self.audited)),
+        ]
+
+
 def noop_chunks(network: Network, say: Callable[[str], None], profiles: bool) -> list[Figure]:
     """Empty WASM chunks: granted, leased, run, claimed, sampled, checked and paid; and the CPU time of each role."""
     shutil.copy(NOOP_WASM, network.folder / NOOP_WASM.name)
     network.settled(network.submit_confirmed("noop-warm", f"{NOOP_JOB}chunks: 100\n"))
-    rates: list[float] = []
-    audited: list[float] = []
-    cpu: dict[str, list[float]] = {}
-    with _profiled(network, say) if profiles else _nothing():
+    runs = NoopRuns()
+    with _profiled(network, say) if profiles else nullcontext():
         for number in range(NOOP_RUNS):
-            processes = network.processes()
-            before, began = cpu_seconds(processes), Clock().now()
-            status = network.settled(network.submit_confirmed(f"noop-{number}", f"{NOOP_JOB}chunks: {NOOP_CHUNKS}\n"))
-            after = cpu_seconds(processes)
-            assert status.finished is not None
-            rates.append(NOOP_CHUNKS * SECOND / (status.finished - began))
-            audited.append(100 * sum(chunk.is_audited is True for chunk in status.chunks) / NOOP_CHUNKS)
-            used: dict[str, float] = {}
-            for name, value in after.items():
-                used[role(name)] = used.get(role(name), 0.0) + value - before[name]
-            for kind, value in used.items():
-                cpu.setdefault(kind, []).append(1_000 * value / NOOP_CHUNKS)
-            say(f"run {number + 1}: {rates[-1]:.0f} chunks/s")
-    note = f"{NOOP_CHUNKS} chunks, submit to settled" + (", slowed by the profiler" if profiles else "")
-    rows = [
-        Figure(f"  cpu of it, {kind}", "ms per chunk", tuple(values), None, _count(kind))
-        for kind, values in cpu.items()
-    ]
-    return [
-        Figure("no-op wasm chunks over 4 providers", "chunks/s", tuple(rates), Aim("least", 150.0), note),
-        *rows,
-        Figure("  of it executed twice", "%", tuple(audited)),
-    ]
+            runs.add(network, number)
+            say(f"run {number + 1}: {runs.rates[-1]:.0f} chunks/s, others use {runs.others[-1]:.1f} cores")
+    return runs.figures(f"{NOOP_CHUNKS} chunks, submit to settled" + (", slowed by the profiler" if profiles else ""))
 
 
 def killed_provider(network: Network) -> list[Figure]:
@@ -128,11 +151,6 @@ def _count(kind: str) -> str:
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
 def _profiled(network: Network, say: Callable[[str], None]) -> Iterator[None]:
     """A flame graph of one process of each role, in build/. Skipped with a note where py-spy is missing."""
     program = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
@@ -145,7 +163,17 @@ def _profiled(network: Network, say: Callable[[str], None]) -> Iterator[None]:
     for name, process in network.processes().items():
         if name in ("gateway", "steward", "validator", "provider-1"):
             out = FOLDER / f"flame-{role(name)}.svg"
-            command = [program, "record", "--pid", str(process.pid), "--output", str(out), "--rate", "200"]
+            command = [
+                program,
+                "record",
+                "--pid",
+                str(process.pid),
+                "--output",
+                str(out),
+                "--rate",
+                "50",
+                "--nonblocking",
+            ]
             recorders.append(subprocess.Popen([*command, "--duration", "600"], stdout=subprocess.DEVNULL))
             say(f"profiling {name} into {out}")
     try:

@@ -103,3 +103,9 @@ def role(name: str) -> str:
 def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
     """CPU seconds used so far per process, ended children counted in."""
     return {name: sum(process.cpu_times()[:4]) for name, process in processes.items()}
+
+
+def machine_seconds() -> float:
+    """CPU seconds that anybody used on this machine since it started, on all cores."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)

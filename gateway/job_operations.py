@@ -133,7 +133,7 @@ JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
         results.list_result,
         "jobs",
         reply=ResultList,
-        problems=(*JOB, "no_result"),
+        problems=(*JOB, "not_ready"),
     ),
     Operation(
         "GET",
@@ -143,7 +143,7 @@ JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
         results.download_result,
         "jobs",
         reply_media=FILE_MEDIA,
-        problems=(*JOB, "no_result", "not_found"),
+        problems=(*JOB, "not_ready", "not_found"),
     ),
     Operation(
         "GET",
@@ -153,7 +153,7 @@ JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
         jobs.show_receipt,
         "jobs",
         reply_media=("application/vnd.shoal.receipt",),
-        problems=(*JOB, "no_receipt"),
+        problems=(*JOB, "no_receipt", "not_ready"),
     ),
     Operation(
         "POST",

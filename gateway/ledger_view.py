@@ -1,4 +1,8 @@
-"""The money of a job, added up: what every party gave and got by the lines that are shown."""
+"""The money of a job, added up: what every party gave and got by the lines that are shown.
+
+Only lines that moved money count. A promise (`reserve`, `collateral`) and what takes it back (`release`, `return`) move
+none; when a promise is kept, a line of its own says so (`pay`, `commission`, `slash`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from gateway.schemas import Money
+from protocol.escrow_state import POSTED_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +29,9 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Lines summed by party."""
+    """Lines that moved money, summed by party."""
 
     parties: tuple[Party, ...]
-    moved: int
-    """All amounts added."""
 
     @property
     def net(self) -> int:
@@ -41,11 +44,10 @@ def book_of(money: Money) -> Book:
     given: defaultdict[str, int] = defaultdict(int)
     taken: defaultdict[str, int] = defaultdict(int)
     for line in money.lines:
+        if line.kind not in POSTED_KINDS:
+            continue
         if line.source:
             given[line.source] += line.amount
         if line.target:
             taken[line.target] += line.amount
-    names = sorted(set(given) | set(taken))
-    return Book(
-        tuple(Party(name, given[name], taken[name]) for name in names), sum(line.amount for line in money.lines)
-    )
+    return Book(tuple(Party(name, given[name], taken[name]) for name in sorted({*given, *taken})))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -50,6 +51,12 @@ PULSE: Final = frozenset({"followed", "block", "log"})
 """Events that come with every block or line: they refresh the page, but say nothing by themselves."""
 
 
+QUIET_EVENTS: Final = ("log", "followed")
+"""Too many to list: log lines have their place on the job's page, the height has its tile."""
+
+_HEX_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
 class Event(msgspec.Struct):
     """Something that the node emitted."""
 
@@ -60,7 +67,10 @@ class Event(msgspec.Struct):
 
     def public(self) -> list[tuple[str, str]]:
         """What may be shown, in a fixed order."""
-        return [(name, str(self.fields[name])) for name in PUBLIC_FIELDS if self.fields.get(name) not in (None, "")]
+        found = [(name, str(self.fields[name])) for name in PUBLIC_FIELDS if self.fields.get(name) not in (None, "")]
+        return [
+            (name, f"job_{value}" if name == "job" and _HEX_ID.fullmatch(value) else value) for name, value in found
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +207,9 @@ class Live:
             await asyncio.sleep(1.0)
 
     def _take(self, event: Event, since: int) -> int:
-        is_new = not any(event.sequence == known.sequence and event.time == known.time for known in self._events)
-        if is_new and event.name not in PULSE:
+        is_known = any((event.sequence, event.time) == (known.sequence, known.time) for known in self._events)
+        if event.name not in QUIET_EVENTS and not is_known:
             self._events.append(event)
-        if is_new:
+        if event.name != "log":
             self.nudge()
         return max(since, event.sequence)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway import clock
 from gateway.database import jobs
-from gateway.node_client import NodeClient
+from gateway.node_client import NodeClient, NodeError
 from gateway.problems import HttpProblem
 
 
@@ -64,6 +64,10 @@ class Owners:
 
     async def _is_renters(self, account: str, job: str) -> bool:
         renter = await self.renter(account)
-        listed = await self._node.call("job.list", {"renter": renter, "limit": 1000})
-        found = listed.get("jobs")
-        return isinstance(found, list) and any(isinstance(one, dict) and one.get("job") == job for one in found)
+        try:
+            status = await self._node.call("job.status", {"job": job})
+        except NodeError as error:
+            if error.fault == "caller":
+                return False
+            raise
+        return status.get("renter") == renter

@@ -27,6 +27,7 @@ from gateway.routing import Call, field_error
 from gateway.schemas import JobStatus, ResultFile, SignIn
 from gateway.sse import EventStream, event, paced
 from protocol.errors import ShoalError, Unavailable
+from protocol.escrow_state import POSTED_KINDS
 
 STATIC: Final = Path(__file__).parent / "static"
 MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
@@ -57,6 +58,7 @@ class Page:
             "hues": graph.hues(self.view.peers),
             "book": book_of(self.job.money) if self.job and self.job.money else None,
             "picture_type": picture_type,
+            "posted_kinds": POSTED_KINDS,
         }
 
 

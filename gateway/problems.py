@@ -106,12 +106,13 @@ PROBLEMS: Final[dict[str, Row]] = {
     "bad_job_file": Row(422, "The job file is not valid", fix="`detail` names the line and what belongs there."),
     "unknown_job": Row(404, "No such job", fix="GET /marketplace/jobs lists the jobs of this account."),
     "unknown_renter": Row(404, "No such renter"),
+    "missing_blobs": Row(422, "Input files are missing", fix="Upload them with POST /blobs, then submit again."),
     "unknown_blob": Row(404, "No such blob", fix="Upload the file with POST /blobs first."),
     "bad_id": Row(404, "No such id"),
     "insufficient_funds": Row(402, "Not enough credits", fix="Deposit more with POST /account/deposit."),
     "bad_state": Row(409, "The job is not in a state that allows this"),
     "quote_expired": Row(409, "The quote has expired", fix="Submit the job again for a new quote."),
-    "no_result": Row(409, "There is no result yet", True, "Wait until the job is settled."),
+    "not_ready": Row(409, "Not there yet", True, "Wait until the job is settled."),
     "no_receipt": Row(409, "There is no receipt yet", True, "Wait until the job is settled."),
     "no_capacity": Row(
         409, "No peer can run this job now", True, "POST /marketplace/plan says for every peer why it was left out."
@@ -138,18 +139,22 @@ PROBLEMS: Final[dict[str, Row]] = {
 
 SYNONYMS: Final = {
     "bad_peer_id": "bad_id",
-    "not_found": "not_found",
     "no_such_job": "unknown_job",
-    "job_unknown": "unknown_job",
-    "insufficient": "insufficient_funds",
-    "no_funds": "insufficient_funds",
-    "wrong_state": "bad_state",
-    "expired": "quote_expired",
-    "not_quoted": "bad_state",
-    "blob_missing": "unknown_blob",
-    "missing_blob": "unknown_blob",
-    "invalid_spec": "bad_spec",
-    "bad_jobfile": "bad_job_file",
+    "job_over": "bad_state",
+    "not_extendable": "bad_state",
+    "reference_reused": "key_reused",
+    "no_blob": "unknown_blob",
+    "blob_too_large": "over_limit",
+    "bad_path": "bad_spec",
+    "too_many_chunks": "bad_spec",
+    "bad_yaml": "bad_job_file",
+    "missing_key": "bad_job_file",
+    "unknown_key": "bad_job_file",
+    "env_missing": "bad_job_file",
+    "file_missing": "bad_job_file",
+    "unknown_gpu": "bad_job_file",
+    "ledger_behind": "unavailable",
+    "ledger_silent": "unavailable",
 }
 """Codes that name the same situation; the answer keeps the original code, the row decides status and title."""
 

@@ -22,7 +22,7 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExtendRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """New absolute limits for a job; at least one. Sending the same twice changes nothing."""
+    """New absolute limits for a job; at least one. The spend cap of a funded job only rises, its timeout is fixed."""
 
     spend_cap: Amount | None = None
     timeout: Annotated[int, Meta(ge=100_000, le=86_400_000_000)] | None = None
@@ -103,7 +103,10 @@ class Plan(Struct):
     price_min: int | None = None
     price_max: int | None = None
     worst_case_loss_s: float | None = None
+    """Seconds of work that the loss of a peer can cost."""
     start_estimate_s: float | None = None
+    size: str | None = None
+    """How large the network takes the job to be."""
 
 
 class Quote(Struct):
@@ -112,7 +115,6 @@ class Quote(Struct):
     total_max: int = 0
     chunk_price_max: int = 0
     expires: int = 0
-    plan: Plan | None = None
 
 
 class Submitted(Struct):
@@ -121,6 +123,7 @@ class Submitted(Struct):
     job: str
     state: str
     quote: Quote | None = None
+    plan: Plan | None = None
 
 
 class Attempt(Struct):

@@ -34,7 +34,14 @@ class BlobStore:
         self._bytes_max = bytes_max
         self._promised = 0
         self._names = itertools.count()
-        (folder / "partial").mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / "partial").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot keep blobs in {folder}: {error.strerror}",
+                code="data_unusable",
+                fix="Move away what is in the way, or choose another --data.",
+            ) from error
         self._sizes = dict(_scan(folder))
         self._total = sum(self._sizes.values())
 
@@ -50,7 +57,11 @@ class BlobStore:
     def size(self, digest: Digest) -> int:
         """Bytes of a blob; Unavailable when it is not here."""
         if digest not in self._sizes:
-            raise Unavailable(f"blob {digest.hex()} is not here", code="no_blob")
+            raise Unavailable(
+                f"blob {digest.hex()} is not here",
+                code="no_blob",
+                fix="Upload the file first, or ask a peer that has it.",
+            )
         return self._sizes[digest]
 
     def path(self, digest: Digest) -> Path:

@@ -122,27 +122,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             ending = trio.Event()
             nursery.start_soon(driver.run)
             nursery.start_soon(_watch_signals, ending)
-            parts = Parts(
-                config=config,
-                identity=identity,
-                started=clock.now(),
-                now=clock.now,
-                driver=driver,
-                client=machines.client,
-                steward=machines.steward,
-                provider=machines.provider,
-                offers=machines.offers,
-                maker=machines.maker,
-                terms=lambda: machines.maker.terms or terms,
-                transport=transport,
-                blobs=blobs,
-                records=records,
-                events=events,
-                outcomes=machines.outcomes,
-                ledger=lambda: machines.ledger,
-                plan=machines.steward.plan,
-                stop=ending.set,
-            )
+            parts = _parts(config, identity, world, driver, machines, terms, ending.set)
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
             nursery.start_soon(_tell, events, machines.outcomes)
             keeper = trio.CancelScope()
@@ -162,6 +142,39 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         records.close()
         if journal:
             journal.close()
+
+
+def _parts(
+    config: Config,
+    identity: Identity,
+    world: World,
+    driver: Driver,
+    machines: Machines,
+    terms: Terms,
+    stop: Callable[[], None],
+) -> Parts:
+    """What the control socket's methods act on."""
+    return Parts(
+        config=config,
+        identity=identity,
+        started=world.clock.now(),
+        now=world.clock.now,
+        driver=driver,
+        client=machines.client,
+        steward=machines.steward,
+        provider=machines.provider,
+        offers=machines.offers,
+        maker=machines.maker,
+        terms=lambda: machines.maker.terms or terms,
+        transport=world.transport,
+        blobs=world.blobs,
+        records=world.records,
+        events=world.events,
+        outcomes=machines.outcomes,
+        ledger=lambda: machines.ledger,
+        plan=machines.steward.plan,
+        stop=stop,
+    )
 
 
 def _terms(config: Config, host: Host, addresses: list[str], serves: tuple[PeerId, ...], records: RecordStore) -> Terms:

@@ -248,7 +248,7 @@ async def _watch_disk(live: _Live, task: Task) -> None:
 
 def _reason(code: str) -> str:
     """The `RunDone` reason of a refusal."""
-    return {"inputs": "inputs", "disk": "disk", "disk_full": "disk", "output": "exit"}.get(code, "sandbox")
+    return {"inputs": "inputs", "disk": "disk", "output": "exit"}.get(code, "sandbox")
 
 
 def _make_folders(task: Task, wanted: Sequence[tuple[Path, Path, bool]], may_link: bool) -> None:

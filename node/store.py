@@ -11,6 +11,8 @@ from typing import Final
 
 import apsw
 
+from protocol.errors import Unavailable
+
 VOLATILE: Final = ("log/", "receipt/")
 """Prefixes whose last second may be lost in a power cut: log lines, and receipts, which any validator's blocks give again."""
 
@@ -19,10 +21,19 @@ class RecordStore:
     """Synchronous on purpose: one write costs 10–160 µs here, less than a hop to a thread and back."""
 
     def __init__(self, path: Path) -> None:
-        self._db = apsw.Connection(str(path))
-        self._db.pragma("journal_mode", "wal")
-        self._db.pragma("synchronous", 1)
-        self._db.execute("create table if not exists record(key text primary key, value blob not null) without rowid")
+        try:
+            self._db = apsw.Connection(str(path))
+            self._db.pragma("journal_mode", "wal")
+            self._db.pragma("synchronous", 1)
+            self._db.execute(
+                "create table if not exists record(key text primary key, value blob not null) without rowid"
+            )
+        except apsw.Error as error:
+            raise Unavailable(
+                f"cannot use the records in {path}: {error}",
+                code="data_unusable",
+                fix="Restore the file from your backup; without it this node forgets its jobs, not its credits.",
+            ) from error
 
     def put(self, key: str, value: bytes | None) -> None:
         """Write, or delete with None. Durable on return unless the key is volatile."""

@@ -107,6 +107,11 @@ def job_state(record: JobRecord, ledger: Ledger) -> str:
     return "settling" if record.is_final and escrow is not None and not escrow.is_closed else record.state
 
 
+def quote_view(record: JobRecord) -> Plain:
+    """What a job costs at most, and until when that holds."""
+    return {"total_max": record.cap, "chunk_price_max": record.chunk_price_max, "expires": record.quote_expires}
+
+
 def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
     """A job's status; chunks and money lines only when whole."""
     view: Plain = {
@@ -119,7 +124,7 @@ def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
         "confirmed": record.confirmed,
         "finished": record.finished,
         "escrow": operations.escrow_text(record.escrow) if record.escrow else "",
-        "quote": {"total_max": record.cap, "chunk_price_max": record.chunk_price_max, "expires": record.quote_expires},
+        "quote": quote_view(record),
         "steps": len(record.chunks),
         "accepted": sum(1 for chunk in record.chunks if chunk.state == "accepted"),
         "runtime": record.spec.runtime,

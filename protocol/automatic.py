@@ -21,8 +21,15 @@ def advance(state: LedgerState, time: int) -> None:
             _expire(state, key, number, epoch)
         elif rank == RELEASE:
             state.accounts.apply([Post(("B", key), ("U", key), number)])
-        elif not state.escrows[key].is_closed:
-            escrow_rules.close(state, state.escrows[key], "deadline passed")
+        else:
+            _close(state, key)
+
+
+def _close(state: LedgerState, escrow_id: bytes) -> None:
+    """Close an escrow whose deadline passed. An extended one is due again at its later deadline."""
+    escrow = state.escrows[escrow_id]
+    if not escrow.is_closed and state.time > escrow.deadline:
+        escrow_rules.close(state, escrow, "deadline passed")
 
 
 def _expire(state: LedgerState, escrow_id: bytes, chunk: int, epoch: int) -> None:

@@ -19,6 +19,7 @@ from protocol.operations import (
     Bond,
     Claim,
     EscrowClose,
+    EscrowExtend,
     EscrowOpen,
     Fence,
     Mint,
@@ -36,9 +37,9 @@ from protocol.units import DAY, Micros
 UNBOND_TIME: Final = Micros(8 * DAY)
 """Stake stays out of reach this long, µs: longer than evidence may be old (7 d) and than any lease may run."""
 
-Sequenced = WithdrawExt | Transfer | Bond | Unbond | EscrowOpen
+Sequenced = WithdrawExt | Transfer | Bond | Unbond | EscrowOpen | EscrowExtend
 """Operations that move free money: ordered by (owner, lane, sequence)."""
-SEQUENCED: Final = (WithdrawExt, Transfer, Bond, Unbond, EscrowOpen)
+SEQUENCED: Final = (WithdrawExt, Transfer, Bond, Unbond, EscrowOpen, EscrowExtend)
 
 
 def admit(state: LedgerState, op: Sequenced, signers: Signers) -> None:
@@ -88,7 +89,7 @@ def withdraw_end(state: LedgerState, op: WithdrawEnd, op_id: bytes, signers: Sig
 def transfer(state: LedgerState, op: Transfer, op_id: bytes, signers: Signers) -> None:
     """Free money to another user."""
     if op.to == op.owner:
-        raise Refused("owner and receiver are the same", code="same_account")
+        raise Refused("owner and receiver are the same", code="same_account", fix="Name another receiver.")
     state.accounts.apply([Post(("U", op.owner), ("U", op.to), op.amount)])
 
 
@@ -118,6 +119,34 @@ def escrow_open(state: LedgerState, op: EscrowOpen, op_id: bytes, signers: Signe
     state.escrows[op_id] = escrow
     state.touched.add(("escrow", op_id, 0))
     state.schedule(op.deadline + 1, CLOSE, op_id)
+
+
+def escrow_extend(state: LedgerState, op: EscrowExtend, op_id: bytes, signers: Signers) -> None:
+    """More money, more time, or both. Only the renter can: the steward signs nothing that costs the renter more."""
+    escrow = state.open_escrow(op.escrow)
+    if escrow.owner != op.owner:
+        raise Refused(
+            f"escrow {op.escrow.hex()[:16]} belongs to {escrow.owner.hex()[:16]}, not to {op.owner.hex()[:16]}",
+            code="not_owner",
+            fix="Let its owner sign.",
+        )
+    if op.deadline < escrow.deadline:
+        raise Refused(
+            f"deadline {op.deadline} is before the escrow's, {escrow.deadline}",
+            code="bad_times",
+            fix="Keep the deadline, or give a later one.",
+            numbers={"deadline": escrow.deadline, "given": op.deadline},
+        )
+    if op.amount == 0 and op.deadline == escrow.deadline:
+        raise Refused("neither money nor time is added", code="no_change", fix="Add an amount, or a later deadline.")
+    if op.amount:
+        state.accounts.apply([Post(("U", op.owner), escrow.account, op.amount)])
+        escrow.lines.append(Line(state.time, ("U", op.owner), escrow.account, op.amount, "fund", "escrow extended"))
+    escrow.cap += op.amount
+    if op.deadline > escrow.deadline:
+        escrow.deadline = op.deadline
+        state.schedule(op.deadline + 1, CLOSE, escrow.id)
+    state.touched.add(("escrow", escrow.id, 0))
 
 
 def escrow_close(state: LedgerState, op: EscrowClose, op_id: bytes, signers: Signers) -> None:
@@ -168,6 +197,7 @@ _on(Transfer, transfer)
 _on(Bond, bond)
 _on(Unbond, unbond)
 _on(EscrowOpen, escrow_open)
+_on(EscrowExtend, escrow_extend)
 _on(EscrowClose, escrow_close)
 _on(Assign, leases_ledger.assign)
 _on(Claim, leases_ledger.claim)

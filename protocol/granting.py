@@ -64,9 +64,15 @@ def choose(
     random: Random,
     preferred: PeerId | None = None,
 ) -> Bidder | None:
-    """The bidder for a chunk: the standby first, else the least busy, then by `rank`: (reputation, stake)."""
-    free = [bidder for bidder in bidders if bidder.is_free(now)]
-    fresh = [bidder for bidder in free if chunk not in bidder.failed] or free
+    """The bidder for a chunk: the standby first, else the least busy, then by `rank`: (reputation, stake).
+
+    Who lost the chunk before gets it again only when nobody else bids: a provider that always fails is always free, and
+    would use up the chunk's attempts while the others are at work."""
+    known = list(bidders)
+    free = [bidder for bidder in known if bidder.is_free(now)]
+    fresh = [bidder for bidder in free if chunk not in bidder.failed]
+    if not fresh and not any(chunk not in bidder.failed and now < bidder.bid.expires for bidder in known):
+        fresh = free
     if not fresh:
         return None
     for bidder in fresh:

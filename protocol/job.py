@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import operations, wire
+from protocol import extension, operations, wire
 from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store, Wake
 from protocol.identity import peer_text
 from protocol.job_logs import JobLogs
@@ -15,7 +15,7 @@ from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
 from protocol.leasing import Desk, Leasing
 from protocol.ledger_client import Ordered
 from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
-from protocol.operations import Assign, EscrowClose, Fence, Surrender, Verdict
+from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, Surrender, Verdict
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
 NOTICE_INTERVAL: Final = Micros(3 * SECOND)
@@ -64,7 +64,9 @@ class Job:
                 return self._lost(fence.chunk, fence.epoch, "dead", now)
             case operations.Claim() as claim if event.is_applied:
                 return self._mark(claim.chunk, claim.epoch, "claimed")
-            case EscrowClose() if event.is_applied or event.outcome.code == "closed":
+            case EscrowExtend() as extend:
+                return self._extended(extend, event)
+            case EscrowClose() if event.is_applied or event.outcome.code == "escrow_closed":
                 return self._finish(now)
             case EscrowClose():
                 self._closing = Micros(0)
@@ -80,6 +82,15 @@ class Job:
             self.record.finished = now
             return self._set("failed", f"escrow refused: {event.outcome.detail}")
         return [*self._set("queued", ""), *self._notice(now)]
+
+    def _extended(self, extend: EscrowExtend, event: Ordered) -> list[Effect]:
+        if not extension.decided(self.record, extend, event):
+            return []
+        job = self.record.job.hex()
+        if event.is_applied:
+            return [self._store(), Emit("extended", {"job": job, "cap": self.record.cap})]
+        fields: dict[str, str | int] = {"job": job, "code": event.outcome.code, "detail": event.outcome.detail}
+        return [self._store(), Emit("refused", fields)]
 
     def _assigned(self, assign: Assign, event: Ordered, now: Micros) -> list[Effect]:
         op, chunk = Digest(event.outcome.op), self.record.chunks[assign.chunk]
@@ -234,6 +245,8 @@ class Job:
         if escrow is None:
             return []
         effects: list[Effect] = []
+        if extension.catch_up(self.record, escrow.cap, escrow.deadline):
+            effects.append(self._store())
         if self.record.state == "funding":
             effects += [*self._set("queued", ""), *self._notice(now)]
         for index, known in escrow.chunks.items():

@@ -78,6 +78,10 @@ class JobRecord(Struct):
     escrow: bytes = b""
     open_op: bytes = b""
     """The signed `EscrowOpen`, encoded: sent again after a restart until the ledger has it."""
+    extend_op: bytes = b""
+    """The signed `EscrowExtend` that the ledger has not decided yet, encoded: sent again after a restart."""
+    extend_cap: int = 0
+    """The cap once it is applied."""
     log_lines: int = 0
     """Lines received so far; the sequence number of the next."""
     barred: list[bytes] = field(default_factory=list)

@@ -28,7 +28,11 @@ def find(state: LedgerState, op: Where) -> tuple[Escrow, ChunkLease]:
     lease = escrow.chunks.get(op.chunk)
     epoch = 0 if lease is None else lease.epoch
     if lease is None or op.epoch > epoch:
-        raise Refused(f"chunk {op.chunk} is at epoch {epoch}, not yet at {op.epoch}", code="future_epoch")
+        raise Refused(
+            f"chunk {op.chunk} is at epoch {epoch}, not yet at {op.epoch}",
+            code="future_epoch",
+            fix="Wait until the lease of that epoch is on the ledger.",
+        )
     if op.epoch < epoch:
         raise Refused(
             f"chunk {op.chunk} is at epoch {epoch}; {op.epoch} is over",
@@ -42,7 +46,11 @@ def find(state: LedgerState, op: Where) -> tuple[Escrow, ChunkLease]:
 def require_state(lease: ChunkLease, *allowed: str) -> None:
     """Refuse unless the lease is in one of these states."""
     if lease.state not in allowed:
-        raise Refused(f"chunk {lease.chunk} is {lease.state}, not {' or '.join(allowed)}", code="wrong_state")
+        raise Refused(
+            f"chunk {lease.chunk} is {lease.state}, not {' or '.join(allowed)}",
+            code="wrong_state",
+            fix="Read the chunk's state from the newest block: somebody was faster, or it was done before.",
+        )
 
 
 def promises(lease: ChunkLease) -> list[tuple[bytes, int, str]]:
@@ -97,6 +105,7 @@ def _check_assign(state: LedgerState, escrow: Escrow, lease: ChunkLease | None, 
         raise Refused(
             f"chunk {op.chunk} was last leased at epoch {epoch}; the next is {epoch + 1}, not {op.epoch}",
             code="stale_epoch" if op.epoch <= epoch else "future_epoch",
+            fix=f"Make the lease again at epoch {epoch + 1}.",
             numbers={"epoch": epoch, "given": op.epoch},
         )
     if not state.time <= op.claim_by < op.verdict_by <= escrow.deadline:
@@ -112,7 +121,11 @@ def _check_assign(state: LedgerState, escrow: Escrow, lease: ChunkLease | None, 
             },
         )
     if len(set(op.watchers)) != len(op.watchers) or escrow.steward not in op.watchers:
-        raise Refused("watchers are distinct and the steward is one of them", code="bad_watchers")
+        raise Refused(
+            "watchers are distinct and the steward is one of them",
+            code="bad_watchers",
+            fix="Name every watcher once, the steward among them.",
+        )
 
 
 def claim(state: LedgerState, op: Claim, op_id: bytes, signers: Signers) -> None:
@@ -160,6 +173,7 @@ def settle(state: LedgerState, op: Settle, op_id: bytes, signers: Signers) -> No
         raise Refused(
             f"voucher over {op.cumulative}, the price is {lease.price}",
             code="over_price",
+            fix="Sign a voucher of at most the price.",
             numbers={"cumulative": op.cumulative, "price": lease.price},
         )
     state.standing(lease.provider).settled += 1

@@ -105,7 +105,9 @@ class Leasing:
             preferred = self._standby.get(chunk.index)
             bidder = choose(self.bidders.values(), chunk.index, now, self._desk.rank, self._desk.random, preferred)
             if bidder is None:
-                break
+                if not any(other.is_free(now) for other in self.bidders.values()):
+                    break
+                continue
             effects += self._grant(chunk, bidder, now)
         return effects
 

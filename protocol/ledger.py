@@ -202,6 +202,8 @@ class Ledger:
             case "escrow":
                 escrow = state.escrows[key]
                 return (
+                    escrow.cap,
+                    escrow.deadline,
                     escrow.is_closed,
                     escrow.leased,
                     escrow.paid,

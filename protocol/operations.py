@@ -51,7 +51,6 @@ def slash(price: int, collateral: int, outcome: str) -> int:
             return 0
 
 
-
 class Mint(Struct, frozen=True, forbid_unknown_fields=True, tag="mint"):
     """Money that came in from outside, attested by a quorum of validators. `reference` is used once."""
 
@@ -116,6 +115,18 @@ class EscrowOpen(Struct, frozen=True, forbid_unknown_fields=True, tag="open"):
     spec: Hash
     steward: Key
     """The peer that may sign `Assign` and `EscrowClose` for the renter."""
+    deadline: Time
+
+
+class EscrowExtend(Struct, frozen=True, forbid_unknown_fields=True, tag="extend"):
+    """The renter puts more money into an open escrow, gives it a later deadline, or both."""
+
+    owner: Key
+    lane: Lane
+    sequence: Counter
+    escrow: Hash
+    amount: AmountOrNone
+    """On top of the cap."""
     deadline: Time
 
 
@@ -192,7 +203,7 @@ class EscrowClose(Struct, frozen=True, forbid_unknown_fields=True, tag="close"):
 
 
 Operation = (
-    Mint | WithdrawExt | WithdrawEnd | Transfer | Bond | Unbond | EscrowOpen
+    Mint | WithdrawExt | WithdrawEnd | Transfer | Bond | Unbond | EscrowOpen | EscrowExtend
     | Assign | Claim | Surrender | Fence | Settle | Verdict | EscrowClose
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from protocol import operations, wire
+from protocol import extension, operations, wire
 from protocol.completions import CancelJob, Completion, ConfirmJob, Fetched, FetchFailed
 from protocol.effects import Effect, Emit, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
@@ -198,7 +198,7 @@ class Steward:
         return found.cancel("cancelled", "cancelled by the renter", now)
 
     def extend(self, job: JobId, spend_cap: int | None, timeout: int | None, now: Micros) -> list[Effect]:
-        """Raise what a quoted job may spend. A funded escrow and a hashed specification are fixed."""
+        """Raise what a job may spend: a quote's limit at once, a funded escrow's cap once the ledger applied it."""
         record = self.job(job).record
         if timeout is not None:
             raise Refused(
@@ -207,15 +207,19 @@ class Steward:
                 fix="Submit it again with another timeout.",
             )
         if record.state != "quoted":
-            raise Refused(
-                f"the job is {record.state}: its escrow of {record.cap / CREDIT:g} credits is on the ledger",
-                code="not_extendable",
-                fix="Extend before confirming, or submit the rest as another job.",
-            )
+            return self._extend_escrow(record, spend_cap, now)
         if spend_cap is not None:
             record.cap = max(record.cap, min(spend_cap, record.chunk_price_max * record.spec.steps))
         record.quote_expires = now + QUOTE_VALID
         return [self._store(record)]
+
+    def _extend_escrow(self, record: JobRecord, spend_cap: int | None, now: Micros) -> list[Effect]:
+        desk, renter = self._desk, PeerId(record.renter)
+        wanted = extension.check(record, spend_cap, desk.ledger().available("U", renter))
+        operation = extension.operation(record, wanted, self.sequence(renter))
+        signed = operations.signed_op(desk.network, operation, self.renters[renter])
+        extension.begin(record, signed, wanted)
+        return [self._store(record), *desk.client.submit(signed, now), Wake(now)]
 
     def sequence(self, owner: PeerId) -> int:
         """The next number of the owner's lane 0, those under way counted in."""
@@ -248,10 +252,9 @@ class Steward:
             self.jobs[JobId(record.job)] = Job(record, self._desk)
             if record.escrow:
                 self._escrows[record.escrow] = JobId(record.job)
-            if record.state == "funding":
-                effects += self._desk.client.submit(
-                    wire.decode(record.open_op, _op_decoder, self._desk.identity.peer), now
-                )
+            undecided = record.open_op if record.state == "funding" else record.extend_op
+            if undecided and not record.is_final:
+                effects += self._desk.client.submit(wire.decode(undecided, _op_decoder, self._desk.identity.peer), now)
         return [*effects, Wake(now)]
 
     # ── what peers, driver and ledger say ────────────────────────────────────────────────────────────────────────────

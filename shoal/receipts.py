@@ -18,7 +18,7 @@ from protocol.errors import Refused, RemoteViolation
 from protocol.genesis import Genesis
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Outcome, Receipts
-from protocol.operations import Assign, EscrowClose, EscrowOpen, Operation, Settle, Verdict
+from protocol.operations import Assign, EscrowClose, EscrowExtend, EscrowOpen, Operation, Settle, Verdict
 from protocol.units import PeerId
 
 NOBODY = PeerId(bytes(32))
@@ -59,6 +59,7 @@ class Account:
     """The job's money, computed again. Smallest units."""
 
     cap: int = 0
+    """What the renter put in: at the opening and by every extension."""
     refunded: int = 0
     is_closed: bool = False
     leases: dict[tuple[int, int], Lease] = field(default_factory=dict)
@@ -131,6 +132,8 @@ def verify(data: bytes, genesis: Genesis) -> Account:
     account.blocks = len(heights)
     if not account.cap:
         raise gap("it does not hold the operation that opened the escrow")
+    if account.paid + account.commission > account.cap:
+        raise gap(f"{account.paid + account.commission} units were paid, its operations put {account.cap} in")
     return account
 
 
@@ -178,6 +181,10 @@ def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobRec
             if op_id != receipt.escrow or operation.job != receipt.job:
                 raise false("it opens another escrow than it names")
             account.cap = operation.cap
+        case EscrowExtend(escrow=receipt.escrow):
+            if not account.cap:
+                raise gap("it does not hold the operation that opened the escrow")
+            account.cap += operation.amount
         case Assign(escrow=receipt.escrow):
             _assign(account, operation)
         case Verdict(escrow=receipt.escrow):

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from protocol.ledger import Checked, Ledger
-from protocol.operations import Bond, EscrowClose, EscrowOpen, Mint, Transfer, Unbond, WithdrawEnd, WithdrawExt
+from protocol.operations import (
+    Bond,
+    EscrowClose,
+    EscrowExtend,
+    EscrowOpen,
+    Mint,
+    Transfer,
+    Unbond,
+    WithdrawEnd,
+    WithdrawExt,
+)
 from protocol.units import PeerId
 
 
@@ -15,6 +25,11 @@ def parties(ledger: Ledger, checked: Checked) -> set[PeerId]:
         case EscrowOpen():
             found.discard(op.owner)
             found.add(op.steward)
+        case EscrowExtend():
+            found.discard(op.owner)
+            escrow = ledger.escrows.get(op.escrow)
+            if escrow is not None:
+                found.add(escrow.steward)
         case WithdrawExt() | Transfer() | Bond() | Unbond():
             found.discard(op.owner)
         case Mint() | WithdrawEnd():

@@ -114,7 +114,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def memory_of(pids: Sequence[int]) -> int:
-    """Bytes that processes hold: private memory summed, shared memory counted once."""
+    """Bytes that processes hold at most: private memory summed, shared memory counted once."""
     private = shared = 0
     for pid in pids:
         try:
@@ -129,10 +129,23 @@ def memory_of(pids: Sequence[int]) -> int:
     return private + shared
 
 
+def shared_out(pids: Sequence[int]) -> int:
+    """The same more exactly and more slowly: pages that forked processes share are counted once."""
+    total = 0
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except OSError:  # Gone, or not ours to look into.
+            total += memory_of([pid])
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    return total
+
+
 async def watch_memory(pid: int, bytes_max: int) -> int:
     """Return the bytes in use as soon as the tree below `pid` holds more than `bytes_max`; Linux only."""
     while True:
-        used = memory_of(descendants(pid))
-        if used > bytes_max:
+        pids = descendants(pid)
+        if memory_of(pids) > bytes_max and (used := shared_out(pids)) > bytes_max:
             return used
         await trio.sleep(MEMORY_WATCH_SECONDS)

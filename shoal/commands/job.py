@@ -80,7 +80,7 @@ def run_submit(args: argparse.Namespace, out: Output) -> int:
         submitted = gateway.submit(args.file, args.key)
         job = submitted.job
         if submitted.quote is not None and submitted.state == "quoted":
-            out.say(plan_text(submitted.quote.plan or gateway.plan(args.file)))
+            out.say(plan_text(submitted.plan or gateway.plan(args.file)))
             out.say(quote_text(submitted.quote, Clock().now()))
             if not agreed("Run it?", args, out):
                 out.say(f"Nothing was paid. `shoal job confirm {job}` runs it while the quote holds.")

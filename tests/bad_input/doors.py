@@ -1,9 +1,10 @@
-"""Bad requests at every door: the specification codec, plan and submit, HTTP, the control socket, commands, node start."""
+"""Bad requests: the specification codec, plan and submit, HTTP, the control socket."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from http.client import HTTPConnection
 
 import msgspec
 
@@ -63,6 +64,24 @@ def unending() -> Iterator[bytes]:
     yield b"x"
 
 
+def declared(size: int) -> Callable[[Ground], Told]:
+    """A file that is announced and never sent."""
+
+    def act(ground: Ground) -> Told:
+        line = HTTPConnection(ground.url.removeprefix("http://"), timeout=30)
+        with contextlib.closing(line):
+            line.putrequest("POST", "/v1/blobs")
+            line.putheader("Authorization", f"Bearer {ground.tokens['anna']}")
+            line.putheader("Content-Type", "application/octet-stream")
+            line.putheader("Content-Length", str(size))
+            line.endheaders()
+            answer = line.getresponse()
+            problem = msgspec.json.decode(answer.read(), type=dict[str, object])
+        return Told(str(problem["code"]), str(problem["detail"]), str(problem["fix"]), status=answer.status)
+
+    return act
+
+
 def yaml(text: str) -> Callable[[Ground], Told]:
     return lambda ground: ground.http("POST", JOBS, content=text.encode(), headers={"Content-Type": "application/yaml"})
 
@@ -92,77 +111,6 @@ def offset(ground: Ground) -> Told:
         return raised(lambda: line.call("blob.part", {"upload": upload, "offset": 5, "data": b"x"}))
 
 
-def command(name: str, words: str, code: str, says: str) -> Row:
-    """A command without any network; the words are split at spaces."""
-    return Row(f"command: {name}", lambda ground: ground.cli(*words.split()), code, says)
-
-
-def renter(name: str, words: str, code: str, says: str) -> Row:
-    """A command at the gateway."""
-
-    def act(ground: Ground) -> Told:
-        places = {"{job}": ground.job, "{over}": ground.over, "{tmp}": str(ground.fresh())}
-        text = words
-        for mark, value in places.items():
-            text = text.replace(mark, value)
-        return ground.shoal(*text.split())
-
-    return Row(f"command: {name}", act, code, says)
-
-
-def plug(name: str, config: str, code: str, says: str) -> Row:
-    """`shoal node run` with this config.toml."""
-
-    def act(ground: Ground) -> Told:
-        data = ground.fresh()
-        (data / "config.toml").write_text(config, encoding="utf-8")
-        return ground.cli("node", "run", "--data", str(data))
-
-    return Row(f"node: {name}", act, code, says)
-
-
-def start(name: str, prepare: Callable[[Ground, Path], None], code: str, says: str) -> Row:
-    """`shoal node run` on a prepared data directory with a good genesis file."""
-
-    def act(ground: Ground) -> Told:
-        data = ground.fresh()
-        (data / "genesis.json").write_bytes((ground.folder / "net" / "genesis.json").read_bytes())
-        prepare(ground, data)
-        return ground.cli("node", "run", "--data", str(data), "--listen", "/ip4/127.0.0.1/tcp/0")
-
-    return Row(f"node: {name}", act, code, says)
-
-
-def seed(text: str, mode: int = 0o600) -> Callable[[Ground, Path], None]:
-    def write(ground: Ground, data: Path) -> None:
-        (data / "identity.seed").write_text(text, encoding="utf-8")
-        (data / "identity.seed").chmod(mode)
-
-    return write
-
-
-def genesis(text: str) -> Callable[[Ground, Path], None]:
-    return lambda ground, data: (data / "genesis.json").write_text(text, encoding="utf-8") and None
-
-
-def gone(ground: Ground, data: Path) -> None:
-    (data / "genesis.json").unlink()
-
-
-def taken(ground: Ground) -> Told:
-    return ground.cli("node", "run", "--data", str(ground.node))
-
-
-def in_the_way(ground: Ground, data: Path) -> None:
-    (data / "blobs").write_text("a file where a folder belongs", encoding="utf-8")
-
-
-def no_folder(ground: Ground) -> Told:
-    path = ground.fresh() / "file"
-    path.write_text("", encoding="utf-8")
-    return ground.cli("node", "run", "--data", str(path))
-
-
 CODEC = (
     codec("a list", [], "bad_spec", "expected an object, found a list"),
     codec("nothing", {}, "bad_spec", "name"),
@@ -181,33 +129,102 @@ CODEC = (
     codec("kept folder", file_of(path="chunks/1"), "bad_spec", "holds the outputs for the reduce step"),
     codec("variable twice", spec(env=[["A", "1"], ["A", "2"]]), "bad_spec", "the variable A is set twice"),
     codec("reserved variable", spec(env=[["SHOAL_X", "1"]]), "bad_spec", "SHOAL_X is set by the sandbox"),
-    codec("wasm without its module", spec(runtime="wasm", numeric="D0", commands=["m.wasm"]), "bad_spec", "is not among the files"),
-    codec("GPU memory backwards", spec(resources={"gpu": {"count": 1, "memory_bytes_min": 9, "memory_bytes_max": 3}}), "bad_spec", "is less than the minimum, 9"),
+    codec(
+        "wasm without its module",
+        spec(runtime="wasm", numeric="D0", commands=["m.wasm"]),
+        "bad_spec",
+        "is not among the files",
+    ),
+    codec(
+        "GPU memory backwards",
+        spec(resources={"gpu": {"count": 1, "memory_bytes_min": 9, "memory_bytes_max": 3}}),
+        "bad_spec",
+        "is less than the minimum, 9",
+    ),
 )
 
 MARKET = (
-    market("cards that nobody has", spec(resources={"gpu": {"count": 8, "names": ["H100"]}}), "no_capacity", "8 GPU wanted, it has none"),
-    market("memory that nobody has", spec(resources={"memory_bytes": 1 << 50}), "no_capacity", f"{1 << 50} bytes of memory wanted"),
-    market("cores that nobody has", spec(resources={"cpus_milli": 256_000}), "no_capacity", "256000 thousandths of a CPU wanted"),
+    market(
+        "cards that nobody has",
+        spec(resources={"gpu": {"count": 8, "names": ["H100"]}}),
+        "no_capacity",
+        "8 GPU wanted, it has none",
+    ),
+    market(
+        "memory that nobody has",
+        spec(resources={"memory_bytes": 1 << 50}),
+        "no_capacity",
+        f"{1 << 50} bytes of memory wanted",
+    ),
+    market(
+        "cores that nobody has",
+        spec(resources={"cpus_milli": 256_000}),
+        "no_capacity",
+        "256000 thousandths of a CPU wanted",
+    ),
     market("runtime that nobody has", spec(runtime="torch"), "no_capacity", "has no runtime torch, only"),
-    market("price below all offers", spec(price_per_hour_max=1), "no_capacity", "asks 400000 per hour, at most 1 are paid"),
-    market("budget below one chunk", spec(spend_cap=1, estimate=10 * HOUR, timeout=10 * HOUR), "no_capacity", "the job may spend 1"),
-    market("budget below all chunks", spec(spend_cap=CREDIT, estimate=HOUR, timeout=HOUR, chunks=[{}] * 9), "budget_too_small", "the job costs at least 3.6 credits in 9 steps"),
+    market(
+        "price below all offers", spec(price_per_hour_max=1), "no_capacity", "asks 400000 per hour, at most 1 are paid"
+    ),
+    market(
+        "budget below one chunk",
+        spec(spend_cap=1, estimate=10 * HOUR, timeout=10 * HOUR),
+        "no_capacity",
+        "the job may spend 1",
+    ),
+    market(
+        "budget below all chunks",
+        spec(spend_cap=CREDIT, estimate=HOUR, timeout=HOUR, chunks=[{}] * 9),
+        "budget_too_small",
+        "the job costs at least 3.6 credits in 9 steps",
+    ),
     market("files that were not uploaded", file_of(), "missing_blobs", "1 input file(s) are not uploaded: a"),
     Row("market: not enough money", poor, "insufficient_funds", "credits, 0 are available"),
-    Row("market: more money than there is", lambda g: g.http("POST", "/v1/account/deposit", json={"amount": 2**61}, headers={"Idempotency-Key": "m"}), "insufficient_funds", "available"),
-    Row("market: confirm what was cancelled", lambda g: g.http("POST", f"{JOBS}/{g.over}/confirm"), "job_over", "the job is cancelled"),
-    Row("market: result of nothing", lambda g: g.http("GET", f"{JOBS}/{g.job}/result"), "not_ready", "the job is quoted"),
+    Row(
+        "market: more money than there is",
+        lambda g: g.http("POST", "/v1/account/deposit", json={"amount": 2**61}, headers={"Idempotency-Key": "m"}),
+        "insufficient_funds",
+        "this node has",
+    ),
+    Row(
+        "market: confirm what was cancelled",
+        lambda g: g.http("POST", f"{JOBS}/{g.over}/confirm"),
+        "job_over",
+        "the job is cancelled",
+    ),
+    Row(
+        "market: result of nothing", lambda g: g.http("GET", f"{JOBS}/{g.job}/result"), "not_ready", "the job is quoted"
+    ),
     Row("market: receipt of nothing", lambda g: g.http("GET", f"{JOBS}/{g.job}/receipt"), "not_ready", "no escrow yet"),
-    Row("market: more time", lambda g: g.http("POST", f"{JOBS}/{g.job}/extend", json={"timeout": 10**8}), "not_extendable", "part of the specification"),
-    Row("market: extend what is over", lambda g: g.http("POST", f"{JOBS}/{g.over}/extend", json={"spend_cap": 10**8}), "not_extendable", "the job is cancelled"),
+    Row(
+        "market: more time",
+        lambda g: g.http("POST", f"{JOBS}/{g.job}/extend", json={"timeout": 10**8}),
+        "not_extendable",
+        "part of the specification",
+    ),
+    Row(
+        "market: extend what is over",
+        lambda g: g.http("POST", f"{JOBS}/{g.over}/extend", json={"spend_cap": 10**8}),
+        "not_extendable",
+        "the job is cancelled",
+    ),
 )
 
 HTTP = (
     http("no token", lambda g: g.http("GET", JOBS, who=None), "token_missing", "Authorization header is missing"),
     http("wrong token", token("shoal_" + "x" * 43), "token_invalid", "no such token"),
-    http("another scheme", lambda g: g.http("GET", JOBS, who=None, headers={"Authorization": "Basic eDp5"}), "token_invalid", "`Bearer <token>`"),
-    http("reader who wants to submit", lambda g: g.http("POST", JOBS, who="reader", json={"spec": SPEC}), "scope_missing", "no scope `jobs`"),
+    http(
+        "another scheme",
+        lambda g: g.http("GET", JOBS, who=None, headers={"Authorization": "Basic eDp5"}),
+        "token_invalid",
+        "`Bearer <token>`",
+    ),
+    http(
+        "reader who wants to submit",
+        lambda g: g.http("POST", JOBS, who="reader", json={"spec": SPEC}),
+        "scope_missing",
+        "no scope `jobs`",
+    ),
     http("foreign job", of_boris("GET", JOBS + "/{job}"), "unknown_job", "this account has no job"),
     http("foreign log", of_boris("GET", JOBS + "/{job}/logs?follow=false"), "unknown_job", "this account has no job"),
     http("foreign result", of_boris("GET", JOBS + "/{job}/result"), "unknown_job", "this account has no job"),
@@ -222,23 +239,73 @@ HTTP = (
     http("unknown field", json(b'{"spec": {}, "urgent": true}'), "invalid_body", "urgent"),
     http("specification that is wrong", json(b'{"spec": {"name": "x"}}'), "bad_spec", "runtime"),
     http("job file that is wrong", yaml("type: task\nnmae: x\n"), "unknown_key", "unknown key `nmae`"),
-    http("job file with local files", yaml("type: task\nname: x\ncommands: [a]\nfiles: [a]\n"), "bad_job_file", "names local files"),
-    http("job file that is no text", lambda g: g.http("POST", JOBS, content=b"\xff", headers={"Content-Type": "application/yaml"}), "malformed_body", "no UTF-8 text"),
+    http(
+        "job file with local files",
+        yaml("type: task\nname: x\ncommands: [a]\nfiles: [a]\n"),
+        "bad_job_file",
+        "names local files",
+    ),
+    http(
+        "job file that is no text",
+        lambda g: g.http("POST", JOBS, content=b"\xff", headers={"Content-Type": "application/yaml"}),
+        "malformed_body",
+        "no UTF-8 text",
+    ),
     http("body too large", json(b'{"spec": "' + b"x" * (9 << 20) + b'"}'), "body_too_large", "the body has more than"),
-    http("file too large", lambda g: g.http("POST", "/v1/blobs", content=b"", headers={"Content-Type": "application/octet-stream", "Content-Length": str(1 << 45)}), "body_too_large", f"the file has {1 << 45} bytes"),
-    http("file without a length", lambda g: g.http("POST", "/v1/blobs", content=unending(), headers={"Content-Type": "application/octet-stream"}), "length_required", "how long the file is"),
+    http("file too large", declared(1 << 45), "body_too_large", f"the file has {1 << 45} bytes"),
+    http(
+        "file without a length",
+        lambda g: g.http("POST", "/v1/blobs", content=unending(), headers={"Content-Type": "application/octet-stream"}),
+        "length_required",
+        "how long the file is",
+    ),
     http("key used for something else", key_used_twice, "key_reused", "another request before"),
-    http("key that is none", lambda g: g.http("POST", JOBS, json={"spec": SPEC}, headers={"Idempotency-Key": "a b"}), "key_malformed", "visible ASCII"),
-    http("deposit without a key", lambda g: g.http("POST", "/v1/account/deposit", json={"amount": 5}), "key_missing", "pays or creates"),
-    http("deposit of nothing", lambda g: g.http("POST", "/v1/account/deposit", json={"amount": 0}, headers={"Idempotency-Key": "n"}), "invalid_body", "amount"),
-    http("deposit as text", lambda g: g.http("POST", "/v1/account/deposit", json={"amount": "5"}, headers={"Idempotency-Key": "t"}), "invalid_body", "amount"),
-    http("extend by nothing", lambda g: g.http("POST", f"{JOBS}/{g.job}/extend", json={}), "invalid_body", "neither spend_cap nor timeout"),
+    http(
+        "key that is none",
+        lambda g: g.http("POST", JOBS, json={"spec": SPEC}, headers={"Idempotency-Key": "a b"}),
+        "key_malformed",
+        "visible ASCII",
+    ),
+    http(
+        "deposit without a key",
+        lambda g: g.http("POST", "/v1/account/deposit", json={"amount": 5}),
+        "key_missing",
+        "pays or creates",
+    ),
+    http(
+        "deposit of nothing",
+        lambda g: g.http("POST", "/v1/account/deposit", json={"amount": 0}, headers={"Idempotency-Key": "n"}),
+        "invalid_body",
+        "amount",
+    ),
+    http(
+        "deposit as text",
+        lambda g: g.http("POST", "/v1/account/deposit", json={"amount": "5"}, headers={"Idempotency-Key": "t"}),
+        "invalid_body",
+        "amount",
+    ),
+    http(
+        "extend by nothing",
+        lambda g: g.http("POST", f"{JOBS}/{g.job}/extend", json={}),
+        "invalid_body",
+        "neither spend_cap nor timeout",
+    ),
     http("page too long", get(f"{JOBS}?limit=9999"), "invalid_query", "limit"),
     http("page of words", get(f"{JOBS}?limit=many"), "invalid_query", "limit"),
     http("unknown parameter", get(f"{JOBS}?sort=name"), "invalid_query", "sort"),
     http("log from nowhere", get(f"{JOBS}/{{job}}/logs?follow=false&since=-1"), "invalid_query", "since"),
-    http("log resumed nowhere", get(f"{JOBS}/{{job}}/logs?follow=false", **{"Last-Event-ID": "abc"}), "invalid_header", "is no sequence number"),
-    http("another host", lambda g: g.http("GET", "/v1/version", headers={"Host": "evil.example"}), "bad_host", "evil.example"),
+    http(
+        "log resumed nowhere",
+        get(f"{JOBS}/{{job}}/logs?follow=false", **{"Last-Event-ID": "abc"}),
+        "invalid_header",
+        "is no sequence number",
+    ),
+    http(
+        "another host",
+        lambda g: g.http("GET", "/v1/version", headers={"Host": "evil.example"}),
+        "bad_host",
+        "evil.example",
+    ),
 )
 
 CONTROL = (
@@ -253,61 +320,19 @@ CONTROL = (
     control("price below zero", call("node.price", per_hour=-1), "bad_params", "per_hour"),
     control("job id of another kind", call("job.status", job="esc_" + "0" * 64), "bad_id", "is no job id"),
     control("job nobody knows", call("job.status", job=NOBODY), "no_such_job", "no job"),
-    control("renter nobody knows", lambda g: g.call("job.submit", spec=SPEC, renter="12D3KooWBzKEb4hug1d9EmVFW34Y85r4zeYnK6xeozeXpg4E8dVJ", key="k"), "unknown_renter", "keeps no key for renter"),
+    control(
+        "renter nobody knows",
+        lambda g: g.call(
+            "job.submit", spec=SPEC, renter="12D3KooWBzKEb4hug1d9EmVFW34Y85r4zeYnK6xeozeXpg4E8dVJ", key="k"
+        ),
+        "unknown_renter",
+        "keeps no key for renter",
+    ),
     control("renter that is none", call("renter.balance", renter="anna"), "bad_peer_id", "is no peer id"),
-    control("blob nobody has", call("blob.get", digest=DIGEST), "blob_missing", DIGEST[:16]),
-    control("upload that never began", call("blob.end", upload="u"), "unknown_upload", "upload"),
+    control("blob nobody has", call("blob.get", digest=DIGEST), "no_blob", DIGEST[:16]),
+    control("upload that never began", call("blob.end", upload="u"), "no_such_upload", "no such upload"),
     control("upload out of order", offset, "bad_offset", "stands at 0"),
     control("upload larger than the disk", call("blob.begin", size=1 << 50), "disk_full", str(1 << 50)),
 )
 
-COMMANDS = (
-    command("no word", "", "usage", "required: <command>"),
-    command("unknown noun", "fly", "usage", "invalid choice: 'fly'"),
-    command("unknown verb", "job fly", "usage", "invalid choice: 'fly'"),
-    command("unknown flag", "job list --fast", "usage", "--fast"),
-    command("missing argument", "job submit", "usage", "file"),
-    command("flag without a value", "node run --slots", "usage", "--slots"),
-    command("number that is none", "job list --limit x", "usage", "--limit"),
-    command("no gateway named", "job list", "no_gateway", "no gateway is named"),
-    command("nobody at the gateway", "job list --gateway http://127.0.0.1:9 --token t", "gateway_unreachable", "no gateway answers at http://127.0.0.1:9"),
-    command("gateway that is none", "job list --gateway ftp://x --token t", "bad_url", "'ftp://x' is no gateway address"),
-    command("no node", "node status", "node_unreachable", "control.sock"),
-    command("gateway without a node", "gateway run", "node_unreachable", "control.sock"),
-    command("token for a bad name", "gateway token --name Anna", "bad_name", "Anna"),
-    command("token for a bad scope", "gateway token --name anna --scope root", "bad_scope", "root"),
-    command("too many providers", "devnet up --providers 99", "usage", "99 providers"),
-    command("unknown shell", "completion tcsh", "usage", "tcsh"),
-    command("amount with a comma", "account deposit 1,5", "bad_amount", "1,5"),
-    command("missing receipt", "job receipt job_1 --from none.receipt", "file_missing", "none.receipt"),
-    renter("missing job file", "job submit {tmp}/none.yml", "file_missing", "cannot be read"),
-    renter("nobody to agree", "job submit examples/script/job.yml", "usage", "nobody can answer here"),
-    renter("job that is none", "job status job_42", "unknown_job", "this account has no job job_42"),
-    renter("result before the end", "job result {job} --to {tmp}/out", "not_ready", "its result is not complete"),
-    renter("confirm what is over", "job confirm {over}", "job_over", "the job is cancelled"),
-)
-
-NODE = (
-    Row("node: started twice", taken, "data_in_use", "already runs a node on"),
-    Row("node: data directory that is a file", no_folder, "data_unusable", "cannot use the data directory"),
-    start("no genesis", gone, "no_genesis", "cannot read the genesis file"),
-    start("genesis that is no JSON", genesis("{"), "bad_genesis", "genesis file"),
-    start("genesis without validators", genesis('{"chain": "x", "time": 0, "validators": [], "balances": []}'), "bad_genesis", "validators"),
-    start("genesis with a bad key", genesis('{"chain": "x", "time": 0, "validators": [["me", 1]], "balances": []}'), "bad_peer_id", "'me' is no peer id"),
-    start("seed that others can read", seed("00" * 32, 0o644), "bad_seed", "others can read"),
-    start("seed that is damaged", seed("zz"), "bad_seed", "64 hexadecimal digits are expected"),
-    start("file in the way", in_the_way, "data_unusable", "blobs"),
-    plug("setting that is none", "slotz = 3\n", "bad_config", "unknown setting 'slotz'"),
-    plug("setting of the wrong type", "slots = true\n", "bad_config", "slots"),
-    plug("setting out of bounds", "slots = 999\n", "bad_config", "slots"),
-    plug("price as a number", "price_per_hour = 0.5\n", "bad_config", "price_per_hour (file) is 0.5"),
-    plug("price that is none", 'price_per_hour = "cheap"\n', "bad_amount", "cheap"),
-    plug("unknown role", 'roles = ["king"]\n', "bad_config", "king"),
-    plug("no TOML", "slots = \n", "bad_config", "config.toml"),
-    plug("everybody without a sandbox", 'serves = ["*"]\n', "bad_config", "would run strangers' jobs without a sandbox"),
-    plug("bootstrap without a peer", 'bootstrap = ["/ip4/1.2.3.4/tcp/1"]\n', "bad_config", "names no peer"),
-    plug("address that is none", 'listen = ["localhost:80"]\n', "bad_config", "'localhost:80' is no address"),
-    plug("misbehaviour", 'misbehave = "wrong-pixels"\n', "bad_config", "is for tests of the network"),
-)
-
-ROWS = (*CODEC, *MARKET, *HTTP, *CONTROL, *COMMANDS, *NODE)
+ROWS = (*CODEC, *MARKET, *HTTP, *CONTROL)

@@ -1,4 +1,4 @@
-"""Where bad input is tried: one real node that is steward, validator and provider at once, and a real gateway before it.
+"""Where bad input is tried: a real node that is steward, validator and provider at once, and a real gateway before it.
 
 Every way to do something wrong ends in a `Told`: what the one who did it gets to read.
 """
@@ -57,8 +57,6 @@ class Row:
     code: str
     says: str
     """Must be part of the cause."""
-    where: str = ""
-    """Filled in by the table: which door it came to."""
 
 
 def raised(step: Callable[[], object]) -> Told:
@@ -112,7 +110,7 @@ class Ground:
         sent = {"Authorization": f"Bearer {token or self.tokens[who or '']}"} if token or who else {}
         with httpx2.Client(base_url=self.url, trust_env=False, timeout=30) as client:
             body = {"content": content} if content is not None else {"json": json} if json is not None else {}
-            answer = client.request(method, path, headers=sent | dict(headers or {}), **body)  # type: ignore[arg-type]
+            answer = client.request(method, path, headers=sent | dict(headers or {}), **body)
         assert answer.status_code >= 400, answer.text
         assert answer.headers["content-type"] == "application/problem+json", answer.text
         problem = answer.json()
@@ -148,9 +146,9 @@ class Ground:
         from shoal.cli import main
 
         out, err = io.StringIO(), io.StringIO()
-        with _environment({"SHOAL_HOME": str(self.folder / "home")} | dict(env or {})):
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main([*words, "--json"])
+        ours = {"SHOAL_HOME": str(self.folder / "home")} | dict(env or {})
+        with _environment(ours), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([*words, "--json"])
         lines = err.getvalue().strip().splitlines()
         error = json.loads(lines[-1])["error"]
         noise = out.getvalue() + "\n".join(lines[:-1])
@@ -198,7 +196,9 @@ def opened(folder: Path) -> Iterator[Ground]:
     words = ("gateway", "run", "--data", str(folder / "gateway"), "--socket", str(ground.node / "control.sock"))
     limits = ("--network-name", layout.NETWORK, "--port", str(port), "--rate-limit", "100000")
     children = [
-        Child("node", shoal_command("node", "run", "--data", str(ground.node)), folder / "node.log", shoal_environment()),
+        Child(
+            "node", shoal_command("node", "run", "--data", str(ground.node)), folder / "node.log", shoal_environment()
+        ),
         Child("gateway", shoal_command(*words, *limits), folder / "gateway.log", shoal_environment()),
     ]
     ground.url = f"http://127.0.0.1:{port}"

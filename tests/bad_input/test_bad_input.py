@@ -1,14 +1,14 @@
-"""Whatever is put in wrongly, at whichever door: a stable code, the cause in words, something to do, and nothing broken."""
+"""Whatever is put in wrongly, at any door: a stable code, the cause in words, something to do, and nothing broken."""
 
 from __future__ import annotations
 
 import pytest
 
 from shoal import exits
-from tests.bad_input import doors, files, network
+from tests.bad_input import doors, files, network, shell
 from tests.bad_input.ground import Ground, Row, Told
 
-ROWS: tuple[Row, ...] = (*files.ROWS, *network.ROWS, *doors.ROWS)
+ROWS: tuple[Row, ...] = (*files.ROWS, *network.ROWS, *doors.ROWS, *shell.ROWS)
 
 
 def check(row: Row, told: Told) -> None:

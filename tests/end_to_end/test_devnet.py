@@ -6,15 +6,12 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from protocol import genesis
 from protocol.genesis import Genesis
 from shoal import receipts
 from shoal.processes import shoal_command, shoal_environment
-
-if TYPE_CHECKING:
-    from conftest import Network
+from tests.end_to_end.conftest import Network
 
 SHORT = "commands: ['echo working on $SHOAL_CHUNK', 'echo $SHOAL_CHUNK > $SHOAL_OUT/n']\n"
 SLOW = "commands: ['echo started', 'sleep 5', 'echo $SHOAL_CHUNK > $SHOAL_OUT/n']\nestimate: 5s\n"
@@ -47,7 +44,7 @@ def test_a_provider_killed_at_work_costs_one_attempt(network: Network) -> None:
     network.devnet.kill(name)
     try:
         chunk = network.settled(job).chunks[struck.index]
-        assert [attempt.end for attempt in chunk.attempts][0] == "dead"
+        assert chunk.attempts[0].end == "dead"
         assert chunk.epoch == 2 and network.name(chunk.provider) != name
     finally:
         network.devnet.restart(name)
@@ -58,7 +55,9 @@ def test_a_killed_gateway_stops_no_job_and_finds_it_again(network: Network) -> N
     network.running(job)
     network.devnet.kill("gateway")
     try:
-        seen = network.wait("the job goes on", lambda: network.ask("steward", "job.status", job=job)["accepted"] or None)
+        seen = network.wait(
+            "the job goes on", lambda: network.ask("steward", "job.status", job=job)["accepted"] or None
+        )
     finally:
         network.devnet.restart("gateway")
     assert seen
@@ -72,7 +71,9 @@ def test_a_killed_steward_goes_on_where_it_was(network: Network) -> None:
     network.devnet.kill("steward")
     network.devnet.restart("steward")
     status = network.settled(job)
-    assert receipts.verify(network.client.receipt(job), genesis_of(network)).paid == (status.money and status.money.paid)
+    assert receipts.verify(network.client.receipt(job), genesis_of(network)).paid == (
+        status.money and status.money.paid
+    )
 
 
 def test_a_killed_validator_loses_no_block(network: Network) -> None:
@@ -95,7 +96,10 @@ def test_a_frozen_provider_is_fenced_and_harms_nothing_when_it_wakes(network: Ne
     pid = network.pid(name)
     os.kill(pid, signal.SIGSTOP)
     try:
-        network.wait("the lease goes to somebody else", lambda: network.client.status(job).chunks[struck.index].epoch == 2 or None)
+        network.wait(
+            "the lease goes to somebody else",
+            lambda: network.client.status(job).chunks[struck.index].epoch == 2 or None,
+        )
     finally:
         os.kill(pid, signal.SIGCONT)
     status = network.settled(job)
@@ -129,8 +133,9 @@ def test_a_provider_with_a_full_disk_gives_its_work_to_others(network: Network) 
         text = "commands: ['head -c 3000000 /dev/zero > $SHOAL_OUT/zeros']\nchunks: 6\n"
         status = network.settled(network.run("full-disk", text))
         assert all(network.name(chunk.provider) != "provider-1" for chunk in status.chunks)
-        print([(network.name(a.provider), a.end) for c in status.chunks for a in c.attempts])
-        print((network.devnet.folder/"provider-1"/"node.log").read_text()[-3000:])
+        lost = [attempt for chunk in status.chunks for attempt in chunk.attempts if attempt.end != "accepted"]
+        assert lost and all(network.name(attempt.provider) == "provider-1" for attempt in lost)
+        assert all("bytes do not fit" in (attempt.end or "") for attempt in lost)
     finally:
         network.devnet.kill("provider-1")
         config.write_text(whole, encoding="utf-8")

@@ -228,7 +228,7 @@ class Network:
             self.jobs[job] = self._new_job(job, renter, key, wanted)
             self.emit("job_quoted", job=job, name=wanted.name)
         status = self.jobs[job].status
-        return {"job": job, "state": status["state"], "quote": status["quote"]}
+        return {"job": job, "state": status["state"], "quote": status["quote"], "plan": self.on_job_plan({})}
 
     def _new_job(self, job: str, renter: str, key: str, wanted: JobSpec) -> Job:
         self.now += SECOND
@@ -240,7 +240,6 @@ class Network:
             "total_max": wanted.spend_cap,
             "chunk_price_max": 3_666,
             "expires": self.now + 300 * SECOND,
-            "plan": self.on_job_plan({}),
         }
         money = {"cap": 0, "paid": 0, "commission": 0, "refunded": 0, "slashed": 0, "pending": 0, "lines": []}
         status: Plain = {
@@ -370,7 +369,7 @@ class Network:
         status, money = self.jobs[job].status, self.jobs[job].status["money"]
         chunks = status["chunks"]
         assert isinstance(chunks, list) and isinstance(money, dict)
-        lines: list[Plain] = [self._line("you", "escrow", 10 * CREDIT, "open", "set aside")]
+        lines: list[Plain] = [self._line("you", "escrow", 10 * CREDIT, "fund", "escrow opened")]
         lines[0]["from"] = status["renter"]
         for index, chunk in enumerate(chunks[: accepted + running]):
             provider, epoch = PROVIDERS[index % 4], 2 if index == 3 else 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
@@ -85,3 +87,11 @@ def test_the_pages_for_people_name_everything(site: Site, path: str) -> None:
         from gateway.problems import PROBLEMS
 
         assert all(f'id="{code}"' in text for code in PROBLEMS)
+
+
+def test_the_guide_lists_every_operation_of_the_api() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="utf-8")
+    for operation in OPERATIONS:
+        if operation.is_api:
+            path = operation.path.replace(":path", "")
+            assert re.search(rf"^\| {operation.method} \| `{re.escape(path)}` \|", guide, re.MULTILINE), operation.name

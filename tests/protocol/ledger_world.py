@@ -10,7 +10,19 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.ledger import Ledger
 from protocol.messages import Outcome
-from protocol.operations import Assign, Claim, EscrowOpen, Fence, Operation, Settle, Surrender, Verdict, seal, signed_op
+from protocol.operations import (
+    Assign,
+    Claim,
+    EscrowExtend,
+    EscrowOpen,
+    Fence,
+    Operation,
+    Settle,
+    Surrender,
+    Verdict,
+    seal,
+    signed_op,
+)
 from protocol.units import CREDIT, SECOND, Digest, Micros
 
 CHAIN: Final = "test"
@@ -39,6 +51,12 @@ def open_escrow(
     cap: int = 100 * CREDIT, sequence: int = 0, deadline: int = DEADLINE, job: bytes = bytes(16)
 ) -> EscrowOpen:
     return EscrowOpen(RENTER.peer, 0, sequence, job, cap, bytes(32), STEWARD.peer, deadline)
+
+
+def extend(
+    escrow: bytes, amount: int = CREDIT, sequence: int = 1, deadline: int = DEADLINE, owner: Identity = RENTER
+) -> EscrowExtend:
+    return EscrowExtend(owner.peer, 0, sequence, escrow, amount, deadline)
 
 
 def assign(

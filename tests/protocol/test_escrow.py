@@ -23,7 +23,7 @@ from protocol.operations import (
     commission,
     signed_op,
 )
-from protocol.units import CREDIT
+from protocol.units import CREDIT, SECOND
 from tests.protocol.ledger_world import (
     CHAIN,
     CLAIM_BY,
@@ -44,6 +44,7 @@ from tests.protocol.ledger_world import (
     World,
     assign,
     claim,
+    extend,
     fence,
     open_escrow,
     posted,
@@ -166,6 +167,78 @@ def test_a_lease_is_exclusive_and_epochs_count_up(world: World) -> None:
     world.ok(assign(escrow, epoch=2), STEWARD, P)
 
 
+# ── extend ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+LATER = DEADLINE + 50 * SECOND
+
+
+def test_an_extension_adds_money_and_time(world: World) -> None:
+    escrow = world.ok(open_escrow(), RENTER)
+    world.ok(extend(escrow, 7, deadline=LATER), RENTER)
+    record = world.ledger.escrows[escrow]
+    assert (record.cap, record.deadline) == (CAP + 7, LATER)
+    assert world.ledger.available("E", escrow) == CAP + 7
+    assert world.ledger.available("U", RENTER.peer) == FUNDS - CAP - 7
+    line = record.lines[-1]
+    assert (line.debit, line.credit, line.amount) == (("U", RENTER.peer), ("E", escrow), 7)
+    assert (line.kind, line.note) == ("fund", "escrow extended")
+    world.ok(assign(escrow, price=CAP + 7, verdict_by=LATER), STEWARD, P)
+
+
+def test_an_extended_escrow_closes_at_its_new_deadline_only(world: World) -> None:
+    escrow = world.ok(open_escrow(), RENTER)
+    world.ok(extend(escrow, 7, deadline=LATER), RENTER, at=DEADLINE)
+    world.pass_time(LATER)
+    assert not world.ledger.escrows[escrow].is_closed
+    world.pass_time(LATER + 1)
+    record = world.ledger.escrows[escrow]
+    assert record.is_closed and record.refunded == CAP + 7
+    assert [line.kind for line in record.lines] == ["fund", "fund", "refund"]
+    assert world.ledger.available("U", RENTER.peer) == FUNDS
+
+
+def test_money_or_time_alone_can_be_added_and_either_changes_the_root(world: World) -> None:
+    escrow = world.ok(open_escrow(), RENTER)
+    roots = {world.ledger.state_root()}
+    world.ok(extend(escrow, 7), RENTER)
+    roots.add(world.ledger.state_root())
+    world.ok(extend(escrow, 0, 2, LATER), RENTER)
+    roots.add(world.ledger.state_root())
+    other = World()
+    other.ok(open_escrow(), RENTER)
+    other.ledger.state_root()
+    other.ok(extend(escrow, 7), RENTER)
+    other.ledger.state_root()
+    other.ok(extend(escrow, 0, 2, LATER + 1), RENTER)
+    assert len(roots | {other.ledger.state_root()}) == 4
+    record = world.ledger.escrows[escrow]
+    assert (record.cap, record.deadline, len(record.lines)) == (CAP + 7, LATER, 2)
+
+
+@pytest.mark.parametrize(
+    ("amount", "deadline", "code"),
+    [
+        (1, DEADLINE - 1, "bad_times"),
+        (0, DEADLINE, "no_change"),
+        (FUNDS - CAP + 1, LATER, "insufficient_user"),
+    ],
+)
+def test_an_invalid_extension_adds_nothing(world: World, amount: int, deadline: int, code: str) -> None:
+    escrow = world.ok(open_escrow(), RENTER)
+    assert world.refused(extend(escrow, amount, deadline=deadline), RENTER) == code
+    record = world.ledger.escrows[escrow]
+    assert (record.cap, record.deadline, len(record.lines)) == (CAP, DEADLINE, 1)
+    world.ok(extend(escrow, FUNDS - CAP, sequence=2), RENTER)
+
+
+def test_only_the_owner_extends_and_only_an_open_escrow(world: World) -> None:
+    world.ok(Mint(b"r" * 32, OTHER.peer, CREDIT), VALIDATOR)
+    escrow = world.ok(open_escrow(), RENTER)
+    assert world.refused(extend(escrow, 1, 0, owner=OTHER), OTHER) == "not_owner"
+    assert world.refused(extend(b"x" * 32, 1, 1), RENTER) == "no_escrow"
+    world.ok(EscrowClose(escrow), STEWARD)
+    assert world.refused(extend(escrow, 1, 2), RENTER) == "escrow_closed"
+
+
 # ── signatures ───────────────────────────────────────────────────────────────────────────────────────────────────────
 ALL = (RENTER, STEWARD, STANDBY, OTHER, VALIDATOR, P, PROVIDERS[1])
 
@@ -186,6 +259,7 @@ def one(*alternatives: Identity) -> set[frozenset[Identity]]:
 def test_each_operation_needs_its_signers(world: World) -> None:
     needs(world, open_escrow(), one(RENTER))
     escrow = next(iter(world.ledger.escrows))
+    needs(world, extend(escrow), one(RENTER))
     both = {frozenset({STEWARD, P}), frozenset({RENTER, P})}
     needs(world, assign(escrow), both)
     needs(world, claim(escrow), one(P))

@@ -78,6 +78,7 @@ def test_who_failed_a_chunk_gets_it_only_when_nobody_else_can() -> None:
     found = choose([failed, bidder(2)], 7, NOW, rank, NoExploration(0))
     assert found is not None and found.provider == peer(2)
     assert choose([failed], 7, NOW, rank, NoExploration(0)) is failed
+    assert choose([failed, bidder(2, leased=1)], 7, NOW, rank, Random(0)) is None, "the other one will be free again"
 
 
 def test_full_resting_and_expired_bidders_are_left_out() -> None:

@@ -22,6 +22,7 @@ from protocol.operations import (
     Bond,
     Claim,
     EscrowClose,
+    EscrowExtend,
     EscrowOpen,
     Fence,
     Mint,
@@ -142,6 +143,22 @@ class LedgerMachine(RuleBasedStateMachine):
         have = self.ledger.available("U", RENTER.peer)
         assert self.submit(operation, RENTER) == (span > 0 and have >= cap)
 
+    @rule(data=st.data(), owner=st.sampled_from((RENTER, RENTER, STEWARD)), amount=AMOUNTS | st.just(0))
+    @precondition(lambda self: bool(self.ledger.escrows))
+    def extend(self, data: st.DataObject, owner: Identity, amount: int) -> None:
+        escrow = self.ledger.escrows[data.draw(st.sampled_from(sorted(self.ledger.escrows)))]
+        span = data.draw(st.sampled_from([-1, 0, 100 * SECOND]))
+        cap, deadline = escrow.cap, escrow.deadline
+        can = (
+            not escrow.is_closed
+            and owner == RENTER
+            and span >= 0
+            and amount + span > 0
+            and self.ledger.available("U", owner.peer) >= amount
+        )
+        assert self.submit(EscrowExtend(*self.next(owner), escrow.id, amount, deadline + span), owner) == can
+        assert (escrow.cap, escrow.deadline) == ((cap + amount, deadline + span) if can else (cap, deadline))
+
     @rule(data=st.data(), chunk=st.integers(0, 2), provider=st.sampled_from(PROVIDERS), price=AMOUNTS | st.just(0))
     @precondition(lambda self: bool(self.ledger.escrows))
     def assign(self, data: st.DataObject, chunk: int, provider: Identity, price: int) -> None:
@@ -231,6 +248,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def books_balance(self) -> None:
         """I1-I5."""
         self.ledger.check()
+
+    @invariant()
+    def escrows_end_at_their_deadline(self) -> None:
+        """Open until it has passed, as last extended, and no longer."""
+        assert all(item.is_closed or self.ledger.time <= item.deadline for item in self.ledger.escrows.values())
 
     @invariant()
     def posted_never_falls(self) -> None:

@@ -12,7 +12,7 @@ from protocol.errors import Refused
 from protocol.job_record import JobRecord
 from protocol.jobspec import JobSpec
 from protocol.steward import Steward
-from protocol.units import CREDIT, SECOND, Credits, JobId, Micros, PeerId
+from protocol.units import CREDIT, DAY, SECOND, Credits, JobId, Micros, PeerId
 from simulations.town import Town, job_spec
 
 MakeTown = Callable[..., Town]
@@ -105,6 +105,91 @@ def test_cancelling_refunds_what_was_not_earned(make_town: MakeTown) -> None:
     finish(town, record)
     assert record.state == "cancelled"
     assert money(town, record)[2] == record.cap
+
+
+def extend(town: Town, record: JobRecord, spend_cap: int) -> None:
+    """As the control socket does it."""
+    steward = town.citizens["steward"].steward
+    town.command("steward", steward, lambda now: steward.extend(JobId(record.job), spend_cap, None, now))
+
+
+def test_a_running_job_gets_more_money_and_time(make_town: MakeTown) -> None:
+    town = make_town(providers=2)
+    for citizen in town.citizens.values():
+        citizen.seconds = 20.0
+    record = start(town, job_spec(4))
+    town.run(lambda: record.state == "running", 30)
+    cap, deadline = record.cap, record.deadline
+    extend(town, record, cap + CREDIT)
+    assert record.cap == cap, "the ledger decides"
+    steward = town.citizens["steward"].steward
+    with pytest.raises(Refused, match="on its way") as refused:
+        steward.extend(JobId(record.job), cap + 2 * CREDIT, None, town.now)
+    assert refused.value.code == "not_extendable"
+    town.run(lambda: record.cap > cap, 10)
+    assert (record.cap, record.deadline, record.extend_op) == (cap + CREDIT, deadline + DAY, b"")
+    escrow = town.ledger.escrows[record.escrow]
+    assert (escrow.cap, escrow.deadline) == (record.cap, record.deadline)
+    stored = town.citizens["steward"].records[f"job/{record.job.hex()}"]
+    assert wire.decode(stored, wire.decoder(JobRecord), record_owner(town), 1 << 30).cap == record.cap
+    events = [event.fields for event in town.citizens["steward"].events if event.name == "extended"]
+    assert events == [{"job": record.job.hex(), "cap": record.cap}]
+    finish(town, record)
+    price = sum(chunk.price for chunk in record.chunks)
+    assert record.state == "settled" and money(town, record)[2] == cap + CREDIT - price
+
+
+def record_owner(town: Town) -> PeerId:
+    """The steward rents for itself in these tests."""
+    return town.citizens["steward"].identity.peer
+
+
+def test_refused_extensions_name_the_numbers_and_change_nothing(make_town: MakeTown) -> None:
+    town = make_town(providers=2)
+    record = start(town, job_spec(2))
+    steward, job = town.citizens["steward"].steward, JobId(record.job)
+    with pytest.raises(Refused) as refused:
+        steward.extend(job, 10**9, None, town.now)
+    assert refused.value.code == "not_extendable" and "funding" in refused.value.detail
+    town.run(lambda: record.state == "running", 30)
+    for spend_cap in (record.cap, record.cap - 1, None):
+        with pytest.raises(Refused) as refused:
+            steward.extend(job, spend_cap, None, town.now)
+        assert refused.value.code == "not_extendable" and refused.value.numbers["cap"] == record.cap
+    with pytest.raises(Refused, match="timeout is part of the specification"):
+        steward.extend(job, record.cap + 1, 10**6, town.now)
+    have = town.ledger.available("U", record_owner(town))
+    with pytest.raises(Refused) as refused:
+        steward.extend(job, record.cap + have + 1, None, town.now)
+    assert refused.value.code == "insufficient_funds"
+    assert refused.value.numbers == {"needed": have + 1, "available": have}
+    finish(town, record)
+    with pytest.raises(Refused, match="the job is settled") as refused:
+        steward.extend(job, record.cap + 1, None, town.now)
+    assert refused.value.code == "not_extendable"
+
+
+def test_an_extension_survives_a_restart_and_is_counted_once(make_town: MakeTown) -> None:
+    town = make_town(providers=2)
+    for citizen in town.citizens.values():
+        citizen.seconds = 20.0
+    record = start(town, job_spec(4))
+    town.run(lambda: record.state == "running", 30)
+    cap = record.cap
+    town.citizens["validator"].is_dead = True
+    extend(town, record, cap + 5)
+    town.run(lambda: town.now > record.confirmed + 4 * SECOND, 10)
+    old = town.citizens["steward"]
+    stored = wire.decode(old.records[f"job/{record.job.hex()}"], wire.decoder(JobRecord), old.identity.peer, 1 << 30)
+    assert (stored.cap, stored.extend_cap) == (cap, cap + 5)
+    fresh = town.replace_steward()
+    town.citizens["validator"].is_dead = False
+    town.command("steward", fresh.steward, lambda now: fresh.steward.restore([stored], now))
+    town.run(lambda: stored.cap > cap and not stored.extend_op, 30)
+    assert (stored.cap, town.ledger.escrows[record.escrow].cap) == (cap + 5, cap + 5)
+    town.run(lambda: stored.is_final, 300)
+    town.ledger.check()
+    assert stored.state == "settled" and stored.cap == cap + 5
 
 
 def test_a_restarted_steward_goes_on(make_town: MakeTown) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,17 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Block, Header, Outcome
-from protocol.operations import Assign, Claim, EscrowClose, EscrowOpen, Operation, Verdict, op_id, signed_op
+from protocol.operations import (
+    Assign,
+    Claim,
+    EscrowClose,
+    EscrowExtend,
+    EscrowOpen,
+    Operation,
+    Verdict,
+    op_id,
+    signed_op,
+)
 from shoal import receipts
 from shoal.receipts import JobReceipt, verify, verify_outputs, wire_peer
 
@@ -85,6 +96,32 @@ def test_a_true_receipt_adds_up_to_zero() -> None:
     }  # fmt: skip
     assert sum(account.movements().values()) == 0
     assert (account.is_closed, account.operations, account.blocks) == (True, 9, 3)
+
+
+def test_an_extension_counts_into_what_the_renter_put_in() -> None:
+    extension = EscrowExtend(RENTER.peer, 0, 1, ESCROW, 700, 20)
+    account = verify(wire.encode(receipt_of((*STORY[:4], extension, *STORY[4:]))), GENESIS)
+    assert (account.cap, account.refunded) == (5_700, 3_700)
+    assert account.movements()["renter"] == -2_000
+    assert sum(account.movements().values()) == 0
+    with pytest.raises(Refused, match="opened the escrow"):
+        verify(wire.encode(receipt_of((extension, OPEN))), GENESIS)
+    foreign = EscrowExtend(RENTER.peer, 0, 1, bytes(32), 700, 20)
+    with pytest.raises(Refused, match="another job"):
+        verify(wire.encode(receipt_of((OPEN, foreign))), GENESIS)
+
+
+def test_an_extension_that_is_left_out_is_missed_when_its_money_was_paid() -> None:
+    dear = (assign(2, 1, GOOD), verdict(2, 1, "accept", bytes(32)))
+    opening = EscrowOpen(RENTER.peer, 0, 0, JOB, 500, bytes(32), STEWARD.peer, 10)
+    escrow = op_id(wire.encode(opening))
+    work = tuple(msgspec.structs.replace(operation, escrow=escrow) for operation in dear)
+    extension = EscrowExtend(RENTER.peer, 0, 1, escrow, 500, 20)
+    whole = msgspec.structs.replace(receipt_of((opening, extension, *work)), escrow=escrow)
+    assert verify(wire.encode(whole), GENESIS).cap == 1_000
+    cut = msgspec.structs.replace(whole, receipts=(whole.receipts[0], *whole.receipts[2:]))
+    with pytest.raises(Refused, match="1000 units were paid, its operations put 500 in"):
+        verify(wire.encode(cut), GENESIS)
 
 
 def test_files_are_those_that_were_judged() -> None:

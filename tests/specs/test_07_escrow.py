@@ -17,6 +17,8 @@ from protocol.operations import EscrowClose, Operation
 from protocol.units import CREDIT
 from tests.protocol.ledger_world import (
     CLAIM_BY,
+    DEADLINE,
+    FUNDS,
     OTHER,
     PRICE,
     PROVIDERS,
@@ -29,6 +31,7 @@ from tests.protocol.ledger_world import (
     World,
     assign,
     claim,
+    extend,
     fence,
     open_escrow,
     settle,
@@ -86,6 +89,25 @@ def test_fence_rule(watchers: int) -> None:
         needed = SPEC.functions["fence_quorum"](watchers)
         assert isinstance(needed, int)
         assert (outcome.status == "applied") == (seen >= needed)
+
+
+@given(
+    is_open=st.booleans(),
+    is_owner=st.booleans(),
+    amount=st.sampled_from([0, 1, FUNDS - CREDIT, FUNDS - CREDIT + 1]),
+    moved=st.sampled_from([-1, 0, 1]),
+)
+def test_extension_rule(is_open: bool, is_owner: bool, amount: int, moved: int) -> None:
+    world = World()
+    opened = world.ok(open_escrow(cap=CREDIT), RENTER)
+    owner, sequence = (RENTER, 1) if is_owner else (STEWARD, 0)
+    if not is_open:
+        world.ok(EscrowClose(opened), STEWARD)
+    available = world.ledger.available("U", owner.peer)
+    said = SPEC.functions["extension_refusal"](is_open, is_owner, available, amount, moved < 0, moved > 0)
+    outcome = world.do(extend(opened, amount, sequence, DEADLINE + moved, owner), owner)
+    assert outcome.code == (said or "ok")
+    assert said in {"", *(row["code"] for row in SPEC.table("extending an escrow"))}
 
 
 VOUCHER = 1_000_007

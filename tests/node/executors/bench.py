@@ -16,6 +16,8 @@ from protocol.jobspec import Chunk, FileRef, JobSpec, Manifest, Resources
 from protocol.units import MIB, Digest, Micros, PeerId
 from protocol.wire import decode, decoder
 
+IN_USER_NAMESPACE = "bwrap in a user namespace"
+"""The tier bwrap as it runs without root."""
 OWNER = PeerId(bytes(32))
 SMALL = Resources(memory_bytes=256 * MIB, disk_bytes=8 * MIB, shm_bytes=4 * MIB, pids=64)
 

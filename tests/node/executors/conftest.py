@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trio
 
 from node.blobs import BlobStore
 from node.executors.bwrap import BwrapExecutor
+from node.executors.interface import Executor
 from node.executors.ladder import ladder
 from node.executors.wasm import engine_digest
 from node.runner import Runner
 from node.runtimes import Runtime, discover
-from tests.node.executors.bench import OWNER, Bench, BenchOf
+from tests.node.executors.bench import IN_USER_NAMESPACE, OWNER, Bench, BenchOf
+
+
+def executors(images: Path) -> dict[str, Executor]:
+    """Every tier by name, and bwrap as it runs without root."""
+    label = f"test-{os.getpid()}"
+    found: dict[str, Executor] = {executor.tier: executor for executor in ladder(label, images)}
+    return {**found, IN_USER_NAMESPACE: BwrapExecutor(label, is_root=False)}
 
 
 @pytest.fixture(scope="session")
@@ -26,16 +36,30 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("images")
 
 
+@pytest.fixture(scope="session")
+def causes(images: Path) -> Mapping[str, str]:
+    """Why a tier cannot be used here, by name; empty where it can."""
+    return {name: trio.run(executor.why_not) for name, executor in executors(images).items()}
+
+
+@pytest.fixture(autouse=True)
+def skip_without_its_tier(request: pytest.FixtureRequest) -> None:
+    """Outside of trio, so that the reason is shown as it is."""
+    if "bench_of" not in request.fixturenames:
+        return
+    wanted = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    tier = str(wanted.get("tier") or wanted.get("bench") or "bwrap")
+    if cause := request.getfixturevalue("causes")[tier]:
+        pytest.skip(f"tier {tier} cannot be used here: {cause}")
+
+
 @pytest.fixture
 def bench_of(tmp_path: Path, images: Path, runtimes: dict[str, Runtime]) -> BenchOf:
     async def build(tier: str) -> Bench:
-        label = f"test-{os.getpid()}"
-        executors = {executor.tier: executor for executor in ladder(label, images)}
-        executors["bwrap in a user namespace"] = BwrapExecutor(label, is_root=False)
-        if cause := await executors[tier].why_not():
-            pytest.skip(f"tier {tier} cannot be used here: {cause}")
+        executor = executors(images)[tier]
+        await executor.why_not()
         blobs = BlobStore(tmp_path / "blobs", 1 << 30)
-        runner = Runner(blobs, tmp_path / "tasks", [executors[tier]], runtimes, serves=[OWNER])
+        runner = Runner(blobs, tmp_path / "tasks", [executor], runtimes, serves=[OWNER])
         await runner.clean()
         return Bench(blobs, tmp_path, runner)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node.executors.docker_engine import socket_path
-from tests.node.executors.bench import BenchOf
+from tests.node.executors.bench import IN_USER_NAMESPACE, BenchOf
 
 PROBES = Path(__file__).with_name("probes.py").read_bytes()
 PROBES_MIN = 80
@@ -21,7 +21,12 @@ ENGINE_LEAVES = {"io_uring_setup"}
 
 @pytest.mark.parametrize(
     "tier",
-    [pytest.param("docker", marks=pytest.mark.container), pytest.param("runc", marks=pytest.mark.container), "bwrap", "bwrap in a user namespace"],
+    [
+        pytest.param("docker", marks=pytest.mark.container),
+        pytest.param("runc", marks=pytest.mark.container),
+        "bwrap",
+        IN_USER_NAMESPACE,
+    ],
 )
 async def test_no_probe_gets_out(tier: str, bench_of: BenchOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = await bench_of(tier)

@@ -78,12 +78,22 @@ async def test_nothing_outlives_the_job(bench: Bench) -> None:
     assert not _running(f"sleep\0{mark}\0")
 
 
+HOG = b"""
+import mmap, time
+memory = mmap.mmap(-1, 400 << 20)
+for page in range(0, 400 << 20, 4096):
+    memory[page] = 1
+print("got it", flush=True)
+time.sleep(20)
+"""
+
+
 async def test_memory_is_limited(bench: Bench) -> None:
-    hog = b"import mmap\nm = mmap.mmap(-1, 400 << 20)\nfor i in range(0, 400 << 20, 4096): m[i] = 1\nprint('got it')\n"
-    spec = bench.spec("python -I $SHOAL_IN/hog.py", files={"hog.py": hog})
+    spec = bench.spec("python -I $SHOAL_IN/hog.py", files={"hog.py": HOG})
     done = await bench.run(spec)
     assert done.reason == "memory", (done, bench.lines)
-    assert "got it" not in bench.lines
+    if bench.started == ["docker"] or not cgroup.why_not():
+        assert "got it" not in bench.lines, "the kernel is quicker than a watch"
 
 
 async def test_disk_is_limited(bench: Bench) -> None:
