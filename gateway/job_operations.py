@@ -96,7 +96,7 @@ JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
         "POST",
         f"{_JOB}/extend",
         "extendJob",
-        "Raise the spend cap or the time limit",
+        "Raise the spend cap",
         jobs.extend_job,
         "jobs",
         scope="jobs",

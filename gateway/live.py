@@ -50,10 +50,6 @@ PUBLIC_FIELDS: Final = (
 PULSE: Final = frozenset({"followed", "block", "log"})
 """Events that come with every block or line: they refresh the page, but say nothing by themselves."""
 
-
-QUIET_EVENTS: Final = ("log", "followed")
-"""Too many to list: log lines have their place on the job's page, the height has its tile."""
-
 _HEX_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -208,7 +204,7 @@ class Live:
 
     def _take(self, event: Event, since: int) -> int:
         is_known = any((event.sequence, event.time) == (known.sequence, known.time) for known in self._events)
-        if event.name not in QUIET_EVENTS and not is_known:
+        if event.name not in PULSE and not is_known:
             self._events.append(event)
         if event.name != "log":
             self.nudge()

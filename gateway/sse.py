@@ -38,7 +38,10 @@ async def paced(
     source: AsyncIterator[T], stopping: asyncio.Event, every_s: float = HEARTBEAT_S
 ) -> AsyncGenerator[T | None]:
     """The source's items, None when nothing came for `every_s` seconds; ends with the source or with `stopping`."""
-    stop: asyncio.Future[object] = asyncio.ensure_future(stopping.wait())
+    async def stopped() -> object:
+        return await stopping.wait()
+
+    stop: asyncio.Future[object] = asyncio.ensure_future(stopped())
     following: asyncio.Future[T] = asyncio.ensure_future(anext(source))
     try:
         while True:

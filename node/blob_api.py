@@ -54,7 +54,8 @@ class BlobApi:
         upload = self._upload(params.upload)
         if params.offset != upload.offset or upload.offset + len(params.data) > upload.size:
             raise Refused(
-                f"the upload of {upload.size} bytes stands at {upload.offset}, the part is {len(params.data)} bytes at {params.offset}",
+                f"the upload of {upload.size} bytes stands at {upload.offset}, "
+                f"the part has {len(params.data)} bytes at {params.offset}",
                 code="bad_offset",
                 fix="Send the parts in order, each where the last ended.",
                 numbers={"expected": upload.offset, "got": params.offset},

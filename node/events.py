@@ -1,4 +1,4 @@
-"""What happened on this node, as people and pages follow it: a bounded list with sequence numbers, and who waits for more."""
+"""What happened on this node, as people and pages follow it: a bounded list with sequence numbers."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -165,10 +166,8 @@ def offered(report: GpuReport) -> tuple[Gpu, ...]:
 def _nvml_fact(card: object, driver: str, api: str) -> GpuFact:
     memory = pynvml.nvmlDeviceGetMemoryInfo(card)
 
-    def ask(function: object, *arguments: object) -> int:
+    def ask(function: Callable[..., int], *arguments: object) -> int:
         """Many figures are missing on consumer cards and inside virtual machines: 0 then."""
-        if not callable(function):
-            return 0
         try:
             return int(function(card, *arguments))
         except pynvml.NVMLError:

@@ -57,7 +57,7 @@ async def inspect_host(config: Config, blobs: BlobStore, serves: tuple[PeerId, .
     kind = WrongPixels if config.misbehave == "wrong-pixels" else Runner
     runner = kind(blobs, config.data / "tasks", executors, runtimes, serves)
     await runner.clean()
-    tiers = tuple(tier for tier in ORDER if tier in runner.tiers)
+    tiers: tuple[Tier, ...] = tuple(tier for tier in ORDER if tier in runner.tiers)
     offers = tuple(messages.Runtime(runtime.name, runtime.digest) for runtime in runtimes.values())
     return Host(runner, tiers, offers, await trio.to_thread.run_sync(_measure, config, clock))
 

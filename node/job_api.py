@@ -91,7 +91,7 @@ class JobApi:
         return self._view(found)
 
     async def extend(self, params: JobExtendParams) -> Plain:
-        """Put more of the renter's credits into the job's escrow, or give it a later deadline."""
+        """Put more of the renter's credits into the job's escrow, while it is quoted or running."""
         parts, found = self._parts, self._job(params.job)
         parts.driver.command(
             parts.steward, lambda now: parts.steward.extend(found, params.spend_cap, params.timeout, now)

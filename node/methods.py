@@ -1,4 +1,4 @@
-"""The method table of the control socket, whole, on one screen. Parameters: `node.control_methods`; spec: specs/16-control.md."""
+"""The method table of the control socket, on one screen. Parameters: `node.control_methods`; specs/16-control.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`renter.*` of the control socket: keys and credits of the renters that this node serves. Spec: specs/16-control.md."""
+"""`renter.*` of the control socket: keys and credits of the renters of this node. Spec: specs/16-control.md."""
 
 from __future__ import annotations
 

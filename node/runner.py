@@ -36,6 +36,9 @@ LOG_BATCH_LINES: Final = 64
 LOG_BATCH_SECONDS: Final = 0.1
 """A line is shown after at most this long; batches keep a chatty job from flooding the node."""
 
+INLINE_FILES_MAX: Final = 8
+"""So few links are made faster than a thread is woken."""
+
 DISK_WATCH_SECONDS: Final = 0.25
 """How often a task's folder is measured: bounds what a job can write beyond its limit before it is stopped."""
 
@@ -224,7 +227,10 @@ class Runner:
                 path = outputs.input_path(f"chunks/{index}/{file.path}")
                 wanted.append((path, self._blobs.path(Digest(file.digest)), False))
         try:
-            await trio.to_thread.run_sync(_make_folders, task, wanted, may_link)
+            if may_link and len(wanted) <= INLINE_FILES_MAX and not any(is_program for *_, is_program in wanted):
+                _make_folders(task, wanted, may_link)
+            else:
+                await trio.to_thread.run_sync(_make_folders, task, wanted, may_link)
         except OSError as error:
             raise Refused(f"the inputs cannot be laid out: {error}", code="inputs") from error
 

@@ -14,7 +14,7 @@ import apsw
 from protocol.errors import Unavailable
 
 VOLATILE: Final = ("log/", "receipt/")
-"""Prefixes whose last second may be lost in a power cut: log lines, and receipts, which any validator's blocks give again."""
+"""Prefixes whose last second may be lost in a power cut: log lines, and receipts, which the blocks give again."""
 
 
 class RecordStore:

@@ -89,7 +89,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Something that people may want to see: name, then plain values (str, int, bytes as hex) for logs, pages and tests."""
+    """Something that people may want to see: a name and plain values (bytes as hex) for logs, pages and tests."""
 
     name: str
     fields: dict[str, str | int]

@@ -72,6 +72,8 @@ def peer_from_text(text: str) -> PeerId:
         raw = b""
     if len(raw) != len(_LIBP2P_PREFIX) + SEED_BYTES or not raw.startswith(_LIBP2P_PREFIX):
         raise Refused(
-            f"{text[:80]!r} is no peer id", code="bad_peer_id", fix="A peer id starts with 12D3KooW; `shoal node status` shows yours."
+            f"{text[:80]!r} is no peer id",
+            code="bad_peer_id",
+            fix="A peer id starts with 12D3KooW; `shoal node status` shows yours.",
         )
     return PeerId(raw[len(_LIBP2P_PREFIX) :])

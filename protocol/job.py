@@ -9,7 +9,6 @@ from typing import Final
 
 from protocol import extension, operations, wire
 from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store, Wake
-from protocol.identity import peer_text
 from protocol.job_logs import JobLogs
 from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
 from protocol.leasing import Desk, Leasing
@@ -95,7 +94,7 @@ class Job:
     def _assigned(self, assign: Assign, event: Ordered, now: Micros) -> list[Effect]:
         op, chunk = Digest(event.outcome.op), self.record.chunks[assign.chunk]
         if not event.is_applied:
-            fields = {**self._names(chunk), "code": event.outcome.code, "detail": event.outcome.detail}
+            fields = {**self.record.fields(chunk), "code": event.outcome.code, "detail": event.outcome.detail}
             return [Emit("refused", fields)] if self.leasing.refused(op, now) else []
         self.leasing.started(assign, op, event.signed, now)
         chunk.epoch, chunk.provider, chunk.price, chunk.state = assign.epoch, assign.provider, assign.price, "leased"
@@ -317,17 +316,7 @@ class Job:
 
     def _changed(self, chunk: ChunkRecord) -> list[Effect]:
         self._is_dirty = True
-        return [Emit("chunk", self._names(chunk))]
-
-    def _names(self, chunk: ChunkRecord) -> dict[str, str | int]:
-        provider = peer_text(PeerId(chunk.provider)) if chunk.provider else ""
-        return {
-            "job": self.record.job.hex(),
-            "chunk": chunk.index,
-            "state": chunk.state,
-            "epoch": chunk.epoch,
-            "provider": provider,
-        }
+        return [Emit("chunk", self.record.fields(chunk))]
 
     def _store(self) -> Store:
         """The whole record; chunk changes in between are found again in the ledger, so once a second is enough."""

@@ -6,7 +6,9 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from protocol.identity import peer_text
 from protocol.jobspec import JobSpec
+from protocol.units import PeerId
 
 JobState = Literal["quoted", "funding", "queued", "running", "settling", "settled", "failed", "cancelled", "expired"]
 ChunkState = Literal["waiting", "granted", "leased", "running", "claimed", "revealed", "accepted", "failed"]
@@ -107,3 +109,14 @@ class JobRecord(Struct):
         return [
             chunk for chunk in self.chunks if chunk.state == "waiting" and (chunk.index < count or self.is_reducing)
         ]
+
+    def fields(self, chunk: ChunkRecord) -> dict[str, str | int]:
+        """A chunk as events show it."""
+        provider = peer_text(PeerId(chunk.provider)) if chunk.provider else ""
+        return {
+            "job": self.job.hex(),
+            "chunk": chunk.index,
+            "state": chunk.state,
+            "epoch": chunk.epoch,
+            "provider": provider,
+        }

@@ -75,7 +75,7 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     files: Annotated[tuple[FileRef, ...], Meta(max_length=FILES_MAX)] = ()
     env: Annotated[tuple[EnvPair, ...], Meta(max_length=64)] = ()
     reduce: Annotated[tuple[Command, ...], Meta(max_length=32)] = ()
-    """Run once after all chunks, as chunk number `len(chunks)`, with their outputs at `/in/chunks/<i>/`. Empty = none."""
+    """Run once after all chunks, as chunk number `len(chunks)`, their outputs at `/in/chunks/<i>/`. Empty = none."""
     resources: Resources = Resources()
     timeout: Annotated[Micros, Meta(ge=100_000, le=86_400_000_000)] = Micros(120_000_000)
     """Wall time of one chunk, 120 s unless said (features N2)."""

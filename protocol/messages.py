@@ -1,7 +1,7 @@
 """Every message that peers exchange directly, and the statements that they gossip. Bounds on every field.
 
-The sender of a direct message is authenticated by the connection (Noise, bound to the peer id); what must convince a third
-party (offers, notices, bids, fences, operations, blocks) is signed besides. Spec: specs/03-wire.md lists all.
+The sender of a direct message is authenticated by the connection (Noise, bound to the peer id); what must convince a
+third party (offers, notices, bids, fences, operations, blocks) is signed besides. Spec: specs/03-wire.md lists all.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class JobNotice(Struct, frozen=True, forbid_unknown_fields=True, tag="notice"):
 class Head(Struct, frozen=True, forbid_unknown_fields=True, tag="head"):
     """The newest block's header and certificate. Self-certifying; kind `head` for gossip."""
 
-    header: "Header"
+    header: Header
     certificate: Annotated[tuple[Signature, ...], Meta(min_length=1, max_length=50)]
 
 
@@ -376,6 +376,6 @@ Message = (
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}
-"""What is gossiped, and the kind under which it is signed. The driver opens statements and hands the body to machines."""
+"""What is gossiped, and the kind under which it is signed. The transport opens statements, machines get the body."""
 
 message_decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)

@@ -1,4 +1,4 @@
-"""From the ledger's standing of a provider to its reputation: what anybody with the log recomputes. Spec: specs/10-reputation.md."""
+"""From the ledger's standing of a provider to its reputation: anybody recomputes it. Spec: specs/10-reputation.md."""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ def decode(data: bytes, using: msgspec.msgpack.Decoder[T], sender: PeerId, size_
     5
     """
     if len(data) > size_max:
-        raise RemoteViolation(sender, f"message of {len(data)} bytes, at most {size_max} are allowed", code="over_limit")
+        raise RemoteViolation(
+            sender, f"message of {len(data)} bytes, at most {size_max} are allowed", code="over_limit"
+        )
     try:
         value = using.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -97,5 +99,9 @@ def raw_id(prefix: str, text: str, size: int) -> bytes:
     except ValueError:
         raw = b""
     if head != prefix or len(raw) != size:
-        raise Refused(f"{text[:80]!r} is no {prefix} id", code="bad_id", fix=f"It looks like {prefix}_ and {size * 2} hexadecimal digits.")
+        raise Refused(
+            f"{text[:80]!r} is no {prefix} id",
+            code="bad_id",
+            fix=f"It looks like {prefix}_ and {size * 2} hexadecimal digits.",
+        )
     return raw

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, ClassVar, Final
 
 import trio
 
@@ -43,8 +43,8 @@ _GPU_LIBRARIES: Final = ("/sys/module/nvidia", "/sys/class/drm", "/sys/bus/pci",
 class BwrapExecutor:
     """Tier `bwrap`. `label` keeps the cgroups of two nodes on one machine apart."""
 
-    tier: Final = "bwrap"
-    protects_inputs: Final = True
+    tier: ClassVar[str] = "bwrap"
+    protects_inputs: ClassVar[bool] = True
 
     def __init__(self, label: str, *, is_root: bool | None = None) -> None:
         self._label = label

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 
@@ -25,8 +25,8 @@ KILL_ROUNDS: Final = 50
 class ChildExecutor:
     """Tier `child`. `label` marks this node's processes."""
 
-    tier: Final = "child"
-    protects_inputs: Final = False
+    tier: ClassVar[str] = "child"
+    protects_inputs: ClassVar[bool] = False
 
     def __init__(self, label: str) -> None:
         self._label = label

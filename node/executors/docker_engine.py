@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 import httpx2
@@ -58,8 +58,8 @@ def socket_path() -> str:
 class DockerExecutor:
     """Tier `docker`. `label` = this node; `images` = folder for root file systems."""
 
-    tier: Final = "docker"
-    protects_inputs: Final = True
+    tier: ClassVar[str] = "docker"
+    protects_inputs: ClassVar[bool] = True
 
     def __init__(self, label: str, images: Path) -> None:
         self._label = label

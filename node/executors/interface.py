@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from node.runtimes import Runtime
 from protocol.jobspec import JobSpec, Resources
@@ -80,15 +80,11 @@ OnLine = Callable[[str], None]
 class Executor(Protocol):
     """One tier. Cancelling `run` kills everything that it started before it returns."""
 
-    @property
-    def tier(self) -> str:
-        """One of TIERS."""
-        ...
+    tier: ClassVar[str]
+    """One of TIERS."""
 
-    @property
-    def protects_inputs(self) -> bool:
-        """True when a task cannot change its input files, so that they may be hard links to blobs."""
-        ...
+    protects_inputs: ClassVar[bool]
+    """True when a task cannot change its input files, so that they may be hard links to blobs."""
 
     async def why_not(self) -> str:
         """Empty when this host can use the tier now; otherwise the cause, for the owner."""

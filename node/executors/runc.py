@@ -13,7 +13,7 @@ import platform
 import shutil
 import signal
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 
@@ -36,8 +36,8 @@ _READONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sy
 class RuncExecutor:
     """Tier `runc`. `label` = this node; `images` = folder for root file systems and runc's state."""
 
-    tier: Final = "runc"
-    protects_inputs: Final = True
+    tier: ClassVar[str] = "runc"
+    protects_inputs: ClassVar[bool] = True
 
     def __init__(self, label: str, images: Path) -> None:
         self._label = label

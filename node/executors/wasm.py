@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 import wasmtime
@@ -106,8 +106,8 @@ class _Wire:
 class WasmExecutor:
     """Tier `wasm`. Compiled modules are cached by the digest of their bytes."""
 
-    tier: Final = "wasm"
-    protects_inputs: Final = True
+    tier: ClassVar[str] = "wasm"
+    protects_inputs: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._idle: list[_Lane] = []

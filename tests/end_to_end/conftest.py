@@ -9,8 +9,9 @@ from typing import TypeVar
 import pytest
 
 from gateway.schemas import ChunkStatus, JobStatus
+from protocol.errors import Unavailable
 from shoal.client import FINAL_STATES, Client
-from shoal.devnet import Devnet
+from shoal.devnet import Devnet, node_lines
 from shoal.devnet_state import DevnetState
 from shoal.processes import until
 
@@ -43,8 +44,26 @@ class Network:
         return submitted.job
 
     def wait(self, what: str, check: Callable[[], T | None]) -> T:
-        """The first answer of `check` that is not None."""
-        return until(what, check, [], PATIENCE_S)
+        """The first answer of `check` that is not None; when the time is up, with a picture of the whole network."""
+        try:
+            return until(what, check, [], PATIENCE_S)
+        except Unavailable as error:
+            raise AssertionError(f"{what}: not after {PATIENCE_S:g} s\n{self.picture()}") from error
+
+    def picture(self) -> str:
+        """Who is connected with whom, whose offers are known, where every unfinished job stands."""
+        lines: list[str] = []
+        for line in node_lines(self.state):
+            status = line["status"]
+            assert isinstance(status, dict)
+            connected = [self.name(peer) for peer in status.get("connected", [])]
+            lines.append(f"{line['name']} {line['state']}: connected {connected}, {status.get('running')}")
+        peers = self.ask("steward", "node.peers")["peers"]
+        assert isinstance(peers, list)
+        lines += [f"steward knows {self.name(p['peer'])}: {p['slots_free']} free, seen {p['seen']}" for p in peers]
+        jobs = [self.client.status(job.job) for job in self.client.list() if job.state not in FINAL_STATES]
+        lines += [f"{job.name} {job.state}: {job.chunks}" for job in jobs]
+        return "\n".join(lines)
 
     def running(self, job: str, steps: int = 1) -> ChunkStatus:
         """Wait until `steps` chunks of the job compute; the first of them."""

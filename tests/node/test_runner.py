@@ -163,12 +163,13 @@ async def test_an_output_larger_than_the_limit_is_refused_even_when_sparse(runne
     assert (done.reason, "1048576 bytes" in done.detail) == ("disk", True)
 
 
-async def test_a_full_store_is_the_disks_fault(tmp_path: Path) -> None:
+async def test_a_full_store_is_the_nodes_own_fault(tmp_path: Path) -> None:
     small = BlobStore(tmp_path / "small", 1000)
     runner = Runner(small, tmp_path / "tasks", [ChildExecutor("test-full")], RUNTIMES, serves=[OWNER])
     await runner.clean()
     done = await runner.run(work_of(spec_of("head -c 5000 /dev/zero > $SHOAL_OUT/x")), nothing, nothing)
-    assert done.reason == "disk"
+    assert done.reason == "sandbox"
+    assert "5000 bytes do not fit" in done.detail
 
 
 async def test_leftovers_are_removed_at_start_up(tmp_path: Path, blobs: BlobStore) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from protocol.accounts import FEES, RESERVE, TREASURY
 from protocol.escrow import UNBOND_TIME
-from protocol.escrow_state import POSTED_KINDS
 from protocol.identity import Identity
 from protocol.operations import (
     Bond,
@@ -47,7 +46,6 @@ from tests.protocol.ledger_world import (
     extend,
     fence,
     open_escrow,
-    posted,
     settle,
     surrender,
     verdict,
@@ -470,31 +468,6 @@ def test_an_escrow_needs_money_and_a_future(world: World) -> None:
 
 
 # ── the statement ────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_the_statement_adds_up_line_by_line(world: World) -> None:
-    escrow = world.ok(open_escrow(), RENTER)
-    ends: list[OutcomeName] = ["accept", "wrong", "missing"]
-    for chunk, end in enumerate(ends):
-        world.ok(assign(escrow, chunk), STEWARD, P)
-        world.ok(claim(escrow, chunk), P)
-        world.ok(verdict(escrow, end, chunk), VALIDATOR)
-    world.ok(assign(escrow, 3), STEWARD, P)
-    world.ok(settle(escrow, 1_000, 3), STEWARD, P)
-    world.ok(EscrowClose(escrow), STEWARD)
-    record = world.ledger.escrows[escrow]
-    balance = 0
-    for line in record.lines:
-        if line.kind in POSTED_KINDS:
-            balance += line.amount * ((line.credit == record.account) - (line.debit == record.account))
-    assert balance == 0
-    assert posted(record, ["pay"]) == record.paid
-    assert posted(record, ["commission"]) == record.commission
-    assert posted(record, ["slash"]) == record.slashed == PRICE // 10
-    assert posted(record, ["fund"]) == record.cap == record.paid + record.commission + record.refunded
-    reserved = posted(record, ["reserve"])
-    assert reserved == record.paid + record.commission + posted(record, ["release"])
-    assert posted(record, ["collateral"]) == posted(record, ["return", "slash"])
-
-
 def test_genesis_money_is_all_there(world: World) -> None:
     assert -world.ledger.available(*RESERVE) == sum(amount for _, _, amount in GENESIS.balances)
 

@@ -40,7 +40,7 @@ def test_defaults_are_those_of_the_view() -> None:
 def test_every_reason_is_one_of_the_ends() -> None:
     reasons = {row["reason"] for row in SPEC.table("ends")}
     assert "reason" in get_type_hints(RunDone)
-    assert {runner._reason(code) for code in ("inputs", "disk", "disk_full", "output", "no_runtime")} <= reasons
+    assert {runner._reason(code) for code in ("inputs", "disk", "output", "no_runtime")} <= reasons
 
 
 @given(st.text(alphabet="ab./\\\n\0é", max_size=12))
