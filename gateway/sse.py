@@ -38,6 +38,7 @@ async def paced(
     source: AsyncIterator[T], stopping: asyncio.Event, every_s: float = HEARTBEAT_S
 ) -> AsyncGenerator[T | None]:
     """The source's items, None when nothing came for `every_s` seconds; ends with the source or with `stopping`."""
+
     async def stopped() -> object:
         return await stopping.wait()
 

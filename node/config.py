@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from protocol.credits import credits_from_text
 from protocol.errors import Refused, Unavailable
 from protocol.identity import SEED_BYTES, Identity, peer_from_text
-from protocol.units import CREDIT, GIB, PPM
+from protocol.units import CREDIT, GIB
 
 Role = Literal["provider", "validator", "steward"]
 Executor = Literal["docker", "runc", "bwrap", "wasm", "child"]
@@ -56,8 +56,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     runtimes: dict[str, Path] = {}
     """Name -> Python interpreter, e.g. torch = "/opt/torch/bin/python"."""
     blob_bytes_max: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 20 * GIB
-    audit_ppm: Annotated[int, Meta(ge=0, le=PPM)] = 100_000
-    """Validators: the least share of results that is executed again, 10 % (features V2)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     misbehave: Literal["", "wrong-pixels"] = ""
     """Tests only: what this provider does wrong."""
@@ -84,7 +82,7 @@ class Loaded:
 FIELDS: Final = tuple(Config.__struct_fields__)
 _LISTS: Final = ("roles", "listen", "bootstrap", "serves", "executors")
 _PATHS: Final = ("data", "genesis")
-_NUMBERS: Final = ("slots", "blob_bytes_max", "audit_ppm")
+_NUMBERS: Final = ("slots", "blob_bytes_max")
 
 
 def default_home(environment: Mapping[str, str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(os.environ["SHOAL_TEST_FOLDER"]) / str(id(self))
+        self.folder = Path(tempfile.mkdtemp(dir=os.environ["SHOAL_TEST_FOLDER"]))
         self.store = BlobStore(self.folder, BYTES_MAX)
         self.expected: dict[Digest, bytes] = {}
 

@@ -28,7 +28,7 @@ def test_everything_can_be_said_as_text(tmp_path: Path) -> None:
     flags = {
         "data": tmp_path, "roles": "provider, validator", "listen": ["/ip4/127.0.0.1/tcp/0"], "serves": PEER,
         "executors": "wasm,child",
-        "bootstrap": [f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"], "runtimes": "torch=/usr/bin/python3", "audit_ppm": "5",
+        "bootstrap": [f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"], "runtimes": "torch=/usr/bin/python3",
         "genesis": "g.json",
     }  # fmt: skip
     config = load(flags, {}).config
