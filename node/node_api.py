@@ -79,10 +79,13 @@ class NodeApi:
         parts = self._parts
         ledger = parts.ledger()
         is_here = peer == parts.identity.peer or peer in parts.transport.connected()
+        watched = parts.watcher.states(parts.now()).get(peer)
+        liveness = type(watched).__name__.lower() if watched is not None else "alive" if is_here else "unknown"
         return offer_view(
             peer,
             offer,
             is_here,
+            liveness,
             score(standing_record(ledger, peer)),
             ledger.available("S", peer),
             offer.issued,

@@ -20,6 +20,7 @@ from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.provider import Provider
 from protocol.steward import Steward
 from protocol.units import Micros
+from protocol.watcher import Watcher
 
 
 @dataclass(slots=True)
@@ -37,6 +38,7 @@ class Parts:
     offers: OfferBook
     maker: OfferMaker
     terms: Callable[[], Terms]
+    watcher: Watcher
     transport: Transport
     blobs: BlobStore
     records: RecordStore

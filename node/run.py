@@ -165,6 +165,7 @@ def _parts(
         provider=machines.provider,
         offers=machines.offers,
         maker=machines.maker,
+        watcher=machines.watcher,
         terms=lambda: machines.maker.terms or terms,
         transport=world.transport,
         blobs=world.blobs,

@@ -138,14 +138,16 @@ def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
     return view
 
 
-def offer_view(peer: PeerId, offer: Offer, is_connected: bool, reputation_ppm: int, stake: int, seen: int) -> Plain:
+def offer_view(
+    peer: PeerId, offer: Offer, is_connected: bool, liveness: str, reputation_ppm: int, stake: int, seen: int
+) -> Plain:
     """A peer as its newest offer and the ledger show it."""
     return {
         "peer": peer_text(peer),
         "roles": list(offer.roles),
         "addresses": list(offer.addresses),
         "connected": is_connected,
-        "liveness": "alive" if is_connected else "unknown",
+        "liveness": liveness,
         "slots": offer.slots,
         "slots_free": offer.slots_free,
         "price_per_hour": offer.price_per_hour,

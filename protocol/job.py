@@ -150,7 +150,8 @@ class Job:
     def log(self, sender: PeerId, message: LogLines, now: Micros) -> list[Effect]:
         """Lines of a chunk, in order, each once."""
         chunk = self.record.chunks[message.chunk]
-        if chunk.provider != sender or chunk.epoch != message.epoch:
+        is_early = chunk.state == "granted" and message.epoch == chunk.epoch + 1  # Its receipt came before ours.
+        if chunk.provider != sender or not (is_early or message.epoch == chunk.epoch):
             return []
         moved = self._mark(message.chunk, message.epoch, "running") if chunk.state == "leased" else []
         return [*moved, *self._logs.add(message, now)]

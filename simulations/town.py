@@ -80,6 +80,8 @@ class Town:
         self._number = 0
         self.dice = Random(seed)
         self.blobs: dict[Digest, bytes] = {}
+        self.slow: dict[tuple[str, str], int] = {}
+        """(from, to) -> microseconds that messages take, where it is not LATENCY."""
         names = ["validator", "steward", *(f"p{index}" for index in range(providers))]
         keys = {name: Identity(wire.digest(name.encode())) for name in names}
         self.genesis = genesis.Genesis(
@@ -218,7 +220,8 @@ class Town:
             match effect:
                 case Send(peer, message):
                     again = wire.decode(wire.encode(message), message_decoder, me)
-                    self.give(self.name(peer), me, again, 0 if peer == me else LATENCY)
+                    delay = 0 if peer == me else self.slow.get((name, self.name(peer)), LATENCY)
+                    self.give(self.name(peer), me, again, delay)
                 case Publish(_, statement):
                     body = wire.decode(statement.body, message_decoder, me)
                     for other in self.citizens:

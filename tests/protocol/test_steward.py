@@ -192,6 +192,16 @@ def test_an_extension_survives_a_restart_and_is_counted_once(make_town: MakeTown
     assert stored.state == "settled" and stored.cap == cap + 5
 
 
+def test_lines_that_overtake_the_receipt_of_their_lease_are_kept(make_town: MakeTown) -> None:
+    town = make_town(providers=2)
+    town.slow["validator", "steward"] = 3 * SECOND
+    record = start(town, job_spec(4))
+    finish(town, record)
+    stored = [key for key in town.citizens["steward"].records if key.startswith("log/")]
+    assert record.state == "settled"
+    assert record.log_lines == len(stored) == 4
+
+
 def test_a_restarted_steward_goes_on(make_town: MakeTown) -> None:
     town = make_town(providers=2)
     for citizen in town.citizens.values():
