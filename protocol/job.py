@@ -116,7 +116,7 @@ class Job:
             return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)
         chunk.state, chunk.output = "accepted", verdict.output
         effects = [*self.leasing.ended(chunk, "accepted", now), self._fetch(chunk), *self._changed(chunk)]
-        return [*effects, *self._offer(now)]
+        return [*effects, *(self._settle_if_done(now) or self._offer(now))]
 
     def _lost(self, index: int, epoch: int, why: str, now: Micros) -> list[Effect]:
         """A lease ended without a result."""

@@ -192,6 +192,15 @@ def test_an_extension_survives_a_restart_and_is_counted_once(make_town: MakeTown
     assert stored.state == "settled" and stored.cap == cap + 5
 
 
+def test_the_last_verdict_settles_the_job_at_once(make_town: MakeTown) -> None:
+    town = make_town(providers=1)
+    record = start(town, job_spec(1))
+    town.run(lambda: record.chunks[0].state == "accepted", 60)
+    accepted = town.now
+    finish(town, record)
+    assert town.now - accepted < SECOND // 4, "no tick has to come by"
+
+
 def test_lines_that_overtake_the_receipt_of_their_lease_are_kept(make_town: MakeTown) -> None:
     town = make_town(providers=2)
     town.slow["validator", "steward"] = 3 * SECOND
