@@ -25,7 +25,7 @@ NOOP_CHUNKS: Final = 1_000
 KILLS: Final = 4
 NOOP_WASM: Final = Path(__file__).parents[1] / "examples" / "wasm" / "noop.wasm"
 NOOP_JOB: Final = (
-    "wasm: noop.wasm\nresources: {cpu: 1, memory: 64MB, disk: 16MB}\nestimate: 1s\nmax_price: 0.60\nspend_cap: 10\n"
+    "wasm: noop.wasm\nresources: {cpu: 1, memory: 64MB, disk: 16MB}\nestimate: 20ms\nmax_price: 0.60\nspend_cap: 10\n"
 )
 
 
