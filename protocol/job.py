@@ -255,6 +255,8 @@ class Job:
                 continue
             if known.state == "free" and chunk.is_leased:
                 effects += self._lost(index, chunk.epoch, known.outcome or "expired", now)
+            elif known.state == "free":
+                chunk.epoch = known.epoch  # Leased and lost while we were not looking: the next epoch follows on it.
             elif known.state in ("assigned", "claimed") and not chunk.is_leased:
                 chunk.epoch, chunk.provider, chunk.price, chunk.state = (
                     known.epoch,

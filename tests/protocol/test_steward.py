@@ -201,6 +201,26 @@ def test_the_last_verdict_settles_the_job_at_once(make_town: MakeTown) -> None:
     assert town.now - accepted < SECOND // 4, "no tick has to come by"
 
 
+def test_a_lease_that_came_and_went_unseen_does_not_stop_the_job(make_town: MakeTown) -> None:
+    town = make_town(providers=2)
+    for citizen in town.citizens.values():
+        citizen.seconds = 3.0
+    record = start(town, job_spec(1))
+    old = town.citizens["steward"]
+    town.run(lambda: record.state == "queued", 30)
+    key = f"job/{record.job.hex()}"
+    stored = wire.decode(old.records[key], wire.decoder(JobRecord), old.identity.peer, 1 << 30)
+    town.run(lambda: record.chunks[0].state == "running", 30)
+    holder = town.citizens[town.name(PeerId(record.chunks[0].provider))]
+    old.is_dead = True
+    town.command(town.name(holder.identity.peer), holder.provider, lambda now: holder.provider.drain(False, now))
+    town.run(lambda: town.ledger.escrows[record.escrow].chunks[0].state == "free", 30)
+    fresh = town.replace_steward()
+    town.command("steward", fresh.steward, lambda now: fresh.steward.restore([stored], now))
+    town.run(lambda: stored.is_final, 300)
+    assert stored.state == "settled" and stored.chunks[0].epoch == 2
+
+
 def test_lines_that_overtake_the_receipt_of_their_lease_are_kept(make_town: MakeTown) -> None:
     town = make_town(providers=2)
     town.slow["validator", "steward"] = 3 * SECOND
