@@ -93,7 +93,8 @@ class Leasing:
             return []
         known = self.bidders.get(provider)
         if known is None:
-            self.bidders[provider] = Bidder(provider, bid)
+            held = sum(1 for live in self._live.values() if live.assign.provider == provider)
+            self.bidders[provider] = Bidder(provider, bid, held)
         else:
             known.bid = bid
         return self.offer_open(now)
@@ -209,6 +210,8 @@ class Leasing:
             verdict_by=known.verdict_by,
             watchers=known.watchers,
         )
+        if (bidder := self.bidders.get(PeerId(known.provider))) is not None:
+            bidder.leased += 1
         self._live[known.chunk] = LiveLease(assign, SignedOp(wire.encode(assign), ()), now, is_watched=True)
 
     def refused(self, op: Digest, now: Micros) -> bool:
@@ -221,7 +224,7 @@ class Leasing:
     def ended(self, chunk: ChunkRecord, end: str, now: Micros) -> list[Effect]:
         """A lease is over: free its place, close its attempt, call the watchers off."""
         bidder = self.bidders.get(PeerId(chunk.provider))
-        if bidder is not None:
+        if bidder is not None and chunk.index in self._live:  # A lease of before a restart was never counted.
             bidder.leased -= 1
         if chunk.attempts and not chunk.attempts[-1].end:
             chunk.attempts[-1].end, chunk.attempts[-1].ended = end, now

@@ -201,6 +201,23 @@ def test_the_last_verdict_settles_the_job_at_once(make_town: MakeTown) -> None:
     assert town.now - accepted < SECOND // 4, "no tick has to come by"
 
 
+def test_work_that_ended_unseen_leaves_no_provider_with_less_than_no_lease(make_town: MakeTown) -> None:
+    town = make_town(providers=2)
+    for citizen in town.citizens.values():
+        citizen.seconds = 3.0
+    record = start(town, job_spec(8))
+    old = town.citizens["steward"]
+    town.run(lambda: sum(chunk.state == "running" for chunk in record.chunks) == 4, 30)
+    stored = wire.decode(old.records[f"job/{record.job.hex()}"], wire.decoder(JobRecord), old.identity.peer, 1 << 30)
+    old.is_dead = True
+    town.run(lambda: all(lease.state == "paid" for lease in town.ledger.escrows[record.escrow].chunks.values()), 60)
+    fresh = town.replace_steward()
+    town.command("steward", fresh.steward, lambda now: fresh.steward.restore([stored], now))
+    town.run(lambda: stored.is_final, 300)
+    bidders = fresh.steward.jobs[JobId(record.job)].leasing.bidders.values()
+    assert stored.state == "settled" and all(bidder.leased == 0 for bidder in bidders)
+
+
 def test_a_lease_that_came_and_went_unseen_does_not_stop_the_job(make_town: MakeTown) -> None:
     town = make_town(providers=2)
     for citizen in town.citizens.values():
