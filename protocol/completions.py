@@ -1,10 +1,10 @@
-"""Answers of the driver to a machine's `Compute`, and what the node's own owner asks for. They never cross a wire."""
+"""Answers of the driver to a machine's `Compute`. They never cross a wire."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.units import Digest, JobId
+from protocol.units import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +53,4 @@ class RunDone:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmJob:
-    """The renter agrees to the quote: fund the escrow and go."""
-
-    job: JobId
-
-
-@dataclass(frozen=True, slots=True)
-class CancelJob:
-    """The renter wants no more of it."""
-
-    job: JobId
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """The owner wants the machine back: finish (or give back) leases and take no new ones."""
-
-    finish_running: bool
-
-
-Completion = Fetched | FetchFailed | RunStarted | RunLog | RunDone | ConfirmJob | CancelJob | Drain
+Completion = Fetched | FetchFailed | RunStarted | RunLog | RunDone

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from protocol import operations, wire
 from protocol.bidding import Bidding, Counter, lease_slots
-from protocol.completions import Completion, Drain, Fetched, FetchFailed, RunDone, RunLog, RunStarted
+from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, Run, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.granting import chunk_price
@@ -85,7 +85,6 @@ class Provider:
         RunStarted,
         RunLog,
         RunDone,
-        Drain,
     )
 
     def __init__(self, identity: Identity, network: str, client: LedgerClient, counter: Counter) -> None:
@@ -125,8 +124,6 @@ class Provider:
                 return self._reveal_asked(sender, message)
             case RunStarted() | RunLog() | RunDone():
                 return self._ran(message, now)
-            case Drain(finish_running=finish):
-                return self.drain(finish, now)
             case _:
                 raise AssertionError(f"{type(message).__name__} is not for the provider")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol import extension, operations, wire
-from protocol.completions import CancelJob, Completion, ConfirmJob, Fetched, FetchFailed
+from protocol.completions import Completion, Fetched, FetchFailed
 from protocol.effects import Effect, Emit, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity, peer_text
@@ -62,8 +62,6 @@ class Steward:
         Attestation,
         Fetched,
         FetchFailed,
-        ConfirmJob,
-        CancelJob,
     )
 
     def __init__(self, desk: Desk, plan: Callable[[JobSpec, PeerId, Micros], Plan]) -> None:
@@ -287,10 +285,6 @@ class Steward:
                     if not found.record.is_final
                     for effect in found.fetched(digest, is_here, now)
                 ]
-            case ConfirmJob(job=job):
-                return self.confirm(job, now)
-            case CancelJob(job=job):
-                return self.cancel(job, now)
             case _:
                 raise AssertionError(f"{type(message).__name__} is not for the steward")
 
