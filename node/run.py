@@ -6,13 +6,12 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
 import msgspec
 import trio
 
-from node import data_lock, heat
+from node import data_lock, entropy, heat
 from node.blobs import BlobStore
 from node.clock import Clock
 from node.config import Config
@@ -31,16 +30,14 @@ from node.renter_api import renter_identity
 from node.store import RecordStore
 from node.thermal import Decision, ThermalMachine
 from node.transport import Transport, TransportConfig
-from node.wiring import Machines, wire_machines
 from protocol import genesis as genesis_file
-from protocol import wire
-from protocol.effects import Effect
+from protocol.bidding import SPEC_BYTES_MAX
 from protocol.errors import Refused
 from protocol.genesis import Genesis
 from protocol.identity import Identity, peer_from_text, peer_text
-from protocol.job_record import JobRecord
 from protocol.offers import Terms
-from protocol.units import Credits, Micros, PeerId
+from protocol.units import Credits, PeerId
+from verifier.wiring import Machines, Outside, wire_machines
 
 STOP_GRACE_S: Final = 3.0
 """Seconds that giving leases back may take at the end; what is still out then is fenced by its watchers."""
@@ -52,9 +49,6 @@ LAST_WORDS_S: Final = 0.2
 """Seconds for the withdrawn offer to leave the gossip queue before connections close."""
 
 log = logging.getLogger("shoal.node")
-
-_record_decoder: Final = wire.decoder(JobRecord)
-_lease_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, int, int])
 
 
 def main(config: Config) -> int:
@@ -99,7 +93,17 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     journal = Journal(config.data / "blocks.journal") if is_validator else None
     serves = tuple(peer_from_text(text) for text in config.serves)
     host = await inspect_host(config, blobs, serves, clock)
-    machines = wire_machines(identity, genesis, config, host, blobs, clock, journal or [], records.get("vote"))
+    outside = Outside(
+        read=lambda digest: blobs.read(digest, SPEC_BYTES_MAX),
+        executor=host.runner.choose,
+        capability=host.capability,
+        audits_at_once=host.audits,
+        now=clock.now,
+        dice=entropy.dice,
+    )
+    machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
+    outcomes = Outcomes(lambda: machines.ledger)
+    machines.client.listeners.append(outcomes)
     transport = Transport(
         identity,
         genesis.chain,
@@ -118,13 +122,13 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     try:
         async with transport.serving(), trio.open_nursery() as nursery:
             terms = _terms(config, host, transport.addresses(), serves, records)
-            _restore(machines, identity, records, driver, clock)
+            _restore(machines, identity, records, driver)
             ending = trio.Event()
             nursery.start_soon(driver.run)
             nursery.start_soon(_watch_signals, ending)
-            parts = _parts(config, identity, world, driver, machines, terms, ending.set)
+            parts = _parts(config, identity, world, driver, machines, outcomes, terms, ending.set)
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
-            nursery.start_soon(_tell, events, machines.outcomes)
+            nursery.start_soon(_tell, events, outcomes)
             keeper = trio.CancelScope()
             nursery.start_soon(_within, keeper, _keep_offer, machines, driver, terms)
             nursery.start_soon(heat.watch, HostSource(), ThermalMachine(), parts, clock, _tell_heat)
@@ -150,6 +154,7 @@ def _parts(
     world: World,
     driver: Driver,
     machines: Machines,
+    outcomes: Outcomes,
     terms: Terms,
     stop: Callable[[], None],
 ) -> Parts:
@@ -171,7 +176,7 @@ def _parts(
         blobs=world.blobs,
         records=world.records,
         events=world.events,
-        outcomes=machines.outcomes,
+        outcomes=outcomes,
         ledger=lambda: machines.ledger,
         plan=machines.steward.plan,
         stop=stop,
@@ -195,32 +200,21 @@ def _terms(config: Config, host: Host, addresses: list[str], serves: tuple[PeerI
     )
 
 
-def _restore(machines: Machines, identity: Identity, records: RecordStore, driver: Driver, clock: Clock) -> None:
+def _restore(machines: Machines, identity: Identity, records: RecordStore, driver: Driver) -> None:
     """Go on where an earlier run of this node ended."""
     for key, _ in records.scan("renter/"):
         renter = renter_identity(identity, key.removeprefix("renter/"))
         machines.steward.renters[renter.peer] = renter
-    jobs = [wire.decode(value, _record_decoder, identity.peer, 1 << 30) for _, value in records.scan("job/")]
-    leases = [_lease_decoder.decode(value) for _, value in records.scan("lease/")]
-    driver.later(machines.steward, lambda now: machines.steward.restore(jobs, now))
-    driver.later(machines.provider, lambda now: machines.provider.restore(leases, now))
-    for key, _ in list(records.scan("lease/")):
-        records.put(key, None)
-    judge = machines.judge
-    if judge is not None:
-        driver.later(judge, judge.resume)
+    kept = [*records.scan("job/"), *records.scan("lease/")]
+    for machine, act in machines.restored(kept, identity.peer):
+        driver.later(machine, act)
 
 
 async def _keep_offer(machines: Machines, driver: Driver, terms: Terms) -> None:
     """Publish the first offer, and a new one whenever slots become free or busy, at most once a second."""
 
-    def publish(now: Micros) -> list[Effect]:
-        known = machines.maker.terms or terms
-        free = machines.provider.slots_free if known.slots else 0
-        return machines.maker.change(replace(known, slots_free=free), now)
-
     while True:
-        driver.command(machines.maker, publish)
+        driver.command(machines.maker, lambda now: machines.offer(terms, now))
         await trio.sleep(OFFER_GAP_S)
 
 

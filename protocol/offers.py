@@ -60,7 +60,8 @@ class OfferBook:
 
     accepts: tuple[type, ...] = (Offer,)
 
-    def __init__(self, offers_max: int = OFFERS_MAX) -> None:
+    def __init__(self, offers_max: int = OFFERS_MAX, life_max: Micros = OFFER_LIFE_MAX) -> None:
+        self._life_max = life_max
         self._offers: dict[PeerId, Offer] = {}
         self._seen: dict[PeerId, Micros] = {}
         self._offers_max = offers_max
@@ -76,8 +77,8 @@ class OfferBook:
             if known != message:
                 raise RemoteViolation(sender, f"two offers under sequence {message.sequence}", code="equivocation")
             return []
-        _check(sender, message, now)
-        if known is None and _forgotten(message) <= now:
+        self._check(sender, message, now)
+        if known is None and self._forgotten(message) <= now:
             return []
         if known is None:
             self._make_room(now)
@@ -85,18 +86,18 @@ class OfferBook:
         self._seen[sender] = now
         was_live = known is not None and known.expires > now
         is_live = message.expires > now
-        effects: list[Effect] = [Wake(_forgotten(message))]
+        effects: list[Effect] = [Wake(self._forgotten(message))]
         if was_live != is_live:
             effects.append(Emit("offer_new" if is_live else "offer_gone", {"peer": peer_text(sender)}))
         return effects
 
     def tick(self, now: Micros) -> list[Effect]:
         """Forget what can no longer be confused with anything newer."""
-        for peer in [peer for peer, offer in self._offers.items() if _forgotten(offer) <= now]:
+        for peer in [peer for peer, offer in self._offers.items() if self._forgotten(offer) <= now]:
             del self._offers[peer], self._seen[peer]
         if not self._offers:
             return []
-        return [Wake(min(_forgotten(offer) for offer in self._offers.values()))]
+        return [Wake(min(self._forgotten(offer) for offer in self._offers.values()))]
 
     def offers(self, now: Micros) -> dict[PeerId, Offer]:
         """The offers that hold now."""
@@ -128,38 +129,38 @@ class OfferBook:
                 numbers={"offers": len(self._offers), "offers_max": self._offers_max},
             )
 
+    def _forgotten(self, offer: Offer) -> Micros:
+        """From here on no older offer of the same peer can be alive any more."""
+        return Micros(max(offer.expires, offer.issued + self._life_max))
 
-def _forgotten(offer: Offer) -> Micros:
-    """From here on no older offer of the same peer can be alive any more."""
-    return Micros(max(offer.expires, offer.issued + OFFER_LIFE_MAX))
-
-
-def _check(sender: PeerId, offer: Offer, now: Micros) -> None:
-    """What types cannot say about an offer."""
-    if offer.issued > now + OFFER_SKEW_MAX:
-        ahead = offer.issued - now
-        raise RemoteViolation(
-            sender, f"offer issued {ahead} µs ahead of our clock, {OFFER_SKEW_MAX} allowed", code="clock_skew"
-        )
-    if not 0 <= offer.expires - offer.issued <= OFFER_LIFE_MAX:
-        life = offer.expires - offer.issued
-        raise RemoteViolation(sender, f"offer lasts {life} µs, 0 to {OFFER_LIFE_MAX} allowed", code="bad_life")
-    if offer.slots_free > offer.slots:
-        raise RemoteViolation(
-            sender, f"{offer.slots_free} of {offer.slots} slots are said to be free", code="bad_slots"
-        )
-    if offer.slots and "provider" not in offer.roles:
-        raise RemoteViolation(sender, f"{offer.slots} slots offered by no provider", code="bad_slots")
+    def _check(self, sender: PeerId, offer: Offer, now: Micros) -> None:
+        """What types cannot say about an offer."""
+        if offer.issued > now + OFFER_SKEW_MAX:
+            ahead = offer.issued - now
+            raise RemoteViolation(
+                sender, f"offer issued {ahead} µs ahead of our clock, {OFFER_SKEW_MAX} allowed", code="clock_skew"
+            )
+        if not 0 <= offer.expires - offer.issued <= self._life_max:
+            life = offer.expires - offer.issued
+            raise RemoteViolation(sender, f"offer lasts {life} µs, 0 to {self._life_max} allowed", code="bad_life")
+        if offer.slots_free > offer.slots:
+            raise RemoteViolation(
+                sender, f"{offer.slots_free} of {offer.slots} slots are said to be free", code="bad_slots"
+            )
+        if offer.slots and "provider" not in offer.roles:
+            raise RemoteViolation(sender, f"{offer.slots} slots offered by no provider", code="bad_slots")
 
 
 class OfferMaker:
-    """Speaks for this peer: its own terms, signed, every ten seconds and at once when they change."""
+    """Speaks for this peer: its own terms, signed, every `interval` and at once when they change."""
 
     accepts: tuple[type, ...] = ()
 
-    def __init__(self, identity: Identity, network: str) -> None:
+    def __init__(self, identity: Identity, network: str, interval: Micros = OFFER_INTERVAL) -> None:
         self._identity = identity
         self._network = network
+        self._interval = interval
+        self._life = Micros(interval * OFFER_LIFE // OFFER_INTERVAL)
         self._sequence = 0
         self._due = Micros(0)
         self.terms: Terms | None = None
@@ -173,7 +174,7 @@ class OfferMaker:
         if terms == self.terms:
             return []
         self.terms = terms
-        return self._publish(now, OFFER_LIFE)
+        return self._publish(now, self._life)
 
     def withdraw(self, now: Micros) -> list[Effect]:
         """Leave the market now: an offer that has expired replaces the one that people hold."""
@@ -189,9 +190,9 @@ class OfferMaker:
             return []
         if now < self._due:
             return [Wake(self._due)]
-        return self._publish(now, OFFER_LIFE)
+        return self._publish(now, self._life)
 
-    def offer(self, now: Micros, life: Micros = OFFER_LIFE) -> Offer | None:
+    def offer(self, now: Micros, life: Micros | None = None) -> Offer | None:
         """The terms as an offer issued now; None before `change` and after `withdraw`."""
         terms = self.terms
         if terms is None:
@@ -199,7 +200,7 @@ class OfferMaker:
         return Offer(
             sequence=max(now, self._sequence + 1),
             issued=now,
-            expires=now + life,
+            expires=now + (self._life if life is None else life),
             roles=terms.roles,
             addresses=terms.addresses,
             capability=terms.capability,
@@ -217,5 +218,5 @@ class OfferMaker:
         if offer is None:
             return []
         self._sequence = offer.sequence
-        self._due = Micros(now + OFFER_INTERVAL)
+        self._due = Micros(now + self._interval)
         return [Publish("offers", wire.sign(self._identity, self._network, "offer", offer)), Wake(self._due)]

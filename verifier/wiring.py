@@ -1,0 +1,227 @@
+"""Every machine of a peer and who talks to whom: the architecture on one screen.
+
+Both drivers, the live node and the simulator, wire their peers here, so that what the one proves holds for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+import msgspec
+
+from protocol import matching, reputation, wire
+from protocol.bidding import Counter
+from protocol.effects import Effect, Machine, Store
+from protocol.follower import Follower
+from protocol.genesis import Genesis
+from protocol.identity import Identity
+from protocol.job_record import JobRecord
+from protocol.jobspec import JobSpec
+from protocol.leasing import Desk
+from protocol.ledger import Ledger
+from protocol.ledger_client import LedgerClient
+from protocol.messages import Capability, Offer
+from protocol.offers import OFFER_INTERVAL, OFFER_LIFE_MAX, OfferBook, OfferMaker, Terms
+from protocol.peer import Peer
+from protocol.provider import Provider
+from protocol.ranking import rank, standing_record
+from protocol.steward import Steward
+from protocol.units import Digest, Micros, PeerId
+from protocol.watcher import Watcher
+from verifier.auditor import Auditor
+from verifier.case import Facts
+from verifier.judge import Judge
+from verifier.orderer import Orderer
+
+RECORD_BYTES_MAX: Final = 1 << 30
+"""Bytes of a job's record that this peer wrote itself."""
+
+Command = tuple[Machine, Callable[[Micros], list[Effect]]]
+"""A method of a machine, called by its owner and not by a message."""
+
+_record_decoder: Final = wire.decoder(JobRecord)
+_lease_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, int, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a peer's machines must know of the world around them; each driver fills it in."""
+
+    read: Callable[[Digest], bytes]
+    """The content of a blob that was fetched or made here."""
+    executor: Callable[[JobSpec, PeerId], str]
+    """The tier on which a renter's job would run here; raises `Refused`."""
+    capability: Capability
+    audits_at_once: int
+    now: Callable[[], Micros]
+    dice: Callable[[], Random]
+    """Chance for one machine."""
+    offer_interval: Micros = OFFER_INTERVAL
+    """Microseconds between publications of an unchanged offer."""
+
+
+@dataclass(slots=True)
+class Machines:
+    """The machines of one peer."""
+
+    client: LedgerClient
+    offers: OfferBook
+    maker: OfferMaker
+    steward: Steward
+    provider: Provider
+    watcher: Watcher
+    replica: Orderer | Follower
+    judge: Judge | None
+    auditor: Auditor
+
+    @property
+    def ledger(self) -> Ledger:
+        """This peer's own executed copy of the ledger."""
+        return self.replica.ledger
+
+    @property
+    def listed(self) -> list[Machine]:
+        """All of them, in the order in which messages reach them: the replica before those that read it."""
+        listed: list[Machine] = [
+            self.replica,
+            self.client,
+            self.offers,
+            self.maker,
+            self.watcher,
+            self.steward,
+            self.provider,
+            self.auditor,
+        ]
+        return listed if self.judge is None else [*listed, self.judge]
+
+    def peer(self) -> Peer:
+        """All of them behind one door."""
+        return Peer(self.listed)
+
+    def offer(self, terms: Terms, now: Micros) -> list[Effect]:
+        """Say what this host offers now; `terms` counts until the first word. Called about once a second."""
+        known = self.maker.terms or terms
+        free = self.provider.slots_free if known.slots else 0
+        return self.maker.change(replace(known, slots_free=free), now)
+
+    def restored(self, records: Iterable[tuple[str, bytes]], me: PeerId) -> list[Command]:
+        """What to do first so that this peer goes on where an earlier run of it ended. `records`: key, value."""
+        jobs: list[JobRecord] = []
+        leases: dict[str, tuple[bytes, int, int]] = {}
+        for key, value in records:
+            if key.startswith("job/"):
+                jobs.append(wire.decode(value, _record_decoder, me, RECORD_BYTES_MAX))
+            elif key.startswith("lease/"):
+                leases[key] = _lease_decoder.decode(value)
+
+        def give_back(now: Micros) -> list[Effect]:
+            forget: list[Effect] = [Store(key, None) for key in leases]
+            return [*self.provider.restore(list(leases.values()), now), *forget]
+
+        first: list[Command] = [(self.steward, lambda now: self.steward.restore(jobs, now)), (self.provider, give_back)]
+        if self.judge is not None:
+            first.append((self.judge, self.judge.resume))
+        return first
+
+
+def wire_machines(
+    identity: Identity,
+    genesis: Genesis,
+    outside: Outside,
+    blocks: Sequence[bytes] = (),
+    voted: bytes | None = None,
+    shared: Follower | None = None,
+) -> Machines:
+    """Every machine, and who talks to whom.
+
+    `blocks` and `voted` are what a validator stored. `shared`: read this replica of another peer instead of an own one.
+    """
+    network, me = genesis.chain, identity.peer
+    validators = genesis.validator_set
+    is_validator = me in validators
+    replica = Orderer(identity, genesis, blocks, voted) if is_validator else shared or Follower(genesis)
+    client = LedgerClient(validators)
+    interval = outside.offer_interval
+    offers = OfferBook(life_max=Micros(interval * OFFER_LIFE_MAX // OFFER_INTERVAL))
+    maker = OfferMaker(identity, network, interval)
+
+    def ledger() -> Ledger:
+        return replica.ledger
+
+    def plan(spec: JobSpec, renter: PeerId, now: Micros) -> matching.Plan:
+        known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}
+        ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
+        return matching.plan(known, spec, renter, ranks, now, planning)
+
+    def exclusion(spec: JobSpec, renter: PeerId, now: Micros) -> tuple[str, str] | None:
+        offer = maker.offer(now)
+        why = matching.exclusion(_as_if_idle(offer), spec, renter, now) if offer else None
+        return (why.code, why.detail) if why else None
+
+    def auditors(facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
+        return _auditors(facts, provider, me, validators.peers, offers.offers(outside.now()), maker, ledger())
+
+    def is_current() -> bool:
+        return isinstance(replica, Orderer) or 0 < replica.height >= replica.tip
+
+    planning = outside.dice()
+    desk = Desk(
+        identity=identity,
+        network=network,
+        client=client,
+        ledger=ledger,
+        is_current=is_current,
+        random=outside.dice(),
+        rank=lambda peer: rank(ledger(), peer),
+        peers=lambda now: list(offers.offers(now)),
+    )
+    nothing = Terms((), outside.capability)
+    counter = Counter(lambda: maker.terms or nothing, exclusion, outside.read, outside.executor, ledger)
+    judges = validators.peers
+    machines = Machines(
+        client=client,
+        offers=offers,
+        maker=maker,
+        steward=Steward(desk, plan),
+        provider=Provider(identity, network, client, counter),
+        watcher=Watcher(identity, network),
+        replica=replica,
+        judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
+        auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
+    )
+    client.listeners += [machines.steward, machines.provider]
+    return machines
+
+
+def _as_if_idle(offer: Offer) -> Offer:
+    """A busy host can still be planned with: its leases wait their turn."""
+    return msgspec.structs.replace(offer, slots_free=max(1, offer.slots_free)) if offer.slots else offer
+
+
+def _auditors(
+    facts: Facts,
+    provider: PeerId,
+    me: PeerId,
+    validators: tuple[PeerId, ...],
+    offers: Mapping[PeerId, Offer],
+    maker: OfferMaker,
+    ledger: Ledger,
+) -> Mapping[PeerId, int]:
+    """Validators whose execution can be compared: for D2 the same runtime digest as the provider's."""
+
+    def digest(peer: PeerId) -> bytes | None:
+        runtimes = (
+            maker.terms.runtimes if peer == me and maker.terms else offers[peer].runtimes if peer in offers else ()
+        )
+        return next((item.digest for item in runtimes if item.name == facts.runtime), None)
+
+    wanted = digest(provider)
+    stakes = {peer: max(1, ledger.available("S", peer)) for peer in validators if peer != provider}
+    return {
+        peer: stake
+        for peer, stake in stakes.items()
+        if (has := digest(peer)) and (facts.numeric == "D0" or has == wanted)
+    }
