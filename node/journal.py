@@ -193,6 +193,12 @@ class Journal(Sequence[bytes]):
 
     def _cut(self, size: int) -> None:
         """Remove what a crash left of the last append; refuse when there is a later one, for then it was done."""
+        if not len(self) and self._is_whole_but_for_id(size):
+            raise LocalError(
+                f"{self._path}: the file's id is damaged, its blocks are not",
+                code="journal_damaged",
+                fix="Restore the file from a copy, or fetch the blocks again from the other validators.",
+            )
         rest = os.pread(self._descriptor, size - self._end, self._end)
         place = rest.find(FRAME_MARK, 1)
         while place >= 0:
@@ -206,6 +212,18 @@ class Journal(Sequence[bytes]):
         os.ftruncate(self._descriptor, self._end)
         os.fsync(self._descriptor)
         self.cut_bytes = size - self._end
+
+    def _is_whole_but_for_id(self, size: int) -> bool:
+        """Whether the first frame is complete: then its header fails only because the id in front of it rotted."""
+        data = os.pread(self._descriptor, _HEADER_BYTES, self._end)
+        if len(data) < _HEADER_BYTES:
+            return False
+        mark, offset, length, count, previous = _FIELDS.unpack_from(data)
+        frame = _Frame(offset, length, count, previous)
+        if mark != FRAME_MARK or offset != self._end or frame.end > size:
+            return False
+        body = os.pread(self._descriptor, frame.end - frame.start, frame.start)
+        return hashlib.sha256(body[:-_HASH_BYTES]).digest() == body[-_HASH_BYTES:]
 
     def _index(self, frame: _Frame, payload: bytes) -> None:
         """Note where each block of a frame lies."""

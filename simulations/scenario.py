@@ -180,7 +180,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     one_way: bool = False
     """Partition: only messages out of the first side are lost."""
     amount: float = 0.0
-    """clock: jump in seconds; clog: added delay in seconds; loss: share of packets; corrupt: share of chunks."""
+    """clock: jump in seconds; clog: added delay in seconds; loss: share of packets; corrupt: share of chunks;
+    kill: share of the kills that are power cuts in the middle of a write."""
     drift_ppm: float = 0.0
     """clock: from now on the clock runs fast by so many parts per million."""
     disk: Literal["torn", "lost", "rot", "full"] = "torn"

@@ -1,0 +1,212 @@
+"""The simulator's driver: performs the effects of all peers on virtual time. Its twin is node/driver.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+from protocol import wire
+from protocol.completions import Completion
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store
+from protocol.errors import ShoalError
+from protocol.messages import Message, message_decoder
+from protocol.units import Digest, PeerId
+from simulations.auditor import Auditor
+from simulations.fetching import Fetching
+from simulations.library import Library
+from simulations.network import Network
+from simulations.observer import Observer
+from simulations.queue import Queue
+from simulations.recorder import Recorder
+from simulations.simpeer import SimPeer
+from simulations.worker import Worker
+
+ENVELOPE_BYTES = 64
+"""Bytes that Noise, yamux and TCP/IP add to a small message."""
+
+TICK_GAP_NS = 1_000_000
+"""Between two ticks of a peer, ns: the live driver never sleeps shorter either."""
+
+TICK = 0x71C4
+"""The auditor's code of a tick: a tick has no content."""
+
+Parcel = tuple[SimPeer, PeerId, Message | Completion, int]
+"""To whom, from whom, what, and a checksum of it."""
+
+
+class Driver:
+    """Feeds messages, completions and time to the machines, and performs what they ask for."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        network: Network,
+        library: Library,
+        peers: list[SimPeer],
+        recorder: Recorder,
+        observers: Sequence[Observer],
+        replay: Callable[[], bool],
+        acted: Callable[[SimPeer], None],
+    ) -> None:
+        """`replay`: whether this direct message comes twice. `acted`: a peer's machines have just acted."""
+        self._queue = queue
+        self._network = network
+        self._peers = peers
+        self._index: dict[bytes, int] = {peer.id: peer.index for peer in peers}
+        self._recorder = recorder
+        self._replay = replay
+        self._acted = acted
+        self._handled = [item.handled for item in observers if type(item).handled is not Observer.handled]
+        self._sent = [item.sent for item in observers if type(item).sent is not Observer.sent]
+        self._observers = observers
+        self._fetching = Fetching(queue, network, library, peers, self._index, self.give)
+        self.auditor = Auditor()
+        self.worker: Worker
+        self.end: Callable[[SimPeer], None]
+        """Kill a peer whose machine broke."""
+        self.unwritten: Callable[[SimPeer, ShoalError], None]
+        """The disk took no more: full, or the power went away."""
+        self.publish: Callable[[SimPeer, Publish], None]
+        self.is_checked = False
+        """Encode and decode every message on its way."""
+
+    # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def command(self, peer: SimPeer, machine: Machine, act: Callable[..., list[Effect]]) -> None:
+        """Call a method of a machine for the peer's owner. `Refused` goes to the caller."""
+        if not any(machine is known for known in peer.machines.listed):
+            raise ValueError("a machine of an earlier boot")
+        effects = act(peer.clock.read(self._queue.now))
+        self._after(peer, act, peer.peer.absorb(peer.peer.index(machine), effects), 1)
+
+    def hear(self, peer: SimPeer, signer: PeerId, body: Message, code: int) -> None:
+        """A gossiped statement has arrived."""
+        self._receive((peer, signer, body, code))
+
+    def give(self, peer: SimPeer, boot: int, completion: Completion) -> None:
+        """A completion of work that was started in this boot of the peer."""
+        if peer.is_up and peer.boots == boot:
+            self._receive((peer, peer.id, completion, crc32(type(completion).__name__.encode())))
+
+    def _receive(self, parcel: Parcel) -> None:
+        peer, sender, message, code = parcel
+        if not peer.is_up:
+            return
+        now = self._queue.now
+        if now >= peer.strategy.at and not peer.strategy.hears(peer, sender, message, now):
+            return
+        try:
+            effects = peer.peer.receive(sender, message, peer.clock.read(now))
+        except Exception as error:  # noqa: BLE001  Whatever a machine breaks with is what the simulator looks for.
+            self.crash(peer, error)
+            return
+        self._after(peer, message, effects, code)
+
+    def tick(self, peer: SimPeer) -> None:
+        """A wake-up is due."""
+        now = self._queue.now
+        if not peer.is_up or peer.wake_at != now:
+            return
+        peer.wake_at = -1
+        try:
+            effects = peer.peer.tick(peer.clock.read(now))
+        except Exception as error:  # noqa: BLE001  As above.
+            self.crash(peer, error)
+            return
+        self._after(peer, None, effects, TICK)
+
+    def _after(self, peer: SimPeer, cause: object, effects: list[Effect], code: int) -> None:
+        now = self._queue.now
+        self.auditor.note(now, peer.index, code)
+        if now >= peer.strategy.at:
+            effects = peer.strategy.acts(peer, effects, now)
+        for see in self._handled:
+            see(peer, cause, effects, now)
+        if effects:
+            self.perform(peer, effects)
+            self._acted(peer)
+        self.wake(peer, 0 if cause is not None else TICK_GAP_NS)
+
+    def wake(self, peer: SimPeer, least: int = 0) -> None:
+        """Schedule the peer's next tick, once, in `least` ns or later."""
+        due = peer.peer.next_wake
+        if due is None or not peer.is_up:
+            return
+        at = max(peer.clock.when(due), self._queue.now + least)
+        if peer.wake_at < 0 or at < peer.wake_at:
+            peer.wake_at = at
+            self._queue.at(at, self.tick, peer)
+
+    def crash(self, peer: SimPeer, error: Exception) -> None:
+        """A machine broke its contract: the node ends, and whoever watches hears why."""
+        self.end(peer)
+        self._recorder.count("peers/crashed")
+        for observer in self._observers:
+            observer.crashed(peer, error, self._queue.now)
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def perform(self, peer: SimPeer, effects: list[Effect]) -> None:
+        """Act, in order. A `Store` is on disk before the next effect happens."""
+        for effect in effects:
+            match effect:
+                case Send(target, message):
+                    self._send(peer, target, message)
+                case Publish():
+                    self.publish(peer, effect)
+                case Store(key, value):
+                    try:
+                        peer.disk.put(key, value)
+                    except ShoalError as error:
+                        self.unwritten(peer, error)
+                        return
+                case Compute(Fetch() as fetch):
+                    self._fetching.fetch(peer, fetch)
+                case Compute(Run() as run):
+                    self._start(peer, run)
+                case Compute(Stop(task)):
+                    self.worker.stop(peer, task)
+                case Emit(name):
+                    self._recorder.count(f"emit/{name}")
+                case Fail(error):
+                    self._recorder.count(f"fault/{error.code}")
+
+    def _send(self, peer: SimPeer, target: PeerId, message: Message) -> None:
+        queue, index = self._queue, self._index.get(target)
+        if index is None:
+            self._recorder.count("messages/unknown_peer")
+            return
+        data = wire.encode(message)
+        if len(data) > wire.MESSAGE_BYTES_MAX:
+            kind = type(message).__name__
+            self.crash(peer, ValueError(f"{kind} of {len(data)} bytes, {wire.MESSAGE_BYTES_MAX} allowed"))
+            return
+        if self.is_checked:
+            message = wire.decode(data, message_decoder, peer.id)
+        parcel = (self._peers[index], peer.id, message, crc32(data))
+        if index == peer.index:
+            queue.at(queue.now, self._receive, parcel)
+            return
+        at = self._network.arrival(peer.index, index, len(data) + ENVELOPE_BYTES, queue.now)
+        for see in self._sent:
+            see(peer.index, index, message, queue.now, at)
+        self._recorder.count("messages/sent")
+        if at < 0:
+            self._recorder.count("messages/lost")
+            return
+        queue.at(at, self._receive, parcel)
+        if self._replay():
+            self._recorder.count("messages/replayed")
+            queue.at(self._network.arrival(peer.index, index, len(data), at) or at, self._receive, parcel)
+
+    def _start(self, peer: SimPeer, run: Run) -> None:
+        """Inputs first, all of them; then the sandbox."""
+        boot = peer.boots
+        wanted = [(Digest(file.digest), False) for file in run.spec.files]
+        wanted += [(output, True) for output in run.outputs]
+
+        def then(why: str) -> None:
+            if why:
+                self.worker.failed(peer, boot, run, why)
+            else:
+                self.worker.run(peer, run)
+
+        self._fetching.bring(peer, wanted, run.sources, then)

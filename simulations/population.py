@@ -1,0 +1,116 @@
+"""Who lives in a world: identities, hosts and roles of all peers, and the genesis that gives them money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from protocol import wire
+from protocol.genesis import Genesis
+from protocol.identity import Identity
+from protocol.messages import Capability, Runtime
+from protocol.offers import Executor, Terms
+from protocol.units import GIB, Credits, Micros
+from simulations import chance
+from simulations.clock import START, Clock
+from simulations.compute import Computer
+from simulations.disk import Disk
+from simulations.library import Library
+from simulations.queue import Queue
+from simulations.scenario import Group, Role, Scenario
+from simulations.simpeer import SimPeer
+from simulations.tables import gpus
+from simulations.workload import RUNTIME
+
+CHAIN = "simulation"
+FUNDS = 1 << 44
+"""What a steward's renters have, smallest units: 17 million credits, more than any scenario spends."""
+
+OFFSET_NS = 50_000_000
+"""Standard deviation of the peers' clocks, ns: what NTP leaves on home machines."""
+
+INTERVAL_SPREAD = 0.1
+"""Offers of different peers come at intervals that differ by up to this share: otherwise all would speak at once."""
+
+EXECUTORS: Final[tuple[Executor, ...]] = ("bwrap",)
+"""The tiers of all simulated hosts."""
+
+DIGEST = wire.digest(b"simulated python")
+"""The digest of the one runtime that all simulated hosts have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What is needed to make one peer."""
+
+    name: str
+    role: Role
+    group: Group
+    is_carrying: bool = True
+
+
+def births(scenario: Scenario) -> list[Birth]:
+    """Everybody whom the population names: validators first, then stewards, then providers."""
+    people = scenario.population
+    groups: tuple[tuple[Role, Group], ...] = (
+        ("validator", people.validators),
+        ("steward", people.stewards),
+        ("provider", people.providers),
+    )
+    return [Birth(f"{role}-{number}", role, group) for role, group in groups for number in range(group.n)]
+
+
+def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Library) -> SimPeer:
+    """One peer, down and with an empty disk."""
+    random = chance.stream(seed, birth.name)
+    group = birth.group
+    spread = 1.0 + INTERVAL_SPREAD * (2.0 * random.random() - 1.0)
+    return SimPeer(
+        index=index,
+        name=birth.name,
+        role=birth.role,
+        identity=Identity(chance.digest(seed, birth.name, "identity")),
+        seed=seed,
+        terms=_terms(birth, random),
+        clock=Clock(round(random.gauss(0.0, OFFSET_NS))),
+        disk=Disk(),
+        computer=Computer(
+            gpus.deal(group.gpus, random), group.straggle, group.corrupt, chance.stream(seed, birth.name, "computer")
+        ),
+        library=library,
+        queue=queue,
+        offer_interval=Micros(max(1, round(group.offer_interval * spread)) // 1_000),
+        keeps_book=birth.role != "provider",
+        is_carrying=birth.is_carrying,
+    )
+
+
+def make_genesis(peers: list[SimPeer], groups: dict[Role, Group]) -> Genesis:
+    """Validators of equal power; stakes for all, funds for those who pay."""
+    balances: list[tuple[str, bytes, int]] = []
+    for peer in peers:
+        stake = groups[peer.role].stake
+        if stake:
+            balances.append(("S", peer.id, stake))
+        if peer.role == "steward" and peer.is_carrying:
+            balances.append(("U", peer.id, FUNDS))
+    validators = tuple((peer.id, 1) for peer in peers if peer.role == "validator")
+    return Genesis(CHAIN, START, validators, tuple(balances))  # type: ignore[arg-type]
+
+
+def _terms(birth: Birth, random: Random) -> Terms:
+    group = birth.group
+    price = group.price
+    if group.price_spread:
+        price = round(random.lognormvariate(0.0, group.price_spread) * price)
+    slots = group.slots if birth.role == "provider" else 0
+    return Terms(
+        roles=(birth.role,),
+        capability=Capability(8_000, 16 * GIB, 64 * GIB, 100_000_000, 100_000_000),
+        executors=EXECUTORS,
+        runtimes=(Runtime(RUNTIME, DIGEST),),
+        slots=slots,
+        slots_free=slots,
+        price_per_hour=Credits(price if slots else 0),
+    )

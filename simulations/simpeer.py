@@ -1,0 +1,113 @@
+"""One simulated peer: the node's own machines on a simulated host that can be killed and started again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from protocol.effects import Machine
+from protocol.errors import Refused
+from protocol.follower import Follower
+from protocol.genesis import Genesis
+from protocol.identity import Identity, peer_text
+from protocol.jobspec import JobSpec
+from protocol.offers import Terms
+from protocol.peer import Peer
+from protocol.units import Digest, Micros, PeerId
+from simulations import chance
+from simulations.clock import Clock
+from simulations.compute import Computer
+from simulations.disk import Disk
+from simulations.library import Library
+from simulations.queue import Queue
+from simulations.scenario import Role
+from simulations.strategy import HONEST, Strategy
+from verifier.wiring import Machines, Outside, wire_machines
+
+EXECUTOR = "bwrap"
+"""The tier on which simulated hosts run: the one that needs nothing installed."""
+
+
+@dataclass(eq=False, slots=True)
+class SimPeer:
+    """A host, what it keeps on disk, and the machines that run on it while it is up."""
+
+    index: int
+    name: str
+    role: Role
+    identity: Identity
+    seed: int
+    terms: Terms
+    clock: Clock
+    disk: Disk
+    computer: Computer
+    library: Library
+    queue: Queue
+    offer_interval: Micros
+    keeps_book: bool
+    """Whether it remembers everybody's offers. Who carries no job and judges nothing has no use for them."""
+    is_carrying: bool = True
+    """False for a peer of the simulator's own that no renter knows."""
+    strategy: Strategy = HONEST
+    shared: Follower | None = None
+    machines: Machines = field(init=False)
+    peer: Peer = field(init=False)
+    boots: int = 0
+    """Starts so far; work of an earlier boot is void."""
+    is_up: bool = False
+    wake_at: int = -1
+    """Time (ns) of the tick that is scheduled; -1: none."""
+    stopped: set[str] = field(default_factory=set)
+    """Tasks of this boot that were told to stop."""
+    fetching: set[tuple[Digest, bool]] = field(default_factory=set)
+
+    @property
+    def id(self) -> PeerId:
+        """What the protocol calls it."""
+        return self.identity.peer
+
+    def boot(self, genesis: Genesis, now: int) -> None:
+        """Start the program: machines from what the disk holds. Raises `LocalError` when the disk is unusable."""
+        self.boots += 1
+        self.clock.restart(now)
+        self.disk.blocks()  # opens and checks the journal
+        blocks, voted = self.disk.journal, self.disk.get("vote")
+        self.machines = wire_machines(self.identity, genesis, self._outside(), blocks, voted, self.shared)
+        self.peer = Peer(self.strategy.machines(self, self._listed()))
+        self.is_up, self.wake_at = True, -1
+        self.stopped, self.fetching = set(), set()
+
+    def kill(self) -> None:
+        """The process is gone; its disk stays."""
+        self.is_up, self.wake_at = False, -1
+
+    def _listed(self) -> list[Machine]:
+        left_out: list[Machine] = []
+        if self.shared is not None:
+            left_out.append(self.machines.replica)
+        if not self.keeps_book:
+            left_out.append(self.machines.offers)
+        return [machine for machine in self.machines.listed if not any(machine is other for other in left_out)]
+
+    def _outside(self) -> Outside:
+        dice = iter(range(1 << 30))
+        clock, library, index, boots = self.clock, self.library, self.index, self.boots
+        queue = self.queue
+
+        def dealt() -> Random:
+            return chance.stream(self.seed, self.name, "boot", boots, next(dice))
+
+        return Outside(
+            read=lambda digest: library.read(index, digest),
+            executor=self._executor,
+            capability=self.terms.capability,
+            audits_at_once=max(1, self.terms.capability.cpus_milli // 2000),
+            now=lambda: clock.read(queue.now),
+            dice=dealt,
+            offer_interval=self.offer_interval,
+        )
+
+    def _executor(self, spec: JobSpec, renter: PeerId) -> str:
+        if spec.runtime not in {runtime.name for runtime in self.terms.runtimes}:
+            raise Refused(f"{peer_text(self.id)} has no runtime {spec.runtime}", code="no_runtime")
+        return EXECUTOR
