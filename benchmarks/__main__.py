@@ -1,6 +1,6 @@
-"""python -m benchmarks [ledger transport idle jobs kill gateway] [--profile]: a table, and build/bench.json.
+"""python -m benchmarks [ledger transport sim idle jobs kill gateway] [--profile]: a table, and build/bench.json.
 
-Without names all are measured, about four minutes. Figures are wall time on a machine that may do other things:
+Without names all are measured, about twelve minutes. Figures are wall time on a machine that may do other things:
 medians, with least and most beside them.
 """
 
@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import bench_gateway, bench_idle, bench_jobs, bench_ledger, report
+from benchmarks import bench_gateway, bench_idle, bench_jobs, bench_ledger, bench_sim, report
 from benchmarks.network import running
 from benchmarks.report import FOLDER, Aim, Figure
 from protocol.ledger import check
 
-NAMES: Final = ("ledger", "transport", "idle", "jobs", "kill", "gateway")
+NAMES: Final = ("ledger", "transport", "sim", "idle", "jobs", "kill", "gateway")
 LEDGER_CHUNKS: Final = 1_000
 LEDGER_RUNS: Final = 3
 TRANSPORT_IDLE_S: Final = 5
@@ -43,6 +43,9 @@ def main(words: Sequence[str]) -> int:
     if "transport" in names:
         say("the transport")
         figures += transport()
+    if "sim" in names:
+        say("the simulator; a thousand peers for an hour take minutes")
+        figures += bench_sim.measure(is_long=True)
     if names & {"idle", "jobs", "kill", "gateway"}:
         figures += devnet(names, options.profile)
     report.write(facts, figures, FOLDER / "bench.json")

@@ -37,6 +37,8 @@ class Wake:
     """Call `tick` at or soon after this time."""
 
     at: Micros
+    machine: Machine | None = None
+    """Whose tick; None: of the machine that returned it. A machine that is called by another names itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ class Follower:
         for block in message.blocks:
             if block.header.height <= self.height:
                 continue
+            if block.header.height > self.height + 1:  # An answer to what an earlier run of this peer had asked.
+                break
             try:
                 self._chain.follow(block, sender)
             except RemoteViolation as error:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 import base58
+from blake3 import blake3
 from nacl import bindings
 from nacl.exceptions import BadSignatureError, CryptoError
 
@@ -18,6 +19,12 @@ from protocol.units import PeerId
 
 SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+
+CHECKED_MAX: Final = 4_096
+"""Answers remembered, 100 bytes each: the certificate of a block comes with its head, with the block and with receipts,
+and a hash costs a fiftieth of a signature. Forging a remembered answer means a collision of BLAKE3."""
+
+_checked: Final[dict[bytes, bool]] = {}
 
 _LIBP2P_PREFIX: Final = bytes.fromhex("002408011220")
 """Identity multihash (0x00, 36 bytes) around the protobuf {type: Ed25519, data: 32 bytes}; libp2p peer-ids spec."""
@@ -51,11 +58,21 @@ def is_signed_by(peer: PeerId, data: bytes, signature: bytes) -> bool:
     """True when `signature` is the peer's over exactly these bytes. Never raises on hostile input."""
     if len(signature) != SIGNATURE_BYTES or len(peer) != SEED_BYTES:
         return False
+    signed = signature + data
+    key = blake3(peer + signed).digest()
+    known = _checked.get(key)
+    if known is not None:
+        return known
     try:
-        bindings.crypto_sign_open(signature + data, peer)
+        bindings.crypto_sign_open(signed, peer)
     except (BadSignatureError, CryptoError, ValueError):
-        return False
-    return True
+        is_valid = False
+    else:
+        is_valid = True
+    if len(_checked) >= CHECKED_MAX:
+        _checked.pop(next(iter(_checked)), None)
+    _checked[key] = is_valid
+    return is_valid
 
 
 @lru_cache(maxsize=4096)

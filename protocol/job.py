@@ -12,9 +12,9 @@ from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store,
 from protocol.job_logs import JobLogs
 from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
 from protocol.leasing import Desk, Leasing
-from protocol.ledger_client import Ordered
+from protocol.ledger_client import RESUBMIT, Ordered
 from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
-from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, Surrender, Verdict
+from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, SignedOp, Surrender, Verdict
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
 NOTICE_INTERVAL: Final = Micros(3 * SECOND)
@@ -25,6 +25,8 @@ STEP: Final = Micros(1 * SECOND)
 
 OUTPUT_BYTES_MAX: Final = 1024 * MIB
 """Bytes of one chunk's output that a steward fetches."""
+
+_op_decoder: Final = wire.decoder(SignedOp)
 
 JOB_FAULTS: Final = ("exit", "memory", "timeout", "disk")
 """Surrender reasons that point at the job rather than at the host; two hosts that agree end the job."""
@@ -40,6 +42,8 @@ class Job:
         self._noticed = Micros(0)
         self._logs = JobLogs(record)
         self._closing = Micros(0)
+        self._reopen: Micros | None = None
+        """When to hand in the escrow again that came before its turn."""
         self._is_dirty = False
 
     def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
@@ -77,6 +81,9 @@ class Job:
         """The escrow is funded, or it is not."""
         if self.record.state != "funding":
             return []
+        if event.outcome.code == "sequence_gap":  # An earlier operation of the renter is still on its way.
+            self._reopen = Micros(now + RESUBMIT)
+            return []
         if not event.is_applied:
             self.record.finished = now
             return self._set("failed", f"escrow refused: {event.outcome.detail}")
@@ -111,8 +118,6 @@ class Job:
         chunk.outcome, chunk.code = verdict.outcome, verdict.code
         chunk.is_audited, chunk.auditor = verdict.is_audited, verdict.auditor
         if verdict.outcome != "accept":
-            if verdict.outcome in ("wrong", "fraud"):
-                self.record.barred.append(chunk.provider)
             return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)
         chunk.state, chunk.output = "accepted", verdict.output
         effects = [*self.leasing.ended(chunk, "accepted", now), self._fetch(chunk), *self._changed(chunk)]
@@ -123,6 +128,8 @@ class Job:
         chunk = self.record.chunks[index]
         if chunk.epoch != epoch or not chunk.is_leased:
             return []
+        if why in ("wrong", "fraud"):
+            self.record.barred.append(chunk.provider)
         effects = self.leasing.ended(chunk, why, now)
         self.leasing.blame(chunk, why, why.startswith(JOB_FAULTS), now)
         chunk.state, chunk.provider = "waiting", b""
@@ -235,6 +242,9 @@ class Job:
             effects += self._settle_if_done(now)
         elif record.state == "settling" and now >= self._closing:
             effects += self._close(now)
+        elif record.state == "funding" and self._reopen is not None and now >= self._reopen:
+            self._reopen = None
+            effects += self._desk.client.submit(wire.decode(record.open_op, _op_decoder, self._desk.identity.peer), now)
         if self._is_dirty:
             effects.append(self._store())
         return effects

@@ -246,8 +246,11 @@ class Leasing:
             bidder.rests_until = Micros(now + REST)
 
     def attest(self, sender: PeerId, fence: Fence, signature: Signature, now: Micros) -> list[Effect]:
-        """A watcher says dead. Two of three make it so."""
-        live = self._live.get(fence.chunk)
+        """A watcher says dead. Two of three make it so. One that watches what is over is called off again."""
+        live, chunk = self._live.get(fence.chunk), self._record.chunks[fence.chunk]
+        is_over = fence.epoch < chunk.epoch or (fence.epoch == chunk.epoch and not chunk.is_leased)
+        if is_over or self._record.is_final:
+            return [Send(sender, Unwatch(fence.escrow, fence.chunk, fence.epoch))]
         if live is None or live.assign.epoch != fence.epoch or sender not in live.assign.watchers:
             return []
         signatures = self._attests.setdefault((fence.chunk, fence.epoch), {})

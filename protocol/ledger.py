@@ -78,6 +78,11 @@ class Ledger:
         return Micros(self._state.time)
 
     @property
+    def root(self) -> Digest:
+        """The newest state root: equal ledgers have equal ones at equal height (I9)."""
+        return self._root
+
+    @property
     def escrows(self) -> dict[bytes, Escrow]:
         """By id; read only."""
         return self._state.escrows

@@ -6,6 +6,7 @@ Spec: specs/08-blocks.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ from protocol import wire
 from protocol.block import verify_receipts
 from protocol.completions import Completion
 from protocol.effects import Effect, Send, Store, Wake
+from protocol.ledger import Ledger
 from protocol.messages import Header, Message, Outcome, Receipts, Submit
 from protocol.operations import EscrowOpen, Operation, SignedOp
 from protocol.units import Digest, Micros, PeerId
@@ -51,8 +53,10 @@ class LedgerClient:
 
     accepts: tuple[type, ...] = (Receipts,)
 
-    def __init__(self, validators: ValidatorSet) -> None:
+    def __init__(self, validators: ValidatorSet, copy: Callable[[], Ledger] | None = None) -> None:
+        """`copy`: this peer's own copy of the ledger, whose clock goes on while no receipt comes."""
         self._validators = validators
+        self._copy = copy
         self._pending: dict[Digest, tuple[SignedOp, Micros]] = {}
         self._heard: dict[tuple[bytes, str], None] = {}
         self.listeners: list[Listener] = []
@@ -66,8 +70,16 @@ class LedgerClient:
         """Every validator."""
         return self._validators.peers
 
+    @property
+    def undecided(self) -> int:
+        """Operations handed in whose receipt has not come yet."""
+        return len(self._pending)
+
     def ledger_now(self, now: Micros) -> Micros:
         """An estimate of the ledger clock: the last certified time, plus what passed since, at most one idle block."""
+        copy = self._copy() if self._copy is not None else None
+        if copy is not None and copy.height:
+            self.observe(copy.time, now)
         if self.time == 0:
             return now
         return Micros(self.time + min(max(0, now - self._seen_at), 5_000_000))
@@ -80,7 +92,7 @@ class LedgerClient:
     def submit(self, operation: SignedOp, now: Micros) -> list[Effect]:
         """Send now, and again until a receipt comes."""
         self._pending[operation.op_id] = (operation, Micros(now + RESUBMIT))
-        return [*self._send(operation), Wake(Micros(now + RESUBMIT))]
+        return [*self._send(operation), Wake(Micros(now + RESUBMIT), self)]
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         assert isinstance(message, Receipts)

@@ -52,8 +52,9 @@ class Peer:
         rest: list[Effect] = []
         for effect in effects:
             if isinstance(effect, Wake):
-                known = self._wakes.get(index)
-                self._wakes[index] = effect.at if known is None else min(known, effect.at)
+                whose = index if effect.machine is None else self.index(effect.machine)
+                known = self._wakes.get(whose)
+                self._wakes[whose] = effect.at if known is None else min(known, effect.at)
             else:
                 rest.append(effect)
         return rest

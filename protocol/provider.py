@@ -201,7 +201,7 @@ class Provider:
                 lease.phase = "claimed"
                 return []
             case Verdict() if event.is_applied:
-                return self._judged(lease, operation, event, now)
+                return self._judged(lease, operation.outcome, operation.code, event.header.time, now)
             case _ if event.is_applied or isinstance(operation, (Assign, Claim)):
                 return self._drop(
                     lease, event.outcome.code if not event.is_applied else type(operation).__name__.lower(), now
@@ -277,24 +277,39 @@ class Provider:
         reveal = Reveal(*where, lease.output, lease.output_bytes, self._salt(lease))
         return [Send(sender, reveal), Send(lease.steward, reveal)]
 
-    def _judged(self, lease: Lease, verdict: Verdict, event: Ordered, now: Micros) -> list[Effect]:
-        price, commission = lease.assign.price, operations.commission(lease.assign.price)
-        is_paid = verdict.outcome == "accept"
+    def _judged(self, lease: Lease, outcome: str, code: str, time: int, now: Micros) -> list[Effect]:
+        assign, commission = lease.assign, operations.commission(lease.assign.price)
+        is_paid = outcome == "accept"
         line = {
-            "time": event.header.time,
+            "time": time,
             "job": lease.job.hex(),
-            "escrow": verdict.escrow.hex(),
-            "chunk": verdict.chunk,
-            "epoch": verdict.epoch,
-            "price": price,
-            "paid": price - commission if is_paid else 0,
+            "escrow": assign.escrow.hex(),
+            "chunk": assign.chunk,
+            "epoch": assign.epoch,
+            "price": assign.price,
+            "paid": assign.price - commission if is_paid else 0,
             "commission": commission if is_paid else 0,
-            "slashed": operations.slash(price, lease.assign.collateral, verdict.outcome),
-            "outcome": verdict.outcome,
-            "code": verdict.code,
+            "slashed": operations.slash(assign.price, assign.collateral, outcome),
+            "outcome": outcome,
+            "code": code,
         }
-        stored = Store(f"earning/{event.header.time:020d}/{lease.op.hex()}", wire.encode(line))
-        return [stored, *self._drop(lease, verdict.outcome, now)]
+        stored = Store(f"earning/{time:020d}/{lease.op.hex()}", wire.encode(line))
+        return [stored, *self._drop(lease, outcome, now)]
+
+    def _reconcile(self, lease: Lease, now: Micros) -> list[Effect]:
+        """Catch up with an end that no receipt told: expiry, or what was decided while nobody could reach us."""
+        ledger, assign = self._counter.ledger(), lease.assign
+        escrow = ledger.escrows.get(assign.escrow)
+        known = escrow.chunks.get(assign.chunk) if escrow is not None else None
+        if known is None or known.epoch < assign.epoch:
+            return []
+        if known.epoch > assign.epoch or known.assign != lease.op:
+            return self._drop(lease, "stale_epoch", now)
+        if known.state in ("assigned", "claimed"):
+            return []
+        if known.outcome in ("accept", "wrong", "fraud", "missing"):
+            return self._judged(lease, known.outcome, known.code, ledger.time, now)
+        return self._drop(lease, known.outcome, now)
 
     def _drop(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         """The lease is over; whatever still runs for it stops."""
@@ -362,6 +377,8 @@ class Provider:
         for lease in list(self.leases.values()):
             if lease.phase == "countersigned" and now >= lease.since + COUNTERSIGNED_FOR:
                 effects += self._drop(lease, "no receipt", now)
+            elif ended := self._reconcile(lease, now):
+                effects += ended
             elif lease.phase != "countersigned":
                 lease.beats += 1
                 effects += [self._beat_to(PeerId(peer), lease) for peer in lease.assign.watchers]

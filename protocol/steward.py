@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol import extension, operations, wire
 from protocol.completions import Completion, Fetched, FetchFailed
-from protocol.effects import Effect, Emit, Store, Wake
+from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.job import Job
@@ -22,8 +22,8 @@ from protocol.leasing import Desk
 from protocol.ledger import operation_decoder
 from protocol.ledger_client import Ordered
 from protocol.matching import Plan
-from protocol.messages import Accept, Attestation, Beat, Bid, Decline, LogLines, Message, NoBid, Reveal
-from protocol.operations import EscrowOpen, Fence, SignedOp
+from protocol.messages import Accept, Attestation, Beat, Bid, Decline, LogLines, Message, NoBid, Reveal, Unwatch
+from protocol.operations import EscrowExtend, EscrowOpen, Fence, SignedOp
 from protocol.units import CREDIT, DAY, MINUTE, Digest, JobId, Micros, PeerId
 
 QUOTE_VALID: Final = Micros(5 * MINUTE)
@@ -231,6 +231,13 @@ class Steward:
         self._next_sequence[owner] = number + 1
         return number
 
+    def _reserve(self, signed: SignedOp) -> None:
+        """A sequence that an earlier run gave away and the ledger may not have seen: nobody gets it again."""
+        operation = wire.decode(signed.body, operation_decoder, self._desk.identity.peer)
+        if isinstance(operation, EscrowOpen | EscrowExtend):
+            known = self._next_sequence.get(operation.owner, 0)
+            self._next_sequence[operation.owner] = max(known, operation.sequence + 1)
+
     def job(self, job: JobId) -> Job:
         """The job, or `Refused` with code `no_such_job`."""
         found = self.jobs.get(job)
@@ -252,7 +259,9 @@ class Steward:
                 self._escrows[record.escrow] = JobId(record.job)
             undecided = record.open_op if record.state == "funding" else record.extend_op
             if undecided and not record.is_final:
-                effects += self._desk.client.submit(wire.decode(undecided, _op_decoder, self._desk.identity.peer), now)
+                signed = wire.decode(undecided, _op_decoder, self._desk.identity.peer)
+                self._reserve(signed)
+                effects += self._desk.client.submit(signed, now)
         return [*effects, Wake(now)]
 
     # ── what peers, driver and ledger say ────────────────────────────────────────────────────────────────────────────
@@ -318,7 +327,9 @@ class Steward:
         if not isinstance(fence, Fence) or signature is None:
             raise RemoteViolation(sender, "an attestation holds a fence signed by its sender", code="malformed")
         found = self._by_escrow(fence.escrow, fence.chunk)
-        return found.leasing.attest(sender, fence, signature, now) if found else []
+        if found is None:  # A job that we do not carry: nobody needs the watch.
+            return [Send(sender, Unwatch(fence.escrow, fence.chunk, fence.epoch))]
+        return found.leasing.attest(sender, fence, signature, now)
 
     def _no_bid(self, sender: PeerId, message: NoBid) -> list[Effect]:
         known = self.no_bids.setdefault(JobId(message.job), {})

@@ -94,25 +94,23 @@ class Driver:
         now = self._queue.now
         if now >= peer.strategy.at and not peer.strategy.hears(peer, sender, message, now):
             return
+        self._turn(peer, sender, message, code)
+
+    def tick(self, peer: SimPeer) -> None:
+        """A wake-up is due."""
+        if peer.is_up and peer.wake_at == self._queue.now:
+            peer.wake_at = -1
+            self._turn(peer, peer.id, None, TICK)
+
+    def _turn(self, peer: SimPeer, sender: PeerId, message: Message | Completion | None, code: int) -> None:
+        """Let a peer's machines take a message, or time (None)."""
+        now = peer.clock.read(self._queue.now)
         try:
-            effects = peer.peer.receive(sender, message, peer.clock.read(now))
+            effects = peer.peer.tick(now) if message is None else peer.peer.receive(sender, message, now)
         except Exception as error:  # noqa: BLE001  Whatever a machine breaks with is what the simulator looks for.
             self.crash(peer, error)
             return
         self._after(peer, message, effects, code)
-
-    def tick(self, peer: SimPeer) -> None:
-        """A wake-up is due."""
-        now = self._queue.now
-        if not peer.is_up or peer.wake_at != now:
-            return
-        peer.wake_at = -1
-        try:
-            effects = peer.peer.tick(peer.clock.read(now))
-        except Exception as error:  # noqa: BLE001  As above.
-            self.crash(peer, error)
-            return
-        self._after(peer, None, effects, TICK)
 
     def _after(self, peer: SimPeer, cause: object, effects: list[Effect], code: int) -> None:
         now = self._queue.now

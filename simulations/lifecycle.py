@@ -67,7 +67,8 @@ class Lifecycle:
         except (LocalError, Refused):
             world.recorder.count("peers/unbootable")
             return
-        world.gossip.join(peer.index, now)
+        if now:  # At time 0 all are connected at once.
+            world.gossip.join(peer.index, now)
         world.recorder.count("peers/started")
         for observer in world.observers:
             observer.moved(peer, True, now)

@@ -81,7 +81,7 @@ def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Librar
         library=library,
         queue=queue,
         offer_interval=Micros(max(1, round(group.offer_interval * spread)) // 1_000),
-        keeps_book=birth.role != "provider",
+        keeps_book=birth.role != "provider" and birth.is_carrying,
         is_carrying=birth.is_carrying,
     )
 

@@ -13,7 +13,8 @@ from protocol.units import PeerId
 from simulations import adversaries, chance
 from simulations.driver import ENVELOPE_BYTES, Driver
 from simulations.faults import plan
-from simulations.gossipsub import Gossip, GossipParams
+from simulations.gossip_params import GossipParams
+from simulations.gossipsub import Gossip
 from simulations.injector import Injector
 from simulations.library import Library
 from simulations.lifecycle import Lifecycle
@@ -29,8 +30,8 @@ from simulations.simpeer import SimPeer
 from simulations.worker import Worker
 from simulations.workload import CHATTER_TOPIC, Workload
 
-TOPICS: Final = ("offers", "jobs", "heads", CHATTER_TOPIC)
-"""What is gossiped: the node's three topics, and one for test statements."""
+TOPICS: Final = ("offers", "jobs", "heads")
+"""What the node gossips."""
 
 Statement = tuple[PeerId, Message, int]
 """Who signed it, what it says, and a checksum."""
@@ -76,7 +77,7 @@ class World:
             self.queue,
             self.network,
             chance.stream(seed, "gossip"),
-            GossipParams(topics=TOPICS),
+            GossipParams(topics=TOPICS if scenario.workload.messages is None else (*TOPICS, CHATTER_TOPIC)),
             self._hear,
             self.driver.auditor.note,
             self.recorder,
@@ -150,10 +151,16 @@ class World:
             signer, body, code = payload
             self.driver.hear(self.peers[peer], signer, body, code)
 
+    @property
+    def events(self) -> int:
+        """Events executed so far."""
+        return self.queue.executed
+
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def run(self, on_second: Callable[[int], None] = lambda now: None) -> None:
         """Safety phase, then settle phase. A `Violation` of an observer ends it and is raised."""
         plan, queue = self.scenario.simulation, self.queue
+        self.gossip.start(len(self.peers), 0)
         if plan.replicas == "shared":
             self._share()
         self.lifecycle.schedule()
@@ -174,6 +181,10 @@ class World:
             observer.finished(queue.now)
 
     def _open(self, _: None) -> None:
+        """Time 0, when all have started who are up at the beginning."""
+        for peer in self.peers:
+            if not peer.is_up and self.gossip.overlay.is_up[peer.index]:
+                self.gossip.leave(peer.index, 0)
         self.market.distribute([peer for peer in self.peers if peer.keeps_book and peer.is_up])
 
     def _share(self) -> None:

@@ -153,7 +153,11 @@ class Course:
         ):
             return []
         if sender not in case.tried:
-            raise RemoteViolation(sender, "a seal from a peer that was not drawn", code="not_the_auditor")
+            raise Refused(
+                "a seal from a peer that was not drawn",
+                code="not_the_auditor",
+                fix="Nothing: whoever was drawn before this validator was started again will be asked again.",
+            )
         case.seal = (sender, Digest(message.sealed))
         return self._ask_reveal(case, now) if case.reveal is None else self._ask_open(case, now)
 

@@ -103,7 +103,9 @@ class Machines:
 
     def offer(self, terms: Terms, now: Micros) -> list[Effect]:
         """Say what this host offers now; `terms` counts until the first word. Called about once a second."""
-        known = self.maker.terms or terms
+        known = self.maker.terms
+        if known is None:  # The provider counts free slots from the offer that is out: before the first there are none.
+            return self.maker.change(terms, now)
         free = self.provider.slots_free if known.slots else 0
         return self.maker.change(replace(known, slots_free=free), now)
 
@@ -143,13 +145,14 @@ def wire_machines(
     validators = genesis.validator_set
     is_validator = me in validators
     replica = Orderer(identity, genesis, blocks, voted) if is_validator else shared or Follower(genesis)
-    client = LedgerClient(validators)
     interval = outside.offer_interval
     offers = OfferBook(life_max=Micros(interval * OFFER_LIFE_MAX // OFFER_INTERVAL))
     maker = OfferMaker(identity, network, interval)
 
     def ledger() -> Ledger:
         return replica.ledger
+
+    client = LedgerClient(validators, ledger)
 
     def plan(spec: JobSpec, renter: PeerId, now: Micros) -> matching.Plan:
         known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}

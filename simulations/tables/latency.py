@@ -54,9 +54,9 @@ ETHEREUM_2025: Final = LatencyTable(
         (190, 140, 175, 145, 100, 100, 195, 7),
     ),
 )
-"""Eight regions of libp2p's gossipsub interoperability tests, 2025: latencies of Shadow edges, which are one way, and the
-number of nodes per place. Source: libp2p/test-plans, gossipsub-interop/network_graph.py. South Africa and South America
-differ by direction there (190 and 195), and so here."""
+"""Eight regions of libp2p's gossipsub interoperability tests, 2025: latencies of Shadow edges, which are one way, and
+the number of nodes per place. Source: libp2p/test-plans, gossipsub-interop/network_graph.py. South Africa and South
+America differ by direction there (190 and 195), and so here."""
 
 BITCOIN_2019: Final = LatencyTable(
     name="bitcoin-2019",

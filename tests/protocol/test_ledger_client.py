@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocol import operations
-from protocol.effects import Effect, Send, Store
+from protocol.effects import Effect, Send, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.genesis import Genesis
 from protocol.identity import Identity
@@ -48,6 +48,12 @@ def test_an_operation_is_sent_again_until_its_receipt_comes() -> None:
         client.receive(VALIDATOR.peer, message, NOW)
     assert [event.is_applied for event in ear.events] == [True]
     assert client.tick(Micros(NOW + 10 * RESUBMIT)) == []
+
+
+def test_who_submits_for_another_machine_wakes_the_client() -> None:
+    client = LedgerClient(GENESIS.validator_set)
+    wakes = [effect for effect in client.submit(TRANSFER, NOW) if isinstance(effect, Wake)]
+    assert wakes == [Wake(Micros(NOW + RESUBMIT), client)]
 
 
 def test_what_was_refused_first_is_heard_when_it_is_applied() -> None:

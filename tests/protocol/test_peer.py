@@ -62,3 +62,13 @@ def test_wake_ups_stay_inside_and_come_once() -> None:
     peer.tick(Micros(15))
     peer.tick(Micros(16))
     assert machine.ticks == [0, 15]
+
+
+def test_a_machine_that_is_called_by_another_is_woken_itself() -> None:
+    """Found by the simulator: the ledger client's wake-ups went to its callers, and nothing was ever sent again."""
+    called, caller = Echo("called", Beat), Echo("caller", Beat)
+    peer = Peer([called, caller])
+    peer.tick(Micros(0))
+    assert peer.absorb(peer.index(caller), [Wake(Micros(5), called)]) == []
+    peer.tick(Micros(5))
+    assert (called.ticks, caller.ticks) == ([0, 5], [0])

@@ -1,0 +1,82 @@
+"""One history: equal roots at equal height on all honest replicas (I9), one certified header per height (I8)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import ClassVar, Final
+
+from protocol.effects import Effect
+from protocol.messages import Blocks, Header, Proposal, Receipts, Submit, Vote
+from protocol.units import Digest
+from simulations.checkers.checker import Checker
+from simulations.scenario import Check
+from simulations.subject import Subject, is_honest
+
+GROWERS: Final = frozenset((Submit, Vote, Proposal, Blocks, type(None)))
+"""What can make a replica a block longer."""
+
+
+class Agreement(Checker):
+    """Compares as replicas grow, and byte by byte at the end."""
+
+    name: ClassVar[Check] = "agreement"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heights: dict[int, int] = {}
+        """Last height compared, by peer."""
+        self._roots: dict[int, tuple[Digest, int]] = {}
+        """Height -> (state root, the peer that had it first)."""
+        self._headers: dict[int, tuple[Header, int]] = {}
+        """Height -> (certified header, the peer that sent it first)."""
+
+    def handled(self, peer: Subject, cause: object, effects: list[Effect], now: int) -> None:
+        if type(cause) not in GROWERS or not is_honest(peer):
+            return
+        replica, index = peer.machines.replica, peer.index
+        ledger = replica.ledger
+        if ledger.height == self._heights.get(index) or ledger.height != replica.height:
+            return  # Nothing new, or a draft that no quorum has certified yet.
+        self._heights[index] = ledger.height
+        known = self._roots.setdefault(ledger.height, (ledger.root, index))
+        if known[0] != ledger.root:
+            self.fail(
+                f"block {ledger.height} left root {ledger.root.hex()[:16]}, at peer {known[1]} {known[0].hex()[:16]}",
+                index,
+                now,
+            )
+
+    def sent(self, source: int, target: int, message: object, now: int, arrives: int) -> None:
+        kind = type(message)
+        if kind is Receipts:
+            assert isinstance(message, Receipts)
+            self._header(message.header, source, now)
+        elif kind is Blocks:
+            assert isinstance(message, Blocks)
+            for block in message.blocks:
+                self._header(block.header, source, now)
+
+    def finished(self, now: int) -> None:
+        """Equal heights, equal bytes: accounts, escrows, leases, lanes, what is due."""
+        states: dict[int, tuple[bytes, int]] = {}
+        for index, peer in enumerate(self.peers):
+            if not peer.is_up or not is_honest(peer):
+                continue
+            replica = peer.machines.replica
+            if replica.ledger.height != replica.height:
+                continue
+            state = hashlib.sha256(replica.ledger.encode()).digest()
+            known = states.setdefault(replica.height, (state, index))
+            if known[0] != state:
+                self.fail(f"at height {replica.height} the state differs from peer {known[1]}'s", index, now)
+
+    def _header(self, header: Header, source: int, now: int) -> None:
+        known = self._headers.get(header.height)
+        if known is None:
+            if is_honest(self.peers[source]):
+                self._headers[header.height] = (header, source)
+        elif known[0] is not header and known[0] != header and is_honest(self.peers[source]):
+            names = [name for name in Header.__struct_fields__ if getattr(header, name) != getattr(known[0], name)]
+            self.fail(
+                f"two certified blocks {header.height}: {', '.join(names)} differ from peer {known[1]}'s", source, now
+            )

@@ -1,0 +1,64 @@
+"""Real processes behind real relays: what the validation of the simulated gossip rests on."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+from benchmarks import gossip_match
+from benchmarks.delay_proxy import Lateness, Links, Ports, Stop
+from benchmarks.gossip_live import live, make_graph, process
+
+PEERS = 6
+SEED = 7
+DELAY_NS = 40_000_000
+
+
+def test_a_relay_holds_every_byte_for_its_time_and_keeps_their_order() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, process("benchmarks.delay_proxy") as relay:
+        relay.tell(Links(((listener.getsockname()[1], DELAY_NS),)))
+        with socket.create_connection(("127.0.0.1", relay.hear(Ports).ports[0]), timeout=10) as near:
+            far, _ = listener.accept()
+            with far:
+                far.settimeout(10)
+                echo = threading.Thread(target=_echo, args=(far,))
+                echo.start()
+                trips = []
+                for number in range(20):
+                    start = time.monotonic_ns()
+                    near.sendall(bytes([number]))
+                    assert near.recv(1) == bytes([number])
+                    trips.append(time.monotonic_ns() - start)
+                near.sendall(bytes(range(100)))
+                assert b"".join(near.recv(1) for _ in range(100)) == bytes(range(100))
+                near.shutdown(socket.SHUT_WR)
+                assert near.recv(1) == b""
+                echo.join()
+        relay.tell(Stop())
+        lateness = relay.hear(Lateness)
+    assert min(trips) >= 2 * DELAY_NS
+    assert sorted(trips)[10] < 4 * DELAY_NS
+    assert lateness.connections == 1
+    assert lateness.passages >= 42
+
+
+def _echo(far: socket.socket) -> None:
+    while data := far.recv(1024):
+        far.sendall(data)
+
+
+def test_statements_reach_every_process_about_when_the_simulator_says() -> None:
+    graph = make_graph(PEERS, 2, rate=6.0, seconds=2.0, seed=SEED, delays_ms=(60, 200))
+    run = live(graph, SEED, settle_s=1.0, linger_s=1.5)
+    assert run.direct == 0
+    assert run.connections == len(graph.links) == run.lateness.connections
+    real, hops = gossip_match.heard(run)
+    assert real.missed == 0
+    assert len(real.latencies) == 12 * (PEERS - 1)
+    assert real.latencies[0] >= min(delay for *_, delay in graph.links)
+    assert min(hops.forward) > 0
+    model = gossip_match.simulate(run, hops, 0)
+    assert model.missed == 0
+    assert abs(gossip_match.rank(model.latencies, 0.5) / gossip_match.rank(real.latencies, 0.5) - 1) < 0.5
