@@ -1,11 +1,12 @@
 # The commands of a checkout. Each prepares what it needs by itself and says how far it is.
 #   make demo     a real network of seven processes computes, loses a peer, is checked and is paid   (ARGS=--cheat)
 #   make test     all tests                                                                          (ARGS="-k lease")
+#   make sim      the machines in random small worlds full of faults, every rule checked             (ARGS="--seeds 1000")
 #   make check    format, lint, types, import contracts, house rules, links of the documents
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: demo test check bench dist format picture
+.PHONY: demo test sim check bench dist format picture
 .NOTPARALLEL:
 
 ARGS ?=
@@ -28,6 +29,9 @@ demo: $(READY) $(JOBS_READY)
 
 test: $(READY)
 	@.venv/bin/python -m pytest -q $(ARGS)
+
+sim: $(READY)
+	@.venv/bin/python -m simulations.swarm $(ARGS)
 
 CHECKS := "ruff format --check ." "ruff check --output-format concise ." mypy pyright lint-imports \
 	"python -m pytest -q tests/test_tidy.py tests/test_docs.py"

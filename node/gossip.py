@@ -93,6 +93,7 @@ class Gossip:
             spam_protection_enabled=False,
             eclipse_protection_enabled=False,
         )
+        libp2p_patches.agree_on_ids(self._router, _message_id)
         self._pubsub = Pubsub(
             host,
             self._router,

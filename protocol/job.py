@@ -104,6 +104,8 @@ class Job:
             fields = {**self.record.fields(chunk), "code": event.outcome.code, "detail": event.outcome.detail}
             return [Emit("refused", fields)] if self.leasing.refused(op, now) else []
         self.leasing.started(assign, op, event.signed, now)
+        if chunk.is_leased and chunk.epoch == assign.epoch:
+            return []  # The ledger's copy told of it before its receipt came.
         chunk.epoch, chunk.provider, chunk.price, chunk.state = assign.epoch, assign.provider, assign.price, "leased"
         chunk.attempts.append(Attempt(assign.epoch, assign.provider, now))
         bidder = self.leasing.bidders.get(PeerId(assign.provider))
@@ -243,7 +245,7 @@ class Job:
         elif record.state == "settling" and now >= self._closing:
             effects += self._close(now)
         elif record.state == "funding" and self._reopen is not None and now >= self._reopen:
-            self._reopen = None
+            self._reopen = Micros(now + RESUBMIT)  # The client tells of the same refusal only once.
             effects += self._desk.client.submit(wire.decode(record.open_op, _op_decoder, self._desk.identity.peer), now)
         if self._is_dirty:
             effects.append(self._store())

@@ -93,8 +93,8 @@ class Leasing:
             return []
         known = self.bidders.get(provider)
         if known is None:
-            held = sum(1 for live in self._live.values() if live.assign.provider == provider)
-            self.bidders[provider] = Bidder(provider, bid, held)
+            self.bidders[provider] = Bidder(provider, bid)
+            self._recount(provider)
         else:
             known.bid = bid
         return self.offer_open(now)
@@ -130,7 +130,7 @@ class Leasing:
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
         if standby is not None:
             self._standby[chunk.index] = standby
-        bidder.leased += 1
+        self._recount(bidder.provider)
         chunk.state, chunk.provider = "granted", bidder.provider
         outputs, sources = self._inputs(chunk.index)
         grant = Grant(JobId(record.job), op, outputs, sources, (standby,) if standby else ())
@@ -184,16 +184,27 @@ class Leasing:
         grant = self._grants.pop(op)
         chunk = self._record.chunks[grant.chunk]
         bidder = self.bidders.get(grant.provider)
+        self._recount(grant.provider)
         if bidder is not None:
-            bidder.leased -= 1
             bidder.rests_until = Micros(now + REST)
         if chunk.state == "granted":
             chunk.state, chunk.provider = "waiting", b""
 
+    def _recount(self, provider: PeerId) -> None:
+        """What a bidder holds, from what is open and what lives: a sum kept by hand goes wrong with lost messages."""
+        bidder = self.bidders.get(provider)
+        if bidder is not None:
+            granted = sum(1 for grant in self._grants.values() if grant.provider == provider)
+            bidder.leased = granted + sum(1 for live in self._live.values() if live.assign.provider == provider)
+
     def started(self, assign: Assign, op: Digest, signed: SignedOp, now: Micros) -> None:
         """The ledger ordered a lease; ours, or one that we forgot in a restart."""
         self._grants.pop(op, None)
+        before = self._live.get(assign.chunk)
         self._live[assign.chunk] = LiveLease(assign, signed, now)
+        self._recount(PeerId(assign.provider))
+        if before is not None:
+            self._recount(PeerId(before.assign.provider))
 
     def resumed(self, known: ChunkLease, now: Micros) -> None:
         """A lease of before a restart, as the ledger has it: its watchers listen already."""
@@ -210,9 +221,9 @@ class Leasing:
             verdict_by=known.verdict_by,
             watchers=known.watchers,
         )
-        if (bidder := self.bidders.get(PeerId(known.provider))) is not None:
-            bidder.leased += 1
+        self._grants.pop(Digest(known.assign), None)
         self._live[known.chunk] = LiveLease(assign, SignedOp(wire.encode(assign), ()), now, is_watched=True)
+        self._recount(PeerId(known.provider))
 
     def refused(self, op: Digest, now: Micros) -> bool:
         """The ledger refused a lease. True when it was one of ours."""
@@ -223,15 +234,14 @@ class Leasing:
 
     def ended(self, chunk: ChunkRecord, end: str, now: Micros) -> list[Effect]:
         """A lease is over: free its place, close its attempt, call the watchers off."""
-        bidder = self.bidders.get(PeerId(chunk.provider))
-        if bidder is not None and chunk.index in self._live:  # A lease of before a restart was never counted.
-            bidder.leased -= 1
         if chunk.attempts and not chunk.attempts[-1].end:
             chunk.attempts[-1].end, chunk.attempts[-1].ended = end, now
         live = self._live.pop(chunk.index, None)
+        if live is not None:
+            self._recount(PeerId(live.assign.provider))
         if live is None or not live.is_watched:
             return []
-        gone = Unwatch(live.assign.escrow, chunk.index, chunk.epoch)
+        gone = Unwatch(live.assign.escrow, chunk.index, live.assign.epoch)
         return [Send(PeerId(peer), gone) for peer in live.assign.watchers]
 
     def blame(self, chunk: ChunkRecord, why: str, is_job_fault: bool, now: Micros) -> None:

@@ -197,6 +197,8 @@ class Provider:
             case Assign() if event.is_applied and lease.phase == "countersigned":
                 lease.phase, lease.since = "waiting", now
                 return self._start(now)
+            case Claim() if all(item.signer != self._identity.peer for item in event.signed.signatures):
+                return []  # A stranger's: refused, and none of our business.
             case Claim() if event.is_applied and lease.phase == "claiming":
                 lease.phase = "claimed"
                 return []

@@ -10,7 +10,7 @@ from typing import Final, NoReturn, cast
 
 from protocol.errors import Refused, ShoalError
 from shoal import exits
-from shoal.commands import account, completion, demo, devnet, gateway, job, node
+from shoal.commands import account, completion, demo, devnet, gateway, job, node, sim
 from shoal.output import Output
 
 VERSION: Final = "0.1.0"
@@ -20,8 +20,10 @@ start here:
   shoal demo                    a whole network on this machine does a real job, before your eyes
   shoal node doctor             what this machine could offer, and what is missing
   shoal job submit job.yml      plan, price, [Y/n], run
+  shoal sim run churn           an experiment: the same code, a simulated network
 
-exit codes: 0 ok · 1 the job failed · 2 wrong input · 3 refused · 4 unavailable, try later · 5 fault · 130 Ctrl-C
+exit codes: 0 ok · 1 the job failed, or a simulation broke a rule · 2 wrong input · 3 refused
+            4 unavailable, try later · 5 fault · 130 Ctrl-C
 """
 
 Runner = Callable[[argparse.Namespace, Output], int]
@@ -45,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     voice = argparse.ArgumentParser(add_help=False)
     voice.add_argument("--json", action="store_true", help="JSON for programs, errors too")
     voice.add_argument("--quiet", "-q", action="store_true", help="no talk on stderr")
-    for noun in (node, job, account, devnet, demo, gateway, completion):
+    for noun in (node, job, account, devnet, demo, gateway, sim, completion):
         noun.register(nouns, voice)
     return parser
 

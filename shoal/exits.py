@@ -8,7 +8,7 @@ from protocol.errors import Refused, ShoalError, Unavailable
 
 OK: Final = 0
 JOB_FAILED: Final = 1
-"""The command worked; the job that it waited for did not."""
+"""The command worked; the job that it waited for did not, or a simulation broke a rule of the protocol."""
 BAD_INPUT: Final = 2
 """Wrong usage, or a file, setting or id that cannot be right."""
 REFUSED: Final = 3
@@ -23,7 +23,7 @@ INTERRUPTED: Final = 130
 _INPUT_CODES: Final = frozenset(
     (
         "file_missing", "path_too_long", "invalid_body", "invalid_query", "invalid_header", "malformed_body",
-        "not_a_receipt", "usage", "no_gateway",
+        "not_a_receipt", "usage", "no_gateway", "unknown_key", "missing_key", "no_trace", "no_run",
     )
 )  # fmt: skip
 

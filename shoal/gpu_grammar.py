@@ -12,8 +12,8 @@ from typing import Final
 
 from protocol.gpu_models import MODELS, VENDORS, canonical_name, vendor_of
 from protocol.jobspec import GpuNeed
-from shoal.jobfile_schema import mismatch, scalar, unknown
-from shoal.yaml_nodes import Node, wrong
+from protocol.yaml_nodes import Node, wrong
+from protocol.yaml_values import mismatch, scalar, unknown
 
 COUNT_MAX: Final = 64
 

@@ -14,8 +14,8 @@ from blake3 import blake3
 from protocol.jobrules import RESERVED_FOLDER, path_problem
 from protocol.jobspec import FILES_MAX, PATH_CHARS_MAX, FileRef
 from protocol.units import Digest
-from shoal.jobfile_schema import scalar
-from shoal.yaml_nodes import Node, Place, wrong
+from protocol.yaml_nodes import Node, Place, wrong
+from protocol.yaml_values import scalar
 
 SKIPPED_FOLDERS: Final = frozenset((".git", "__pycache__", ".venv", "node_modules", ".ipynb_checkpoints"))
 """Folders that nobody means to send; a job that needs one can rename it."""

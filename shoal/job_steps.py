@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from protocol import yaml_values
 from protocol.jobrules import IMAGE_PREFIX, RESERVED_ENV_PREFIX, RUNTIMES
 from protocol.jobspec import CHUNKS_MAX, COMMAND_CHARS_MAX, Chunk
-from shoal import jobfile_schema as schema
-from shoal.yaml_nodes import Items, Node, Pairs, Place, Scalar, wrong
+from protocol.yaml_nodes import Items, Node, Pairs, Place, Scalar, wrong
 
 PYTHON_VERSION: Final = "3.11"
 """What the `python` runtime is; another version comes as an image."""
@@ -60,26 +60,26 @@ def read_program(top: Mapping[str, Node], start: Place) -> Program:
 def _runtime(top: Mapping[str, Node], key: str) -> str:
     node = top[key]
     if key == "python":
-        if schema.word(node, key, f'"{PYTHON_VERSION}"') != PYTHON_VERSION:
+        if yaml_values.word(node, key, f'"{PYTHON_VERSION}"') != PYTHON_VERSION:
             fix = f"The python runtime is {PYTHON_VERSION}; bring another one as `image: python:3.12-slim`."
-            raise schema.mismatch(node, key, f'"{PYTHON_VERSION}"', fix)
+            raise yaml_values.mismatch(node, key, f'"{PYTHON_VERSION}"', fix)
         return "python"
     if key == "image":
         return IMAGE_PREFIX + _image(node, key)
-    text = schema.word(node, key, f"one of {', '.join(RUNTIMES)}")
+    text = yaml_values.word(node, key, f"one of {', '.join(RUNTIMES)}")
     if text == "wasm":
-        raise schema.mismatch(node, key, "`wasm: module.wasm` instead", "Write `wasm: module.wasm arguments`.")
+        raise yaml_values.mismatch(node, key, "`wasm: module.wasm` instead", "Write `wasm: module.wasm arguments`.")
     if text not in RUNTIMES:
-        fix = schema.unknown(text, RUNTIMES, "For anything else use `image:`.")
-        raise schema.mismatch(node, key, f"one of {', '.join(RUNTIMES)}", fix)
+        fix = yaml_values.unknown(text, RUNTIMES, "For anything else use `image:`.")
+        raise yaml_values.mismatch(node, key, f"one of {', '.join(RUNTIMES)}", fix)
     return text
 
 
 def _image(node: Node, key: str) -> str:
     expected = "an image's reference such as python:3.12-slim"
-    text = schema.word(node, key, expected)
+    text = yaml_values.word(node, key, expected)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,199}", text):
-        raise schema.mismatch(node, key, expected, "Write it as `docker pull` takes it.")
+        raise yaml_values.mismatch(node, key, expected, "Write it as `docker pull` takes it.")
     return text
 
 
@@ -104,9 +104,9 @@ def _wasm_line(node: Node, key: str) -> str:
     try:
         words = shlex.split(_line(node, key, expected))
     except ValueError as error:
-        raise schema.mismatch(node, key, expected, f"The line cannot be split into words: {error}.") from error
+        raise yaml_values.mismatch(node, key, expected, f"The line cannot be split into words: {error}.") from error
     if not words or not words[0].endswith(".wasm"):
-        raise schema.mismatch(node, key, expected)
+        raise yaml_values.mismatch(node, key, expected)
     return shlex.join((words[0].removeprefix("./"), *words[1:]))
 
 
@@ -115,18 +115,18 @@ def read_lines(node: Node, key: str) -> tuple[str, ...]:
     if isinstance(node, Scalar):
         return (_line(node, key, LINES_FORM),)
     lines = tuple(
-        _line(item, f"{key}[{i}]", "a command line") for i, item in enumerate(schema.items(node, key, LINES_FORM))
+        _line(item, f"{key}[{i}]", "a command line") for i, item in enumerate(yaml_values.items(node, key, LINES_FORM))
     )
     if not 1 <= len(lines) <= LINES_MAX:
-        raise schema.mismatch(node, key, f"1 to {LINES_MAX} command lines", "Put a long program into a script.")
+        raise yaml_values.mismatch(node, key, f"1 to {LINES_MAX} command lines", "Put a long program into a script.")
     return lines
 
 
 def _line(node: Node, key: str, expected: str) -> str:
-    text = schema.word(node, key, expected).strip()
+    text = yaml_values.word(node, key, expected).strip()
     if not text or "\0" in text or len(text) > COMMAND_CHARS_MAX:
         fix = f"A line has 1 to {COMMAND_CHARS_MAX} characters; put a long program into a script."
-        raise schema.mismatch(node, key, expected, fix)
+        raise yaml_values.mismatch(node, key, expected, fix)
     return text
 
 
@@ -141,9 +141,9 @@ def read_chunks(top: Mapping[str, Node]) -> tuple[Chunk, ...]:
     node = top["chunks"]
     if isinstance(node, Scalar):
         if not re.fullmatch(r"[0-9]{1,9}", node.text) or not 1 <= int(node.text) <= CHUNKS_MAX:
-            raise schema.mismatch(node, "chunks", CHUNKS_FORM)
+            raise yaml_values.mismatch(node, "chunks", CHUNKS_FORM)
         return tuple(Chunk() for _ in range(int(node.text)))
-    entries = schema.items(node, "chunks", CHUNKS_FORM)
+    entries = yaml_values.items(node, "chunks", CHUNKS_FORM)
     if not 1 <= len(entries) <= CHUNKS_MAX:
         raise wrong(node.place, "chunks", f"expected {CHUNKS_FORM}, found {len(entries)} entries", "List 1 or more.")
     return tuple(Chunk(env=_variables(entry, f"chunks[{i}]")) for i, entry in enumerate(entries))
@@ -152,12 +152,12 @@ def read_chunks(top: Mapping[str, Node]) -> tuple[Chunk, ...]:
 def _matrix(node: Node) -> tuple[Chunk, ...]:
     """Every combination; the last variable changes fastest."""
     axes: list[list[tuple[str, str]]] = []
-    for name, values in schema.pairs(node, "matrix").items():
+    for name, values in yaml_values.pairs(node, "matrix").items():
         key = f"matrix.{name}"
         _check_variable(name, node, key)
-        entries = schema.items(values, key, "a list of values")
+        entries = yaml_values.items(values, key, "a list of values")
         if not entries:
-            raise schema.mismatch(values, key, "a list of at least one value")
+            raise yaml_values.mismatch(values, key, "a list of at least one value")
         axes.append([(name, _value(entry, f"{key}[{i}]")) for i, entry in enumerate(entries)])
     total = math.prod(len(axis) for axis in axes)
     if not axes or total > CHUNKS_MAX:
@@ -171,9 +171,9 @@ def read_env(node: Node, key: str, environ: Mapping[str, str]) -> Env:
     if isinstance(node, Pairs):
         return _variables(node, key)
     pairs: dict[str, str] = {}
-    for index, entry in enumerate(schema.items(node, key, "a map of variables, or a list of NAME=value")):
+    for index, entry in enumerate(yaml_values.items(node, key, "a map of variables, or a list of NAME=value")):
         where = f"{key}[{index}]"
-        name, equals, value = schema.scalar(entry, where, "NAME=value or NAME").partition("=")
+        name, equals, value = yaml_values.scalar(entry, where, "NAME=value or NAME").partition("=")
         _check_variable(name, entry, where)
         if name in pairs:
             raise wrong(entry.place, where, f"{name} is set twice", "Keep one of them.")
@@ -185,7 +185,7 @@ def read_env(node: Node, key: str, environ: Mapping[str, str]) -> Env:
 
 
 def _variables(node: Node, key: str) -> Env:
-    entries = schema.pairs(node, key)
+    entries = yaml_values.pairs(node, key)
     for name, value in entries.items():
         _check_variable(name, value, f"{key}.{name}")
     return _counted(tuple((name, _value(value, f"{key}.{name}")) for name, value in entries.items()), node, key)
@@ -207,7 +207,7 @@ def _check_variable(name: str, node: Node, key: str) -> None:
 
 def _value(node: Node, key: str) -> str:
     """A variable's value is text, taken exactly as written: `1e-3` stays `1e-3`, `yes` stays `yes`."""
-    return _bounded(schema.scalar(node, key, VALUE_FORM), node, key)
+    return _bounded(yaml_values.scalar(node, key, VALUE_FORM), node, key)
 
 
 def _bounded(text: str, node: Node, key: str) -> str:

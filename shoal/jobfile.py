@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from protocol import jobrules, wire
+from protocol import jobrules, wire, yaml_values
 from protocol.errors import Refused, RemoteViolation
 from protocol.jobspec import Chunk, JobSpec, Resources
 from protocol.units import HOUR, SECOND, Micros, PeerId
+from protocol.yaml_nodes import TEXT_BYTES_MAX, Node, Place, parse, wrong
 from shoal import jobfile_schema as schema
 from shoal.gpu_grammar import read_gpu
 from shoal.job_inputs import LocalFile, collect
 from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
-from shoal.yaml_nodes import TEXT_BYTES_MAX, Node, Place, parse, wrong
 
 KEYS: Final = frozenset(
     [
@@ -113,7 +113,7 @@ def load(path: Path, environ: Mapping[str, str]) -> JobFile:
 def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.yml") -> JobFile:
     """Read a job file's text; paths in `files` start at `folder`."""
     tree = parse(text, name)
-    top = schema.pairs(tree, "", KEYS, HINTS)
+    top = yaml_values.pairs(tree, "", KEYS, HINTS)
     _check_type(top, tree.place)
     program = read_program(top, tree.place)
     listed = _file_list(top["files"], "files") if "files" in top else ()
@@ -137,9 +137,9 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
         spend_cap=_optional(top, "spend_cap", lambda node, key: schema.money(node, key, 1), _DEFAULTS.spend_cap),
         audit_ppm=_optional(top, "audit", schema.share, _DEFAULTS.audit_ppm),
         attempts_max=_optional(
-            top, "attempts", lambda node, key: schema.integer(node, key, 1, 16), _DEFAULTS.attempts_max
+            top, "attempts", lambda node, key: yaml_values.integer(node, key, 1, 16), _DEFAULTS.attempts_max
         ),
-        fuel=_optional(top, "fuel", lambda node, key: schema.integer(node, key, 1, 2**62), _DEFAULTS.fuel),
+        fuel=_optional(top, "fuel", lambda node, key: yaml_values.integer(node, key, 1, 2**62), _DEFAULTS.fuel),
         numeric=_numeric(top, program.runtime),
     )
     _check(spec, top, tree.place)
@@ -151,7 +151,7 @@ def _optional(top: Mapping[str, Node], key: str, reader: Callable[[Node, str], T
 
 
 def _file_list(node: Node, key: str) -> tuple[Node, ...]:
-    return schema.items(node, key, "a list of files such as `- ./data:/data`")
+    return yaml_values.items(node, key, "a list of files such as `- ./data:/data`")
 
 
 def _span(node: Node, key: str) -> Micros:
@@ -163,18 +163,18 @@ def _check_type(top: Mapping[str, Node], place: Place) -> None:
         raise wrong(
             place, "type", "expected `type: task`, found nothing", "Begin with `type: task`.", code="missing_key"
         )
-    kind = schema.word(top["type"], "type", "`task`")
+    kind = yaml_values.word(top["type"], "type", "`task`")
     if kind != "task":
         fix = "Only tasks are run: services and environments have no result that can be checked."
-        raise schema.mismatch(top["type"], "type", "`task`", fix)
+        raise yaml_values.mismatch(top["type"], "type", "`task`", fix)
 
 
 def _name(top: Mapping[str, Node], place: Place) -> str:
     if "name" not in top:
         raise wrong(place, "name", f"expected {NAME_FORM}, found nothing", "Add `name: my-job`.", code="missing_key")
-    text = schema.word(top["name"], "name", NAME_FORM)
+    text = yaml_values.word(top["name"], "name", NAME_FORM)
     if not _NAME.fullmatch(text):
-        raise schema.mismatch(
+        raise yaml_values.mismatch(
             top["name"], "name", NAME_FORM, "Use a-z, 0-9, dot, dash and underscore, up to 64 of them."
         )
     return text
@@ -187,19 +187,19 @@ def _estimate(top: Mapping[str, Node], timeout: Micros) -> Micros:
     estimate = schema.span(top["estimate"], "estimate", Micros(1_000), Micros(24 * HOUR))
     if estimate > timeout:
         expected = f"at most the timeout, {timeout / SECOND:g} s"
-        raise schema.mismatch(top["estimate"], "estimate", expected, "Raise `timeout`, or lower `estimate`.")
+        raise yaml_values.mismatch(top["estimate"], "estimate", expected, "Raise `timeout`, or lower `estimate`.")
     return estimate
 
 
 def _resources(node: Node, key: str) -> Resources:
-    need = schema.pairs(node, key, RESOURCE_KEYS)
+    need = yaml_values.pairs(node, key, RESOURCE_KEYS)
     cpus = (
-        schema.decimal(need["cpu"], f"{key}.cpu", "a number of cores such as 1 or 0.5") * 1000
+        yaml_values.decimal(need["cpu"], f"{key}.cpu", "a number of cores such as 1 or 0.5") * 1000
         if "cpu" in need
         else None
     )
     if cpus is not None and not 100 <= cpus <= 256_000:
-        raise schema.mismatch(need["cpu"], f"{key}.cpu", "0.1 to 256 cores")
+        raise yaml_values.mismatch(need["cpu"], f"{key}.cpu", "0.1 to 256 cores")
 
     def size(name: str, smallest: int, default: int) -> int:
         return schema.size(need[name], f"{key}.{name}", smallest, 1 << 50) if name in need else default
@@ -209,7 +209,7 @@ def _resources(node: Node, key: str) -> Resources:
         memory_bytes=size("memory", 1 << 20, _NEED.memory_bytes),
         disk_bytes=size("disk", 1 << 20, _NEED.disk_bytes),
         shm_bytes=size("shm_size", 0, _NEED.shm_bytes),
-        pids=schema.integer(need["pids"], f"{key}.pids", 1, 4096) if "pids" in need else _NEED.pids,
+        pids=yaml_values.integer(need["pids"], f"{key}.pids", 1, 4096) if "pids" in need else _NEED.pids,
         gpu=read_gpu(need["gpu"], f"{key}.gpu") if "gpu" in need else _NEED.gpu,
     )
 
@@ -218,16 +218,16 @@ def _numeric(top: Mapping[str, Node], runtime: str) -> Literal["D0", "D2"]:
     """WASM is exact everywhere; the rest among machines of one runtime digest, unless the job says otherwise."""
     if "numeric" not in top:
         return "D0" if runtime == "wasm" else "D2"
-    text = schema.word(top["numeric"], "numeric", "D0 or D2")
+    text = yaml_values.word(top["numeric"], "numeric", "D0 or D2")
     if runtime == "wasm" and text == "D2":
-        raise schema.mismatch(
+        raise yaml_values.mismatch(
             top["numeric"], "numeric", "D0 for wasm", "Leave `numeric` out: WASM is exact everywhere."
         )
     if text == "D0":
         return "D0"
     if text == "D2":
         return "D2"
-    raise schema.mismatch(top["numeric"], "numeric", "D0 or D2")
+    raise yaml_values.mismatch(top["numeric"], "numeric", "D0 or D2")
 
 
 def _check(spec: JobSpec, top: Mapping[str, Node], start: Place) -> None:

@@ -12,7 +12,7 @@ from protocol.operations import Assign, Fence, Operation, Settle, Verdict, commi
 from protocol.ranking import standing_record
 from protocol.reputation import score
 from protocol.units import CREDIT, PeerId
-from simulations import adversaries
+from simulations.adversaries import registry
 from simulations.adversaries.cheat import Cheat, Place, decided
 from simulations.adversaries.silent_router import SilentRouter
 from simulations.delivery_watch import DeliveryWatch
@@ -131,7 +131,7 @@ class AttackAccount(Observer):
         self._world = world
         self._index = {peer.id: peer for peer in world.peers}
         for adversary in world.scenario.adversaries:
-            kind = adversaries.strategy(adversary.strategy)
+            kind = registry.strategy(adversary.strategy)
             members = [peer for peer in world.peers if type(peer.strategy) is kind]
             self._members[adversary.strategy] = members
             self._of |= {peer.index: adversary.strategy for peer in members}
@@ -181,6 +181,10 @@ class AttackAccount(Observer):
                 report.delivery = self._watch
             world.recorder.sample(f"attack/{name}/cost", report.cost / CREDIT, now)
             world.recorder.sample(f"attack/{name}/gain", report.gain / CREDIT, now)
+            world.recorder.sample(f"attack/{name}/wrong_paid", report.wrong_paid / CREDIT, now)
+            if report.delivery is not None:
+                world.recorder.sample(f"attack/{name}/delivered_before", report.delivery.before.ratio, now)
+                world.recorder.sample(f"attack/{name}/delivered_under", report.delivery.under.ratio, now)
             if report.detected != NEVER:
                 world.recorder.sample(f"attack/{name}/detected_s", report.detected / NS, now)
 

@@ -143,8 +143,10 @@ class Driver:
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
     def perform(self, peer: SimPeer, effects: list[Effect]) -> None:
-        """Act, in order. A `Store` is on disk before the next effect happens."""
+        """Act, in order, as long as the peer lives. A `Store` is on disk before the next effect happens."""
         for effect in effects:
+            if not peer.is_up:
+                return
             match effect:
                 case Send(target, message):
                     self._send(peer, target, message)
@@ -155,7 +157,6 @@ class Driver:
                         peer.disk.put(key, value)
                     except ShoalError as error:
                         self.unwritten(peer, error)
-                        return
                 case Compute(Fetch() as fetch):
                     self._fetching.fetch(peer, fetch)
                 case Compute(Run() as run):
@@ -192,8 +193,10 @@ class Driver:
             return
         queue.at(at, self._receive, parcel)
         if self._replay():
-            self._recorder.count("messages/replayed")
-            queue.at(self._network.arrival(peer.index, index, len(data), at) or at, self._receive, parcel)
+            again = self._network.arrival(peer.index, index, len(data) + ENVELOPE_BYTES, at)
+            if again >= 0:
+                self._recorder.count("messages/replayed")
+                queue.at(again, self._receive, parcel)
 
     def _start(self, peer: SimPeer, run: Run) -> None:
         """Inputs first, all of them; then the sandbox."""

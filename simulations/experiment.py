@@ -6,7 +6,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,15 +16,18 @@ from typing import Final
 from simulations import scenario_file
 from simulations.attack_account import AttackAccount
 from simulations.checkers import checkers
+from simulations.checkers.liveness import Liveness
 from simulations.event_log import EventLog
 from simulations.lenient import Lenient
 from simulations.meter import Meter
 from simulations.observer import Observer
 from simulations.perfetto import Perfetto
+from simulations.quiet import Quiet
 from simulations.recent import Recent
 from simulations.recorder import Recorder
 from simulations.run_directory import Manifest, RunDirectory, scenario_hash
 from simulations.scenario import NS, Scenario
+from simulations.subject import is_honest
 from simulations.violation import Replayed, Violation, write_report
 from simulations.world import World
 
@@ -48,6 +51,8 @@ class Result:
     """Wall time; everything else is the same each time."""
     recorder: Recorder
     violations: list[Violation] = field(default_factory=list)
+    attacks: tuple[str, ...] = ()
+    """What each strategy cost, brought, and when it was noticed: one sentence each."""
 
 
 def run_seed(scenario: Scenario, seed: int, folder: Path | None, on_progress: Told) -> Result:
@@ -81,8 +86,9 @@ def _watched(
     rules: list[Observer] = list(checkers(scenario.simulation.checks))
     observers: list[Observer] = [recent, Meter()]
     observers += rules if stops else [Lenient(rule, found.append) for rule in rules]
+    account = AttackAccount()
     if scenario.adversaries:
-        observers.append(AttackAccount())
+        observers.append(account)
     if directory is not None and scenario.outputs.events:
         log = EventLog(directory.path / "events.jsonl.zst")
         stack.callback(log.abandon)
@@ -94,15 +100,25 @@ def _watched(
     began = time.perf_counter()
     world = World(scenario, seed, observers=observers)
     try:
-        world.run(lambda now: on_progress(now, world.events))
+        world.run(lambda now: on_progress(now, world.events), _ending(rules, world))
     except Violation as violation:
         found.append(violation)
         for observer in observers:
             if not isinstance(observer, Meter) and observer not in rules:
                 observer.finished(world.queue.now)
     seconds = time.perf_counter() - began
-    result = Result(scenario, seed, world.driver.auditor.hexdigest(), world.events, seconds, world.recorder, found)
-    return result, recent, world
+    auditor = world.driver.auditor.hexdigest()
+    attacks = tuple(report.sentence for report in account.reports.values())
+    return Result(scenario, seed, auditor, world.events, seconds, world.recorder, found, attacks), recent, world
+
+
+def _ending(rules: Sequence[Observer], world: World) -> Callable[[int], bool]:
+    """A settle phase ends when the liveness rule has nothing left to wait for.
+
+    It lasts its time without that rule, and where no honest validator is left to ask."""
+    liveness = next((rule for rule in rules if isinstance(rule, Liveness)), None)
+    is_judged = any(peer.role == "validator" and is_honest(peer) for peer in world.peers)
+    return Quiet(liveness.unfinished) if liveness is not None and is_judged else lambda now: False
 
 
 def _manifest(result: Result, world: World) -> Manifest:
@@ -117,6 +133,7 @@ def _manifest(result: Result, world: World) -> Manifest:
         events_per_s=result.events / result.seconds if result.seconds else 0.0,
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         violations=len(result.violations),
+        attacks=result.attacks,
         commit=commit(),
         versions={"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
     )

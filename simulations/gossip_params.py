@@ -123,9 +123,13 @@ class GossipParams:
     control_bytes: int = 220
     """Of an RPC that only controls, without the identifiers that it lists."""
     identifier_bytes: int = 46
-    ids_agree: bool = False
-    """libp2p 0.8.1 announces `origin + number`, but remembers the node's own identifiers as seen: every IHAVE is
-    answered with an IWANT, and that with statements the asker has. With True only what is missing is asked for."""
+    ids_agree: bool = True
+    """False: libp2p 0.8.1 as it comes, which announces `origin + number` but remembers the node's own identifiers as
+    seen: every IHAVE is answered with an IWANT, and that with statements the asker has. True: as node/libp2p_patches.py
+    mends it; only what is missing is asked for."""
+    grafts_eagerly: bool = False
+    """True: libp2p 0.8.1 as it comes, which grafts two peers more each heartbeat while scores are equal. False: as
+    node/libp2p_patches.py mends it."""
     floods: bool = False
     """A peer's own statements go to all neighbours instead of to its mesh."""
     replays: bool = True
@@ -162,8 +166,13 @@ class GossipParams:
 
     @classmethod
     def live(cls) -> GossipParams:
-        """What node/gossip.py and libp2p 0.8.1 do together."""
+        """What node/gossip.py, its patches and libp2p 0.8.1 do together."""
         return cls()
+
+    @classmethod
+    def unpatched(cls) -> GossipParams:
+        """libp2p 0.8.1 as it comes."""
+        return cls(ids_agree=False, grafts_eagerly=True)
 
     @classmethod
     def plain(cls) -> GossipParams:

@@ -32,6 +32,7 @@ class Injector:
         for observer in world.observers:
             observer.injected(item, now)
         world.recorder.count(f"injected/{item.kind}")
+        world.recorder.sample(f"fault/{item.kind}", (item.until - item.at) / NS, now)
         match item.kind:
             case "partition":
                 world.network.cut(item.peers, item.until, item.one_way, now)
@@ -71,9 +72,12 @@ class Injector:
                     self._world.queue.at(item.until, self._heal, item)
 
     def _heal(self, item: Injection) -> None:
+        """The end of a fault; of two of one kind on one peer the first end counts for both."""
         for index in item.peers:
             peer = self._world.peers[index]
-            peer.disk.lies = False
-            peer.disk.bytes_max = 0
             if item.kind == "corrupt":
                 peer.computer.corrupt = self._world.groups[peer.role].corrupt
+            elif item.disk == "lost":
+                peer.disk.lies = False
+            else:
+                peer.disk.bytes_max = 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protocol.errors import LocalError, Refused, ShoalError
+from msgspec import DecodeError
+
+from protocol.errors import LocalError, Refused, RemoteViolation, ShoalError
 from simulations import chance, churn
 from simulations.scenario import NS
 from simulations.simpeer import SimPeer
@@ -29,6 +31,8 @@ class Lifecycle:
         self._random = chance.stream(world.seed, "lifecycle")
         self._down_until: dict[int, int] = {}
         """Peers held down by a fault; churn does not start them earlier."""
+        self._absent: set[int] = set()
+        """Peers between two sessions; the end of a fault does not start them earlier."""
         self._is_settling = False
 
     def schedule(self) -> None:
@@ -36,16 +40,17 @@ class Lifecycle:
         world = self._world
         duration = world.scenario.simulation.duration
         for role, group in world.groups.items():
-            peers = [peer for peer in world.peers if peer.role == role]
+            peers = [peer for peer in world.peers if peer.role == role and peer.is_carrying]
             if group.churn is None:
                 for peer in peers:
                     world.queue.at(0, self.start, peer)
                 continue
+            self._absent.update(peer.index for peer in peers)
             random_of = partial(chance.stream, world.seed, "churn", role)
             all_sessions = churn.schedule(group.churn, len(peers), random_of, duration)
             for peer, sessions in zip(peers, all_sessions, strict=True):
                 for begin, end in sessions:
-                    world.queue.at(begin, self.start, peer)
+                    world.queue.at(begin, self._come, peer)
                     if end < duration:
                         world.queue.at(end, self._leave, peer)
 
@@ -53,18 +58,21 @@ class Lifecycle:
         """Faults are over: whoever is down starts, and stays."""
         self._is_settling = True
         self._down_until.clear()
+        self._absent.clear()
         for peer in self._world.peers:
             peer.disk.bytes_max, peer.disk.lies = 0, False
             self.start(peer)
 
     def start(self, peer: SimPeer) -> None:
-        """The program starts, unless it runs already, a fault holds the host down, or the disk is unusable."""
+        """The program starts, unless it runs already, its host is away or held down, or the disk is unusable."""
         world, now = self._world, self._world.queue.now
-        if peer.is_up or now < self._down_until.get(peer.index, 0):
+        if peer.is_up or peer.index in self._absent or now < self._down_until.get(peer.index, 0):
             return
         try:
             peer.boot(world.genesis, now)
-        except (LocalError, Refused):
+            first = peer.machines.restored(peer.disk.records(), peer.id)
+        except (LocalError, Refused, RemoteViolation, DecodeError):  # The last two: rot in a record.
+            peer.kill()
             world.recorder.count("peers/unbootable")
             return
         if now:  # At time 0 all are connected at once.
@@ -72,7 +80,7 @@ class Lifecycle:
         world.recorder.count("peers/started")
         for observer in world.observers:
             observer.moved(peer, True, now)
-        for command in peer.machines.restored(peer.disk.records(), peer.id):
+        for command in first:
             self._command(peer, command)
         self._command(peer, None)
 
@@ -85,7 +93,7 @@ class Lifecycle:
             return
         if torn:
             peer.disk.tear_next(self._random)
-            world.queue.at(world.queue.now + TORN_WITHIN_NS, self._cut, (peer, peer.boots))
+            world.queue.at(world.queue.now + TORN_WITHIN_NS, self._cut, (peer, peer.boots, until))
         else:
             self.kill(peer, torn=False)
 
@@ -108,12 +116,20 @@ class Lifecycle:
         self.kill(peer, torn=error.code == "power_cut")
         self._world.queue.at(self._world.queue.now + RETRY_NS, self.start, peer)
 
-    def _cut(self, cut: tuple[SimPeer, int]) -> None:
-        peer, boot = cut
+    def _cut(self, cut: tuple[SimPeer, int, int]) -> None:
+        peer, boot, until = cut
         if peer.is_up and peer.boots == boot and not self._is_settling:
             self.kill(peer, torn=True)
+            self._world.queue.at(max(until, self._world.queue.now), self.start, peer)
+
+    def _come(self, peer: SimPeer) -> None:
+        """A session begins."""
+        self._absent.discard(peer.index)
+        self.start(peer)
 
     def _leave(self, peer: SimPeer) -> None:
+        """A session is over."""
+        self._absent.add(peer.index)
         self.kill(peer, torn=False)
 
     def _command(self, peer: SimPeer, command: Command | None) -> None:

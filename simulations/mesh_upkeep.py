@@ -49,8 +49,9 @@ class Upkeep(Protocol):
 class EagerUpkeep:
     """py-libp2p 0.8.1, gossipsub.py.
 
-    Each heartbeat grafts the two best candidates as long as there are any whose score is not below half the median;
-    with equal scores that is everybody, so meshes grow until `high` is exceeded and are then cut to `degree`. Whoever
+    With `grafts_eagerly`, as it comes: each heartbeat grafts the two best candidates as long as there are any whose
+    score is not below half the median; with equal scores that is everybody, so meshes grow until `high` is exceeded and
+    are then cut to `degree`. Whoever
     prunes by heartbeat does not remember it, and asks again; whoever was pruned refuses for `backoff`. Ties are broken
     by the order of hash tables, which differs between processes and stays the same within one.
     """
@@ -79,8 +80,10 @@ class EagerUpkeep:
             if pool:
                 if size < low:
                     chosen = sample(pool, self._params.degree - size, self._random)
-                else:
+                elif self._params.grafts_eagerly:
                     chosen = self._best_two(peer, mesh, pool, now) if table else pool[:2]
+                else:
+                    chosen = []
                 for other in chosen:
                     mesh.add(other)
                     grafts.setdefault(other, []).append(topic)

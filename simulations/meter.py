@@ -54,6 +54,7 @@ class Meter(Observer):
         records = [record for _, record in self._records()]
         world.recorder.sample("jobs/running", sum(not record.is_final for record in records), now)
         world.recorder.sample("jobs/done", sum(record.state == "settled" for record in records), now)
+        world.recorder.sample("chunks/done", sum(chunk.is_done for record in records for chunk in record.chunks), now)
 
     def finished(self, now: int) -> None:
         world = self._world
@@ -61,19 +62,21 @@ class Meter(Observer):
             world.recorder.count(f"jobs/{record.state}")
             if record.state == "settled":
                 makespan = (record.finished - record.confirmed) / SECOND
-                world.recorder.sample("job/makespan", makespan, now, peer.index)
-                world.recorder.sample("job/chunks", len(record.chunks), now, peer.index)
+                ended = (record.finished - START) * 1_000
+                world.recorder.sample("job/makespan", makespan, ended, peer.index)
+                world.recorder.sample("job/chunks", len(record.chunks), ended, peer.index)
             for chunk in record.chunks:
                 self._chunk(peer, record, chunk, now)
         self._pay(now)
 
     def _chunk(self, peer: SimPeer, record: JobRecord, chunk: ChunkRecord, now: int) -> None:
         sample = self._world.recorder.sample
-        for attempt, after in zip(chunk.attempts, [*chunk.attempts[1:], None], strict=True):
+        for attempt, after in zip(chunk.attempts, [*chunk.attempts[1:], None], strict=False):
             if attempt is chunk.attempts[0]:
                 sample("chunk/wait", (attempt.started - record.confirmed) / SECOND, now, peer.index)
             if attempt.ended and chunk.is_done and after is None:
-                sample("chunk/run", (attempt.ended - attempt.started) / SECOND, now, peer.index)
+                run = (attempt.ended - attempt.started) / SECOND
+                sample("chunk/run", run, (attempt.ended - START) * 1_000, peer.index)
             if attempt.end == "dead" and after is not None:
                 lost = self._lost(PeerId(attempt.provider), after.started)
                 if lost >= 0:

@@ -10,7 +10,7 @@ from protocol import wire
 from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.messages import Capability, Runtime
-from protocol.offers import Executor, Terms
+from protocol.offers import OFFER_INTERVAL, OFFER_LIFE_MAX, Executor, Terms
 from protocol.units import GIB, Credits, Micros
 from simulations import chance
 from simulations.clock import START, Clock
@@ -61,8 +61,15 @@ def births(scenario: Scenario) -> list[Birth]:
     return [Birth(f"{role}-{number}", role, group) for role, group in groups for number in range(group.n)]
 
 
-def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Library) -> SimPeer:
-    """One peer, down and with an empty disk."""
+def life_max(scenario: Scenario) -> Micros:
+    """How long an offer may last in a world whose peers speak more seldom than the node's ten seconds."""
+    people = scenario.population
+    slowest = max(group.offer_interval for group in (people.validators, people.stewards, people.providers))
+    return Micros(max(OFFER_LIFE_MAX, slowest // 1_000 * OFFER_LIFE_MAX // OFFER_INTERVAL))
+
+
+def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Library, life: Micros) -> SimPeer:
+    """One peer, down and with an empty disk. `life`: how long an offer may last here."""
     random = chance.stream(seed, birth.name)
     group = birth.group
     spread = 1.0 + INTERVAL_SPREAD * (2.0 * random.random() - 1.0)
@@ -81,6 +88,7 @@ def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Librar
         library=library,
         queue=queue,
         offer_interval=Micros(max(1, round(group.offer_interval * spread)) // 1_000),
+        offer_life_max=life,
         keeps_book=birth.role != "provider" and birth.is_carrying,
         is_carrying=birth.is_carrying,
     )

@@ -75,6 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     events_per_s: float
     peak_rss_bytes: int = 0
     violations: int = 0
+    attacks: tuple[str, ...] = ()
+    """One sentence for each strategy of adversaries: cost, gain, time to detection."""
     commit: str = ""
     """Git commit of the program, when known."""
     versions: dict[str, str] = {}
@@ -241,6 +243,7 @@ class RunDirectory:
 
 def _readme(manifest: Manifest) -> str:
     outcome = "no rule was broken" if not manifest.violations else f"{manifest.violations} violations, see violations/"
+    attacks = "".join(f"- attack: {sentence}\n" for sentence in manifest.attacks)
     commit = f"- program: commit {manifest.commit}\n" if manifest.commit else ""
     return f"""# {manifest.name}, seed {manifest.seed}
 
@@ -250,7 +253,7 @@ Run it again, event by event, from inside this folder:
 
 - simulated: {manifest.simulated_s:,.0f} s, {manifest.events:,} events; {outcome}
 - auditor: {manifest.auditor} (the same scenario, seed and commit give the same)
-{commit}
+{attacks}{commit}
 `metrics.*` holds one row per measurement (seed, name, at_s, peer, value), `histograms.parquet` the buckets of what is
 measured most often, `manifest.json` all figures of the run itself.
 """

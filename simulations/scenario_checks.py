@@ -173,10 +173,10 @@ def check(scenario: Scenario, tree: Node, known: Known) -> None:
 
 def known_names() -> Known:
     """The names that this program has, with the strategies that are installed beside it."""
-    from simulations import adversaries
+    from simulations.adversaries import registry
     from simulations.tables import gpus, latency
 
     installed = [point.name for point in entry_points(group="shoal.adversaries")]
-    strategies = tuple(sorted({*adversaries.STRATEGIES, *installed}))
+    strategies = tuple(sorted({*registry.STRATEGIES, *installed}))
     latencies = {name: table.regions for name, table in latency.TABLES.items()}
     return Known(latencies=latencies, gpus=tuple(sorted(gpus.MIXES)), strategies=strategies or None)

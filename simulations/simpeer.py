@@ -44,6 +44,7 @@ class SimPeer:
     library: Library
     queue: Queue
     offer_interval: Micros
+    offer_life_max: Micros
     keeps_book: bool
     """Whether it remembers everybody's offers. Who carries no job and judges nothing has no use for them."""
     is_carrying: bool = True
@@ -105,6 +106,7 @@ class SimPeer:
             now=lambda: clock.read(queue.now),
             dice=dealt,
             offer_interval=self.offer_interval,
+            offer_life_max=self.offer_life_max,
         )
 
     def _executor(self, spec: JobSpec, renter: PeerId) -> str:

@@ -79,8 +79,8 @@ class Worker:
 
     def _work(self, run: Run) -> int:
         """The chunk's own length on the reference card, ns: the same for everybody who computes it."""
-        if self._load is None:
-            return run.spec.estimate * 1_000
+        if self._load is None or run.spec.estimate != max(1_000, self._load.chunk_time.value // 1_000):
+            return run.spec.estimate * 1_000  # Not a job of the load: an adversary's own.
         return draw(self._load.chunk_time, chance.stream(self._seed, "chunk", run.spec.name, run.chunk))
 
     def _end(self, ended: tuple[SimPeer, int, Run, Result]) -> None:

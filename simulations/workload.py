@@ -90,6 +90,9 @@ class Workload:
             record, _, effects = steward.submit(spec, peer.id, spec.name, now)
             world.library.put(peer.index, wire.encode(spec))
             world.driver.command(peer, steward, lambda _: effects)
+            if not peer.is_up:  # Its disk took no more: nobody told the renter that the job is known.
+                self._again(number)
+                return
             world.driver.command(peer, steward, lambda now: steward.confirm(JobId(record.job), now))
         except (Refused, Unavailable) as error:
             world.recorder.count(f"refused/{error.code}")

@@ -10,7 +10,8 @@ from protocol import wire
 from protocol.effects import Publish
 from protocol.messages import Message, message_decoder
 from protocol.units import PeerId
-from simulations import adversaries, chance
+from simulations import chance
+from simulations.adversaries import registry
 from simulations.driver import ENVELOPE_BYTES, Driver
 from simulations.faults import plan
 from simulations.gossip_params import GossipParams
@@ -22,7 +23,7 @@ from simulations.market import Market
 from simulations.network import Network
 from simulations.observer import Observer
 from simulations.places import place
-from simulations.population import Birth, births, make_genesis, make_peer
+from simulations.population import Birth, births, life_max, make_genesis, make_peer
 from simulations.queue import Queue
 from simulations.recorder import Recorder
 from simulations.scenario import NS, Group, Injection, Role, Scenario
@@ -92,12 +93,13 @@ class World:
         """The population, then those whom adversaries bring, then the peer whose ledger the others share."""
         scenario, seed = self.scenario, self.seed
         people = births(scenario)
-        people += adversaries.brought(scenario)
+        people += registry.brought(scenario)
         is_shared = scenario.simulation.replicas == "shared"
         if is_shared:
             people.append(Birth("replica-0", "steward", Group(n=1, slots=0, stake=0), is_carrying=False))
-        peers = [make_peer(index, birth, seed, self.queue, self.library) for index, birth in enumerate(people)]
-        adversaries.enlist(scenario, seed, peers)
+        life = life_max(scenario)
+        peers = [make_peer(index, birth, seed, self.queue, self.library, life) for index, birth in enumerate(people)]
+        registry.enlist(scenario, seed, peers)
         return peers
 
     def _plan(self) -> list[Injection]:
@@ -157,28 +159,40 @@ class World:
         return self.queue.executed
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    def run(self, on_second: Callable[[int], None] = lambda now: None) -> None:
-        """Safety phase, then settle phase. A `Violation` of an observer ends it and is raised."""
+    def run(
+        self, on_second: Callable[[int], None] = lambda now: None, is_over: Callable[[int], bool] = lambda now: False
+    ) -> None:
+        """Safety phase, then settle phase. A `Violation` of an observer ends it and is raised.
+
+        `is_over` is asked each second of the settle phase: when nothing is left to happen, the rest need not be waited
+        for."""
         plan, queue = self.scenario.simulation, self.queue
+        self._begin()
+        end = plan.duration + plan.settle
+        while queue.now < end:
+            is_settling = queue.now >= plan.duration
+            if queue.now == plan.duration and plan.settle:
+                self.lifecycle.settle()
+            queue.run(min(queue.now - queue.now % NS + NS, end if is_settling else plan.duration))
+            for observer in self.observers:
+                observer.second(queue.now)
+            on_second(queue.now)
+            if is_settling and is_over(queue.now):
+                break
+        for observer in self.observers:
+            observer.finished(queue.now)
+
+    def _begin(self) -> None:
+        """Everything that is known from the start goes into the queue."""
         self.gossip.start(len(self.peers), 0)
-        if plan.replicas == "shared":
+        if self.scenario.simulation.replicas == "shared":
             self._share()
         self.lifecycle.schedule()
-        queue.at(0, self._open, None)
+        self.queue.at(0, self._open, None)
         self.injector.schedule()
         self.workload.schedule()
         for observer in self.observers:
             observer.started(self)
-        end = plan.duration + plan.settle
-        while queue.now < end:
-            if queue.now == plan.duration and plan.settle:
-                self.lifecycle.settle()
-            queue.run(min(end, queue.now - queue.now % NS + NS, plan.duration if queue.now < plan.duration else end))
-            for observer in self.observers:
-                observer.second(queue.now)
-            on_second(queue.now)
-        for observer in self.observers:
-            observer.finished(queue.now)
 
     def _open(self, _: None) -> None:
         """Time 0, when all have started who are up at the beginning."""

@@ -61,6 +61,8 @@ class Outside:
     """Chance for one machine."""
     offer_interval: Micros = OFFER_INTERVAL
     """Microseconds between publications of an unchanged offer."""
+    offer_life_max: Micros = OFFER_LIFE_MAX
+    """Microseconds that an offer of anybody may last."""
 
 
 @dataclass(slots=True)
@@ -145,9 +147,8 @@ def wire_machines(
     validators = genesis.validator_set
     is_validator = me in validators
     replica = Orderer(identity, genesis, blocks, voted) if is_validator else shared or Follower(genesis)
-    interval = outside.offer_interval
-    offers = OfferBook(life_max=Micros(interval * OFFER_LIFE_MAX // OFFER_INTERVAL))
-    maker = OfferMaker(identity, network, interval)
+    offers = OfferBook(life_max=outside.offer_life_max)
+    maker = OfferMaker(identity, network, outside.offer_interval)
 
     def ledger() -> Ledger:
         return replica.ledger

@@ -79,7 +79,8 @@ def gateway_folder(args: argparse.Namespace) -> Path:
 
 def read_job(text: str) -> JobSpec:
     """A job file that came over HTTP. `Refused` where it names local files: that disk would be the gateway's."""
-    from shoal import jobfile, yaml_nodes
+    from protocol import yaml_nodes
+    from shoal import jobfile
 
     tree = yaml_nodes.parse(text, "job.yml")
     keys = [key.text for key, _ in tree.values] if isinstance(tree, yaml_nodes.Pairs) else []

@@ -14,8 +14,8 @@ class Acknowledged(Checker):
     """Remembers every receipt that an honest validator sent, and looks for it in that validator's ledger.
 
     Counted from the sending: receipts leave behind the store of their block, so even one that never arrives must hold.
-    An operation that is ordered again gets its first outcome and does nothing, so the first height counts. That the block
-    has the same header is the agreement checker's part."""
+    An operation that is ordered again gets its first outcome and does nothing, so the first height counts.
+    That the block has the same header is the agreement checker's part."""
 
     name: ClassVar[Check] = "acknowledged"
 

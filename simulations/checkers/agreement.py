@@ -23,8 +23,9 @@ class Agreement(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._heights: dict[int, int] = {}
-        """Last height compared, by peer."""
+        self._grown: dict[int, tuple[int, Digest, int]] = {}
+        """By peer: newest height, its root, and the boot. Counts from the next sign of life of that boot on: before
+        that the block may not have reached the disk, and nobody has heard of it."""
         self._roots: dict[int, tuple[Digest, int]] = {}
         """Height -> (state root, the peer that had it first)."""
         self._headers: dict[int, tuple[Header, int]] = {}
@@ -34,16 +35,21 @@ class Agreement(Checker):
         if type(cause) not in GROWERS or not is_honest(peer):
             return
         replica, index = peer.machines.replica, peer.index
-        ledger = replica.ledger
-        if ledger.height == self._heights.get(index) or ledger.height != replica.height:
-            return  # Nothing new, or a draft that no quorum has certified yet.
-        self._heights[index] = ledger.height
-        known = self._roots.setdefault(ledger.height, (ledger.root, index))
-        if known[0] != ledger.root:
+        ledger, grown = replica.ledger, self._grown.get(index)
+        if grown is not None and ledger.height == grown[0] and peer.boots == grown[2]:
+            return
+        self._compare(peer, now)
+        if ledger.height == replica.height:  # Otherwise it is a draft that no quorum has certified yet.
+            self._grown[index] = (ledger.height, ledger.root, peer.boots)
+
+    def _compare(self, peer: Subject, now: int) -> None:
+        height, root, boot = self._grown.get(peer.index, (0, Digest(b""), 0))
+        if boot != peer.boots:
+            return
+        known = self._roots.setdefault(height, (root, peer.index))
+        if known[0] != root:
             self.fail(
-                f"block {ledger.height} left root {ledger.root.hex()[:16]}, at peer {known[1]} {known[0].hex()[:16]}",
-                index,
-                now,
+                f"block {height} left root {root.hex()[:16]}, at peer {known[1]} {known[0].hex()[:16]}", peer.index, now
             )
 
     def sent(self, source: int, target: int, message: object, now: int, arrives: int) -> None:
@@ -63,6 +69,7 @@ class Agreement(Checker):
             if not peer.is_up or not is_honest(peer):
                 continue
             replica = peer.machines.replica
+            self._compare(peer, now)
             if replica.ledger.height != replica.height:
                 continue
             state = hashlib.sha256(replica.ledger.encode()).digest()

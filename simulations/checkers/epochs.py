@@ -55,7 +55,7 @@ class Lease:
 
 
 class Epochs(Checker):
-    """At most one live lease and one commit per chunk; nobody computes without a lease, or after having seen its end."""
+    """At most one live lease and one commit per chunk; nobody computes without a lease or after seeing its end."""
 
     name: ClassVar[Check] = "epochs"
 
@@ -63,6 +63,8 @@ class Epochs(Checker):
         super().__init__()
         self._read = (0, -1)
         """(height, index) of the last operation read."""
+        self._unwritten: dict[int, list[Receipts]] = {}
+        """What a validator is about to say: true once anything has left it, because its block is on the disk then."""
         self._applied: set[bytes] = set()
         self._leases: dict[Place, Lease] = {}
         """The newest of each chunk."""
@@ -78,10 +80,12 @@ class Epochs(Checker):
 
     # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────────────
     def handled(self, peer: Subject, cause: object, effects: list[Effect], now: int) -> None:
+        if peer.index in self._unwritten:
+            self._follow(peer.index, now)
         for effect in effects:
             if type(effect) is Send and type(effect.message) is Receipts:
                 if effect.peer == peer.identity.peer and is_honest(peer) and peer.role == "validator":
-                    self._follow(effect.message, peer.index, now)
+                    self._unwritten.setdefault(peer.index, []).append(effect.message)
             elif type(effect) is Compute:
                 self._compute(peer, effect, now)
         if type(cause) is Receipts:
@@ -91,7 +95,15 @@ class Epochs(Checker):
             assert isinstance(cause, RunDone)
             self._running.get(peer.index, {}).pop(cause.task, None)
 
-    def _follow(self, receipts: Receipts, peer: int, now: int) -> None:
+    def sent(self, source: int, target: int, message: object, now: int, arrives: int) -> None:
+        if source in self._unwritten:
+            self._follow(source, now)
+
+    def _follow(self, peer: int, now: int) -> None:
+        for receipts in self._unwritten.pop(peer):
+            self._read_block(receipts, peer, now)
+
+    def _read_block(self, receipts: Receipts, peer: int, now: int) -> None:
         header = receipts.header
         for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
             if (header.height, receipt.index) <= self._read:
@@ -190,6 +202,7 @@ class Epochs(Checker):
 
     def moved(self, peer: Subject, is_up: bool, now: int) -> None:
         self._running.pop(peer.index, None)
+        self._unwritten.pop(peer.index, None)
 
     def second(self, now: int) -> None:
         for index, tasks in self._running.items():

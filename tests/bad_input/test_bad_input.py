@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from shoal import exits
-from tests.bad_input import doors, files, network, shell
+from tests.bad_input import doors, files, network, scenarios, shell
 from tests.bad_input.ground import Ground, Row, Told
 
-ROWS: tuple[Row, ...] = (*files.ROWS, *network.ROWS, *doors.ROWS, *shell.ROWS)
+ROWS: tuple[Row, ...] = (*files.ROWS, *network.ROWS, *doors.ROWS, *shell.ROWS, *scenarios.ROWS)
 
 
 def check(row: Row, told: Told) -> None:
@@ -30,7 +30,7 @@ def test_bad_input_is_answered_with_a_cause_and_a_fix(row: Row, ground: Ground) 
 
 
 def test_there_are_at_least_a_hundred_different_ones() -> None:
-    assert len({row.id for row in ROWS}) == len(ROWS) >= 110
+    assert len({row.id for row in ROWS}) == len(ROWS) >= 200
 
 
 def test_after_all_that_the_node_still_works(ground: Ground) -> None:

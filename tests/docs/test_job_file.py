@@ -10,9 +10,9 @@ import pytest
 
 from protocol.errors import Refused
 from protocol.jobspec import GpuNeed
+from protocol.yaml_nodes import Place, Scalar
 from shoal.gpu_grammar import read_gpu
 from shoal.jobfile import KEYS, RESOURCE_KEYS, read
-from shoal.yaml_nodes import Place, Scalar
 
 TEXT: Final = (Path(__file__).parents[2] / "docs" / "job-file.md").read_text(encoding="utf-8")
 EXAMPLES: Final = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

@@ -6,13 +6,16 @@ import importlib.metadata
 import logging
 import os
 import socket
+from collections import defaultdict
 
 import pytest
 import trio
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.network.auto_connector import AutoConnector
+from libp2p.peer.id import ID
 from libp2p.pubsub import pubsub, rpc_queue
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
@@ -132,3 +135,23 @@ def test_only_error_unwraps_one() -> None:
     assert only_error(ExceptionGroup("outer", [ExceptionGroup("inner", [one])])) is one
     both = ExceptionGroup("both", [one, two])
     assert only_error(both) is both
+
+
+def test_statements_are_announced_under_the_ids_that_are_remembered_as_seen() -> None:
+    router = GossipSub(protocols=[PROTOCOL_ID_V11], degree=6, degree_low=5, degree_high=12, gossip_history=3)
+    libp2p_patches.agree_on_ids(router, lambda message: b"id of " + message.data)
+    message = rpc_pb2.Message(data=b"x", topicIDs=["offers"], from_id=b"somebody", seqno=b"1")
+    again = rpc_pb2.Message(data=b"x", topicIDs=["offers"], from_id=b"another", seqno=b"7")
+    router.mcache.put(message)
+    router.mcache.put(again)
+    assert router.mcache.window("offers") == [b"id of x"], "the same statement is one, whoever passes it on"
+    assert router.mcache.get(b"id of x") is message
+    for _ in range(3):
+        router.mcache.shift()
+    assert router.mcache.get(b"id of x") is None and router.mcache.window("offers") == []
+
+
+def test_a_mesh_of_the_right_size_is_left_alone() -> None:
+    router = GossipSub(protocols=[PROTOCOL_ID_V11], degree=6, degree_low=5, degree_high=12)
+    grafts: defaultdict[ID, list[str]] = defaultdict(list)
+    assert router._perform_opportunistic_grafting("offers", grafts) == 0 and not grafts

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import Refused
 from protocol.jobspec import GpuNeed
+from protocol.yaml_nodes import Place, Scalar
 from shoal.gpu_grammar import read_gpu
-from shoal.yaml_nodes import Place, Scalar
 
 GB = 10**9
 GIB = 1 << 30

@@ -10,10 +10,10 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import yaml_nodes
 from protocol.errors import Refused
 from protocol.jobspec import Chunk, FileRef, GpuNeed, JobSpec, Resources
 from protocol.units import Credits, Micros
-from shoal import yaml_nodes
 from shoal.jobfile import load, read
 
 START = "type: task\nname: x\ncommands: [a]\n"

@@ -15,7 +15,7 @@ from simulations.mesh_upkeep import EagerUpkeep, SpecUpkeep, sample
 from simulations.overlay import Overlay
 from simulations.scores import Scores
 
-LIVE = replace(GossipParams.live(), topics=("a",))
+LIVE = replace(GossipParams.unpatched(), topics=("a",))
 PLAIN = replace(GossipParams.plain(), topics=("a",))
 HARDENED = replace(GossipParams.hardened(), topics=("a",))
 

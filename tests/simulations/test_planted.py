@@ -1,0 +1,107 @@
+"""A test flips one rule of a real machine, and the swarm finds it within 200 seeds."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from types import FunctionType
+
+import pytest
+
+from protocol import automatic, escrow, leases_ledger, leasing, provider
+from protocol.operations import Claim, Fence
+from simulations.swarm import run_seed
+from verifier import orderer
+
+SEEDS = range(1, 201)
+"""What `make sim` runs by default."""
+
+
+def flipped(function: Callable[..., object], old: str, new: str) -> FunctionType:
+    """The same function with one piece of its source replaced."""
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{old!r} is {source.count(old)} times in {function.__qualname__}"
+    scope: dict[str, object] = {}
+    exec(compile(source.replace(old, new), "planted", "exec"), inspect.unwrap(function).__globals__, scope)  # type: ignore[attr-defined]
+    made = scope[function.__name__]
+    assert isinstance(made, FunctionType)
+    return made
+
+
+def one_watcher_is_enough(patch: pytest.MonkeyPatch) -> str:
+    """Steward and ledger take the word of a single watcher for a death."""
+    patch.setattr(leasing, "FENCE_VOTES", 1)
+    patch.setitem(escrow._HANDLERS, Fence, flipped(leases_ledger.fence, "len(lease.watchers) // 2 + 1", "1"))
+    return "epochs"
+
+
+def old_epochs_may_claim(patch: pytest.MonkeyPatch) -> str:
+    """The ledger takes a claim for a lease that has gone to somebody else."""
+    patch.setattr(leases_ledger, "find", flipped(leases_ledger.find, "op.epoch < epoch", "False"))
+    patch.setitem(
+        escrow._HANDLERS,
+        Claim,
+        flipped(leases_ledger.claim, "lease.provider not in signers", "not signers"),
+    )
+    return "epochs"
+
+
+def providers_work_on(patch: pytest.MonkeyPatch) -> str:
+    """A provider does not stop what runs for a lease that has ended."""
+    patch.setattr(
+        provider.Provider,
+        "_drop",
+        flipped(provider.Provider._drop, 'if lease.phase == "running" else []', "if 0 else []"),
+    )
+    return "epochs"
+
+
+def votes_are_forgotten(patch: pytest.MonkeyPatch) -> str:
+    """A validator forgets over a restart what it has voted for, and the leader proposes another block."""
+    patch.setattr(orderer.Orderer, "__init__", flipped(orderer.Orderer.__init__, "if voted is not None:", "if False:"))
+    return "faultless"
+
+
+def blocks_leave_before_they_are_stored(patch: pytest.MonkeyPatch) -> str:
+    """Receipts go out first, the disk comes after."""
+    patch.setattr(
+        orderer.Orderer,
+        "_certified",
+        flipped(orderer.Orderer._certified, "return [*effects, *self", "return [*effects[2:], *effects[:2], *self"),
+    )
+    return "acknowledged"
+
+
+def slashes_go_nowhere(patch: pytest.MonkeyPatch) -> str:
+    """What is taken from a provider reaches nobody."""
+    patch.setattr(automatic, "free", flipped(leases_ledger.free, "moves.append(VoidPend(pend_id))", "pass"))
+    return "ledger"
+
+
+def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> str:
+    """An operation that got lost is lost."""
+    patch.setattr("protocol.ledger_client.LedgerClient.tick", lambda self, now: [])
+    return "liveness"
+
+
+BUGS = (
+    one_watcher_is_enough,
+    old_epochs_may_claim,
+    providers_work_on,
+    votes_are_forgotten,
+    blocks_leave_before_they_are_stored,
+    slashes_go_nowhere,
+    nothing_is_sent_again,
+)
+
+
+@pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Callable[[pytest.MonkeyPatch], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    checker = plant(monkeypatch)
+    for seed in SEEDS:
+        found = run_seed(seed).violation
+        if found is not None:
+            assert found.checker == checker, found
+            return
+    pytest.fail(f"{len(SEEDS)} seeds did not find it")
