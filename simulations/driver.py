@@ -76,7 +76,9 @@ class Driver:
         if not any(machine is known for known in peer.machines.listed):
             raise ValueError("a machine of an earlier boot")
         effects = act(peer.clock.read(self._queue.now))
-        self._after(peer, act, peer.peer.absorb(peer.peer.index(machine), effects), 1)
+        self._after(
+            peer, f"command to {type(machine).__name__}", peer.peer.absorb(peer.peer.index(machine), effects), 1
+        )
 
     def hear(self, peer: SimPeer, signer: PeerId, body: Message, code: int) -> None:
         """A gossiped statement has arrived."""

@@ -61,6 +61,8 @@ class Lifecycle:
         self._absent.clear()
         for peer in self._world.peers:
             peer.disk.bytes_max, peer.disk.lies = 0, False
+            if peer.is_up:
+                peer.disk.crash(self._random, torn=False)  # A power cut that still waits for a write does not come.
             self.start(peer)
 
     def start(self, peer: SimPeer) -> None:

@@ -99,7 +99,7 @@ def make_genesis(peers: list[SimPeer], groups: dict[Role, Group]) -> Genesis:
     balances: list[tuple[str, bytes, int]] = []
     for peer in peers:
         stake = groups[peer.role].stake
-        if stake:
+        if stake and peer.is_carrying:
             balances.append(("S", peer.id, stake))
         if peer.role == "steward" and peer.is_carrying:
             balances.append(("U", peer.id, FUNDS))

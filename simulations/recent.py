@@ -112,6 +112,8 @@ def fault_text(injection: Injection, names: Sequence[str]) -> str:
 
 def describe(message: object) -> str:
     """A message in a few words: its kind, and what it is about."""
+    if isinstance(message, str):
+        return message
     kind = type(message).__name__
     parts: list[str] = []
     escrow = getattr(message, "escrow", None)

@@ -7,10 +7,9 @@ workers, and what was complete stays.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 
 from protocol.errors import Refused, ShoalError
 from simulations.scenario import Scenario
+from simulations.workers import worker_pool
 
 ATTEMPTS: Final = 3
 """Times that a seed whose worker dies is started: memory may be free later, but a crash that repeats is a fault."""
@@ -79,7 +79,7 @@ def _together(rest: deque[Task], work: RunSeed, jobs: int, on_done: OnDone) -> l
     """Work the queue off. Returns what was running when a worker died, early; nothing when the queue is empty."""
     running: dict[Future[Outcome], Task] = {}
     before = set(multiprocessing.active_children())
-    pool = _pool(jobs)
+    pool = worker_pool(jobs)
     try:
         while rest or running:
             while rest and len(running) < jobs:
@@ -104,9 +104,13 @@ def _together(rest: deque[Task], work: RunSeed, jobs: int, on_done: OnDone) -> l
 
 
 def _alone(task: Task, work: RunSeed, on_done: OnDone) -> None:
+    def told(task: Task, outcome: Outcome) -> None:
+        """A worker may have been lost between the end of its run and the word of it."""
+        on_done(task, Outcome() if outcome.code == "run_complete" else outcome)
+
     for _ in range(ATTEMPTS - 1):
         alone = deque([task])
-        if not _together(alone, work, 1, on_done):
+        if not _together(alone, work, 1, told):
             return
     detail = f"{task.label}, seed {task.seed}: its process died {ATTEMPTS} times"
     fix = "Look for a lack of memory (`dmesg`), and run fewer at a time with --jobs."
@@ -118,15 +122,6 @@ def _outcome(future: Future[Outcome]) -> Outcome:
     if error is None:
         return future.result()
     return Outcome("crashed", f"{type(error).__name__}: {error}", "Report it, with the scenario and the seed.")
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_leave_interrupts)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches the whole process group; only the parent answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _silent(now: int, events: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from protocol.identity import Identity
+from simulations.clock import Clock
 from simulations.scenario import Role
 from simulations.strategy import HONEST, Strategy
 from verifier.wiring import Machines
@@ -32,6 +33,9 @@ class Subject(Protocol):
     def boots(self) -> int:
         """Starts of its program so far."""
         ...
+
+    @property
+    def clock(self) -> Clock: ...
 
     @property
     def is_up(self) -> bool: ...

@@ -7,27 +7,23 @@ may break at once, then a liveness phase in which nothing breaks any more and ev
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from simulations.checkers import checkers
-from simulations.checkers.checker import Checker
 from simulations.checkers.faultless import RAISED
 from simulations.checkers.liveness import Liveness
-from simulations.observer import Observer
+from simulations.quiet import Quiet
 from simulations.recent import Recent
 from simulations.scenario import NS, Injection, Scenario
 from simulations.swarm_scenario import scenario_of
 from simulations.violation import Replayed, Violation, write_report
+from simulations.workers import worker_pool
 from simulations.world import World
-
-QUIET: Final = 5
-"""Seconds in a row in which everything has ended, before a run is over early: a late message has come by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +43,6 @@ class Outcome:
     """Where the report lies; empty without a violation."""
 
 
-class _SettledError(Exception):
-    """Nothing is left to do: no violation, only an earlier end."""
-
-
-class _Quiet(Observer):
-    """Ends a run when the settle phase has nothing left to wait for."""
-
-    def __init__(self, from_ns: int, liveness: Liveness) -> None:
-        self._from = from_ns
-        self._liveness = liveness
-        self._since = 0
-
-    def second(self, now: int) -> None:
-        if now <= self._from or self._liveness.unfinished() is not None:
-            self._since = 0
-            return
-        self._since += 1
-        if self._since >= QUIET:
-            raise _SettledError
-
-
 def run_seed(
     seed: int, scenario: Scenario | None = None, injections: Sequence[Injection] | None = None, out: Path | None = None
 ) -> Outcome:
@@ -75,13 +50,8 @@ def run_seed(
     scenario = scenario_of(seed) if scenario is None else scenario
     found = checkers(scenario.simulation.checks)
     recent = Recent()
-    observers: list[Observer] = [recent, *found]
-    plan = scenario.simulation
-    if plan.settle:
-        quiet = next((checker for checker in found if isinstance(checker, Liveness)), None)
-        observers += [] if quiet is None else [_Quiet(plan.duration, quiet)]
-    world = World(scenario, seed, injections, observers)
-    violation = _run(world, found)
+    world = World(scenario, seed, injections, [recent, *found])
+    violation = _run(world, next((checker for checker in found if isinstance(checker, Liveness)), None))
     folder = ""
     if violation is not None and out is not None:
         names = [peer.name for peer in world.peers]
@@ -99,13 +69,10 @@ def run_seed(
     )
 
 
-def _run(world: World, found: Iterable[Checker]) -> Violation | None:
+def _run(world: World, liveness: Liveness | None) -> Violation | None:
+    """To the end, which comes early when everything has ended."""
     try:
-        try:
-            world.run()
-        except _SettledError:
-            for checker in found:
-                checker.finished(world.queue.now)
+        world.run(is_over=Quiet(liveness.unfinished) if liveness is not None else lambda now: False)
     except Violation as violation:
         return violation
     except RAISED as error:
@@ -136,7 +103,7 @@ def run_swarm(
             outcomes.append(run_seed(seed, out=out))
             on_done(outcomes[-1])
         return outcomes
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(jobs) as pool:
         for future in as_completed([pool.submit(run_seed, seed, out=out) for seed in seeds]):
             outcomes.append(future.result())
             on_done(outcomes[-1])

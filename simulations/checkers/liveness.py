@@ -6,13 +6,17 @@ from typing import ClassVar, Final
 
 from protocol.identity import peer_text
 from protocol.job_record import JobRecord
-from protocol.units import JobId
+from protocol.units import SECOND, JobId, Micros
 from simulations.checkers.checker import Checker
+from simulations.clock import START
 from simulations.scenario import Check
 from simulations.subject import Subject, is_honest
 
 LAG_MAX: Final = 3
 """Blocks that a healthy replica may be behind: one is announced every 0.2 s, and fetched a round trip later."""
+
+DEAF: Final = Micros(55 * SECOND)
+"""A provider whose clock is so far ahead takes every notice for expired (they last a minute): it bids for nothing."""
 
 
 class Liveness(Checker):
@@ -22,6 +26,13 @@ class Liveness(Checker):
     (docs/validator.md), so a verdict never has its quorum and a claimed lease ends 30 minutes later, undecided."""
 
     name: ClassVar[Check] = "liveness"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0
+
+    def second(self, now: int) -> None:
+        self._now = now
 
     def finished(self, now: int) -> None:
         fault = self.unfinished()
@@ -53,7 +64,7 @@ class Liveness(Checker):
         for peer in up:
             for job, found in peer.machines.steward.jobs.items():
                 record = found.record
-                if not record.is_final and not _is_starved(record, up):
+                if not record.is_final and not self._is_starved(record, up):
                     waits = ", ".join(f"{chunk.index} {chunk.state}" for chunk in record.chunks if not chunk.is_done)
                     return (
                         f"job {job.hex()[:8]} of {peer.name} is {record.state} ({waits})",
@@ -62,7 +73,7 @@ class Liveness(Checker):
                     )
         for key, escrow in newest.machines.ledger.escrows.items():
             steward = living.get(escrow.steward)
-            if steward is not None and not escrow.is_closed and not _is_waiting(steward, escrow.job, up):
+            if steward is not None and not escrow.is_closed and not self._is_waiting(steward, escrow.job, up):
                 why = f"{escrow.leased} chunks leased" if escrow.leased else "nothing is leased"
                 return f"escrow {key.hex()[:8]} of {steward.name} is open, {why}", steward.index, key
         return None
@@ -91,15 +102,15 @@ class Liveness(Checker):
                 )
         return None
 
+    def _is_starved(self, record: JobRecord, up: list[Subject]) -> bool:
+        """Whether nobody is left who could work for a job: then it waits for others until its deadline."""
+        if not record.is_open or any(chunk.is_leased for chunk in record.chunks):
+            return False
+        barred = set(record.barred)
+        able = [peer for peer in up if peer.role == "provider" and bytes(peer.identity.peer) not in barred]
+        true = START + self._now // 1_000
+        return all(peer.clock.read(self._now) - true > DEAF for peer in able)
 
-def _is_starved(record: JobRecord, up: list[Subject]) -> bool:
-    """Whether everybody who could work for a job is barred from it: it waits for others until its deadline."""
-    if not record.is_open or any(chunk.is_leased for chunk in record.chunks):
-        return False
-    barred = set(record.barred)
-    return all(bytes(peer.identity.peer) in barred for peer in up if peer.role == "provider")
-
-
-def _is_waiting(steward: Subject, job: bytes, up: list[Subject]) -> bool:
-    found = steward.machines.steward.jobs.get(JobId(job))
-    return found is not None and _is_starved(found.record, up)
+    def _is_waiting(self, steward: Subject, job: bytes, up: list[Subject]) -> bool:
+        found = steward.machines.steward.jobs.get(JobId(job))
+        return found is not None and self._is_starved(found.record, up)

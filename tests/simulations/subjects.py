@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
@@ -10,6 +10,7 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.messages import Capability
 from protocol.units import GIB
+from simulations.clock import Clock
 from simulations.scenario import Role
 from simulations.strategy import HONEST, Strategy
 from tests.protocol.ledger_world import GENESIS, PROVIDERS, START, STEWARD, VALIDATOR
@@ -31,6 +32,7 @@ class Actor:
     boots: int = 1
     is_up: bool = True
     strategy: Strategy = HONEST
+    clock: Clock = field(default_factory=Clock)
 
 
 def machines(identity: Identity, blocks: tuple[bytes, ...] = (), genesis: Genesis = GENESIS) -> Machines:

@@ -12,10 +12,12 @@ from protocol.completions import RunDone
 from protocol.effects import Compute, Effect, Fail, Run, Send, Stop, Store
 from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity
+from protocol.job import Job
+from protocol.job_record import ChunkRecord, JobRecord
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
 from protocol.messages import Blocks, Header, Outcome, Receipt, Receipts, RevealRequest, Submit
 from protocol.operations import Operation, Signature, SignedOp, Transfer, op_id, signed_op
-from protocol.units import SECOND, Credits, Micros, PeerId
+from protocol.units import SECOND, Credits, JobId, Micros, PeerId
 from simulations.checkers import CHECKERS, checkers
 from simulations.checkers.acknowledged import Acknowledged
 from simulations.checkers.agreement import Agreement
@@ -24,6 +26,8 @@ from simulations.checkers.epochs import AFTER_END, Epochs
 from simulations.checkers.faultless import DISK, INNOCENT, Faultless
 from simulations.checkers.ledger import Ledgers
 from simulations.checkers.liveness import LAG_MAX, Liveness
+from simulations.clock import Clock
+from simulations.scenario import NS
 from simulations.strategy import Strategy
 from simulations.violation import Violation
 from tests.protocol.ledger_world import (
@@ -449,6 +453,25 @@ def test_a_replica_that_never_catches_up() -> None:
     for item in stage.actors[1:]:
         item.is_up = False
     checker.finished(0)
+
+
+def test_a_job_that_waits_for_somebody_and_one_that_nobody_can_do() -> None:
+    stage = Stage(checker := Liveness())
+    steward = stage.actors[1].machines.steward
+    record = JobRecord(
+        bytes(16), STEWARD.peer, "a", SPEC, bytes(32), 1, START, START, 1, 1, [ChunkRecord(0)], state="queued"
+    )
+    steward.jobs[JobId(bytes(16))] = Job(record, steward._desk)
+    with broken(r"job 00000000 of steward-1 is queued \(0 waiting\)"):
+        checker.finished(0)
+    record.barred.append(PROVIDERS[0].peer)
+    with broken("is queued"):
+        checker.finished(0)
+    stage.actors[3].clock = Clock(offset_ns=100 * NS)  # too far ahead to hear of any job
+    checker.finished(0)
+    record.chunks[0].state = "leased"
+    with broken("is queued"):
+        checker.finished(0)
 
 
 def test_an_escrow_that_stays_open_and_a_receipt_that_never_comes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from simulations.observer import Observer
@@ -130,7 +131,7 @@ def test_rot_changes_a_disk_and_nothing_says_so() -> None:
     disk = world.peers[VALIDATOR].disk
     world.queue.at(10 * NS - 1, lambda _: before.extend([list(disk.journal), disk.records(), _hurt(world)]), None)
     after: list[object] = []
-    world.queue.at(10 * NS, lambda _: after.extend([list(disk.journal), disk.records(), _hurt(world)]), None)
+    world.queue.at(10 * NS + 1, lambda _: after.extend([list(disk.journal), disk.records(), _hurt(world)]), None)
     world.run()
     assert before != after
 
@@ -170,7 +171,7 @@ def test_a_partition_in_one_direction(first: tuple[int, ...]) -> None:
 
 def test_power_cuts_are_a_share_of_kills() -> None:
     items = [kill(4 + number, 0.5, PROVIDER + number % 6) for number in range(20)]
-    halves = [Injection(**{**_fields(item), "amount": 0.5}) for item in items]
+    halves = [msgspec.structs.replace(item, amount=0.5) for item in items]
     world = World(scenario(jobs=None, plan=planned(30, 5), providers=Group(n=6, gpus="uniform")), 1, halves)
     torn: list[bool] = []
     stop = world.lifecycle.stop
@@ -183,7 +184,3 @@ def test_power_cuts_are_a_share_of_kills() -> None:
         patch.setattr(world.lifecycle, "stop", counted)
         world.run()
     assert len(torn) == 20 and 4 <= sum(torn) <= 16
-
-
-def _fields(item: Injection) -> dict[str, object]:
-    return {name: getattr(item, name) for name in Injection.__struct_fields__}

@@ -107,6 +107,16 @@ def test_a_power_cut_does_not_reach_into_the_settle_phase() -> None:
     assert moves.of(PROVIDER) == [(0, True)]
 
 
+def test_a_power_cut_that_waits_for_a_write_does_not_come_in_the_settle_phase() -> None:
+    world = awake(scenario(jobs=None))
+    peer = world.peers[PROVIDER]
+    world.lifecycle.stop(PROVIDER, NS, torn=True)
+    world.lifecycle.settle()
+    world.driver.perform(peer, [Store("key", b"value")])
+    world.queue.run(5 * NS)
+    assert peer.is_up and peer.disk.get("key") == b"value"
+
+
 def test_of_two_kills_the_later_end_counts() -> None:
     moves = Moves()
     ran(scenario(jobs=None, plan=planned(40, 0)), 1, [kill(5, 20, PROVIDER), kill(10, 5, PROVIDER)], moves)

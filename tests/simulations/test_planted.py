@@ -6,6 +6,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from types import FunctionType
+from typing import Final
 
 import pytest
 
@@ -14,7 +15,7 @@ from protocol.operations import Claim, Fence
 from simulations.swarm import run_seed
 from verifier import orderer
 
-SEEDS = range(1, 201)
+SEEDS: Final = range(1, 201)
 """What `make sim` runs by default."""
 
 
@@ -23,7 +24,7 @@ def flipped(function: Callable[..., object], old: str, new: str) -> FunctionType
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, f"{old!r} is {source.count(old)} times in {function.__qualname__}"
     scope: dict[str, object] = {}
-    exec(compile(source.replace(old, new), "planted", "exec"), inspect.unwrap(function).__globals__, scope)  # type: ignore[attr-defined]
+    exec(compile(source.replace(old, new), "planted", "exec"), inspect.unwrap(function).__globals__, scope)
     made = scope[function.__name__]
     assert isinstance(made, FunctionType)
     return made
@@ -49,11 +50,8 @@ def old_epochs_may_claim(patch: pytest.MonkeyPatch) -> str:
 
 def providers_work_on(patch: pytest.MonkeyPatch) -> str:
     """A provider does not stop what runs for a lease that has ended."""
-    patch.setattr(
-        provider.Provider,
-        "_drop",
-        flipped(provider.Provider._drop, 'if lease.phase == "running" else []', "if 0 else []"),
-    )
+    works_on = flipped(provider.Provider._drop, 'if lease.phase == "running" else []', "if 0 else []")
+    patch.setattr(provider.Provider, "_drop", works_on)
     return "epochs"
 
 
@@ -73,8 +71,8 @@ def blocks_leave_before_they_are_stored(patch: pytest.MonkeyPatch) -> str:
     return "acknowledged"
 
 
-def slashes_go_nowhere(patch: pytest.MonkeyPatch) -> str:
-    """What is taken from a provider reaches nobody."""
+def promises_stay_open(patch: pytest.MonkeyPatch) -> str:
+    """When a lease expires, what was promised for it is not taken back."""
     patch.setattr(automatic, "free", flipped(leases_ledger.free, "moves.append(VoidPend(pend_id))", "pass"))
     return "ledger"
 
@@ -85,23 +83,30 @@ def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> str:
     return "liveness"
 
 
-BUGS = (
-    one_watcher_is_enough,
-    old_epochs_may_claim,
-    providers_work_on,
-    votes_are_forgotten,
-    blocks_leave_before_they_are_stored,
-    slashes_go_nowhere,
-    nothing_is_sent_again,
+BUGS: Final = (
+    (one_watcher_is_enough, 1),
+    (old_epochs_may_claim, 10),
+    (providers_work_on, 10),
+    (votes_are_forgotten, 11),
+    (blocks_leave_before_they_are_stored, 68),
+    (promises_stay_open, 23),
+    (nothing_is_sent_again, 2),
 )
+"""Each with the seed that found it when it was planted first: tried before the others, only to save time."""
 
 
-@pytest.mark.parametrize("plant", BUGS, ids=lambda plant: plant.__name__)
-def test_a_planted_bug_is_found(plant: Callable[[pytest.MonkeyPatch], str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("plant", "first"), BUGS, ids=[plant.__name__ for plant, _ in BUGS])
+def test_a_planted_bug_is_found(
+    plant: Callable[[pytest.MonkeyPatch], str], first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checker = plant(monkeypatch)
-    for seed in SEEDS:
+    for seed in (first, *SEEDS):
         found = run_seed(seed).violation
         if found is not None:
             assert found.checker == checker, found
             return
     pytest.fail(f"{len(SEEDS)} seeds did not find it")
+
+
+def test_without_a_bug_these_seeds_find_nothing() -> None:
+    assert [run_seed(seed).violation for seed in sorted({first for _, first in BUGS})] == [None] * 6
