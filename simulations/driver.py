@@ -10,7 +10,7 @@ from protocol.completions import Completion
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store
 from protocol.errors import ShoalError
 from protocol.messages import Message, message_decoder
-from protocol.units import Digest, PeerId
+from protocol.units import Digest, Micros, PeerId
 from simulations.auditor import Auditor
 from simulations.fetching import Fetching
 from simulations.library import Library
@@ -104,15 +104,30 @@ class Driver:
             peer.wake_at = -1
             self._turn(peer, peer.id, None, TICK)
 
+    def begin(self, peer: SimPeer, machine: Machine, act: Callable[[Micros], list[Effect]]) -> bool:
+        """A command at the start of a peer: a machine that cannot go on from what its disk holds ends the node.
+
+        False: the peer is down again."""
+        now = peer.clock.read(self._queue.now)
+        effects = self._guarded(peer, lambda: act(now))
+        if effects is not None:
+            self._after(peer, "start", peer.peer.absorb(peer.peer.index(machine), effects), 1)
+        return peer.is_up
+
     def _turn(self, peer: SimPeer, sender: PeerId, message: Message | Completion | None, code: int) -> None:
         """Let a peer's machines take a message, or time (None)."""
-        now = peer.clock.read(self._queue.now)
+        now, node = peer.clock.read(self._queue.now), peer.peer
+        effects = self._guarded(peer, lambda: node.tick(now) if message is None else node.receive(sender, message, now))
+        if effects is not None:
+            self._after(peer, message, effects, code)
+
+    def _guarded(self, peer: SimPeer, act: Callable[[], list[Effect]]) -> list[Effect] | None:
+        """What a machine asks for, or None when it broke: that is what the simulator looks for."""
         try:
-            effects = peer.peer.tick(now) if message is None else peer.peer.receive(sender, message, now)
-        except Exception as error:  # noqa: BLE001  Whatever a machine breaks with is what the simulator looks for.
+            return act()
+        except Exception as error:  # noqa: BLE001  Whatever it breaks with.
             self.crash(peer, error)
-            return
-        self._after(peer, message, effects, code)
+            return None
 
     def _after(self, peer: SimPeer, cause: object, effects: list[Effect], code: int) -> None:
         now = self._queue.now

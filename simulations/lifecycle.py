@@ -11,7 +11,6 @@ from protocol.errors import LocalError, Refused, RemoteViolation, ShoalError
 from simulations import chance, churn
 from simulations.scenario import NS
 from simulations.simpeer import SimPeer
-from verifier.wiring import Command
 
 if TYPE_CHECKING:
     from simulations.world import World
@@ -82,9 +81,9 @@ class Lifecycle:
         world.recorder.count("peers/started")
         for observer in world.observers:
             observer.moved(peer, True, now)
-        for command in first:
-            self._command(peer, command)
-        self._command(peer, None)
+        if all(world.driver.begin(peer, machine, act) for machine, act in first):
+            world.market.open(peer)
+            world.driver.wake(peer)
 
     def stop(self, index: int, until: int, torn: bool) -> None:
         """Kill -9, or a power cut in the middle of the next write; down until then."""
@@ -133,19 +132,3 @@ class Lifecycle:
         """A session is over."""
         self._absent.add(peer.index)
         self.kill(peer, torn=False)
-
-    def _command(self, peer: SimPeer, command: Command | None) -> None:
-        """One of the first things that a started peer does; None: its offer. Nothing, when one before was its end."""
-        world = self._world
-        if not peer.is_up:
-            return
-        try:
-            if command is None:
-                world.market.open(peer)
-                world.driver.wake(peer)
-            else:
-                world.driver.command(peer, *command)
-        except Refused as error:
-            world.recorder.count(f"fault/{error.code}")
-        except Exception as error:  # noqa: BLE001  A machine that cannot go on after a restart is a finding.
-            world.driver.crash(peer, error)

@@ -146,13 +146,16 @@ def _hosts(scenario: Scenario, seed: int) -> list[Host]:
         ("validator", people.validators),
         ("provider", people.providers),
     )
-    named = [(f"{role}-{number}", role, group) for role, group in groups for number in range(group.n)]
+    named: list[tuple[str, Role, Group]] = []
+    for role, group in groups:
+        for number in range(group.n):
+            named.append((f"{role}-{number}", role, group))  # noqa: PERF401  A comprehension would lose the role's type.
     public = [role == "validator" for _, role, _ in named]
     places = place(scenario.topology, len(named), public, chance.stream(seed, "places"))
-    return [
-        (name, role, group, places[index], Identity(chance.digest(seed, "shadow", name)))
-        for index, (name, role, group) in enumerate(named)
-    ]
+    hosts: list[Host] = []
+    for index, (name, role, group) in enumerate(named):
+        hosts.append((name, role, group, places[index], Identity(chance.digest(seed, "shadow", name))))
+    return hosts
 
 
 def _genesis(hosts: Sequence[Host]) -> Genesis:
