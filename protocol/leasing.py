@@ -32,6 +32,9 @@ REST: Final = Micros(10 * SECOND)
 WATCH_AFTER: Final = Micros(500_000)
 """Microseconds after which a lease is worth watching: shorter ones are over before a watcher could judge."""
 
+WATCH_AGAIN: Final = Micros(15 * SECOND)
+"""Microseconds until the watchers of a lease are asked again: one that was cut off has heard nothing."""
+
 FENCE_VOTES: Final = 2
 """Watchers that must agree: a majority of three (architecture §7)."""
 
@@ -71,7 +74,8 @@ class LiveLease:
     assign: Assign
     signed: SignedOp
     since: Micros
-    is_watched: bool = False
+    asked: Micros | None = None
+    """When its watchers were last asked to listen."""
 
 
 class Leasing:
@@ -207,7 +211,7 @@ class Leasing:
             self._recount(PeerId(before.assign.provider))
 
     def resumed(self, known: ChunkLease, now: Micros) -> None:
-        """A lease of before a restart, as the ledger has it: its watchers listen already."""
+        """A lease of before a restart, as the ledger has it. Its watchers are asked again: they may never have been."""
         if known.chunk in self._live:
             return
         assign = Assign(
@@ -222,7 +226,9 @@ class Leasing:
             watchers=known.watchers,
         )
         self._grants.pop(Digest(known.assign), None)
-        self._live[known.chunk] = LiveLease(assign, SignedOp(wire.encode(assign), ()), now, is_watched=True)
+        self._live[known.chunk] = LiveLease(
+            assign, operations.signed_op(self._desk.network, assign, self._desk.identity), now
+        )
         self._recount(PeerId(known.provider))
 
     def refused(self, op: Digest, now: Micros) -> bool:
@@ -239,7 +245,7 @@ class Leasing:
         live = self._live.pop(chunk.index, None)
         if live is not None:
             self._recount(PeerId(live.assign.provider))
-        if live is None or not live.is_watched:
+        if live is None or live.asked is None:
             return []
         gone = Unwatch(live.assign.escrow, chunk.index, live.assign.epoch)
         return [Send(PeerId(peer), gone) for peer in live.assign.watchers]
@@ -277,7 +283,7 @@ class Leasing:
                 self.ungrant(op, now)
         effects: list[Effect] = []
         for live in self._live.values():
-            if not live.is_watched and now >= live.since + WATCH_AFTER:
-                live.is_watched = True
+            if now >= (live.since + WATCH_AFTER if live.asked is None else live.asked + WATCH_AGAIN):
+                live.asked = now
                 effects += [Send(PeerId(peer), Watch(live.signed)) for peer in live.assign.watchers]
         return effects

@@ -15,8 +15,8 @@ from typing import Final
 
 from simulations import scenario_file
 from simulations.attack_account import AttackAccount
-from simulations.checkers import checkers
 from simulations.checkers.liveness import Liveness
+from simulations.checkers.registry import checkers
 from simulations.event_log import EventLog
 from simulations.lenient import Lenient
 from simulations.meter import Meter

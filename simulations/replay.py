@@ -12,7 +12,7 @@ import msgspec
 from protocol.effects import Effect
 from protocol.errors import Refused
 from simulations import scenario_file, swarm
-from simulations.checkers import checkers
+from simulations.checkers.registry import checkers
 from simulations.minimise import minimise
 from simulations.recent import Recent
 from simulations.run_directory import SCENARIO, RunDirectory

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from simulations.checkers import checkers
 from simulations.checkers.faultless import RAISED
 from simulations.checkers.liveness import Liveness
+from simulations.checkers.registry import checkers
 from simulations.quiet import Quiet
 from simulations.recent import Recent
 from simulations.scenario import NS, Injection, Scenario

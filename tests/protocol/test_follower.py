@@ -92,6 +92,15 @@ def test_a_bad_block_is_the_senders_fault_and_the_good_ones_before_it_count(bloc
     assert requests(effects) == [(SECOND_PEER, 2)]
 
 
+def test_a_late_answer_to_an_earlier_run_accuses_nobody(blocks: list[Block]) -> None:
+    """Found by the simulator: a restarted peer blamed the validator for blocks that it had asked for itself before."""
+    follower = Follower(GENESIS)
+    follower.tick(NOW)
+    effects = follower.receive(FIRST, Blocks(tuple(blocks[3:]), 6), NOW)
+    assert not any(isinstance(effect, Fail) for effect in effects)
+    assert follower.height == 0
+
+
 def test_blocks_from_a_stranger_are_as_good_if_they_verify(blocks: list[Block]) -> None:
     follower = Follower(GENESIS)
     follower.receive(PeerId(b"x" * 32), Blocks(tuple(blocks), 6), NOW)

@@ -9,6 +9,7 @@ from protocol.effects import Effect, Send, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.genesis import Genesis
 from protocol.identity import Identity
+from protocol.ledger import Ledger
 from protocol.ledger_client import RESUBMIT, LedgerClient, Ordered
 from protocol.messages import Receipts, Submit
 from protocol.operations import EscrowClose, Transfer
@@ -54,6 +55,18 @@ def test_who_submits_for_another_machine_wakes_the_client() -> None:
     client = LedgerClient(GENESIS.validator_set)
     wakes = [effect for effect in client.submit(TRANSFER, NOW) if isinstance(effect, Wake)]
     assert wakes == [Wake(Micros(NOW + RESUBMIT), client)]
+
+
+def test_the_ledger_clock_goes_on_without_receipts() -> None:
+    """Found by the simulator: after an outage, peers without receipts disagreed about the ledger's time for ever."""
+    ledger = Ledger(GENESIS)
+    client = LedgerClient(GENESIS.validator_set, lambda: ledger)
+    later = Micros(NOW + 100 * SECOND)
+    assert client.ledger_now(later) == later, "without a block there is only our own clock"
+    ledger.advance(NOW + 5 * SECOND)
+    ledger.commit(bytes(32))
+    assert client.ledger_now(later) == NOW + 5 * SECOND
+    assert client.ledger_now(Micros(later + SECOND)) == NOW + 6 * SECOND
 
 
 def test_what_was_refused_first_is_heard_when_it_is_applied() -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from protocol.completions import Completion
 from protocol.job_record import JobRecord
-from simulations.checkers import checkers
+from simulations.checkers.registry import checkers
 from simulations.meter import Meter
 from simulations.observer import Observer
 from simulations.recorder import Row

@@ -18,7 +18,6 @@ from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
 from protocol.messages import Blocks, Header, Outcome, Receipt, Receipts, RevealRequest, Submit
 from protocol.operations import Operation, Signature, SignedOp, Transfer, op_id, signed_op
 from protocol.units import SECOND, Credits, JobId, Micros, PeerId
-from simulations.checkers import CHECKERS, checkers
 from simulations.checkers.acknowledged import Acknowledged
 from simulations.checkers.agreement import Agreement
 from simulations.checkers.checker import Checker
@@ -26,6 +25,7 @@ from simulations.checkers.epochs import AFTER_END, Epochs
 from simulations.checkers.faultless import DISK, INNOCENT, Faultless
 from simulations.checkers.ledger import Ledgers
 from simulations.checkers.liveness import LAG_MAX, Liveness
+from simulations.checkers.registry import CHECKERS, checkers
 from simulations.clock import Clock
 from simulations.scenario import NS
 from simulations.strategy import Strategy

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Final
 
 import pytest
 
-from protocol import automatic, escrow, leases_ledger, leasing, provider
+from protocol import escrow, leases_ledger, leasing, provider
 from protocol.operations import Claim, Fence
+from simulations.minimise import minimise
+from simulations.scenario import Injection
 from simulations.swarm import run_seed
 from verifier import orderer
 
@@ -72,8 +74,8 @@ def blocks_leave_before_they_are_stored(patch: pytest.MonkeyPatch) -> str:
 
 
 def promises_stay_open(patch: pytest.MonkeyPatch) -> str:
-    """When a lease expires, what was promised for it is not taken back."""
-    patch.setattr(automatic, "free", flipped(leases_ledger.free, "moves.append(VoidPend(pend_id))", "pass"))
+    """When a lease is lost, what was promised for it is not taken back."""
+    patch.setattr(leases_ledger, "free", flipped(leases_ledger.free, "moves.append(VoidPend(pend_id))", "pass"))
     return "ledger"
 
 
@@ -89,7 +91,7 @@ BUGS: Final = (
     (providers_work_on, 10),
     (votes_are_forgotten, 11),
     (blocks_leave_before_they_are_stored, 68),
-    (promises_stay_open, 23),
+    (promises_stay_open, 10),
     (nothing_is_sent_again, 2),
 )
 """Each with the seed that found it when it was planted first: tried before the others, only to save time."""
@@ -109,4 +111,18 @@ def test_a_planted_bug_is_found(
 
 
 def test_without_a_bug_these_seeds_find_nothing() -> None:
-    assert [run_seed(seed).violation for seed in sorted({first for _, first in BUGS})] == [None] * 6
+    assert [run_seed(seed).violation for seed in sorted({first for _, first in BUGS})] == [None] * 5
+
+
+def test_the_faults_that_show_a_bug_are_minimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    checker, seed = votes_are_forgotten(monkeypatch), 11
+
+    def fails(part: Sequence[Injection]) -> bool:
+        violation = run_seed(seed, injections=part).violation
+        return violation is not None and violation.checker == checker
+
+    whole = run_seed(seed).injections
+    least = minimise(fails, whole)
+    assert fails(least)
+    assert len(least) < len(whole) // 2
+    assert any(item.kind == "kill" for item in least), "only a restart can make a validator forget"
