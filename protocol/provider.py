@@ -111,7 +111,8 @@ class Provider:
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
             case JobNotice():
-                return [] if self.is_draining else self._bidding.noticed(sender, message, now)
+                is_unwanted = self.is_draining or sender == self._identity.peer  # One key cannot sign a lease twice.
+                return [] if is_unwanted else self._bidding.noticed(sender, message, now)
             case Fetched(digest=digest):
                 return self._bidding.fetched(digest, now)
             case FetchFailed():
@@ -353,10 +354,8 @@ class Provider:
         """Leases of an earlier run of this node: its work is gone, so they are given back at once."""
         effects: list[Effect] = []
         for escrow, chunk, epoch in keys:
-            op = operations.signed_op(
-                self._network, Surrender(escrow, chunk, epoch, "restart: the node was started again"), self._identity
-            )
-            effects += self._client.submit(op, now)
+            body = Surrender(escrow, chunk, epoch, "restart: the node was started again")
+            effects += self._client.submit(operations.signed_op(self._network, body, self._identity), now)
         return effects
 
     def _give_back(self, lease: Lease, why: str, now: Micros) -> list[Effect]:

@@ -157,8 +157,10 @@ def wire_machines(
 
     def plan(spec: JobSpec, renter: PeerId, now: Micros) -> matching.Plan:
         known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}
+        own = known.pop(me, None)
         ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
-        return matching.plan(known, spec, renter, ranks, now, planning)
+        made = matching.plan(known, spec, renter, ranks, now, planning)
+        return made if own is None or not own.slots else replace(made, excluded=(*made.excluded, _itself(me)))
 
     def exclusion(spec: JobSpec, renter: PeerId, now: Micros) -> tuple[str, str] | None:
         offer = maker.offer(now)
@@ -198,6 +200,10 @@ def wire_machines(
     )
     client.listeners += [machines.steward, machines.provider]
     return machines
+
+
+def _itself(me: PeerId) -> matching.Excluded:
+    return matching.Excluded(me, "own_job", "it carries the job, and no peer leases to itself")
 
 
 def _as_if_idle(offer: Offer) -> Offer:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from protocol.units import SECOND
-from simulations.town import START, Town
+from tests.protocol.town import START, Town
 
 
 @pytest.fixture

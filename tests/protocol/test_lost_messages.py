@@ -12,7 +12,7 @@ from protocol.messages import Message, Receipts, Submit, Unwatch
 from protocol.operations import Verdict
 from protocol.units import SECOND, JobId, PeerId
 from protocol.watcher import Watcher
-from simulations.town import Town, job_spec
+from tests.protocol.town import Town, job_spec
 
 MakeTown = Callable[..., Town]
 Loses = Callable[[str, Message | Completion], bool]

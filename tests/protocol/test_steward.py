@@ -13,7 +13,7 @@ from protocol.job_record import JobRecord
 from protocol.jobspec import JobSpec
 from protocol.steward import Steward
 from protocol.units import CREDIT, DAY, SECOND, Credits, JobId, Micros, PeerId
-from simulations.town import Town, job_spec
+from tests.protocol.town import Town, job_spec
 
 MakeTown = Callable[..., Town]
 

@@ -9,7 +9,7 @@ import specs
 from protocol import extension, granting, job, leasing, steward
 from protocol.job_record import JobRecord
 from protocol.units import Micros
-from simulations.town import job_spec
+from tests.protocol.town import job_spec
 
 SPEC = specs.load("14-steward")
 

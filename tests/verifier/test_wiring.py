@@ -15,7 +15,7 @@ from protocol.follower import Follower
 from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.jobspec import Chunk, JobSpec
-from protocol.messages import Capability, Message, Runtime, message_decoder
+from protocol.messages import Capability, JobNotice, Message, Runtime, message_decoder
 from protocol.offers import OFFER_INTERVAL, Terms
 from protocol.units import CREDIT, GIB, SECOND, Credits, Digest, JobId, Micros
 from tests.protocol.ledger_world import GENESIS, PROVIDERS, RENTER, START, STEWARD, VALIDATOR
@@ -224,3 +224,31 @@ def test_results_are_compared_by_staked_validators_that_have_the_runtime() -> No
     assert set(choose(facts, STEWARD.peer)) == {VALIDATOR.peer}, "nobody compares with itself"
     assert choose(facts, PROVIDERS[0].peer)[VALIDATOR.peer] == 5 * CREDIT
     assert set(choose(replace(facts, runtime="fortran"), PROVIDERS[0].peer)) == set()
+
+
+def test_a_peer_that_carries_a_job_does_not_lease_to_itself() -> None:
+    """One key cannot sign a lease twice: such a lease was refused without a receipt, and handed in again for ever."""
+    both = wired(PROVIDERS[0])
+    both.offers.receive(PROVIDERS[0].peer, offer(PROVIDERS[0], both), NOW)
+    both.offers.receive(PROVIDERS[1].peer, offer(PROVIDERS[1]), NOW)
+    plan = both.steward.plan(SPEC, RENTER.peer, NOW)
+    assert [item.peer for item in plan.candidates] == [PROVIDERS[1].peer]
+    assert [(item.peer, item.code) for item in plan.excluded] == [(PROVIDERS[0].peer, "own_job")]
+    body = wire.encode(SPEC)
+    notice = JobNotice(
+        sequence=1,
+        issued=NOW,
+        expires=NOW + SECOND,
+        job=b"j" * 16,
+        renter=RENTER.peer,
+        spec=wire.digest(body),
+        spec_size=len(body),
+        escrow=bytes(32),
+        name=SPEC.name,
+        runtime=SPEC.runtime,
+        resources=SPEC.resources,
+        price_per_hour_max=SPEC.price_per_hour_max,
+        chunks_open=2,
+    )
+    assert both.provider.receive(PROVIDERS[0].peer, notice, NOW) == []
+    assert both.provider.receive(PROVIDERS[1].peer, notice, NOW), "anybody else's is looked at"

@@ -1,4 +1,4 @@
-"""A small town of real machines on virtual time: the second driver of the same code, without socket, clock or disk.
+"""A small town of real machines on virtual time, for tests that steer every step; simulations/ has whole worlds.
 
 One validator, one steward, any number of providers. Computing is a pure function of the specification; everything else
 (offers, bids, leases, beats, claims, audits, blocks) is done by the machines that a node runs.
