@@ -1,4 +1,4 @@
-"""How fast the simulator is: its queue alone, real machines on it, a thousand and ten thousand peers, and SimPy beside it.
+"""How fast the simulator is: its queue alone, real machines on it, crowds of peers, and SimPy beside it.
 
 Run by itself with a name, it measures one thing in a process of its own and prints one JSON line: memory is only then
 the memory of that thing.

@@ -1,4 +1,4 @@
-"""One gossip model, written twice: on the simulator's queue and on SimPy. Same graph, same delays, same number of events.
+"""One gossip model, written twice: on the simulator's queue and on SimPy. Same graph, same delays, same events.
 
 A statement starts at a random peer; who hears it for the first time passes it on to all its neighbours. Peers remember
 what they have heard. Nothing else: this measures the engines, not the model.
