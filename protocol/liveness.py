@@ -120,6 +120,8 @@ class Detector:
         """What to think of the peer. `health` is the observer's own lateness, 1 to 8: it slows every judgement."""
         silence = Micros(max(0, now - self.last))
         judged = Micros(silence // max(1, min(HEALTH_MAX, health)))
+        if self.farewell is None and judged < SILENCE_UNKNOWN and judged * len(self._intervals) < self._sum:
+            return Alive(silence)  # Shorter than its mean: φ is below log10 2, and nearly all looks end here.
         phi = self.phi(judged)
         if self.farewell is not None:
             since = Micros(max(0, now - self.farewell) // max(1, min(HEALTH_MAX, health)))
