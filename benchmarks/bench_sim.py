@@ -111,14 +111,14 @@ def crowd() -> Measured:
 def _world(found: Scenario) -> Measured:
     start = time.perf_counter()
     world = World(found, 1)
-    built = time.perf_counter()
-    world.run()
+    seconds: list[float] = []
+    world.run(lambda now: seconds.append(time.perf_counter()))
     end = time.perf_counter()
     return {
-        "start": built - start,
-        "run": end - built,
+        "start": seconds[0] - start,
+        "run": end - start,
         "events": float(world.events),
-        "rate": world.events / (end - built),
+        "rate": world.events / (end - start),
         "mib": _peak_mib(),
     }
 
@@ -169,12 +169,12 @@ def measure(is_long: bool) -> list[Figure]:
     many = _alone("crowd")
     figures += [
         Figure("10,000 peers, memory", "MiB", (many["mib"],), Aim("most", 2_048.0)),
-        Figure("10,000 peers, start", "s", (many["start"],)),
+        Figure("10,000 peers, start and first second", "s", (many["start"],)),
     ]
     if is_long:
         full = _alone("hour")
         figures += [
-            Figure("1,000 peers, start", "s", (full["start"],), Aim("most", 5.0)),
+            Figure("1,000 peers, start and first second", "s", (full["start"],), Aim("most", 5.0)),
             Figure("1,000 peers for an hour", "s", (full["run"],), Aim("most", 600.0), f"{full['events']:,.0f} events"),
             Figure("1,000 peers, memory", "MiB", (full["mib"],)),
         ]
