@@ -13,8 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from protocol.errors import Refused
 from simulations import scenario_file
 from simulations.attack_account import AttackAccount
+from simulations.checkers.faultless import RAISED
 from simulations.checkers.liveness import Liveness
 from simulations.checkers.registry import checkers
 from simulations.event_log import EventLog
@@ -101,8 +103,11 @@ def _watched(
     world = World(scenario, seed, observers=observers)
     try:
         world.run(lambda now: on_progress(now, world.events), _ending(rules, world))
-    except Violation as violation:
-        found.append(violation)
+    except Refused:  # Not of a machine: a disk that is full, a trace that cannot be read.
+        raise
+    except (Violation, *RAISED) as error:
+        stray = Violation("faultless", f"{type(error).__name__}: {error}", now=world.queue.now)
+        found.append(error if isinstance(error, Violation) else stray)
         for observer in observers:
             if not isinstance(observer, Meter) and observer not in rules:
                 observer.finished(world.queue.now)

@@ -9,6 +9,7 @@ import pytest
 
 from simulations import experiment, scenario_file
 from simulations.experiment import Result, run_seed
+from simulations.meter import Meter
 from simulations.observer import Observer
 from simulations.run_directory import RunDirectory, State, scenario_hash
 from simulations.scenario import NS, Adversary, Outputs, Scenario
@@ -85,6 +86,16 @@ def test_a_violation_ends_the_run_and_is_written_down(tmp_path: Path, monkeypatc
     assert report.scenario == GIVEN
     manifest = RunDirectory(tmp_path / "run").read_manifest()
     assert manifest.violations == 1 and manifest.simulated_s == 3.0
+
+
+def test_what_breaks_outside_of_any_machine_is_a_violation_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: object, now: int) -> None:
+        raise KeyError(f"at {now}")
+
+    monkeypatch.setattr(Meter, "second", broken)
+    (violation,) = run(tmp_path / "run").violations
+    assert violation.checker == "faultless" and "KeyError" in violation.detail
+    assert read_report(tmp_path / "run" / "violations" / "1").detail == violation.detail
 
 
 def test_a_run_may_go_on_behind_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
