@@ -151,7 +151,10 @@ class Judge:
             self._wanted[Digest(notice.spec)] = None
             sources = tuple(PeerId(peer) for peer in notice.sources) or (sender,)
             return [Compute(Fetch(Digest(notice.spec), notice.spec_size, sources))]
-        if notice.outputs and notice.outputs != self._bench.outputs(notice.escrow, notice.chunk, facts):
+        known = self._bench.outputs(notice.escrow, notice.chunk, facts)
+        if notice.outputs and known is None:
+            raise Refused("not all results are accepted here yet", code="inputs_unknown", fix="The claim will tell.")
+        if notice.outputs and notice.outputs != known:
             raise RemoteViolation(sender, "inputs that are not the accepted outputs", code="wrong_inputs")
         return []
 

@@ -24,6 +24,7 @@ from verifier.head_gossip import HeadGossip
 from verifier.parties import parties
 from verifier.pool import Pool
 from verifier.replica import Draft, Replica
+from verifier.verdicts import Verdicts
 
 GATHER: Final = Micros(15_000)
 """How long the first operation of a block waits for others, µs: one fsync and one certificate serve them all."""
@@ -52,6 +53,7 @@ class Orderer:
         self._others = tuple(peer for peer in self._validators.peers if peer != identity.peer)
         self._replica = Replica(genesis, stored_blocks)
         self._pool = Pool()
+        self._verdicts = Verdicts(self._validators)
         self._gossip = HeadGossip(identity, genesis.chain)
         self._proposed_at: Micros | None = None
         self._sent_at = Micros(0)
@@ -112,6 +114,8 @@ class Orderer:
                 effects += [Send(sender, item) for item in self._replica.log.receipts(height, checked.op_id, sender)]
             elif height == 0:
                 new.append(checked)
+        if self.is_leader:
+            new = [whole for checked in new if (whole := self._verdicts.gather(checked)) is not None]
         if not self.is_leader:
             return [*effects, Send(self._validators.leader, message)] if new else effects
         self._pool.check_room(len(new))

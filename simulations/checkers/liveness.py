@@ -22,8 +22,8 @@ DEAF: Final = Micros(55 * SECOND)
 class Liveness(Checker):
     """Looks once, at the end of the settle phase. Peers that are down then excuse only themselves and their jobs.
 
-    With several validators only replicas are looked at: their judges sign one by one and nobody adds the signatures up
-    (docs/validator.md), so a verdict never has its quorum and a claimed lease ends 30 minutes later, undecided."""
+    With several validators only replicas are looked at: a judge that was down may draw another auditor than the others,
+    their verdicts differ then, and the lease ends 30 minutes later, undecided (docs/validator.md)."""
 
     name: ClassVar[Check] = "liveness"
 

@@ -187,10 +187,12 @@ def opened(folder: Path) -> Iterator[Ground]:
     """Start node and gateway, make two renters and Anna's jobs; end everything."""
     ground = Ground(folder)
     net = folder / "net"
-    plan = layout.NodePlan("node", ("steward", "validator", "provider"), 1, Credits(CREDIT * 4 // 10))
-    ground.peer = layout.lay_out(net, [plan])["node"]
-    node_port, port = layout.free_ports(2)
+    plan = layout.NodePlan("node", ("steward", "validator"), 0, Credits(0))
+    host = layout.NodePlan("host", ("provider",), 1, Credits(CREDIT * 4 // 10))
+    ground.peer = layout.lay_out(net, [plan, host])["node"]
+    node_port, host_port, port = layout.free_ports(3)
     layout.write_config(net, plan, node_port, (), (), {})
+    layout.write_config(net, host, host_port, (f"/ip4/127.0.0.1/tcp/{node_port}/p2p/{ground.peer}",), (), {})
     for name, scopes in (("anna", ["renter"]), ("boris", ["renter"]), ("reader", ["read"])):
         ground.tokens[name] = make_token(folder / "gateway", name, scopes)
     words = ("gateway", "run", "--data", str(folder / "gateway"), "--socket", str(ground.node / "control.sock"))
@@ -198,6 +200,9 @@ def opened(folder: Path) -> Iterator[Ground]:
     children = [
         Child(
             "node", shoal_command("node", "run", "--data", str(ground.node)), folder / "node.log", shoal_environment()
+        ),
+        Child(
+            "host", shoal_command("node", "run", "--data", str(net / "host")), folder / "host.log", shoal_environment()
         ),
         Child("gateway", shoal_command(*words, *limits), folder / "gateway.log", shoal_environment()),
     ]

@@ -109,7 +109,7 @@ SECTIONS = (
     more("jobs without arrival", "workload: {jobs: {chunks: 3}}", "missing_key", "workload.jobs.arrival"),
     more("no chunks", "workload: {jobs: {arrival: poisson 1/h, chunks: 0}}", "bad_scenario", "from 1 to 4096"),
     more(
-        "time that is none",
+        "no time",
         "workload: {jobs: {arrival: poisson 1/h, chunk_time: lognormal 90s}}",
         "bad_scenario",
         "found `lognormal 90s`",

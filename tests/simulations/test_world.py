@@ -120,6 +120,7 @@ def test_a_world_with_several_validators_agrees() -> None:
     world = ran(scenario(load(limit=1, seconds=2), planned(30, 30), validators=4))
     roots = {(peer.machines.ledger.height, peer.machines.ledger.root) for peer in world.peers[:4]}
     assert len({root for _, root in roots}) <= 2 and world.recorder.counts["emit/block"] > 8
+    assert world.recorder.counts["jobs/settled"] == 1, "the judges' signatures were added up"
 
 
 class Order(Observer):

@@ -1,0 +1,71 @@
+"""Verdicts wait for a quorum of judges; everything else passes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import wire
+from protocol.identity import Identity
+from protocol.ledger import Checked
+from protocol.operations import SignedOp, Surrender, Verdict, op_id, sign_op
+from protocol.validators import ValidatorSet
+from verifier import verdicts
+from verifier.verdicts import Verdicts
+
+JUDGES = [Identity(bytes([number]) * 32) for number in range(1, 5)]
+STRANGER = Identity(b"s" * 32)
+SET = ValidatorSet("town", tuple((judge.peer, 1) for judge in JUDGES))
+
+
+def verdict(*signers: Identity, outcome: str = "accept", chunk: int = 0) -> Checked:
+    """A verdict with these signatures."""
+    operation = Verdict(bytes(32), chunk, 1, outcome, False, JUDGES[0].peer, bytes(32), bytes(32), "not_sampled")  # type: ignore[arg-type]
+    body = wire.encode(operation)
+    signed = SignedOp(body, tuple(sign_op(one, "town", body) for one in signers))
+    return Checked(operation, signed, op_id(body), frozenset(one.peer for one in signers))
+
+
+@given(st.lists(st.sampled_from(JUDGES), max_size=12))
+def test_a_verdict_passes_once_with_the_signatures_of_a_quorum(order: list[Identity]) -> None:
+    gathering, seen = Verdicts(SET), set[bytes]()
+    for judge in order:
+        seen.add(judge.peer)
+        whole = gathering.gather(verdict(judge))
+        if not SET.is_quorum(seen):
+            assert whole is None
+            continue
+        assert whole is not None and whole.signers == seen
+        assert {item.signer for item in whole.signed.signatures} == seen
+        assert whole.op_id == verdict(judge).op_id, "more signatures do not make another operation"
+        seen.clear()
+    assert len(gathering) == bool(seen)
+
+
+def test_judges_who_disagree_make_no_quorum() -> None:
+    gathering = Verdicts(SET)
+    assert gathering.gather(verdict(JUDGES[0])) is None
+    assert gathering.gather(verdict(JUDGES[1])) is None
+    assert gathering.gather(verdict(JUDGES[2], outcome="wrong")) is None
+    whole = gathering.gather(verdict(JUDGES[3]))
+    assert whole is not None and JUDGES[2].peer not in whole.signers
+
+
+def test_what_is_no_verdict_or_nobodys_to_sign_passes_as_it_is() -> None:
+    tired = Surrender(bytes(32), 0, 1, "tired")
+    body = wire.encode(tired)
+    other = Checked(tired, SignedOp(body, (sign_op(STRANGER, "town", body),)), op_id(body), frozenset())
+    assert Verdicts(SET).gather(other) is other
+    for checked in (verdict(STRANGER), verdict(STRANGER, JUDGES[0]), verdict(*JUDGES[:3])):
+        assert Verdicts(SET).gather(checked) is checked
+    alone = ValidatorSet("town", ((JUDGES[0].peer, 1),))
+    assert Verdicts(alone).gather(only := verdict(JUDGES[0])) is only
+
+
+def test_the_oldest_is_forgotten() -> None:
+    gathering = Verdicts(SET)
+    for chunk in range(verdicts.WAITING_MAX + 1):
+        gathering._waiting[op_id(chunk.to_bytes(4, "big"))] = {}
+    gathering.gather(verdict(JUDGES[0]))
+    assert len(gathering) == verdicts.WAITING_MAX
+    assert gathering.gather(verdict(JUDGES[1], JUDGES[2])) is not None, "the newest is not"

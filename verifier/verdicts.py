@@ -1,0 +1,46 @@
+"""Verdicts on their way to a quorum: judges sign equal bytes one by one, and the ledger takes them together.
+
+Only the leader gathers; a judge hands its verdict in again until it is ordered, so nothing here outlives a restart.
+Spec: specs/11-verification.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.ledger import Checked
+from protocol.operations import Signature, SignedOp, Verdict
+from protocol.units import Digest
+from protocol.validators import ValidatorSet
+
+WAITING_MAX: Final = 8_192
+"""Verdicts short of a quorum; the oldest is forgotten, and comes again. Half a KB each."""
+
+
+class Verdicts:
+    """Signatures over equal verdicts."""
+
+    def __init__(self, validators: ValidatorSet) -> None:
+        self._validators = validators
+        self._waiting: dict[Digest, dict[bytes, Signature]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def gather(self, checked: Checked) -> Checked | None:
+        """The operation with every signature that has come for it; None for a verdict that still lacks some.
+
+        What is no verdict, or is signed by somebody who judges nothing, passes as it is: the ledger answers it."""
+        if not isinstance(checked.operation, Verdict) or any(key not in self._validators for key in checked.signers):
+            return checked
+        if self._validators.is_quorum(checked.signers):
+            return checked
+        known = self._waiting.setdefault(checked.op_id, {})
+        known.update((item.signer, item) for item in checked.signed.signatures)
+        if not self._validators.is_quorum(known):
+            while len(self._waiting) > WAITING_MAX:
+                del self._waiting[next(iter(self._waiting))]
+            return None
+        del self._waiting[checked.op_id]
+        signed = SignedOp(checked.signed.body, tuple(known[key] for key in sorted(known)))
+        return Checked(checked.operation, signed, checked.op_id, frozenset(known))
