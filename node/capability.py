@@ -20,6 +20,7 @@ import psutil
 import wasmtime
 from blake3 import blake3
 
+from protocol.errors import Unavailable
 from protocol.messages import Capability, Gpu
 from protocol.units import MIB, Micros
 
@@ -178,5 +179,11 @@ def _disk_mbps(folder: Path) -> float:
             file.flush()
             os.fsync(file.fileno())
         return DISK_BYTES / (time.perf_counter() - began) / 1e6
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write {DISK_BYTES // MIB} MiB to {folder} to measure its disk: {error.strerror}",
+            code="disk_unusable",
+            fix="Free disk space, or choose another --data.",
+        ) from error
     finally:
         path.unlink(missing_ok=True)

@@ -121,7 +121,7 @@ class Journal(Sequence[bytes]):
                 raise Unavailable(
                     f"{self._path}: no room for {len(data)} bytes more",
                     code="disk_full",
-                    fix="Free disk space; the validator goes on by itself.",
+                    fix="Free disk space and start the node again: what was acknowledged is on the disk.",
                 ) from error
             raise LocalError(
                 f"{self._path}: write failed: {error}", code="disk_failed", fix="Check the disk."

@@ -207,7 +207,7 @@ class Disk:
             raise Unavailable(
                 f"no room for {key}: {grows} bytes more than {self.bytes_used} of {self.bytes_max}",
                 code="disk_full",
-                fix="Free disk space; the validator goes on by itself.",
+                fix="Free disk space and start the node again: what was acknowledged is on the disk.",
             )
 
     def _survives(self) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import wasmtime
 
 from node import capability
+from protocol.errors import Unavailable
 from protocol.units import Micros
 
 
@@ -60,3 +61,10 @@ def test_the_kernel_computes_what_it_says() -> None:
     far = run(store, 1_000_000)
     assert far == pytest.approx(capability.LANES * 0.0009765625 / (1 - 0.9990234375))
     assert run(store, 1) == run(store, 1) != far
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_disk_that_cannot_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / ".benchmark").symlink_to("/dev/full")
+    with pytest.raises(Unavailable, match="cannot write 1 MiB to .* to measure its disk: No space left on device"):
+        capability.measure(tmp_path, Micros(7), lambda what, share: None)
