@@ -66,5 +66,5 @@ def test_the_kernel_computes_what_it_says() -> None:
 @pytest.mark.usefixtures("quick")
 def test_a_disk_that_cannot_be_written_is_told_with_its_folder(tmp_path: Path) -> None:
     (tmp_path / ".benchmark").symlink_to("/dev/full")
-    with pytest.raises(Unavailable, match="cannot write 1 MiB to .* to measure its disk: No space left on device"):
+    with pytest.raises(Unavailable, match=r"cannot write 1 MiB to .* to measure its disk: No space left on device"):
         capability.measure(tmp_path, Micros(7), lambda what, share: None)
