@@ -6,7 +6,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -17,19 +17,17 @@ from protocol.errors import Refused
 from simulations import scenario_file
 from simulations.attack_account import AttackAccount
 from simulations.checkers.faultless import RAISED
-from simulations.checkers.liveness import Liveness
 from simulations.checkers.registry import checkers
 from simulations.event_log import EventLog
 from simulations.lenient import Lenient
 from simulations.meter import Meter
 from simulations.observer import Observer
 from simulations.perfetto import Perfetto
-from simulations.quiet import Quiet
+from simulations.quiet import ending
 from simulations.recent import Recent
 from simulations.recorder import Recorder
 from simulations.run_directory import Manifest, RunDirectory, scenario_hash
 from simulations.scenario import NS, Scenario
-from simulations.subject import is_honest
 from simulations.violation import Replayed, Violation, write_report
 from simulations.world import World
 
@@ -102,7 +100,7 @@ def _watched(
     began = time.perf_counter()
     world = World(scenario, seed, observers=observers)
     try:
-        world.run(lambda now: on_progress(now, world.events), _ending(rules, world))
+        world.run(lambda now: on_progress(now, world.events), ending(rules, world))
     except Refused:  # Not of a machine: a disk that is full, a trace that cannot be read.
         raise
     except (Violation, *RAISED) as error:
@@ -115,15 +113,6 @@ def _watched(
     auditor = world.driver.auditor.hexdigest()
     attacks = tuple(report.sentence for report in account.reports.values())
     return Result(scenario, seed, auditor, world.events, seconds, world.recorder, found, attacks), recent, world
-
-
-def _ending(rules: Sequence[Observer], world: World) -> Callable[[int], bool]:
-    """A settle phase ends when the liveness rule has nothing left to wait for.
-
-    It lasts its time without that rule, and where no honest validator is left to ask."""
-    liveness = next((rule for rule in rules if isinstance(rule, Liveness)), None)
-    is_judged = any(peer.role == "validator" and is_honest(peer) for peer in world.peers)
-    return Quiet(liveness.unfinished) if liveness is not None and is_judged else lambda now: False
 
 
 def _manifest(result: Result, world: World) -> Manifest:

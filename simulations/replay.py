@@ -14,6 +14,7 @@ from protocol.errors import Refused
 from simulations import scenario_file, swarm
 from simulations.checkers.registry import checkers
 from simulations.minimise import minimise
+from simulations.quiet import ending
 from simulations.recent import Recent
 from simulations.run_directory import SCENARIO, RunDirectory
 from simulations.scenario import Injection, Scenario
@@ -117,11 +118,11 @@ def replay(again: Again, tell: Callable[[str], None], node: str = "", until: int
     """Run it again, with a line for every event, or for those of one peer; to the end, or up to `until` (ns)."""
     plan = again.scenario.simulation
     end = plan.duration + plan.settle if until is None else until
-    observers: list[Observer] = [_Teller(tell, node, end), *checkers(plan.checks)]
-    world = World(again.scenario, again.seed, again.injections, observers)
+    rules: list[Observer] = [*checkers(plan.checks)]
+    world = World(again.scenario, again.seed, again.injections, [_Teller(tell, node, end), *rules])
     violation = None
     try:
-        world.run()
+        world.run(is_over=ending(rules, world))
     except Violation as found:
         violation = found
     except _EnoughError:

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from simulations.checkers.faultless import RAISED
-from simulations.checkers.liveness import Liveness
 from simulations.checkers.registry import checkers
-from simulations.quiet import Quiet
+from simulations.quiet import ending
 from simulations.recent import Recent
 from simulations.scenario import NS, Injection, Scenario
 from simulations.swarm_scenario import scenario_of
@@ -51,7 +50,7 @@ def run_seed(
     found = checkers(scenario.simulation.checks)
     recent = Recent()
     world = World(scenario, seed, injections, [recent, *found])
-    violation = _run(world, next((checker for checker in found if isinstance(checker, Liveness)), None))
+    violation = _run(world, found)
     folder = ""
     if violation is not None and out is not None:
         names = [peer.name for peer in world.peers]
@@ -69,10 +68,10 @@ def run_seed(
     )
 
 
-def _run(world: World, liveness: Liveness | None) -> Violation | None:
+def _run(world: World, rules: Sequence[Observer]) -> Violation | None:
     """To the end, which comes early when everything has ended."""
     try:
-        world.run(is_over=Quiet(liveness.unfinished) if liveness is not None else lambda now: False)
+        world.run(is_over=ending(rules, world))
     except Violation as violation:
         return violation
     except RAISED as error:
