@@ -16,6 +16,7 @@ from typing import Final
 
 from simulations.checkers.faultless import RAISED
 from simulations.checkers.registry import checkers
+from simulations.observer import Observer
 from simulations.quiet import ending
 from simulations.recent import Recent
 from simulations.scenario import NS, Injection, Scenario
