@@ -19,6 +19,7 @@ from simulations.attack_account import AttackAccount
 from simulations.checkers.faultless import RAISED
 from simulations.checkers.registry import checkers
 from simulations.event_log import EventLog
+from simulations.extras import need
 from simulations.lenient import Lenient
 from simulations.meter import Meter
 from simulations.observer import Observer
@@ -63,6 +64,7 @@ def run_seed(scenario: Scenario, seed: int, folder: Path | None, on_progress: To
     with ExitStack() as stack:
         directory = None
         if folder is not None:
+            need("polars")  # Now, not after minutes.
             directory = RunDirectory(folder)
             directory.start(scenario, seed, scenario_file.text_of(scenario))
         result, recent, world = _watched(scenario, seed, directory, stack, on_progress)

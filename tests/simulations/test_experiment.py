@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from protocol.errors import Refused
 from simulations import experiment, scenario_file
 from simulations.experiment import Result, run_seed
 from simulations.meter import Meter
@@ -132,3 +134,11 @@ def test_the_manifest_names_the_program(tmp_path: Path) -> None:
     manifest = RunDirectory(tmp_path / "run").read_manifest()
     assert {"python", *experiment.LIBRARIES} == set(manifest.versions) and all(manifest.versions.values())
     assert manifest.commit == experiment.commit() and manifest.peak_rss_bytes > 1 << 20
+
+
+def test_a_library_that_is_missing_is_told_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(Refused, match="polars is not installed"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert run().events > 1_000, "without a folder nothing of it is needed"
