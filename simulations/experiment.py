@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -135,8 +136,9 @@ def _manifest(result: Result, world: World) -> Manifest:
     )
 
 
+@cache
 def commit() -> str:
-    """The git commit of the program; empty where it does not run from a checkout."""
+    """The git commit of the program; empty where it does not run from a checkout. Asked once per process."""
     here = Path(__file__).resolve().parent
     try:
         done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)

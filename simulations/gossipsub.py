@@ -48,11 +48,6 @@ class GossipStatistics:
     scores: dict[int, int]
     """How many neighbours have such a score, by score rounded down; those without a record are left out."""
 
-    @property
-    def duplicates_per_delivery(self) -> float:
-        """Superfluous copies per statement and peer."""
-        return self.duplicates / self.delivered if self.delivered else 0.0
-
 
 class Gossip:
     """All routers of the network. `deliver(peer, origin, payload)` is called once per peer and statement."""

@@ -50,7 +50,7 @@ class Market:
         if world.queue.now == 0:
             self._known(peer)
         else:
-            world.driver.command(peer, peer.machines.maker, lambda now: peer.machines.offer(peer.terms, now))
+            self._offer(peer)
         if world.groups[peer.role].undercut and peer.terms.slots:
             self._asked.setdefault(peer.index, peer.terms.price_per_hour)
             world.queue.at(world.queue.now + IDLE_NS, self._undercut, (peer, peer.boots))
@@ -66,7 +66,10 @@ class Market:
     def _look(self, peer: SimPeer) -> None:
         self._looks.discard(peer.index)
         if peer.is_up:
-            self._world.driver.command(peer, peer.machines.maker, lambda now: peer.machines.offer(peer.terms, now))
+            self._offer(peer)
+
+    def _offer(self, peer: SimPeer) -> None:
+        self._world.driver.command(peer, peer.machines.maker, lambda now: peer.machines.offer(peer.terms, now))
 
     def _known(self, peer: SimPeer) -> None:
         """The first offer, kept back until `distribute`."""

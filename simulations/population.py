@@ -52,19 +52,13 @@ class Birth:
 
 def births(scenario: Scenario) -> list[Birth]:
     """Everybody whom the population names: validators first, then stewards, then providers."""
-    people = scenario.population
-    groups: tuple[tuple[Role, Group], ...] = (
-        ("validator", people.validators),
-        ("steward", people.stewards),
-        ("provider", people.providers),
-    )
+    groups = scenario.population.groups.items()
     return [Birth(f"{role}-{number}", role, group) for role, group in groups for number in range(group.n)]
 
 
 def life_max(scenario: Scenario) -> Micros:
     """How long an offer may last in a world whose peers speak more seldom than the node's ten seconds."""
-    people = scenario.population
-    slowest = max(group.offer_interval for group in (people.validators, people.stewards, people.providers))
+    slowest = max(group.offer_interval for group in scenario.population.groups.values())
     return Micros(max(OFFER_LIFE_MAX, slowest // 1_000 * OFFER_LIFE_MAX // OFFER_INTERVAL))
 
 

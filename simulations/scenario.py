@@ -109,6 +109,11 @@ class Population(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     stewards: Group = Group(n=1, slots=0)
     providers: Group
 
+    @property
+    def groups(self) -> dict[Role, Group]:
+        """By role, in the order in which peers are numbered."""
+        return {"validator": self.validators, "steward": self.stewards, "provider": self.providers}
+
 
 class Duration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A distribution of times."""

@@ -140,16 +140,12 @@ def address(index: int) -> str:
 
 def _hosts(scenario: Scenario, seed: int) -> list[Host]:
     """Stewards first: the first of them is whom the others dial."""
-    people = scenario.population
-    groups: tuple[tuple[Role, Group], ...] = (
-        ("steward", people.stewards),
-        ("validator", people.validators),
-        ("provider", people.providers),
-    )
+    groups = scenario.population.groups
+    order: tuple[Role, ...] = ("steward", "validator", "provider")
     named: list[tuple[str, Role, Group]] = []
-    for role, group in groups:
-        for number in range(group.n):
-            named.append((f"{role}-{number}", role, group))  # noqa: PERF401  A comprehension would lose the role's type.
+    for role in order:
+        for number in range(groups[role].n):
+            named.append((f"{role}-{number}", role, groups[role]))  # noqa: PERF401  A comprehension would lose the role's type.
     public = [role == "validator" for _, role, _ in named]
     places = place(scenario.topology, len(named), public, chance.stream(seed, "places"))
     hosts: list[Host] = []

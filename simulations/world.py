@@ -26,7 +26,7 @@ from simulations.places import place
 from simulations.population import Birth, births, life_max, make_genesis, make_peer
 from simulations.queue import Queue
 from simulations.recorder import Recorder
-from simulations.scenario import NS, Group, Injection, Role, Scenario
+from simulations.scenario import NS, Group, Injection, Scenario
 from simulations.simpeer import SimPeer
 from simulations.worker import Worker
 from simulations.workload import CHATTER_TOPIC, Workload
@@ -54,12 +54,7 @@ class World:
         self.queue = Queue()
         self.recorder = Recorder()
         self.library = Library()
-        people = scenario.population
-        self.groups: dict[Role, Group] = {
-            "validator": people.validators,
-            "steward": people.stewards,
-            "provider": people.providers,
-        }
+        self.groups = scenario.population.groups
         self.peers = self._populate()
         self.genesis = make_genesis(self.peers, self.groups)
         self.places = place(

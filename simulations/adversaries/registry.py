@@ -24,7 +24,7 @@ from simulations.adversaries.sybil import Sybil
 from simulations.adversaries.voucher_cheat import VoucherCheat
 from simulations.adversaries.wash_renter import WashRenter
 from simulations.population import Birth
-from simulations.scenario import Adversary, Group, Role, Scenario
+from simulations.scenario import Adversary, Scenario
 from simulations.simpeer import SimPeer
 from simulations.strategy import Strategy
 
@@ -68,7 +68,7 @@ def brought(scenario: Scenario) -> list[Birth]:
     for number, adversary in enumerate(scenario.adversaries):
         kind = strategy(adversary.strategy)
         if kind.brings:
-            group = _group(scenario, kind.role)
+            group = scenario.population.groups[kind.role]
             people += [
                 Birth(f"{adversary.strategy}-{number}-{index}", kind.role, group) for index in range(adversary.n)
             ]
@@ -96,7 +96,7 @@ def _drawn(
     scenario: Scenario, seed: int, number: int, adversary: Adversary, kind: type[Strategy], free: list[SimPeer]
 ) -> list[SimPeer]:
     able = [peer for peer in free if peer.role == kind.role and peer.is_carrying]
-    count = adversary.n or round(adversary.share * _group(scenario, kind.role).n)
+    count = adversary.n or round(adversary.share * scenario.population.groups[kind.role].n)
     if count > len(able):
         raise Refused(
             f"adversary {number + 1} ({adversary.strategy}) wants {count} of {len(able)} {kind.role}s",
@@ -106,8 +106,3 @@ def _drawn(
         )
     random = chance.stream(seed, "adversary", number)
     return random.sample(able, count)
-
-
-def _group(scenario: Scenario, role: Role) -> Group:
-    people = scenario.population
-    return {"validator": people.validators, "steward": people.stewards, "provider": people.providers}[role]
