@@ -1,4 +1,7 @@
-"""Where peers can be reached: an address book, and the dialer that tries its entries with patience."""
+"""Where peers can be reached: addresses as text, and the book that keeps them.
+
+A direct address is `/ip4/A/tcp/P`; a circuit is `/ip4/A/tcp/P/p2p/<relay>/p2p-circuit`: through a relay that is there.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,13 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from weakref import WeakSet
 
 import psutil
 import trio
-from libp2p.abc import IHost, INetStream
-from libp2p.io.trio import TrioTCPStream
-from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from node import libp2p_patches
-from node.libp2p_rim import HANDSHAKE_S, libp2p_id, protocol_id, rim
-from protocol.errors import Refused, Unavailable
-from protocol.identity import peer_from_text, peer_text
+from protocol.errors import Refused
+from protocol.identity import peer_from_text
 from protocol.units import PeerId
 
 ADDRESSES_PER_PEER: Final = 8
@@ -29,14 +26,14 @@ ADDRESSES_PER_PEER: Final = 8
 PEERS_KNOWN_MAX: Final = 4_096
 """Peers in the address book; the longest unheard is forgotten first."""
 
-DIAL_S: Final = 5.0
-"""Deadline per address: three round trips of a handshake over the worst link that is still useful."""
-
 BACKOFF_MIN_S: Final = 0.25
 """First wait after a failed dial."""
 
 BACKOFF_MAX_S: Final = 30.0
 """Longest wait between dials: a bootstrap that comes back is found within half a minute."""
+
+CIRCUIT: Final = "/p2p-circuit"
+"""Ends the address of a peer that is reached through a relay."""
 
 FORBID_S: Final = 60.0
 """How long a peer that broke a rule, or belongs to another network, is not dialled and not let in."""
@@ -52,6 +49,39 @@ def split_address(text: str) -> tuple[PeerId, str]:
             fix="An address looks like /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…; `shoal node status` shows yours.",
         )
     return peer_from_text(tail), head
+
+
+def split_circuit(text: str) -> tuple[PeerId, str] | None:
+    """A circuit as (relay, the relay's own address); None for anything else."""
+    if not text.endswith(CIRCUIT):
+        return None
+    try:
+        return split_address(text.removesuffix(CIRCUIT))
+    except Refused:
+        return None
+
+
+def without_target(text: str) -> str:
+    """An address without the peer that it leads to: `…/tcp/1/p2p/X` and `…/p2p-circuit/p2p/X` lose the `/p2p/X`."""
+    if text.endswith(CIRCUIT):
+        return text
+    return text.rpartition("/p2p/")[0] or text
+
+
+def is_usable(text: str) -> bool:
+    """True for a direct address or a circuit that can be dialled."""
+    return is_dialable(text) or split_circuit(text) is not None
+
+
+def is_global(text: str) -> bool:
+    """True when a direct address leads out of the local network; a name does, as far as anybody knows."""
+    parts = text.split("/")
+    if len(parts) < 3 or not parts[1].startswith("ip"):
+        return True
+    try:
+        return ipaddress.ip_address(parts[2]).is_global
+    except ValueError:
+        return False
 
 
 def is_dialable(text: str) -> bool:
@@ -100,8 +130,7 @@ class AddressBook:
     def learn(self, peer: PeerId, addresses: Iterable[str]) -> bool:
         """Add addresses, the newest in front; what cannot be dialled is left out. True when something is new."""
         before = self._known.pop(peer, ())
-        offered = (text.rpartition("/p2p/")[0] or text for text in addresses)
-        fresh = tuple(dict.fromkeys(text for text in offered if is_dialable(text)))
+        fresh = tuple(dict.fromkeys(text for text in map(without_target, addresses) if is_usable(text)))
         merged = (fresh + tuple(text for text in before if text not in fresh))[:ADDRESSES_PER_PEER]
         if merged:
             self._known[peer] = merged
@@ -153,102 +182,3 @@ class Backoff:
     def reset(self) -> None:
         """Something worked."""
         self.wait = BACKOFF_MIN_S
-
-
-class Dialer:
-    """Connects to peers by the address book; never twice at once to the same peer."""
-
-    def __init__(self, host: IHost, book: AddressBook, dice: random.Random) -> None:
-        self._host = host
-        self.book = book
-        self.dice = dice
-        self._busy: dict[PeerId, trio.Event] = {}
-        self._sockets: WeakSet[TrioTCPStream] = WeakSet()
-        self.dials = 0
-        self.failures = 0
-
-    def backoff(self) -> Backoff:
-        """A fresh back-off with this node's dice."""
-        return Backoff(self.dice)
-
-    def is_connected(self, peer: PeerId) -> bool:
-        """True when a libp2p connection is open."""
-        return bool(self._host.get_network().get_connections(libp2p_id(peer)))
-
-    async def connect(self, peer: PeerId) -> None:
-        """Have a connection, or raise Unavailable with the reason for every address that was tried."""
-        while not self.is_connected(peer):
-            if self.book.is_forbidden(peer):
-                raise Unavailable(f"{peer_text(peer)} is shut out for now", code="forbidden")
-            busy = self._busy.get(peer)
-            if busy is None:
-                await self._dial(peer)
-                return
-            await busy.wait()
-
-    async def _dial(self, peer: PeerId) -> None:
-        done = self._busy[peer] = trio.Event()
-        try:
-            await self._try_addresses(peer)
-        finally:
-            del self._busy[peer]
-            done.set()
-
-    async def _try_addresses(self, peer: PeerId) -> None:
-        name = libp2p_id(peer)
-        failures: list[str] = []
-        for address in self.book.of(peer):
-            self.dials += 1
-            try:
-                with rim(address), trio.fail_after(DIAL_S), libp2p_patches.remember_sockets(self._sockets):
-                    libp2p_patches.forget_failure(self._host, name)
-                    await self._host.get_network().dial_addr(Multiaddr(f"{address}/p2p/{name}"), name)
-            except Unavailable as error:
-                self.failures += 1
-                failures.append(error.detail)
-                continue
-            if self.is_connected(peer):
-                self.book.worked(peer, address)
-                return
-            failures.append(f"{address}: closed by the other side at once")
-        raise Unavailable(
-            f"{peer_text(peer)} cannot be reached: {'; '.join(failures) or 'no address is known'}", code="unreachable"
-        )
-
-    async def open_stream(self, peer: PeerId, protocol: str) -> INetStream:
-        """A new stream that speaks `protocol`, over a connection that is there or is dialled now. Unavailable else."""
-        await self.connect(peer)
-        name = libp2p_id(peer)
-        try:
-            with rim(f"open {protocol} to {peer_text(peer)}"), trio.fail_after(HANDSHAKE_S):
-                return await self._host.new_stream(name, [protocol_id(protocol)])
-        except Unavailable:
-            other = self._foreign_protocol(name, protocol)
-            if other is None:
-                raise
-            self.book.forbid(peer)
-            raise Unavailable(
-                f"{peer_text(peer)} speaks {other}, this node speaks {protocol}",
-                code="foreign_network",
-                fix="Both nodes need the same network name and the same protocol version.",
-            ) from None
-
-    def _foreign_protocol(self, name: ID, protocol: str) -> str | None:
-        """The Shoal protocol that a peer announced instead of ours; None when it announced ours or none."""
-        with rim("protocols of a peer"):
-            announced = [str(known) for known in self._host.get_peerstore().get_protocols(name)]
-        shoals = [known for known in announced if known.startswith("/shoal/") and "/blob/" not in known]
-        return None if not shoals or protocol in announced else shoals[0]
-
-    async def close(self) -> None:
-        """At the very end: close what libp2p left open."""
-        for stream in list(self._sockets):
-            await stream.close()
-
-    async def disconnect(self, peer: PeerId) -> None:
-        """Close every connection to a peer."""
-        try:
-            with rim("disconnect"), trio.fail_after(HANDSHAKE_S):
-                await self._host.disconnect(libp2p_id(peer))
-        except Unavailable:
-            return  # It was closed already.

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 from libp2p.abc import INetStream
 
-from node.addresses import Dialer
+from node.dialer import Dialer
 from node.blob_transfer import REQUEST_BYTES_MAX, STALL_S, BlobAnswer, Transfer, no_longer_than, request_decoder
 from node.blobs import BlobStore
 from node.libp2p_rim import remote_of, rim

@@ -27,7 +27,6 @@ from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.mcache import CacheEntry, MessageCache
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux import yamux
-from libp2p.transport.tcp import tcp
 
 from protocol.errors import LocalError
 
@@ -65,7 +64,6 @@ def install() -> None:
     _batch_window_updates()
     _widen_queues()
     _notice_dead_links()
-    _own_the_port()
     _settle_meshes()
     _quiet()
 
@@ -183,17 +181,6 @@ def _notice_dead_links() -> None:
             streams.add(self)
 
     TrioTCPStream.__init__ = init  # type: ignore[method-assign]
-
-
-def _own_the_port() -> None:
-    """A second node on the same port fails to start; with SO_REUSEPORT both listened and shared the connections.
-
-    libp2p wants the flag for hole punching from the listening port, which this node does not do."""
-
-    def set_reuse_address(sock: trio.socket.SocketType) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-
-    tcp._set_reuse_flags = set_reuse_address
 
 
 def _settle_meshes() -> None:

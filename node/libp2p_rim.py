@@ -6,7 +6,9 @@ py-libp2p 0.8.1 lets about thirty exception types out of one call, some of them 
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 import trio
 from libp2p import new_host
 from libp2p.abc import IHost, INetStream
+from libp2p.connection_types import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import X25519PrivateKey
 from libp2p.custom_types import StreamHandlerFn, TProtocol
@@ -117,6 +120,18 @@ def _contain(host: IHost) -> None:
     network.set_stream_handler(contained)
 
 
+def remote_address(stream: INetStream) -> str:
+    """Where the other end of a stream's connection is, as an address; empty through a relay."""
+    with rim("address of a connection"):
+        if stream.muxed_conn.get_connection_type() != ConnectionType.DIRECT:
+            return ""
+        found = stream.get_remote_address()
+    if found is None:
+        return ""
+    ip, port = found
+    return f"/{'ip6' if ':' in ip else 'ip4'}/{ip}/tcp/{port}"
+
+
 def in_nursery(nursery: trio.Nursery, handler: StreamHandlerFn) -> StreamHandlerFn:
     """Run our own stream handler where its faults are ours, not libp2p's to swallow."""
 
@@ -135,8 +150,17 @@ def in_nursery(nursery: trio.Nursery, handler: StreamHandlerFn) -> StreamHandler
     return handle
 
 
+async def dial(host: IHost, address: Multiaddr, peer: ID, source: tuple[str, int] | None) -> None:
+    """Connect to one address, from a local (ip, port) or from any. libp2p's own errors: use inside `rim`."""
+    network = host.get_network()
+    if isinstance(network, Swarm):
+        await network.dial_addr(address, peer, source)
+
+
 async def listen(host: IHost, addresses: Sequence[str], stack: AsyncExitStack) -> None:
     """Run the host on all addresses until the stack unwinds; Unavailable when one of them cannot be had."""
+    for text in addresses:
+        _claim_port(text)
     with rim(f"listen on {', '.join(addresses)}"):
         await stack.enter_async_context(host.run([Multiaddr(text) for text in addresses]))
         found = [address for listener in host.get_network().listeners.values() for address in listener.get_addrs()]
@@ -146,6 +170,27 @@ async def listen(host: IHost, addresses: Sequence[str], stack: AsyncExitStack) -
             code="address_in_use",
             fix="Choose another port, or stop what uses it.",
         )
+
+
+def _claim_port(address: str) -> None:
+    """Unavailable when somebody listens there already.
+
+    libp2p listens with SO_REUSEPORT, so that dials can leave from the same port; two nodes that did so would share the
+    port and each get a part of the connections."""
+    parts = address.split("/")
+    if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or not parts[4].isdigit() or parts[4] == "0":
+        return
+    family = socket.AF_INET6 if parts[1] == "ip6" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((parts[2], int(parts[4])))
+        except OSError as error:
+            raise Unavailable(
+                f"cannot listen on {address}: {error.strerror}",
+                code="address_in_use" if error.errno == errno.EADDRINUSE else "address_unusable",
+                fix="Choose another port or address, or stop what uses it.",
+            ) from error
 
 
 def only_error(group: BaseExceptionGroup) -> BaseException:

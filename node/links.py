@@ -1,14 +1,16 @@
 """Links: per peer one queue and one long-lived outbound stream, dialled when it is needed.
 
-What waits in a queue goes out in one write. A message is delivered in order or lost together with its connection; it is
-never sent twice. Spec: specs/12-transport.md.
+What waits in a queue goes out in one write. A message stays in the outbox until the other side acknowledges it: when a
+connection is lost, or a better path appears, the next stream goes on where the last one stopped.
+Spec: specs/12-transport.md.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -16,8 +18,11 @@ from libp2p.abc import INetStream
 
 from node.addresses import Backoff
 from node.streams import frame, reset, write_all
+from protocol import wire
 from protocol.errors import Unavailable
 from protocol.identity import peer_text
+from protocol.messages import Ack, Skip
+from protocol.overlay.resume import SESSION_BYTES, Numbered, Outbox
 from protocol.units import KIB, PeerId
 
 WRITE_BYTES_MAX: Final = 256 * KIB
@@ -26,7 +31,12 @@ WRITE_BYTES_MAX: Final = 256 * KIB
 WAIT_S: Final = 60.0
 """A message that could not be sent for a minute is dropped; its machine has asked again long since."""
 
+ACK_S: Final = 2.0
+"""Seconds that an acknowledgement waits for a message to travel with; the other side keeps what it sent until then."""
+
 log: Final = logging.getLogger("shoal.transport")
+
+OpenStream = Callable[[PeerId, Outbox], Awaitable[INetStream]]
 
 
 class Link:
@@ -38,42 +48,55 @@ class Link:
     def __init__(
         self,
         peer: PeerId,
-        open_stream: Callable[[PeerId], Awaitable[INetStream]],
+        open_stream: OpenStream,
         lost: Callable[[int, str], None],
-        queue_max: int,
+        outbox: Outbox,
         backoff: Backoff,
     ) -> None:
         self.peer = peer
+        self.outbox = outbox
         self._open_stream = open_stream
         self._lost = lost
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self._queue_max = queue_max
         self._backoff = backoff
+        self._last_words: bytes = b""
+        self._ack: Ack | None = None
         self._filled = trio.Event()
         self._changed = trio.Event()
         self._idle = trio.Event()
         self._stream: INetStream | None = None
+        self._number = 0
+        self._is_urgent = False
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.outbox)
 
     def put(self, body: bytes) -> None:
         """Queue a message. When the queue is full, the oldest is dropped and reported."""
-        if len(self._queue) >= self._queue_max:
-            self._queue.popleft()
-            self._lost(1, f"the queue is full ({self._queue_max} messages)")
-        self._queue.append((trio.current_time(), frame(body)))
-        if self._idle.is_set():
-            self._idle = trio.Event()
-        self._filled.set()
+        if self.outbox.put(frame(body), trio.current_time()):
+            self._lost(1, f"the queue is full ({self.outbox.items_max} messages)")
+        self._fill()
+
+    def say_last(self, body: bytes) -> None:
+        """A message that is not numbered and never sent again, behind everything that waits."""
+        self._last_words = frame(body)
+        self._fill()
+
+    def acknowledge(self, session: bytes, count: int, is_urgent: bool) -> None:
+        """Tell the other side what has been heard: with the next message, or in `ACK_S`, or now when it is urgent."""
+        self._ack = Ack(session, count)
+        if is_urgent:
+            self._is_urgent = True
+            self._filled.set()
+        elif self._idle.is_set():
+            self._filled.set()
 
     def retry(self) -> None:
         """Something changed for the better (a connection, an address): do not wait any longer."""
         self._backoff.reset()
         self._changed.set()
 
-    def disconnected(self) -> None:
-        """The connection under the stream is gone."""
+    def reopen(self) -> None:
+        """The connection under the stream is gone, or a better one is there: go on with a new stream."""
         self._stream = None
         self._filled.set()
 
@@ -83,75 +106,98 @@ class Link:
 
     async def run(self) -> None:
         """Open, write, wait; until cancelled, or until there is no connection and nothing to send."""
+        stream: INetStream | None = None
         try:
             while True:
                 try:
-                    await self._work()
+                    stream = await self._open()
+                    await self._work(stream)
                 except Unavailable as error:
                     self._drop_old(error.detail)
-                    if self._queue:
+                    if len(self.outbox):
                         self._changed = trio.Event()
                         with trio.move_on_after(self._backoff.next()):
                             await self._changed.wait()
-                if not self._queue:
+                finally:
+                    if stream is not None:
+                        await reset(stream)
+                        stream = None
+                self.outbox.rewind()
+                self._drop_old("the connection is gone")
+                if not len(self.outbox):
                     return
         finally:
+            self._stream = None
             self._idle.set()
-            if self._stream is not None:
-                await reset(self._stream)
 
-    async def _work(self) -> None:
-        """Write what comes until the connection ends."""
-        self._stream = await self._open_stream(self.peer)
+    async def _open(self) -> INetStream:
+        self.outbox.rewind()
+        self._number = self.outbox.first
+        self._stream = stream = await self._open_stream(self.peer, self.outbox)
         self._backoff.reset()
-        while (stream := self._stream) is not None:
-            if self._queue:
+        return stream
+
+    async def _work(self, stream: INetStream) -> None:
+        """Write what comes until the stream is replaced."""
+        while self._stream is stream:
+            if len(self.outbox) or self._last_words or self._is_urgent:
                 await self._write_batch(stream)
-            else:
-                self._idle.set()
-                self._filled = trio.Event()
+                continue
+            self._idle.set()
+            self._filled = trio.Event()
+            with trio.move_on_after(ACK_S if self._ack else float("inf")) as waiting:
                 await self._filled.wait()
+            if waiting.cancelled_caught:
+                self._is_urgent = True
 
     async def _write_batch(self, stream: INetStream) -> None:
-        batch: list[bytes] = []
-        size = 0
-        while self._queue and (not batch or size + len(self._queue[0][1]) <= WRITE_BYTES_MAX):
-            batch.append(self._queue.popleft()[1])
-            size += len(batch[-1])
-        try:
-            await write_all(stream, b"".join(batch))
-        except Unavailable as error:
-            self._stream = None
-            self._lost(len(batch), error.detail)
-            await reset(stream)
-            raise
+        pieces: list[bytes] = []
+        if self._ack is not None:
+            pieces.append(frame(wire.encode(self._ack)))
+            self._ack, self._is_urgent = None, False
+        self._is_urgent = False
+        for item in self.outbox.take(WRITE_BYTES_MAX):
+            pieces += self._numbered(item)
+        if not len(self.outbox):
+            pieces.append(self._last_words)
+            self._last_words = b""
+        await write_all(stream, b"".join(pieces))
+
+    def _numbered(self, item: Numbered) -> list[bytes]:
+        """A frame, behind a Skip where messages before it were given up."""
+        expected, self._number = self._number, item.number + 1
+        if item.number == expected:
+            return [item.frame]
+        return [frame(wire.encode(Skip(item.number))), item.frame]
+
+    def _fill(self) -> None:
+        if self._idle.is_set():
+            self._idle = trio.Event()
+        self._filled.set()
 
     def _drop_old(self, why: str) -> None:
-        limit = trio.current_time() - WAIT_S
-        count = 0
-        while self._queue and self._queue[0][0] < limit:
-            self._queue.popleft()
-            count += 1
-        if count:
+        if count := self.outbox.expire(trio.current_time() - WAIT_S):
             self._lost(count, why)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """What all links of a node share."""
+
+    open_stream: OpenStream
+    backoff: Callable[[], Backoff]
+    session: Callable[[int], bytes]
+    """Random bytes: the names of sessions."""
+    queue_max: int
 
 
 class Links:
     """All links of a node, each run by a task in `nursery` for as long as it has something to do."""
 
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        open_stream: Callable[[PeerId], Awaitable[INetStream]],
-        backoff: Callable[[], Backoff],
-        counts: Counter[str],
-        queue_max: int,
-    ) -> None:
+    def __init__(self, nursery: trio.Nursery, settings: LinkSettings, counts: Counter[str]) -> None:
         self._nursery = nursery
-        self._open_stream = open_stream
-        self._backoff = backoff
+        self._settings = settings
         self._counts = counts
-        self._queue_max = queue_max
         self._links: dict[PeerId, Link] = {}
 
     @property
@@ -165,30 +211,34 @@ class Links:
         if link is None:
             link = Link(
                 peer,
-                self._open_stream,
+                self._settings.open_stream,
                 lambda count, why: self._lost(peer, count, why),
-                self._queue_max,
-                self._backoff(),
+                Outbox(self._settings.session(SESSION_BYTES), self._settings.queue_max),
+                self._settings.backoff(),
             )
             self._links[peer] = link
             self._nursery.start_soon(self._run, link)
         return link
+
+    def known(self, peer: PeerId) -> Link | None:
+        """The link to a peer, when there is one."""
+        return self._links.get(peer)
 
     def retry(self, peer: PeerId) -> None:
         """An address became known: a link that waits need not."""
         if peer in self._links:
             self._links[peer].retry()
 
-    def disconnected(self, peer: PeerId) -> None:
-        """The last connection to a peer ended."""
+    def reopen(self, peer: PeerId) -> None:
+        """The last connection to a peer ended, or there is a better one."""
         if peer in self._links:
-            self._links[peer].disconnected()
+            self._links[peer].reopen()
 
     async def say_last(self, peers: Iterable[PeerId], body: bytes, seconds: float) -> None:
         """One more message to every peer that has a link, and a moment to hand it over."""
         links = [self._links[peer] for peer in peers if peer in self._links]
         for link in links:
-            link.put(body)
+            link.say_last(body)
         with trio.move_on_after(seconds):
             for link in links:
                 await link.flush()

@@ -1,7 +1,8 @@
 """Sessions with peers: Hello first, then messages; who is up, who went down, and who is shown the door.
 
 Either side opens one stream for what it says. A peer is up when its Hello was read and matched, and down when its last
-connection ended. Spec: specs/12-transport.md.
+connection ended; what was said and not acknowledged by then is said again on the next connection.
+Spec: specs/12-transport.md.
 """
 
 from __future__ import annotations
@@ -9,23 +10,26 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 from libp2p.abc import INetStream
 
-from node.addresses import Dialer
 from node.arrivals import Arrival, PeerDown, PeerUp, Received
-from node.libp2p_rim import HANDSHAKE_S, remote_of
-from node.links import Links
+from node.dialer import Dialer
+from node.libp2p_rim import HANDSHAKE_S, remote_address, remote_of
+from node.links import Links, LinkSettings
 from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
-from protocol.messages import Goodbye, Hello, Message, message_decoder
+from protocol.messages import Ack, Goodbye, Hello, Message, Skip, message_decoder
+from protocol.overlay.resume import SESSION_BYTES, Heard, Outbox, resumed
 from protocol.units import PeerId
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Version of the direct protocol; it is part of the protocol's name and of Hello."""
 
 VIOLATIONS_MAX: Final = 3
@@ -34,7 +38,21 @@ VIOLATIONS_MAX: Final = 3
 GOODBYE_S: Final = 1.0
 """Time for goodbyes at shutdown: nobody waits longer for a peer that does not read."""
 
+SESSIONS_MAX: Final = 4_096
+"""Sessions of others that are remembered; a peer of a forgotten one repeats what it has no acknowledgement for."""
+
 log: Final = logging.getLogger("shoal.transport")
+
+Greeted = Callable[[PeerId, Hello, str], None]
+"""Hears about every Hello: from whom, what it says, and the address that it came from (empty through a relay)."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """The one inbound stream of a peer that is being read."""
+
+    scope: trio.CancelScope
+    done: trio.Event
 
 
 class Sessions:
@@ -56,7 +74,12 @@ class Sessions:
         self._counts = counts
         self._up: dict[PeerId, Hello] = {}
         self._faults: Counter[PeerId] = Counter()
-        self.links = Links(nursery, self._open, dialer.backoff, counts, queue_max)
+        self._heard: dict[PeerId, Heard] = {}
+        self._readers: dict[PeerId, _Reader] = {}
+        self.capabilities: tuple[str, ...] = ()
+        """What our next Hello says that we can do for others."""
+        self.greeted: list[Greeted] = []
+        self.links = Links(nursery, LinkSettings(self._open, dialer.backoff, dialer.dice.randbytes, queue_max), counts)
         self.changed = trio.Event()
         """Set and replaced whenever a peer goes up or down."""
 
@@ -88,6 +111,8 @@ class Sessions:
             await self._dialer.disconnect(peer)
             return
         self.links.to(peer).retry()
+        if peer in self._up and len(self._dialer.paths(peer)) > 1 and not self._dialer.is_relayed(peer):
+            self.links.reopen(peer)  # A path without a relay is there: what is said goes that way from now on.
         with trio.move_on_after(HANDSHAKE_S):
             while peer not in self._up and self._dialer.is_connected(peer):
                 await self.changed.wait()
@@ -100,7 +125,7 @@ class Sessions:
         """A connection ended; the peer is down when it was the last one."""
         if self._dialer.is_connected(peer):
             return
-        self.links.disconnected(peer)
+        self.links.reopen(peer)
         if self._up.pop(peer, None) is not None:
             self._announce_change()
             await self._deliver(PeerDown(peer))
@@ -116,7 +141,7 @@ class Sessions:
             await reset(stream)
             return
         try:
-            await self._read(peer, FrameReader(stream, peer))
+            await self._read(peer, FrameReader(stream, peer), remote_address(stream))
         except RemoteViolation as violation:
             await self.punish(violation, faults=VIOLATIONS_MAX)
         except Unavailable as error:
@@ -138,7 +163,7 @@ class Sessions:
         """Tell everyone who is up, and give them a moment to read it."""
         await self.links.say_last(list(self._up), wire.encode(Goodbye("shutdown")), GOODBYE_S)
 
-    async def _read(self, peer: PeerId, frames: FrameReader) -> None:
+    async def _read(self, peer: PeerId, frames: FrameReader, address: str) -> None:
         with trio.move_on_after(HANDSHAKE_S) as deadline:
             first = await frames.read()
         if deadline.cancelled_caught or first is None:
@@ -148,16 +173,72 @@ class Sessions:
             raise RemoteViolation(peer, f"the first message is {type(hello).__name__}, not Hello", code="no_hello")
         if not await self._is_welcome(peer, hello):
             return
+        for hear in self.greeted:
+            hear(peer, hello, address)
+        reader = await self._replace_reader(peer)
+        try:
+            with reader.scope:
+                await self._listen(peer, hello, frames)
+        finally:
+            reader.done.set()
+            if self._readers.get(peer) is reader:
+                del self._readers[peer]
+
+    async def _replace_reader(self, peer: PeerId) -> _Reader:
+        """A new stream of a peer ends the old one, whose last message is dealt with before the first of the new."""
+        reader = _Reader(trio.CancelScope(), trio.Event())
+        earlier = self._readers.get(peer)
+        self._readers[peer] = reader
+        if earlier is not None:
+            earlier.scope.cancel()
+            await earlier.done.wait()
+        return reader
+
+    async def _listen(self, peer: PeerId, hello: Hello, frames: FrameReader) -> None:
+        """The messages of one stream, until it ends or the peer says goodbye."""
+        heard = self._resume(peer, hello)
+        number = hello.first
         while (body := await frames.read()) is not None:
-            message = wire.decode(body, message_decoder, peer)
-            self._counts["messages_received"] += 1
-            if isinstance(message, Goodbye):
-                log.info("%s said goodbye: %s", peer_text(peer), message.reason)
-                await self._dialer.disconnect(peer)
-                return
-            if isinstance(message, Hello):
-                raise RemoteViolation(peer, "a second Hello on one stream", code="second_hello")
-            await self._deliver(Received(peer, message))
+            match wire.decode(body, message_decoder, peer):
+                case Ack(session, count):
+                    link = self.links.known(peer)
+                    if link is not None and not link.outbox.acknowledge(session, count):
+                        raise RemoteViolation(peer, f"it heard {count} messages, fewer were sent", code="bad_ack")
+                case Skip(target):
+                    if target < number:
+                        raise RemoteViolation(peer, f"message {number} is next, not {target}", code="bad_skip")
+                    self._counts["messages_missed"] += max(0, target - 1 - heard.count)
+                    number = target
+                case Goodbye(reason):
+                    log.info("%s said goodbye: %s", peer_text(peer), reason)
+                    await self._dialer.disconnect(peer)
+                    return
+                case Hello():
+                    raise RemoteViolation(peer, "a second Hello on one stream", code="second_hello")
+                case message:
+                    await self._take(peer, heard, number, message)
+                    number += 1
+
+    async def _take(self, peer: PeerId, heard: Heard, number: int, message: Message) -> None:
+        """Deliver a message unless an earlier stream brought it, and say so now and then."""
+        if number <= heard.count:
+            self._counts["messages_repeated"] += 1
+            return
+        self._counts["messages_received"] += 1
+        await self._deliver(Received(peer, message))
+        heard.take(number)
+        link = self.links.to(peer)
+        link.acknowledge(heard.session, heard.count, heard.is_ack_urgent)
+        if heard.is_ack_urgent:
+            heard.acked = heard.count
+
+    def _resume(self, peer: PeerId, hello: Hello) -> Heard:
+        heard, lost = resumed(self._heard.pop(peer, None), hello.session, hello.first)
+        self._heard[peer] = heard
+        self._counts["messages_missed"] += lost
+        while len(self._heard) > SESSIONS_MAX:
+            del self._heard[next(iter(self._heard))]
+        return heard
 
     async def _is_welcome(self, peer: PeerId, hello: Hello) -> bool:
         """Same network, same version: the peer is up. Otherwise say why, and close."""
@@ -177,14 +258,14 @@ class Sessions:
 
     async def _turn_away(self, peer: PeerId, reason: str) -> None:
         try:
-            stream = await self._open(peer)
+            stream = await self._open(peer, Outbox(bytes(SESSION_BYTES), 1))
             await write_all(stream, frame(wire.encode(Goodbye(reason))))
         except Unavailable as error:
             log.debug("no goodbye to %s: %s", peer_text(peer), error.detail)
         self._book.forbid(peer)
         await self._dialer.disconnect(peer)
 
-    async def _open(self, peer: PeerId) -> INetStream:
+    async def _open(self, peer: PeerId, outbox: Outbox) -> INetStream:
         """A stream on which our Hello is written."""
         try:
             stream = await self._dialer.open_stream(peer, self.protocol)
@@ -194,7 +275,14 @@ class Sessions:
                 log.warning("%s", error.detail)
                 await self._dialer.disconnect(peer)
             raise
-        await write_all(stream, frame(wire.encode(self._hello)))
+        hello = msgspec.structs.replace(
+            self._hello,
+            capabilities=self.capabilities,
+            observed=remote_address(stream),
+            session=outbox.session,
+            first=outbox.first,
+        )
+        await write_all(stream, frame(wire.encode(hello)))
         return stream
 
     def _announce_change(self) -> None:

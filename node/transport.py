@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,15 @@ from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from multiaddr import Multiaddr
 
 from node import entropy, libp2p_patches
-from node.addresses import AddressBook, Dialer, dialable_addresses, split_address
+from node.addresses import AddressBook, dialable_addresses, split_address
 from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blob_streams import BlobStreams
 from node.blobs import BlobStore
+from node.dialer import Dialer
 from node.gossip import Gossip
 from node.libp2p_rim import in_nursery, listen, make_host, only_error, peer_of, protocol_id
 from node.peer_cache import PeerCache
+from node.requests import Requests
 from node.sessions import PROTOCOL_VERSION, Sessions
 from node.upkeep import keep_cache, keep_connected, keep_neighbours
 from protocol.completions import Fetched
@@ -80,6 +82,7 @@ class _Parts:
     sessions: Sessions
     gossip: Gossip
     blobs: BlobStreams
+    requests: Requests
     nursery: trio.Nursery
 
 
@@ -183,9 +186,14 @@ class Transport:
         )
         blobs = BlobStreams(self._network, self._store, dialer, sessions.punish, self._counts)
         host.get_network().register_notifee(_Connections(sessions, nursery))
-        host.set_stream_handler(protocol_id(sessions.protocol), in_nursery(nursery, sessions.accept))
-        host.set_stream_handler(protocol_id(blobs.protocol), in_nursery(nursery, blobs.serve))
-        return _Parts(host, dialer, sessions, gossip, blobs, nursery)
+
+        def register(name: str, handle: Callable[[INetStream], Awaitable[None]]) -> None:
+            host.set_stream_handler(protocol_id(name), in_nursery(nursery, handle))
+
+        register(sessions.protocol, sessions.accept)
+        register(blobs.protocol, blobs.serve)
+        requests = Requests(self._network, dialer, sessions.punish, register, self._counts)
+        return _Parts(host, dialer, sessions, gossip, blobs, requests, nursery)
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """Put everything to work; `stack` undoes it in the opposite order."""

@@ -8,7 +8,8 @@ from typing import Final
 
 import trio
 
-from node.addresses import Backoff, Dialer
+from node.addresses import Backoff
+from node.dialer import Dialer
 from node.peer_cache import PeerCache
 from node.sessions import Sessions
 from protocol.errors import Unavailable

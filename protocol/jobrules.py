@@ -56,6 +56,7 @@ def check(spec: JobSpec) -> None:
     _check_env(spec.env, "/env")
     for index, chunk in enumerate(spec.chunks):
         _check_env(chunk.env, f"/chunks/{index}/env")
+    _check_ports(spec)
     gpu = spec.resources.gpu
     if gpu.memory_bytes_max and gpu.memory_bytes_max < gpu.memory_bytes_min:
         raise broken(
@@ -80,6 +81,22 @@ def _check_runtime(spec: JobSpec) -> None:
                 raise broken(f"/{field}/{index}", "a command is empty or has a zero byte", "Remove it.")
     if spec.runtime == "wasm":
         _check_wasm(spec)
+
+
+def _check_ports(spec: JobSpec) -> None:
+    if spec.is_interactive and spec.runtime == "wasm":
+        field = "ports" if spec.ports else "shell"
+        raise broken(f"/{field}", "a WASM module has no sockets and no shell", "Use another runtime, or leave it out.")
+    for index, port in enumerate(spec.ports):
+        if port in spec.ports[:index]:
+            raise broken(f"/ports/{index}", f"port {port} is there twice", "Name every port once.")
+    if spec.is_interactive and spec.audit_ppm:
+        field = "audit_ppm"
+        raise broken(
+            f"/{field}",
+            "a chunk that its renter can reach into gives an output that nobody else can compute again",
+            "Say `audit: 0` with `ports` or `shell`.",
+        )
 
 
 def _check_wasm(spec: JobSpec) -> None:

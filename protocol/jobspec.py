@@ -15,6 +15,7 @@ CHUNKS_MAX: Final = 4096
 FILES_MAX: Final = 2048
 PATH_CHARS_MAX: Final = 512
 COMMAND_CHARS_MAX: Final = 4096
+PORTS_MAX: Final = 16
 
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Text = Annotated[str, Meta(max_length=256)]
@@ -91,11 +92,20 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """WASM only: instructions that one chunk may use."""
     numeric: Literal["D0", "D2"] = "D2"
     """D0 = any honest machine computes the same bytes; D2 = machines of the same runtime digest do."""
+    ports: Annotated[tuple[Annotated[int, Meta(ge=1, le=65_535)], ...], Meta(max_length=PORTS_MAX)] = ()
+    """Ports that a chunk serves on its own loopback, for the renter alone (specs/24-tunnels.md)."""
+    shell: bool = False
+    """Whether the renter may start a shell beside the chunk's processes."""
 
     @property
     def steps(self) -> int:
         """Chunks to execute, the reduce step included."""
         return len(self.chunks) + (1 if self.reduce else 0)
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether the renter can reach into a chunk, so that nobody else can compute its output again."""
+        return bool(self.ports) or self.shell
 
 
 class OutputFile(Struct, frozen=True, forbid_unknown_fields=True):

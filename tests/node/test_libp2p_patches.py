@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections import defaultdict
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -22,12 +23,13 @@ from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from multiaddr import Multiaddr
 
 from node import libp2p_patches
-from node.libp2p_rim import libp2p_id, make_host, only_error, peer_of, rim
+from node.libp2p_rim import libp2p_id, listen, make_host, only_error, peer_of, rim
 from protocol.errors import LocalError, Refused, Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.units import PeerId
 
 ALICE = Identity(b"a" * 32)
+BOB = Identity(b"b" * 32)
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +75,11 @@ async def test_a_listener_owns_its_port_and_is_closed_at_the_end() -> None:
     host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         port = int(str(host.get_addrs()[0]).split("/")[4])
-        with socket.socket() as other, pytest.raises(OSError, match="in use"):
-            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            other.bind(("127.0.0.1", port))
+        other = make_host(BOB, [], [], bytes(32))
+        async with AsyncExitStack() as stack:
+            with pytest.raises(Unavailable, match="Address already in use") as caught:
+                await listen(other, [f"/ip4/127.0.0.1/tcp/{port}"], stack)
+        assert caught.value.code == "address_in_use"
     await libp2p_patches.close_listeners(host)
     with pytest.raises(OSError, match="all attempts to connect"):
         await trio.open_tcp_stream("127.0.0.1", port)

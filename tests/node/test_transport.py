@@ -21,6 +21,7 @@ from node.arrivals import Arrival
 from node.blob_transfer import BlobAnswer
 from node.blobs import BlobStore
 from node.libp2p_rim import protocol_id
+from node.sessions import PROTOCOL_VERSION
 from node.streams import FrameReader, frame, read_some, reset, write_all
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport, TransportConfig
 from protocol import wire
@@ -254,16 +255,16 @@ async def test_a_foreign_network_is_refused_by_name(tmp_path: Path, caplog: pyte
         await a.count("foreign_peers")
         assert a.transport.connected() == []
         await stranger.nothing(Received, 0.3)
-    assert "speaks /shoal/other/1, this node speaks /shoal/reef/1" in caplog.text
+    assert "speaks /shoal/other/2, this node speaks /shoal/reef/2" in caplog.text
 
 
 async def open_direct(node: Node, to: Node) -> INetStream:
     """A raw direct stream, for a peer that does not keep to the rules."""
     parts = node.transport._serving
-    return await parts.dialer.open_stream(to.peer, f"/shoal/{NETWORK}/1")
+    return await parts.dialer.open_stream(to.peer, f"/shoal/{NETWORK}/{PROTOCOL_VERSION}")
 
 
-HELLO = wire.encode(Hello(NETWORK, 1, "rude", ()))
+HELLO = wire.encode(Hello(NETWORK, PROTOCOL_VERSION, "rude", ()))
 BEAT = wire.encode(Beat(bytes(32), 0, 1, 0, "running"))
 
 
@@ -300,7 +301,7 @@ async def test_a_peer_that_breaks_a_rule_is_shut_out(
         "/ipfs/id/1.0.0",
         "/ipfs/id/push/1.0.0",
         "/ipfs/ping/1.0.0",
-        "/shoal/reef/1",
+        f"/shoal/reef/{PROTOCOL_VERSION}",
         "/shoal/reef/blob/1",
     ],
 )
@@ -330,13 +331,13 @@ async def test_another_version_is_told_why(tmp_path: Path) -> None:
             said.append(body)
 
     async with serving(a, old):
-        old.transport._serving.host.set_stream_handler(protocol_id(f"/shoal/{NETWORK}/1"), listen)
+        old.transport._serving.host.set_stream_handler(protocol_id(f"/shoal/{NETWORK}/{PROTOCOL_VERSION}"), listen)
         stream = await open_direct(old, a)
-        await stream.write(frame(wire.encode(Hello(NETWORK, 2, "old", ()))))
+        await stream.write(frame(wire.encode(Hello(NETWORK, PROTOCOL_VERSION + 1, "old", ()))))
         await until(lambda: any(b"goodbye" in body for body in said))
         await a.count("foreign_peers")
         goodbye = wire.decode(said[-1], wire.decoder(Goodbye), a.peer)
-        assert goodbye.reason == "you: reef/2, here: reef/1"
+        assert goodbye.reason == "you: reef/3, here: reef/2"
 
 
 async def test_goodbye_is_a_clean_end(tmp_path: Path) -> None:
@@ -454,7 +455,7 @@ async def test_a_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     async with serving(a):
         address = a.transport.addresses()[0].rpartition("/p2p/")[0]
         b.transport = Transport(b.identity, NETWORK, TransportConfig(listen=(address,)), b.blobs)
-        with pytest.raises(Unavailable, match="can be listened on"):
+        with pytest.raises(Unavailable, match="Address already in use"):
             async with b.transport.serving():
                 raise AssertionError("two nodes listen on one port")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import specs
-from node import addresses, blob_streams, blob_transfer, gossip, libp2p_rim, links, sessions, streams, transport
+from node import addresses, blob_streams, blob_transfer, dialer, gossip, libp2p_rim, links, sessions, streams, transport
 from protocol.messages import STATEMENT_KINDS
 
 SPEC = specs.load("12-transport")
-MODULES = (addresses, blob_streams, blob_transfer, gossip, libp2p_rim, links, sessions, streams, transport)
+MODULES = (addresses, blob_streams, blob_transfer, dialer, gossip, libp2p_rim, links, sessions, streams, transport)
 
 
 def test_constants_are_the_code_s() -> None:

@@ -1,0 +1,1 @@
+"""The data plane: bulk bytes beside libp2p, in workers of their own."""

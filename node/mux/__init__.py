@@ -1,0 +1,1 @@
+"""The stream multiplexer over Noise, driven by trio."""

@@ -1,0 +1,1 @@
+"""Ports of a running job, reachable through the overlay."""

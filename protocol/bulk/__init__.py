@@ -1,0 +1,1 @@
+"""Bulk bytes: tickets, the handshake, encrypted records, which chunk from whom, fair shares. Pure."""

@@ -1,0 +1,391 @@
+"""The directory: a distributed table of signed peer records that needs no bootstrap once it runs.
+
+Sans-IO. Questions of others come in through `answer`, replies to our own through `receive` and `failed`, time through
+`tick`; what to ask comes out as effects. Nobody is believed: every record is signed by whom it is about, so the worst
+that a liar can do is to say nothing, or to name real peers that are of no use. Spec: specs/23-discovery.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Literal
+
+from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.identity import Identity
+from protocol.overlay.allowance import Allowances
+from protocol.overlay.held_records import HeldRecords
+from protocol.overlay.lookup import CLOSEST, PATHS, Candidate, Lookup
+from protocol.overlay.peer_record import (
+    ADDRESSES_MAX,
+    RECORD_LIFE,
+    TOPICS_MAX,
+    Contact,
+    PeerRecord,
+    key_of,
+    open_record,
+    sign_record,
+    topic_key,
+)
+from protocol.overlay.place import NOWHERE, Place
+from protocol.overlay.questions import KEPT_MAX, NAMED_MAX, Find, Found, Keep, Kept, Question, Reply
+from protocol.overlay.routing_table import RoutingTable
+from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
+from protocol.wire import Signed
+
+ASK_BURST: Final = 64
+"""Questions of one peer at once: a newcomer's searches all begin with the same few peers."""
+
+ASK_PER_SECOND: Final = 8
+"""Questions of one peer per second in the long run."""
+
+LOOKUPS_MAX: Final = 16
+"""Searches under way; one more is refused."""
+
+JOIN_AGAIN: Final = Micros(15 * SECOND)
+"""Microseconds between attempts to join while fewer than `CLOSEST` peers are known."""
+
+REFRESH: Final = Micros(10 * MINUTE)
+"""Microseconds between searches for a random key: they find new peers everywhere, near and far."""
+
+CHECK_AFTER: Final = Micros(10 * MINUTE)
+"""Microseconds of silence after which a peer in the table is asked whether it is still there."""
+
+CHECK_EVERY: Final = Micros(30 * SECOND)
+"""Microseconds between two looks for such peers, and for records that are over."""
+
+CHECKS: Final = 4
+"""Peers asked at each such look."""
+
+MEMBERS: Final = "members"
+"""The topic of everybody in a network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a record says, without its times."""
+
+    addresses: tuple[str, ...] = ()
+    roles: tuple[Literal["provider", "validator", "steward"], ...] = ()
+    capabilities: tuple[str, ...] = ()
+    topics: tuple[str, ...] = (MEMBERS,)
+    """Names; at most four: who looks for a relay looks under `relay/1`."""
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put a question to a peer, and hand the reply to `receive` or the lack of it to `failed` under this number."""
+
+    number: int
+    peer: PeerId
+    addresses: tuple[str, ...]
+    """Where it said it is; empty when the address book must know."""
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A record was verified: its addresses are worth remembering."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A search that somebody asked for is over."""
+
+    number: int
+    kept: tuple[Contact, ...]
+    """What was kept under the key, the newest record of each signer."""
+    closest: tuple[Contact, ...]
+    """The nearest peers that answered."""
+    asks: int
+    hops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Somebody signs records with our own key: two nodes with one identity, or our clock went back."""
+
+    contact: Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A peer broke a rule."""
+
+    violation: RemoteViolation
+
+
+Effect = Ask | Met | Done | Twin | Fault
+
+
+@dataclass(slots=True)
+class _Search:
+    lookup: Lookup
+    key: Digest
+    purpose: Literal["asked for", "publish", "refresh"]
+    kept: dict[PeerId, Contact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    peer: PeerId
+    search: int | None
+    """None: a check, or a record that was brought."""
+    key: Digest
+
+
+class Directory:
+    """One peer's share of the directory."""
+
+    def __init__(self, identity: Identity, network: str, dice: Random) -> None:
+        self._identity = identity
+        self._network = network
+        self._dice = dice
+        self.table = RoutingTable(identity.peer)
+        self.held = HeldRecords(identity.peer)
+        self._allowances = Allowances(ASK_BURST, ASK_PER_SECOND)
+        self._profile = Profile()
+        self._own: Contact | None = None
+        self._sequence = 0
+        self._numbers = 0
+        self._searches: dict[int, _Search] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._strangers: tuple[PeerId, ...] = ()
+        self._join_at = self._refresh_at = self._check_at = Micros(0)
+
+    # ── what we say and want ─────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def own(self) -> Contact:
+        """Our own record; LocalError before the first `announce`."""
+        if self._own is None:
+            raise LocalError("the directory was used before `announce`", code="not_announced")
+        return self._own
+
+    def announce(self, profile: Profile, now: Micros) -> list[Effect]:
+        """Say this from now on, and bring it where others look for it; the same again is no news."""
+        if self._own is not None and profile == self._profile and now < self._own.record.issued + RECORD_LIFE // 2:
+            return []
+        self._profile = profile
+        self._sign(now)
+        return self._publish()
+
+    def join(self, peers: Sequence[PeerId], now: Micros) -> list[Effect]:
+        """Begin from peers whose addresses are known and nothing else: bootstraps, cached peers, neighbours on the LAN.
+
+        They are asked again while few peers are known."""
+        self._strangers = tuple(peer for peer in dict.fromkeys(peers) if peer != self._identity.peer)[:32]
+        self._join_at = Micros(now + JOIN_AGAIN)
+        return self._publish()
+
+    def look_up(self, key: Digest) -> tuple[int, list[Effect]]:
+        """Search for what is kept under a key and who is near it; a `Done` with this number follows."""
+        if len(self._searches) >= LOOKUPS_MAX:
+            raise Refused(f"{LOOKUPS_MAX} searches are under way", code="busy", fix="Try again in a few seconds.")
+        return self._search(key, "asked for")
+
+    def meet(self, signed: Signed, now: Micros, sender: PeerId) -> list[Effect]:
+        """A record from elsewhere (a cache, another peer): verified, then asked whether it is there.
+
+        RemoteViolation of the sender for a forged one, Refused for one that is over."""
+        return self._met(open_record(signed, self._network, now, sender), now)
+
+    # ── what others ask ──────────────────────────────────────────────────────────────────────────────────────────────
+    def answer(self, sender: PeerId, question: Question, now: Micros) -> tuple[Reply, list[Effect]]:
+        """RemoteViolation when the question breaks a rule, Refused (`slow_down`) when there are too many."""
+        if not self._allowances.take(sender, now):
+            raise Refused("too many questions", code="slow_down", fix=f"At most {ASK_PER_SECOND} per second.")
+        contact = open_record(question.me, self._network, now, sender)
+        if contact.peer != sender:
+            raise RemoteViolation(sender, "asked with the record of somebody else", code="not_yours")
+        effects = self._met(contact, now)
+        if isinstance(question, Keep):
+            if not _belongs(contact, Digest(question.key)):
+                raise RemoteViolation(sender, "a record under a key that is none of its own", code="off_topic")
+            return Kept(self.held.put(Digest(question.key), contact)), effects
+        target = int.from_bytes(question.key, "big")
+        named = [one.signed for one in self.table.closest(target, NAMED_MAX + 1, is_checked=True) if one.peer != sender]
+        kept = [one.signed for one in self.held.sample(Digest(question.key), KEPT_MAX, now, self._dice)]
+        return Found(self.own.signed, tuple(named[:NAMED_MAX]), tuple(kept)), effects
+
+    # ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────
+    def receive(self, number: int, reply: Reply, now: Micros) -> list[Effect]:
+        """The reply to an `Ask`. A reply that breaks a rule counts as none, and costs its sender its place."""
+        pending = self._pending.get(number)
+        if pending is None:
+            raise LocalError(f"nothing was asked under {number}", code="no_such_question")
+        if isinstance(reply, Kept):
+            del self._pending[number]
+            return []
+        try:
+            itself, named, kept = self._verified(pending, reply, now)
+        except RemoteViolation as violation:
+            self.table.remove(pending.peer)
+            return [Fault(violation), *self.failed(number, now)]
+        except Refused:
+            return self.failed(number, now)
+        del self._pending[number]
+        self.table.put(itself, now, is_checked=True)
+        effects: list[Effect] = [Met(itself), *self._own_seen((itself, *named, *kept))]
+        search = self._searches.get(pending.search) if pending.search is not None else None
+        if search is None or pending.search is None:
+            return effects
+        for contact in kept:
+            known = search.kept.get(contact.peer)
+            if known is None or known.record.sequence < contact.record.sequence:
+                search.kept[contact.peer] = contact
+        search.lookup.answered(pending.peer, itself, named)
+        return effects + self._go_on(pending.search)
+
+    def failed(self, number: int, now: Micros) -> list[Effect]:
+        """There is no reply to an `Ask`."""
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            raise LocalError(f"nothing was asked under {number}", code="no_such_question")
+        self.table.failed(pending.peer)
+        search = self._searches.get(pending.search) if pending.search is not None else None
+        if search is None or pending.search is None:
+            return []
+        search.lookup.failed(pending.peer)
+        return self._go_on(pending.search)
+
+    def tick(self, now: Micros) -> list[Effect]:
+        """Renew, refresh, check, forget. To be called every second or so."""
+        if self._own is None:
+            return []
+        effects: list[Effect] = []
+        if now >= self.own.record.issued + RECORD_LIFE // 2:
+            self._sign(now)
+            effects += self._publish()
+        if len(self.table) < CLOSEST and now >= self._join_at:
+            effects += self.join(self._strangers, now)
+        if now >= self._refresh_at:
+            self._refresh_at = Micros(now + REFRESH)
+            if len(self.table) and len(self._searches) < LOOKUPS_MAX:
+                effects += self._search(Digest(self._dice.randbytes(32)), "refresh")[1]
+        if now >= self._check_at:
+            self._check_at = Micros(now + CHECK_EVERY)
+            self.held.expire(now)
+            asked = {pending.peer for pending in self._pending.values()}
+            for contact in self.table.oldest(Micros(now - CHECK_AFTER), CHECKS):
+                if contact.peer not in asked:
+                    effects.append(self._check(contact))
+        return effects
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _sign(self, now: Micros) -> None:
+        profile = self._profile
+        self._sequence = max(now, self._sequence + 1)
+        record = PeerRecord(
+            sequence=self._sequence,
+            issued=now,
+            expires=now + RECORD_LIFE,
+            addresses=profile.addresses[:ADDRESSES_MAX],
+            roles=profile.roles,
+            capabilities=profile.capabilities[:16],
+            topics=tuple(topic_key(self._network, topic) for topic in profile.topics[:TOPICS_MAX]),
+            place=profile.place,
+        )
+        signed = sign_record(self._identity, self._network, record)
+        self._own = open_record(signed, self._network, now, self._identity.peer)
+
+    def _publish(self) -> list[Effect]:
+        """Look for the keepers of every key of ours, and bring them the record."""
+        effects: list[Effect] = []
+        under_way = {search.key for search in self._searches.values() if search.purpose == "publish"}
+        for key in (key_of(self._identity.peer), *map(Digest, self.own.record.topics)):
+            if key not in under_way:
+                effects += self._search(key, "publish")[1]
+        return effects
+
+    def _search(self, key: Digest, purpose: Literal["asked for", "publish", "refresh"]) -> tuple[int, list[Effect]]:
+        target = int.from_bytes(key, "big")
+        seeds = self.table.closest(target, CLOSEST * PATHS)
+        strangers = self._strangers if len(seeds) < CLOSEST else ()
+        known = {contact.peer for contact in seeds}
+        unknown = [peer for peer in strangers if peer not in known]
+        self._numbers += 1
+        self._searches[self._numbers] = _Search(Lookup(target, self._identity.peer, seeds, unknown), key, purpose)
+        return self._numbers, self._go_on(self._numbers)
+
+    def _go_on(self, number: int) -> list[Effect]:
+        search = self._searches[number]
+        effects = [self._ask(candidate, search, number) for candidate in search.lookup.next()]
+        if not search.lookup.is_over:
+            return effects
+        del self._searches[number]
+        closest = tuple(search.lookup.closest())
+        if search.purpose == "publish":
+            return effects + [self._bring(contact, search.key) for contact in closest]
+        if search.purpose == "refresh":
+            return effects
+        own = [contact for contact in (*self._kept_here(search.key),) if contact.peer not in search.kept]
+        kept = (*search.kept.values(), *own)
+        return [*effects, Done(number, kept, closest, search.lookup.asks, search.lookup.hops)]
+
+    def _kept_here(self, key: Digest) -> list[Contact]:
+        """What we keep ourselves under the key; what is over is left to the reader of `Done`."""
+        return self.held.sample(key, KEPT_MAX, Micros(0), self._dice)
+
+    def _ask(self, candidate: Candidate, search: _Search, number: int) -> Ask:
+        self._numbers += 1
+        self._pending[self._numbers] = _Pending(candidate.peer, number, search.key)
+        return Ask(self._numbers, candidate.peer, candidate.addresses, Find(search.key, self.own.signed))
+
+    def _bring(self, contact: Contact, key: Digest) -> Ask:
+        self._numbers += 1
+        self._pending[self._numbers] = _Pending(contact.peer, None, key)
+        return Ask(self._numbers, contact.peer, contact.addresses, Keep(key, self.own.signed))
+
+    def _check(self, contact: Contact) -> Ask:
+        """Whether a peer is there; its answer names our own neighbours, which is useful besides."""
+        key = key_of(self._identity.peer)
+        self._numbers += 1
+        self._pending[self._numbers] = _Pending(contact.peer, None, key)
+        return Ask(self._numbers, contact.peer, contact.addresses, Find(key, self.own.signed))
+
+    def _met(self, contact: Contact, now: Micros) -> list[Effect]:
+        if contact.peer == self._identity.peer:
+            return self._own_seen((contact,))
+        is_new = self.table.get(contact.peer) is None
+        is_in = self.table.put(contact, now, is_checked=False)
+        return [Met(contact), self._check(contact)] if is_new and is_in and self._own is not None else [Met(contact)]
+
+    def _own_seen(self, contacts: Sequence[Contact]) -> list[Effect]:
+        """Our own record among those of others must be one that we signed."""
+        for contact in contacts:
+            if contact.peer == self._identity.peer and contact.record.sequence >= self._sequence:
+                if contact.signed != self.own.signed:
+                    self._sequence = contact.record.sequence
+                    return [Twin(contact)]
+        return []
+
+    def _verified(self, pending: _Pending, reply: Found, now: Micros) -> tuple[Contact, list[Contact], list[Contact]]:
+        """(the answerer, those it names, those kept under the key)."""
+        peer = pending.peer
+        itself = open_record(reply.me, self._network, now, peer)
+        if itself.peer != peer:
+            raise RemoteViolation(peer, "answered with the record of somebody else", code="not_yours")
+        named = self._live(reply.named, now, peer)
+        kept = self._live(reply.kept, now, peer)
+        if not all(_belongs(contact, pending.key) for contact in kept):
+            raise RemoteViolation(peer, "a record under a key that is none of its own", code="off_topic")
+        return itself, named, kept
+
+    def _live(self, records: Sequence[Signed], now: Micros, sender: PeerId) -> list[Contact]:
+        """The records that hold now; a copy that is over is nobody's fault."""
+        alive: list[Contact] = []
+        for signed in records:
+            try:
+                alive.append(open_record(signed, self._network, now, sender))
+            except Refused:
+                continue
+        return alive
+
+
+def _belongs(contact: Contact, key: Digest) -> bool:
+    """Whether a record may be kept under a key."""
+    return contact.position == int.from_bytes(key, "big") or key in contact.record.topics

@@ -1,0 +1,117 @@
+"""Questions and answers between real hosts, and what rude ones make of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec import Struct
+
+from node.blobs import BlobStore
+from node.requests import SERVED_PER_PEER_MAX, Requests
+from node.streams import frame, write_all
+from node.transport import Transport, TransportConfig
+from protocol import wire
+from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.identity import Identity
+from protocol.units import GIB, PeerId
+
+ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
+
+
+class Sum(Struct, frozen=True, forbid_unknown_fields=True, tag="sum"):
+    """What to add."""
+
+    numbers: tuple[int, ...]
+
+
+class Total(Struct, frozen=True, forbid_unknown_fields=True, tag="total"):
+    """The answer."""
+
+    value: int
+
+
+SUM, TOTAL = wire.decoder(Sum), wire.decoder(Total)
+
+
+async def add(asker: PeerId, question: Sum) -> Total:
+    """Adds small numbers."""
+    if asker != ALICE.peer:
+        raise Unavailable("busy", code="busy")
+    if sum(question.numbers) > 1_000:
+        raise Refused("too large", code="too_large", fix="Ask for less.")
+    return Total(sum(question.numbers))
+
+
+@asynccontextmanager
+async def two(folder: Path) -> AsyncIterator[tuple[Requests, Requests, Transport]]:
+    """Alice's and Bob's requests; Bob adds numbers, and Alice knows where he is."""
+    config = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
+    alice = Transport(ALICE, "reef", config, BlobStore(folder / "a", GIB))
+    bob = Transport(BOB, "reef", config, BlobStore(folder / "b", GIB))
+    async with alice.serving(), bob.serving():
+        alice.learn(BOB.peer, bob.addresses())
+        bob._serving.requests.serve("add", SUM, add)
+        yield alice._serving.requests, bob._serving.requests, bob
+
+
+async def test_a_question_is_answered(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob, _):
+        assert await alice.ask(BOB.peer, "add", Sum((1, 2, 3)), TOTAL) == Total(6)
+        with pytest.raises(Refused, match="too large") as refused:
+            await alice.ask(BOB.peer, "add", Sum((999, 2)), TOTAL)
+        assert (refused.value.code, refused.value.fix) == ("too_large", "Ask for less.")
+        with pytest.raises(Unavailable, match="unknown"):
+            await alice.ask(BOB.peer, "unknown", Sum(()), TOTAL)
+        alice.serve("add", SUM, add)
+        with pytest.raises(Unavailable, match="busy") as busy:
+            await bob.ask(ALICE.peer, "add", Sum(()), TOTAL)
+        assert busy.value.code == "busy"
+
+
+async def test_an_answer_of_another_kind_is_the_answerer_s_fault(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, _, _):
+        with pytest.raises(RemoteViolation) as caught:
+            await alice.ask(BOB.peer, "add", Sum((1,)), SUM)
+        assert caught.value.peer == BOB.peer
+
+
+async def test_a_malformed_question_shuts_its_asker_out(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, _, bob):
+        stream = await alice._dialer.open_stream(BOB.peer, alice.protocol("add"))
+        await write_all(stream, frame(b"\xc1"))
+        with trio.fail_after(5):
+            while not bob.statistics().get("violations"):  # noqa: ASYNC110  there is no event to wait for
+                await trio.sleep(0.01)
+
+
+async def test_silence_ends_at_the_deadline_and_waiting_ones_are_bounded(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob, _):
+        waiting = trio.Event()
+        asked = 0
+
+        async def never(asker: PeerId, question: Sum) -> Total:
+            nonlocal asked
+            asked += 1
+            await waiting.wait()
+            return Total(0)
+
+        bob.serve("never", SUM, never)
+        failures: list[Unavailable] = []
+
+        async def ask() -> None:
+            try:
+                await alice.ask(BOB.peer, "never", Sum(()), TOTAL, seconds=1.0)
+            except Unavailable as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(SERVED_PER_PEER_MAX + 4):
+                nursery.start_soon(ask)
+        assert len(failures) == SERVED_PER_PEER_MAX + 4
+        assert asked == SERVED_PER_PEER_MAX
+        assert {error.code for error in failures} <= {"no_answer", "link"}
+        waiting.set()

@@ -1,0 +1,92 @@
+"""Sessions that outlive their connections, between real hosts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from node.blobs import BlobStore
+from node.libp2p_rim import libp2p_id
+from node.transport import Received, Transport, TransportConfig
+from protocol.identity import Identity
+from protocol.messages import BlocksRequest, Hello
+from protocol.units import GIB, PeerId
+
+ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
+SECONDS = 15
+
+
+@asynccontextmanager
+async def two(folder: Path) -> AsyncIterator[tuple[Transport, Transport]]:
+    """Two transports that know each other."""
+    config = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
+    alice = Transport(ALICE, "reef", config, BlobStore(folder / "a", GIB))
+    bob = Transport(BOB, "reef", config, BlobStore(folder / "b", GIB))
+    async with alice.serving(), bob.serving():
+        alice.learn(BOB.peer, bob.addresses())
+        bob.learn(ALICE.peer, alice.addresses())
+        yield alice, bob
+
+
+async def cut(transport: Transport, peer: PeerId) -> None:
+    """Close the sockets to a peer without a word, as a router that forgets them does."""
+    for connection in list(transport._serving.host.get_network().get_connections(libp2p_id(peer))):
+        await connection.close()
+
+
+async def test_nothing_is_lost_or_repeated_when_connections_break(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob), trio.open_nursery() as nursery:
+        total = 600
+
+        async def say() -> None:
+            for height in range(total):
+                alice.send_nowait(BOB.peer, BlocksRequest(height))
+                if height % 100 == 50:
+                    await trio.sleep(0.05)
+                    await cut(alice if height % 200 == 50 else bob, BOB.peer if height % 200 == 50 else ALICE.peer)
+
+        nursery.start_soon(say)
+        heights: list[int] = []
+        with trio.fail_after(SECONDS):
+            async for arrival in bob.inbox:
+                if isinstance(arrival, Received) and isinstance(arrival.message, BlocksRequest):
+                    heights.append(arrival.message.height)
+                    if len(heights) == total:
+                        break
+        assert heights == list(range(total))
+        assert alice.statistics().get("messages_lost", 0) == 0
+        assert alice.statistics()["dials"] > 1
+
+
+async def test_what_was_heard_is_acknowledged_and_forgotten(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob):
+        for height in range(5):
+            alice.send_nowait(BOB.peer, BlocksRequest(height))
+        with trio.fail_after(SECONDS):
+            async for arrival in bob.inbox:
+                if isinstance(arrival, Received) and arrival.message == BlocksRequest(4):
+                    break
+            link = alice._serving.sessions.links.known(BOB.peer)
+            assert link is not None
+            while link.outbox.unacknowledged:  # noqa: ASYNC110  there is no event to wait for
+                await trio.sleep(0.02)
+        assert link.outbox.acked == 5
+
+
+async def test_hello_says_what_the_sender_sees_and_can(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob):
+        heard: list[tuple[PeerId, Hello, str]] = []
+        bob._serving.sessions.greeted.append(lambda peer, hello, address: heard.append((peer, hello, address)))
+        alice._serving.sessions.capabilities = ("relay/1",)
+        alice.send_nowait(BOB.peer, BlocksRequest(1))
+        with trio.fail_after(SECONDS):
+            while not heard:  # noqa: ASYNC110  there is no event to wait for
+                await trio.sleep(0.02)
+        peer, hello, address = heard[0]
+        assert peer == ALICE.peer
+        assert hello.capabilities == ("relay/1",)
+        assert hello.observed == bob.addresses()[0].rpartition("/p2p/")[0]
+        assert address.startswith("/ip4/127.0.0.1/tcp/")
