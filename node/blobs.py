@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import trio
 from blake3 import blake3
@@ -27,7 +27,9 @@ READ_BYTES: Final = 1 * MIB
 
 
 class BlobStore:
-    """Content-addressed files below `folder`, at most `bytes_max` bytes of them. Use from one thread."""
+    """Content-addressed files below `folder`, at most `bytes_max` bytes of them.
+
+    Use from one thread; only `has`, `size` and `path` may be asked from others."""
 
     def __init__(self, folder: Path, bytes_max: int) -> None:
         self._folder = folder
@@ -84,7 +86,7 @@ class BlobStore:
         """Keep these bytes; a blob that is here already is not written again."""
         digest = digest_of(data)
         if digest not in self._sizes:
-            with self.space(len(data)), _disk_errors(len(data)):
+            with self.space(len(data)), disk_errors(len(data)):
                 temporary = self._folder / "partial" / f"{digest.hex()}.put"
                 with temporary.open("wb") as file:
                     file.write(data)
@@ -99,7 +101,7 @@ class BlobStore:
         The copy is hashed, not the original: a file that changes meanwhile gives one consistent blob or another."""
         size = await trio.to_thread.run_sync(lambda: path.stat().st_size)
         temporary = self._folder / "partial" / f"{next(self._names)}.copy"
-        with self.space(size), _disk_errors(size):
+        with self.space(size), disk_errors(size):
             try:
                 digest, size = await trio.to_thread.run_sync(_copy_and_hash, path, temporary)
                 if digest not in self._sizes:
@@ -132,9 +134,9 @@ class BlobStore:
         finally:
             self._promised -= size
 
-    def incoming(self, digest: Digest) -> Incoming:
-        """The unfinished file of a blob that is being fetched; one at a time per digest."""
-        return Incoming(self, self._folder / "partial" / digest.hex(), digest)
+    def partial(self, digest: Digest) -> Path:
+        """Where the unfinished file of a blob that is being fetched belongs; one transfer at a time per digest."""
+        return self._folder / "partial" / digest.hex()
 
     def _path(self, digest: Digest) -> Path:
         name = digest.hex()
@@ -150,55 +152,6 @@ class BlobStore:
         self._total += size
 
 
-class Incoming:
-    """A blob that arrives piece by piece, hashed as it comes."""
-
-    def __init__(self, store: BlobStore, path: Path, digest: Digest) -> None:
-        self._store = store
-        self._path = path
-        self._digest = digest
-        self._hasher = blake3()
-        self._file = path.open("a+b")
-        self.offset = 0
-        """Bytes that are here, and where the next source goes on."""
-
-    async def resume(self, total: int) -> None:
-        """Hash what an earlier attempt left; what is longer than `total` bytes is thrown away."""
-        left = self._path.stat().st_size
-        if left > total:
-            self.restart()
-            return
-        self._hasher, self.offset = await trio.to_thread.run_sync(_hash_file, self._path)
-
-    def restart(self) -> None:
-        """Throw away everything that came."""
-        self._file.truncate(0)
-        self._hasher = blake3()
-        self.offset = 0
-
-    def write(self, data: bytes) -> None:
-        """Append a piece; Refused (`disk_full`) when the disk has no room."""
-        with _disk_errors(len(data)):
-            self._file.write(data)
-        self._hasher.update(data)
-        self.offset += len(data)
-
-    async def finish(self) -> bool:
-        """Keep the blob when it hashes to its name; False (and start again) when it does not."""
-        if self._hasher.digest() != self._digest:
-            self.restart()
-            return False
-        with _disk_errors(self.offset):
-            await trio.to_thread.run_sync(_settle, self._file)
-        if not self._store.has(self._digest):
-            self._store.adopt(self._path, self._digest, self.offset)
-        return True
-
-    def close(self) -> None:
-        """Stop for now; what came stays for `resume`."""
-        self._file.close()
-
-
 def _scan(folder: Path) -> Iterator[tuple[Digest, int]]:
     """Complete blobs below a folder. Leftovers of interrupted writes are deleted, unfinished transfers are kept."""
     for path in (folder / "partial").iterdir():
@@ -207,12 +160,6 @@ def _scan(folder: Path) -> Iterator[tuple[Digest, int]]:
     for path in folder.glob("??/*"):
         if len(path.name) == 64 and path.name.startswith(path.parent.name):
             yield Digest(bytes.fromhex(path.name)), path.stat().st_size
-
-
-def _settle(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
 
 
 def _hash_file(path: Path) -> tuple[blake3, int]:
@@ -234,7 +181,7 @@ def _copy_and_hash(source: Path, target: Path) -> tuple[Digest, int]:
 
 
 @contextmanager
-def _disk_errors(size: int) -> Iterator[None]:
+def disk_errors(size: int) -> Iterator[None]:
     """A full disk is a refusal with numbers; any other error of the disk stays what it is."""
     try:
         yield

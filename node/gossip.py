@@ -1,67 +1,44 @@
-"""Statements to everyone: GossipSub v1.1 with a validator per topic that checks the statement's own signature.
+"""Statements to everyone: our own GossipSub router on libp2p's streams, with a judge that opens every statement.
 
 Nothing that is forged, malformed or of the wrong kind is passed on, so whoever hands us such a thing made it or did not
-look. The same statement is the same message, whoever publishes it. Spec: specs/12-transport.md.
+look. The same statement is the same message, whoever publishes it. Spec: specs/22-gossip.md.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
-from blake3 import blake3
-from libp2p.abc import IHost, ISubscriptionAPI
-from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.score import ScoreParams, TopicScoreParams
-from libp2p.tools.anyio_service import background_trio_service
+from libp2p.abc import IHost
 
-from node import libp2p_patches
+from node import entropy
 from node.arrivals import Statement
-from node.libp2p_rim import peer_of, rim
+from node.gossip_bodies import Bodies
+from node.gossip_streams import GossipStreams
+from node.libp2p_rim import peer_of
+from node.requests import Requests
 from protocol import wire
-from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
+from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.gossip import params
+from protocol.gossip import rpc as rpcs
+from protocol.gossip.announcement import STATEMENT_BYTES_MAX, Announcement, content, envelope
+from protocol.gossip.buckets import Buckets
+from protocol.gossip.effects import GossipEffect, Judge, SendRpc, Suggest, Verdict
+from protocol.gossip.router import Router
 from protocol.messages import STATEMENT_KINDS, Head, JobNotice, Offer, message_decoder
-from protocol.units import KIB, PeerId
+from protocol.units import SECOND, Micros, PeerId
 
 TOPICS: Final[dict[str, str]] = {"offers": "offer", "jobs": "notice", "heads": "head"}
 """What is gossiped: topic, and the kind under which its statements are signed."""
 
-HEARTBEAT_S: Final = 1
-"""Mesh upkeep each second; libp2p 0.8.1 waits 120 s unless told."""
-
-DEGREE: Final = 6
-"""Peers in the mesh of a topic, kept between 5 and 12 (GossipSub's own recommendation)."""
-
-STATEMENT_BYTES_MAX: Final = 48 * KIB
-"""One statement; with its envelope it stays below `RPC_BYTES_MAX`. Offers have about 1 KB."""
-
-RPC_BYTES_MAX: Final = 64 * KIB
-"""One GossipSub RPC frame."""
-
-SEEN_S: Final = 120
-"""How long the same statement counts as a duplicate."""
-
-HISTORY: Final = 5
-"""Heartbeats during which a statement can be asked for again by a peer that missed it."""
-
-_SCORES: Final = ScoreParams(
-    p4_invalid_messages=TopicScoreParams(weight=10.0, cap=100.0, decay=0.99),
-    publish_threshold=-50.0,
-    gossip_threshold=-20.0,
-    graylist_threshold=-100.0,
-)
-"""Five invalid statements end a peer's right to publish here, ten its place; a fault is half forgotten in 69 s."""
+PACE_S: Final = 5.0
+"""Longest wait of our own statement for its turn; one that would have to wait longer is refused."""
 
 log: Final = logging.getLogger("shoal.transport")
-
-_signed: Final = wire.decoder(wire.Signed)
 
 
 class Gossip:
@@ -77,101 +54,188 @@ class Gossip:
     ) -> None:
         self._network = network
         self._deliver = deliver
-        self._punish = punish
+        self.punish = punish
         self._counts = counts
+        self._me = peer_of(host.get_id())
         self._names = {f"/shoal/{network}/{topic}": topic for topic in TOPICS}
-        self._checked: dict[bytes, Statement] = {}
-        self._router = GossipSub(
-            protocols=[PROTOCOL_ID_V11],
-            degree=DEGREE,
-            degree_low=5,
-            degree_high=12,
-            gossip_history=HISTORY,
-            heartbeat_interval=HEARTBEAT_S,
-            score_params=_SCORES,
-            adaptive_gossip_enabled=False,
-            spam_protection_enabled=False,
-            eclipse_protection_enabled=False,
-        )
-        libp2p_patches.agree_on_ids(self._router, _message_id)
-        self._pubsub = Pubsub(
-            host,
-            self._router,
-            seen_ttl=SEEN_S,
-            strict_signing=True,
-            msg_id_constructor=_message_id,
-            validation_cache_ttl=SEEN_S,
-            max_inbound_rpc_size=RPC_BYTES_MAX,
-            allowed_topics=set(self._names),
-        )
+        self._buckets = Buckets(params.AUTHOR_RATE, params.AUTHOR_BURST, params.AUTHORS_MAX)
+        self._nursery: trio.Nursery | None = None
+        self.bodies: Bodies | None = None
+        self.suggest: Callable[[tuple[PeerId, ...]], None] = lambda peers: None
+        """Hears about peers that a neighbour names who has no place for us."""
+        self.router = Router(self._names, entropy.dice())
+        self.streams = GossipStreams(host, self, counts)
+
+    def carry_bodies(self, requests: Requests) -> None:
+        """Statements larger than an envelope travel as answers to the question `statement`; without, they cannot."""
+        self.bodies = Bodies(requests, self._counts)
 
     @asynccontextmanager
     async def serving(self, nursery: trio.Nursery) -> AsyncIterator[None]:
-        """Follow all topics until the end, in tasks of `nursery`; the thread of the seen-cache ends here too."""
-        try:
-            async with background_trio_service(self._pubsub), background_trio_service(self._router):
-                await self._pubsub.wait_until_ready()
-                for name in self._names:
-                    self._pubsub.set_topic_validator(name, self._is_valid, is_async_validator=False)
-                    subscription = await self._pubsub.subscribe(name)
-                    nursery.start_soon(self._follow, subscription)
-                yield
-        finally:
-            libp2p_patches.stop_seen_cache(self._pubsub)
+        """Follow all topics until the end, in tasks of `nursery`."""
+        self._nursery = nursery
+        self.streams.serve(nursery)
+        nursery.start_soon(self._beat)
+        yield
 
     async def publish(self, topic: str, signed: wire.Signed) -> None:
-        """Say something to everyone, ourselves included. LocalError when it is not a valid statement of the topic."""
+        """Say something to everyone, ourselves included, in its turn.
+
+        LocalError: no valid statement of the topic. Refused: our own rate is exceeded for longer than `PACE_S`."""
         if topic not in TOPICS:
             raise LocalError(f"{topic!r} is no topic; there are {', '.join(TOPICS)}", code="bad_topic")
-        data = wire.encode(signed)
         try:
-            self._open(topic, data, PeerId(signed.signer))
+            body = self._open(topic, signed, PeerId(signed.signer))
         except RemoteViolation as violation:
             raise LocalError(f"our own statement is invalid: {violation.rule}", code=violation.code) from violation
+        data, large = envelope(signed)
+        if large is not None and (self.bodies is None or len(large) > STATEMENT_BYTES_MAX):
+            raise LocalError(f"our own statement has {len(large)} bytes", code="over_limit")
+        await self._turn(topic, PeerId(signed.signer))
+        if large is not None and self.bodies is not None:
+            self.bodies.keep(large)
         self._counts["statements_published"] += 1
-        try:
-            with rim(f"publish to {topic}"):
-                await self._pubsub.publish(f"/shoal/{self._network}/{topic}", data)
-        except Unavailable as error:
-            self._counts["statements_lost"] += 1
-            log.warning("%s", error.detail)
+        effects = self.router.publish(f"/shoal/{self._network}/{topic}", data, now())
+        self._perform(effects)
+        if effects:
+            await self._hand_over(Statement(topic, signed, self._me, body))
 
-    async def _follow(self, subscription: ISubscriptionAPI) -> None:
-        while True:
-            message = await subscription.get()
-            statement = self._checked.pop(_message_id(message), None)
+    async def _turn(self, topic: str, author: PeerId) -> None:
+        """Wait until our own bucket has a token: others would drop what we say beyond it."""
+        wait = self._buckets.wait((topic, author), now()) / SECOND
+        if wait > PACE_S:
+            self._counts["statements_too_fast"] += 1
+            raise Refused(
+                f"{params.AUTHOR_RATE} statements per second may be said on {topic!r}, and {params.AUTHOR_BURST} at once",
+                code="too_fast",
+                fix="Say less, or later.",
+                numbers={"wait_ms": int(wait * 1000)},
+            )
+        self._buckets.take((topic, author), Micros(now() + int(wait * SECOND)))
+        if wait:
+            await trio.sleep(wait)
+
+    # ── what streams hear ────────────────────────────────────────────────────────────────────────────────────────────
+    def connected(self, peer: PeerId, is_outbound: bool, address: str) -> None:
+        """A peer is there."""
+        self.router.connected(peer, is_outbound, address)
+
+    def opened(self, peer: PeerId) -> None:
+        """A stream to it is open."""
+        self._perform(self.router.opened(peer))
+
+    def disconnected(self, peer: PeerId) -> None:
+        """It is gone."""
+        self.router.disconnected(peer, now())
+
+    async def heard(self, peer: PeerId, rpc: rpcs.Rpc) -> None:
+        """It said something. Waits while our own inbox is full, and with us the peer."""
+        if rpc.refused:
+            self._counts["statements_refused"] += rpc.refused
+            self.punish(RemoteViolation(peer, "a message that breaks StrictNoSign", code="signed_envelope"))
+        for effect in self._perform(self.router.receive(peer, rpc, now())):
+            statement = self._judge(effect)
             if statement is not None:
-                self._counts["statements_received"] += 1
-                await self._deliver(statement)
+                await self._hand_over(statement)
 
-    def _is_valid(self, forwarder: ID, message: rpc_pb2.Message) -> bool:
-        """libp2p asks before it passes a message on. Synchronous and quick (one signature), and it never raises."""
+    # ── verdicts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _judge(self, judge: Judge) -> Statement | None:
+        """Decide about a statement at once; one whose body must be fetched is decided later."""
+        topic, peer = self._names[judge.topic], judge.forwarder
         try:
-            peer = peer_of(forwarder)
-            topic = self._names[message.topicIDs[0]] if len(message.topicIDs) == 1 else ""
-            signed, body = self._open(topic, message.data, peer)
+            found = content(judge.data, peer)
+            if not self._buckets.has((topic, PeerId(found.signer)), now()):
+                self._counts["statements_over_rate"] += 1
+                self._decide(judge, Verdict.IGNORE)
+                return None
+            if isinstance(found, Announcement):
+                self._fetch(judge, topic, found)
+                return None
+            body = self._open(topic, found, peer)
         except RemoteViolation as violation:
-            self._counts["statements_refused"] += 1
-            self._punish(violation)
-            return False
-        except (Refused, KeyError):
-            return False
-        while len(self._checked) >= libp2p_patches.QUEUE_ITEMS:
-            del self._checked[next(iter(self._checked))]
-        self._checked[_message_id(message)] = Statement(topic, signed, peer, body)
-        return True
+            self._refuse(judge, violation)
+            return None
+        self._buckets.take((topic, PeerId(found.signer)), now())
+        self._decide(judge, Verdict.ACCEPT)
+        return Statement(topic, found, peer, body)
 
-    def _open(self, topic: str, data: bytes, sender: PeerId) -> tuple[wire.Signed, Offer | JobNotice | Head]:
-        kind = TOPICS.get(topic)
-        if kind is None:
-            raise RemoteViolation(sender, f"a message for {topic!r}, which is no topic", code="bad_topic")
-        signed = wire.decode(data, _signed, sender, STATEMENT_BYTES_MAX)
+    def _fetch(self, judge: Judge, topic: str, announcement: Announcement) -> None:
+        if self._nursery is None or self.bodies is None or not self.bodies.has_room:
+            self._decide(judge, Verdict.RETRY)
+            return
+        self._nursery.start_soon(self._bring, judge, topic, announcement, self.bodies)
+
+    async def _bring(self, judge: Judge, topic: str, announcement: Announcement, bodies: Bodies) -> None:
+        """Fetch a body from whoever announced it, look at it, pass the announcement on."""
+        tried: set[PeerId] = set()
+        while peer := next((peer for peer in self.router.forwarders(judge.name) if peer not in tried), None):
+            tried.add(peer)
+            try:
+                signed = await bodies.fetch(peer, announcement)
+            except RemoteViolation as violation:  # Of this one alone: others may have the right body.
+                self.router.scores.brought_invalid(peer, judge.topic)
+                self.punish(violation)
+                continue
+            if signed is None:
+                self.router.scores.misbehaved(peer)
+                continue
+            try:
+                body = self._open(topic, signed, peer)
+            except RemoteViolation as violation:
+                self._refuse(judge, violation)
+                return
+            bodies.keep(wire.encode(signed))
+            self._buckets.take((topic, PeerId(signed.signer)), now())
+            self._decide(judge, Verdict.ACCEPT)
+            await self._hand_over(Statement(topic, signed, peer, body))
+            return
+        self._decide(judge, Verdict.RETRY)
+
+    def _refuse(self, judge: Judge, violation: RemoteViolation) -> None:
+        self._counts["statements_refused"] += 1
+        self._decide(judge, Verdict.REJECT)
+        self.punish(violation)
+
+    def _decide(self, judge: Judge, verdict: Verdict) -> None:
+        self._perform(self.router.decide(judge.name, verdict, now()))
+
+    async def _hand_over(self, statement: Statement) -> None:
+        self._counts["statements_received"] += 1
+        await self._deliver(statement)
+
+    def _open(self, topic: str, signed: wire.Signed, sender: PeerId) -> Offer | JobNotice | Head:
+        """The body of a statement: right signature, right kind, every field within its bounds."""
+        kind = TOPICS[topic]
         body = wire.open_signed(signed, self._network, kind, message_decoder, sender)
         if not isinstance(body, Offer | JobNotice | Head) or STATEMENT_KINDS[type(body)] != kind:
             raise RemoteViolation(sender, f"a {type(body).__name__} signed as {kind}", code="bad_kind")
-        return signed, body
+        return body
+
+    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _perform(self, effects: Iterable[GossipEffect]) -> list[Judge]:
+        """Send what is to be sent, encoded once; what is to be judged is left."""
+        judges: list[Judge] = []
+        for effect in effects:
+            match effect:
+                case SendRpc(peers, rpc, rank):
+                    frame = rpcs.frame(rpc)
+                    for peer in peers:
+                        self.streams.send(peer, frame, rank)
+                case Judge():
+                    judges.append(effect)
+                case Suggest(peers):
+                    self.suggest(peers)
+        return judges
+
+    async def _beat(self) -> None:
+        """The heartbeat, for ever."""
+        period = params.HEARTBEAT / SECOND
+        await trio.sleep(entropy.dice().random() * period)
+        while True:
+            self._perform(self.router.tick(now()))
+            await trio.sleep(period)
 
 
-def _message_id(message: rpc_pb2.Message) -> bytes:
-    """Topic and content: the same statement is one message, and one verdict of the validator fits it for ever."""
-    return blake3("\0".join(message.topicIDs).encode() + b"\0" + message.data).digest(length=20)
+def now() -> Micros:
+    """µs on the clock that never jumps: the router compares times only with each other."""
+    return Micros(int(trio.current_time() * SECOND))

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from blake3 import blake3
 
 from node import outputs
 from node.blobs import BlobStore
+from node.executors.door import Door
 from node.executors.interface import ISOLATING, TIERS, Executor, Exit, Task
 from node.runtimes import Runtime
 from protocol import wire
@@ -54,6 +55,7 @@ class _Live:
     """A task under way."""
 
     scope: trio.CancelScope
+    door: Door = field(default_factory=Door)
     ended_by: str = ""
     detail: str = ""
 
@@ -123,6 +125,11 @@ class Runner:
         if live := self._live.get(task):
             live.end("stopped", "stopped by the node")
 
+    def door(self, task: str) -> Door | None:
+        """The way into a task under way, None when it does not run here."""
+        live = self._live.get(task)
+        return live.door if live is not None else None
+
     async def run(
         self, work: Run, on_log: Callable[[tuple[str, ...]], None], on_start: Callable[[str], None]
     ) -> RunDone:
@@ -136,7 +143,7 @@ class Runner:
         output, size = ZERO_DIGEST, 0
         try:
             executor = self._executor(self.choose(work.spec, work.renter))
-            task = self._task(work, folder)
+            task = self._task(work, folder, live.door)
             await self._lay_out(work, task, executor.protects_inputs)
             ended = await self._execute(live, executor, task, on_log, on_start)
             if ended.reason == "ok":
@@ -146,6 +153,7 @@ class Runner:
         except Unavailable as missing:
             ended = Exit("inputs", 0, missing.detail)
         finally:
+            live.door.close()
             del self._live[work.task]
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_remove, folder)
@@ -195,7 +203,7 @@ class Runner:
             return Exit(live.ended_by, ended.code, live.detail)
         return ended
 
-    def _task(self, work: Run, folder: Path) -> Task:
+    def _task(self, work: Run, folder: Path, door: Door) -> Task:
         spec = work.spec
         is_reduce = work.chunk >= len(spec.chunks)
         env = {**DEFAULTS, **dict(spec.env)}
@@ -213,6 +221,7 @@ class Runner:
             resources=spec.resources,
             timeout_s=spec.timeout / 1_000_000,
             fuel=spec.fuel,
+            door=door,
         )
 
     async def _lay_out(self, work: Run, task: Task, may_link: bool) -> None:

@@ -27,6 +27,7 @@ from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blob_streams import BlobStreams
 from node.blobs import BlobStore
 from node.dialer import Dialer
+from node.door import Door
 from node.gossip import Gossip
 from node.libp2p_rim import in_nursery, listen, make_host, only_error, peer_of, protocol_id
 from node.peer_cache import PeerCache
@@ -78,6 +79,7 @@ class _Parts:
     """What exists while the transport serves."""
 
     host: IHost
+    door: Door
     dialer: Dialer
     sessions: Sessions
     gossip: Gossip
@@ -193,7 +195,7 @@ class Transport:
         register(sessions.protocol, sessions.accept)
         register(blobs.protocol, blobs.serve)
         requests = Requests(self._network, dialer, sessions.punish, register, self._counts)
-        return _Parts(host, dialer, sessions, gossip, blobs, requests, nursery)
+        return _Parts(host, Door(host, self._counts), dialer, sessions, gossip, blobs, requests, nursery)
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """Put everything to work; `stack` undoes it in the opposite order."""

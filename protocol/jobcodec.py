@@ -16,7 +16,7 @@ import msgspec
 from protocol import jobrules
 from protocol.errors import Refused
 from protocol.jobrules import broken
-from protocol.jobspec import FILES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Resources
+from protocol.jobspec import FILES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Placement, Resources
 
 PLAIN_DEPTH_MAX: Final = 16
 """Nesting of plain values: a specification needs 5; a bomb has more."""
@@ -24,7 +24,7 @@ PLAIN_DEPTH_MAX: Final = 16
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
-_KINDS: Final = (JobSpec, FileRef, Chunk, GpuNeed, Resources)
+_KINDS: Final = (JobSpec, FileRef, Chunk, GpuNeed, Resources, Placement)
 _FIELDS: Final = sorted({field for kind in _KINDS for field in kind.__struct_fields__})
 _FILES_FIX: Final = "Send files as a list of {path, digest, size}."
 _DIGEST_FIX: Final = "A digest is 64 lower-case hexadecimal digits (BLAKE3)."
@@ -40,7 +40,7 @@ _KIND_NAMES: Final[dict[type, str]] = {
 
 
 def spec_to_plain(spec: JobSpec) -> dict[str, object]:
-    """The specification as dicts, lists, strings and integers; every field is there, defaults included."""
+    """The specification as dicts, lists, strings and integers; every field that is set is there, defaults included."""
     builtins = msgspec.to_builtins(spec, builtin_types=(bytes,))
     return {field: _hexed(value) for field, value in builtins.items()}
 

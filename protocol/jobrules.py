@@ -64,6 +64,22 @@ def check(spec: JobSpec) -> None:
             f"{gpu.memory_bytes_max} is less than the minimum, {gpu.memory_bytes_min}",
             "Give a range from small to large, or 0 for no upper bound.",
         )
+    _check_placement(spec)
+
+
+def _check_placement(spec: JobSpec) -> None:
+    where = spec.where
+    if where.is_strict and not where.latency_ms_max:
+        raise broken(
+            "/placement/is_strict",
+            "there is no latency to be strict about",
+            "Give latency_ms_max, or leave strict out.",
+        )
+    for index, region in enumerate(where.regions):
+        if not region:
+            raise broken(f"/placement/regions/{index}", "a region has no name", "Write a region such as eu-west.")
+        if region in where.regions[:index]:
+            raise broken(f"/placement/regions/{index}", f"{region!r} is there twice", "Name each region once.")
 
 
 def _check_runtime(spec: JobSpec) -> None:

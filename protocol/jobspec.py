@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from protocol.overlay.place import Region
 from protocol.units import Credits, Digest, Micros
 
 CHUNKS_MAX: Final = 4096
@@ -64,6 +65,20 @@ class Resources(Struct, frozen=True, forbid_unknown_fields=True):
     gpu: GpuNeed = GpuNeed()
 
 
+class Placement(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where chunks may run, seen from the steward that carries the job."""
+
+    latency_ms_max: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """Milliseconds of estimated round trip; 0 = any."""
+    regions: Annotated[tuple[Region, ...], Meta(max_length=16)] = ()
+    """Only providers whose owner said one of these; empty = anywhere."""
+    is_strict: bool = False
+    """Leave out providers whose latency is unknown, instead of asking them last."""
+
+
+ANYWHERE: Final = Placement()
+
+
 class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """A whole job. `digest` of its encoding is what leases and verdicts name."""
 
@@ -92,6 +107,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """WASM only: instructions that one chunk may use."""
     numeric: Literal["D0", "D2"] = "D2"
     """D0 = any honest machine computes the same bytes; D2 = machines of the same runtime digest do."""
+    placement: Placement | UnsetType = UNSET
+    """Unset is not encoded: a job that may run anywhere has the digest that it always had."""
     ports: Annotated[tuple[Annotated[int, Meta(ge=1, le=65_535)], ...], Meta(max_length=PORTS_MAX)] = ()
     """Ports that a chunk serves on its own loopback, for the renter alone (specs/24-tunnels.md)."""
     shell: bool = False
@@ -101,6 +118,11 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     def steps(self) -> int:
         """Chunks to execute, the reduce step included."""
         return len(self.chunks) + (1 if self.reduce else 0)
+
+    @property
+    def where(self) -> Placement:
+        """The placement, or the one that allows everything."""
+        return self.placement if isinstance(self.placement, Placement) else ANYWHERE
 
     @property
     def is_interactive(self) -> bool:

@@ -14,6 +14,7 @@ from protocol.gpu_models import canonical_name
 from protocol.granting import EXPLORATION_PPM, chunk_price
 from protocol.jobspec import JobSpec
 from protocol.messages import Gpu, Offer
+from protocol.overlay.place import NOWHERE, Coordinate, Place, estimate
 from protocol.reputation import NOBODY, Rank, order
 from protocol.units import SECOND, Credits, Micros, PeerId
 
@@ -25,6 +26,11 @@ START_TIME: Final = Micros(2 * SECOND)
 
 TEMPORARY: Final = frozenset({"slots_busy", "draining", "expired"})
 """Exclusions that end by themselves or by their owner's word."""
+
+MILLISECOND: Final = Micros(1_000)
+
+NO_COORDINATE: Final = Coordinate()
+"""Of a steward that has measured nothing yet: every latency is unknown to it."""
 
 SizeClass = Literal["cpu", "light", "medium", "heavy", "parallel"]
 
@@ -57,6 +63,10 @@ class Candidate:
     """Parts per million."""
     stake: Credits
     is_newcomer: bool
+    latency: Micros | None = None
+    """Estimated round trip from the steward; None: unknown, and so behind its equals."""
+    region: str = ""
+    """As its owner says; empty: the owner does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +119,23 @@ def executor(offer: Offer, spec: JobSpec, renter: PeerId) -> str | None:
     return None
 
 
-def exclusion(offer: Offer, spec: JobSpec, renter: PeerId, now: Micros) -> Exclusion | None:
+def exclusion(
+    offer: Offer, spec: JobSpec, renter: PeerId, now: Micros, here: Coordinate | None = None
+) -> Exclusion | None:
     """The first dimension in which an offer does not fit, or None."""
-    return next(exclusions(offer, spec, renter, now), None)
+    return next(exclusions(offer, spec, renter, now, here), None)
 
 
-def exclusions(offer: Offer, spec: JobSpec, renter: PeerId, now: Micros) -> Iterator[Exclusion]:
-    """Every dimension in which an offer does not fit: what cannot change first, what may change soon last."""
+def exclusions(
+    offer: Offer, spec: JobSpec, renter: PeerId, now: Micros, here: Coordinate | None = None
+) -> Iterator[Exclusion]:
+    """Every dimension in which an offer does not fit: what cannot change first, what may change soon last.
+
+    `here` is the steward's coordinate; None (whoever is no steward) judges everything but latency."""
     yield from _runtime(offer, spec, renter)
     yield from _capacity(offer, spec)
     yield from _gpu(offer, spec)
+    yield from placement_exclusions(offer, spec, here)
     yield from _price(offer, spec)
     yield from _slots(offer, now)
 
@@ -192,6 +209,29 @@ def _gpu(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
         yield Exclusion("gpu_count", f"{need.count} GPU wanted, {len(fitting)} fit", numbers | {"fit": len(fitting)})
 
 
+def place_of(offer: Offer) -> Place:
+    """Where an offer says its peer is; the place that says nothing when it does not."""
+    return offer.place if isinstance(offer.place, Place) else NOWHERE
+
+
+def placement_exclusions(offer: Offer, spec: JobSpec, here: Coordinate | None) -> Iterator[Exclusion]:
+    """Why a provider is in the wrong place, seen from a steward at `here`. A region that nobody said is none."""
+    where, place = spec.where, place_of(offer)
+    if where.regions and place.region not in where.regions:
+        has, wanted = place.region or "no region", ", ".join(where.regions)
+        yield Exclusion("region", f"{has} said, {wanted} allowed", {"wanted": wanted, "has": place.region})
+    if not where.latency_ms_max or here is None:
+        return
+    latency = estimate(here, place.coordinate)
+    allowed = where.latency_ms_max
+    if latency is None:
+        if where.is_strict:
+            yield Exclusion("latency_unknown", f"its latency is unknown, {allowed} ms allowed", {"allowed_ms": allowed})
+    elif latency > allowed * MILLISECOND:
+        numbers: dict[str, int | str] = {"estimated_ms": -(-latency // MILLISECOND), "allowed_ms": allowed}
+        yield Exclusion("too_far", f"{numbers['estimated_ms']} ms estimated, {allowed} allowed", numbers)
+
+
 def _price(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
     if offer.price_per_hour > spec.price_per_hour_max:
         yield Exclusion(
@@ -227,22 +267,23 @@ def plan(
     ranks: Mapping[PeerId, Rank],
     now: Micros,
     dice: Random,
+    here: Coordinate = NO_COORDINATE,
 ) -> Plan:
-    """Candidates in the order of assignment, and a reason for everybody else."""
+    """Candidates in the order of assignment, and a reason for everybody else. `here`: the steward's coordinate."""
     fitting: dict[PeerId, Candidate] = {}
     excluded: list[Excluded] = []
     is_busy = False
     for peer, offer in sorted(offers.items()):
-        reason = exclusion(offer, spec, renter, now)
+        reason = exclusion(offer, spec, renter, now, here)
         if reason is None:
-            fitting[peer] = _candidate(peer, offer, spec, renter, ranks.get(peer, NOBODY))
+            fitting[peer] = _candidate(peer, offer, spec, renter, ranks.get(peer, NOBODY), here)
         else:
             is_busy = is_busy or reason.code == "slots_busy"
             excluded.append(Excluded(peer, reason.code, reason.detail, reason.numbers))
     prices = [candidate.chunk_price for candidate in fitting.values()]
     start = START_TIME if fitting else Micros(START_TIME + spec.estimate) if is_busy else None
     return Plan(
-        candidates=tuple(fitting[peer] for peer in order(fitting, ranks, EXPLORATION_PPM, dice)),
+        candidates=nearest_first([fitting[peer] for peer in order(fitting, ranks, EXPLORATION_PPM, dice)]),
         excluded=tuple(excluded),
         price_min=Credits(min(prices, default=0) * spec.steps),
         price_max=Credits(max(prices, default=0) * spec.steps),
@@ -252,7 +293,17 @@ def plan(
     )
 
 
-def _candidate(peer: PeerId, offer: Offer, spec: JobSpec, renter: PeerId, known: Rank) -> Candidate:
+def nearest_first(candidates: list[Candidate]) -> tuple[Candidate, ...]:
+    """The places that equals have in this order go to the nearest of them first, and to the unknown last."""
+    classes: dict[tuple[int, int, bool], list[Candidate]] = {}
+    for one in candidates:
+        classes.setdefault((one.reputation, one.stake, one.is_newcomer), []).append(one)
+    for equals in classes.values():
+        equals.sort(key=lambda one: (one.latency is None, one.latency or 0), reverse=True)
+    return tuple(classes[one.reputation, one.stake, one.is_newcomer].pop() for one in candidates)
+
+
+def _candidate(peer: PeerId, offer: Offer, spec: JobSpec, renter: PeerId, known: Rank, here: Coordinate) -> Candidate:
     return Candidate(
         peer=peer,
         price_per_hour=Credits(offer.price_per_hour),
@@ -263,4 +314,6 @@ def _candidate(peer: PeerId, offer: Offer, spec: JobSpec, renter: PeerId, known:
         reputation=known.reputation,
         stake=known.stake,
         is_newcomer=known.is_newcomer,
+        latency=estimate(here, place_of(offer).coordinate),
+        region=place_of(offer).region,
     )

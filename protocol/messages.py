@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
+from protocol.overlay.place import Place
 
 JobKey = Annotated[bytes, Meta(min_length=16, max_length=16)]
 ChunkIndex = Annotated[int, Meta(ge=0, le=4096)]
@@ -71,6 +72,8 @@ class Offer(Struct, frozen=True, forbid_unknown_fields=True, tag="offer"):
     serves: Annotated[tuple[Key, ...], Meta(max_length=64)]
     """Renters whose jobs may run without isolation (executor `child`); empty unless the owner listed his own."""
     is_draining: bool = False
+    place: Place | UnsetType = UNSET
+    """Region and coordinate. Unset is not encoded: offers of older nodes stay in their one encoding."""
 
 
 class JobNotice(Struct, frozen=True, forbid_unknown_fields=True, tag="notice"):

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from msgspec import UNSET
+
 from protocol import wire
 from protocol.completions import Completion
 from protocol.effects import Effect, Emit, Publish, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity, peer_text
 from protocol.messages import Capability, Message, Offer, Runtime
+from protocol.overlay.place import Place
 from protocol.units import SECOND, Credits, Micros, PeerId
 
 OFFER_INTERVAL: Final = Micros(10 * SECOND)
@@ -53,6 +56,7 @@ class Terms:
     price_per_hour: Credits = FREE
     serves: tuple[PeerId, ...] = ()
     is_draining: bool = False
+    place: Place | None = None
 
 
 class OfferBook:
@@ -211,6 +215,7 @@ class OfferMaker:
             price_per_hour=terms.price_per_hour,
             serves=terms.serves,
             is_draining=terms.is_draining,
+            place=UNSET if terms.place is None else terms.place,
         )
 
     def _publish(self, now: Micros, life: Micros) -> list[Effect]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from msgspec import UNSET
+
 from protocol import jobrules, wire, yaml_values
 from protocol.errors import Refused, RemoteViolation
 from protocol.jobspec import Chunk, JobSpec, Resources
@@ -21,6 +23,7 @@ from shoal import jobfile_schema as schema
 from shoal.gpu_grammar import read_gpu
 from shoal.job_inputs import LocalFile, collect
 from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
+from shoal.jobfile_placement import read_placement
 
 KEYS: Final = frozenset(
     [
@@ -45,6 +48,9 @@ KEYS: Final = frozenset(
         "attempts",
         "numeric",
         "fuel",
+        "placement",
+        "ports",
+        "shell",
     ]
 )
 
@@ -52,8 +58,7 @@ RESOURCE_KEYS: Final = frozenset(["cpu", "memory", "disk", "gpu", "shm_size", "p
 
 HINTS: Final = {
     "nodes": "A job is cut into independent `chunks`; one chunk runs on one node.",
-    "port": "Services are not offered: a job reads /in and writes /out.",
-    "ports": "Services are not offered: a job reads /in and writes /out.",
+    "port": "Use `ports`, a list such as [8888]: they are open to you alone, through `shoal port-forward`.",
     "model": "Services are not offered: a job reads /in and writes /out.",
     "replicas": "Use `chunks: N`.",
     "trust": "Say what share of results is executed again: `audit: 0.1`.",
@@ -120,6 +125,7 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
     entries = tuple((node, f"files[{index}]") for index, node in enumerate(listed))
     files = collect(entries + program.modules, folder)
     timeout = _optional(top, "timeout", _span, _DEFAULTS.timeout)
+    ports, shell = _optional(top, "ports", schema.ports, ()), _optional(top, "shell", schema.switch, False)
     spec = JobSpec(
         name=_name(top, tree.place),
         runtime=program.runtime,
@@ -135,12 +141,15 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
             top, "max_price", lambda n, key: schema.money(n, key, 0), _DEFAULTS.price_per_hour_max
         ),
         spend_cap=_optional(top, "spend_cap", lambda node, key: schema.money(node, key, 1), _DEFAULTS.spend_cap),
-        audit_ppm=_optional(top, "audit", schema.share, _DEFAULTS.audit_ppm),
+        audit_ppm=_optional(top, "audit", schema.share, 0 if ports or shell else _DEFAULTS.audit_ppm),
         attempts_max=_optional(
             top, "attempts", lambda node, key: yaml_values.integer(node, key, 1, 16), _DEFAULTS.attempts_max
         ),
         fuel=_optional(top, "fuel", lambda node, key: yaml_values.integer(node, key, 1, 2**62), _DEFAULTS.fuel),
         numeric=_numeric(top, program.runtime),
+        placement=_optional(top, "placement", read_placement, UNSET),
+        ports=ports,
+        shell=shell,
     )
     _check(spec, top, tree.place)
     return JobFile(spec, files)
@@ -238,7 +247,7 @@ def _check(spec: JobSpec, top: Mapping[str, Node], start: Place) -> None:
     except RemoteViolation as error:
         raise wrong(start, "", error.detail, "See specs/05-job.md for the bounds.", code=error.code) from error
     except Refused as error:
-        key = str(error.numbers["pointer"]).split("/")[1]
+        key = str(error.numbers["pointer"]).split("/")[1].removesuffix("_ppm")
         node = top.get(key)
         place = node.place if node is not None else start
         raise wrong(place, key, error.detail, error.fix, code=error.code) from error

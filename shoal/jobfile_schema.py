@@ -6,9 +6,10 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from protocol.jobspec import PORTS_MAX
 from protocol.units import CREDIT, PPM, SECOND, Credits, Micros
 from protocol.yaml_nodes import Node
-from protocol.yaml_values import decimal, is_number, mismatch, scalar, size_of
+from protocol.yaml_values import decimal, integer, is_number, items, mismatch, scalar, size_of
 
 SPAN_UNITS: Final[dict[str, int]] = {
     "ms": 1_000,
@@ -70,3 +71,19 @@ def share(node: Node, key: str) -> int:
     if ppm > PPM or ppm != int(ppm):
         raise mismatch(node, key, expected)
     return int(ppm)
+
+
+def ports(node: Node, key: str) -> tuple[int, ...]:
+    """Port numbers of a list."""
+    listed = items(node, key, "a list of port numbers such as [8888]")
+    if len(listed) > PORTS_MAX:
+        raise mismatch(node, key, f"at most {PORTS_MAX} ports")
+    return tuple(integer(item, f"{key}[{index}]", 1, 65_535) for index, item in enumerate(listed))
+
+
+def switch(node: Node, key: str) -> bool:
+    """True or false."""
+    text = scalar(node, key, "true or false").lower()
+    if text not in ("true", "false"):
+        raise mismatch(node, key, "true or false")
+    return text == "true"

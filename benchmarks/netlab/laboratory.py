@@ -38,8 +38,8 @@ HOSTS_MAX: Final = 60
 """In one house."""
 
 MTU: Final = 1_500
-_KEYS: Final = range(0x0400, 0x4000, 0x0100)
-"""Of remapping routers: they move a port by whole blocks of 256 and never out of the unprivileged range."""
+_KEYS: Final = range(0x4000, 0x8000, 0x0100)
+"""Of remapping routers: listen ports below 16384 and ephemeral ones above 32767 all stay above 1023."""
 
 _numbers: Final = itertools.count()
 
@@ -125,7 +125,8 @@ class House:
         prefix = f"11.0.{self.number}." if public else "192.168.1."
         first = 130 if public else 10
         self.hosts = tuple(
-            Host(self, n, ground.fresh(next(_numbers), f"{self.name}.{n}"), f"{prefix}{first + n}") for n in range(count)
+            Host(self, n, ground.fresh(next(_numbers), f"{self.name}.{n}"), f"{prefix}{first + n}")
+            for n in range(count)
         )
         ground.ip(*(f"netns add {one.name}" for one in self.namespaces()))
         self._connect(link)

@@ -20,7 +20,8 @@ from typing import BinaryIO, ClassVar, Final
 import trio
 
 from node.executors import cgroup, process, seccomp
-from node.executors.interface import GPU_DEVICES, Exit, OnLine, Task, exit_of, write_script
+from node.executors.door import Doorway, first_child
+from node.executors.interface import GPU_DEVICES, Exit, OnLine, Task, environment, exit_of, write_script
 from protocol.jobspec import JobSpec
 
 JOB_UID: Final = 1000
@@ -113,10 +114,15 @@ class BwrapExecutor:
                     command, env={"PATH": os.defpath}, folder=task.folder, pass_fds=fds
                 ) as child:
                     os.close(info_fd)
-                    return await self._watch(task, on_line, child, group, info)
+                    return await self._watch(task, on_line, child, group, (info, number))
 
     async def _watch(
-        self, task: Task, on_line: OnLine, child: trio.Process, group: cgroup.Cgroup | None, info: BinaryIO
+        self,
+        task: Task,
+        on_line: OnLine,
+        child: trio.Process,
+        group: cgroup.Cgroup | None,
+        started: tuple[BinaryIO, int],
     ) -> Exit:
         too_much = 0
 
@@ -125,8 +131,10 @@ class BwrapExecutor:
             too_much = await process.watch_memory(child.pid, task.resources.memory_bytes)
             process.kill_group(child.pid)
 
-        init = await _init_process(info)
+        first, init = await _init_process(started[0])
         try:
+            if init is not None:
+                self._open_door(task, first, group, started[1])
             async with trio.open_nursery() as nursery:
                 if not group:
                     nursery.start_soon(limit)
@@ -148,6 +156,17 @@ class BwrapExecutor:
         if init is None:
             return Exit("sandbox", code, "bwrap did not start; `shoal node doctor` says why")
         return exit_of(code)
+
+    def _open_door(self, task: Task, first: int, group: cgroup.Cgroup | None, number: int) -> None:
+        """The sandbox is complete when its first process has forked the job."""
+        way = Doorway(
+            first=lambda: first if first_child(first) else None,
+            mark=group.folders[0].name if group else "",
+            uid=ROOT_UID_FIRST + number if self._is_root else None,
+            environment=environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin"),
+            shim=SHIM,
+        )
+        task.door.open(way)
 
     def _namespaces(self) -> list[str]:
         flags = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
@@ -229,8 +248,8 @@ def _pipe() -> Iterator[tuple[BinaryIO, int]]:
         yield reader, writing
 
 
-async def _init_process(info: BinaryIO) -> int | None:
-    """A pidfd of the sandbox's first process, readable once all inside are dead; None when there never was one."""
+async def _init_process(info: BinaryIO) -> tuple[int, int | None]:
+    """The sandbox's first process and its pidfd, readable once all inside are dead; None when there never was one."""
     text = b""
     while True:
         await trio.lowlevel.wait_readable(info.fileno())
@@ -241,9 +260,10 @@ async def _init_process(info: BinaryIO) -> int | None:
         if b"}" in text:
             break
     try:
-        return os.pidfd_open(json.loads(text)["child-pid"])
+        first = int(json.loads(text)["child-pid"])
+        return first, os.pidfd_open(first)
     except (ValueError, KeyError, ProcessLookupError):
-        return None
+        return 0, None
 
 
 def version() -> str:

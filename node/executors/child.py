@@ -48,6 +48,7 @@ class ChildExecutor:
 
     async def run(self, task: Task, on_line: OnLine) -> Exit:
         """Run the task's script; see the protocol `Executor`."""
+        task.door.refuse("the tier child has no network of its own: a tunnel would reach the owner's machine")
         mark = f"{self._label}/{task.folder.name}"
         home = task.folder / "tmp"
         home.mkdir(exist_ok=True)

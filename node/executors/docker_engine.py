@@ -20,7 +20,8 @@ import httpx2
 import trio
 
 from node.executors import host_image
-from node.executors.interface import OPEN_FILES_MAX, Exit, OnLine, Task, exit_of, write_script
+from node.executors.door import Doorway
+from node.executors.interface import OPEN_FILES_MAX, Exit, OnLine, Task, environment, exit_of, write_script
 from node.executors.loglines import LogLines
 from protocol.errors import Refused
 from protocol.jobspec import JobSpec
@@ -117,6 +118,7 @@ class DockerExecutor:
                 started = await engine.post(f"{API}/containers/{identity}/start")
                 if started.status_code != 204:
                     return Exit("sandbox", 0, f"the container did not start: {_message(started)}")
+                await _open_door(engine, task, identity)
                 await _follow(output, on_line)
             waited = await engine.post(f"{API}/containers/{identity}/wait", timeout=None)
             state = (await engine.get(f"{API}/containers/{identity}/json")).json()["State"]
@@ -147,6 +149,15 @@ class DockerExecutor:
             if answer.status_code != 200 or b'"error"' in answer.content:
                 raise Refused(f"the engine did not import the host's image: {_message(answer)}", code="no_image")
             return name
+
+
+async def _open_door(engine: httpx2.AsyncClient, task: Task, identity: str) -> None:
+    """The engine tells the container's first process, which is 0 once it has ended."""
+    state = (await engine.get(f"{API}/containers/{identity}/json")).json().get("State", {})
+    if first := int(state.get("Pid", 0)):
+        variables = environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
+        uid = JOB_UID if os.geteuid() == 0 else os.getuid()
+        task.door.open(Doorway(lambda: first, identity, uid, variables, SHIM))
 
 
 def container(task: Task, image: str, label: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
+from node.executors.door import Door
 from node.runtimes import Runtime
 from protocol.jobspec import JobSpec, Resources
 from protocol.units import GIB, MIB, Digest
@@ -48,6 +49,8 @@ class Task:
     resources: Resources = Resources()
     timeout_s: float = 120.0
     fuel: int = 0
+    door: Door = field(default_factory=Door)
+    """Opened by the executor once there is a sandbox to enter."""
 
     @property
     def inside(self) -> Path:
@@ -118,7 +121,17 @@ def write_script(task: Task, home: str, inside: str, outside: str, shim: str) ->
 
     The environment is set by the task's own shell, after the sandbox has dropped its rights: a job's LD_PRELOAD must
     not reach the programs that build the sandbox."""
-    values = {
+    values = environment(task, home, inside, outside, shim)
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in values.items()]
+    path = task.folder / "run" / "script"
+    path.write_text("\n".join([*exports, *task.commands, ""]))
+    path.chmod(0o555)
+    return path
+
+
+def environment(task: Task, home: str, inside: str, outside: str, shim: str) -> dict[str, str]:
+    """Every variable of a task."""
+    return {
         **task.env,
         "PATH": search_path(task, shim),
         "HOME": home,
@@ -130,11 +143,6 @@ def write_script(task: Task, home: str, inside: str, outside: str, shim: str) ->
         "SHOAL_IN": inside,
         "SHOAL_OUT": outside,
     }
-    exports = [f"export {key}={shlex.quote(value)}" for key, value in values.items()]
-    path = task.folder / "run" / "script"
-    path.write_text("\n".join([*exports, *task.commands, ""]))
-    path.chmod(0o555)
-    return path
 
 
 def search_path(task: Task, shim: str) -> str:

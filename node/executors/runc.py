@@ -18,7 +18,8 @@ from typing import ClassVar, Final
 import trio
 
 from node.executors import cgroup, host_image, process, seccomp
-from node.executors.interface import OPEN_FILES_MAX, Exit, OnLine, Task, exit_of, write_script
+from node.executors.door import Doorway
+from node.executors.interface import OPEN_FILES_MAX, Exit, OnLine, Task, environment, exit_of, write_script
 from protocol.jobspec import JobSpec
 
 ROOT_UID_FIRST: Final = 1_879_052_288
@@ -82,7 +83,11 @@ class RuncExecutor:
         bundle = task.folder / "bundle"
         bundle.mkdir()
         (bundle / "config.json").write_text(json.dumps(config(task, root, uid, group.nested("job"))))
-        command = ["runc", "--root", str(self._images / STATE), "run", "--bundle", str(bundle), name]
+        number = bundle / "pid"
+        command = ["runc", "--root", str(self._images / STATE), "run", "--bundle", str(bundle)]
+        command += ["--pid-file", str(number), name]
+        variables = environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
+        task.door.open(Doorway(lambda: _number_in(number), f"shoal-{name}", uid, variables, SHIM))
         try:
             async with process.started(command, env={"PATH": _PATH}, folder=bundle) as child:
                 await process.follow(child, on_line, child.wait)
@@ -101,6 +106,14 @@ class RuncExecutor:
         command = ["runc", "--root", str(self._images / STATE), "delete", "--force", name]
         with trio.move_on_after(PROBE_SECONDS):
             await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+
+
+def _number_in(file: Path) -> int | None:
+    """The process id that runc wrote; None before it has."""
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def config(task: Task, root: Path, uid: int, group: str) -> dict[str, object]:

@@ -128,6 +128,7 @@ class WasmExecutor:
 
     async def run(self, task: Task, on_line: OnLine) -> Exit:
         """Run each command's module in turn; see the protocol `Executor`."""
+        task.door.refuse("a WASM module has no sockets and no shell")
         lane = self._idle.pop() if self._idle else _lane()
         lines = LogLines(on_line)
         try:

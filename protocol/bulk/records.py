@@ -2,7 +2,7 @@
 
     kind 1 | flags 1 | zero 2 | body size 4 | body, encrypted | tag 16
 
-The header is authenticated, not encrypted. The nonce is a counter that only `seal` and `open` can advance, each direction
+The header is authenticated, not encrypted. The nonce is a counter that only `seal` and `open` advance, each direction
 has its own key, and a key is replaced long before its limit: no nonce can be used twice.
 """
 

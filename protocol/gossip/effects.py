@@ -47,17 +47,18 @@ class Judge(NamedTuple):
 
 
 class Deliver(NamedTuple):
-    """An accepted statement, once, to whoever follows the topic here. Our own have ourselves as forwarder."""
+    """An accepted statement, once, to whoever follows the topic here."""
 
     topic: str
     data: bytes
-    forwarder: PeerId
+    forwarder: PeerId | None
+    """Who brought it first; None: it is our own."""
 
 
 class Suggest(NamedTuple):
-    """A neighbour in good standing pruned us and names others (libp2p ids) who may have a place."""
+    """A neighbour in good standing pruned us and names others who may have a place."""
 
-    peers: tuple[bytes, ...]
+    peers: tuple[PeerId, ...]
 
 
 GossipEffect = SendRpc | Judge | Deliver | Suggest

@@ -10,12 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
+from typing import Final
 
 from protocol.gossip import params
 from protocol.gossip.neighbours import Neighbour
 from protocol.gossip.rpc import Prune
 from protocol.gossip.scores import Scores
 from protocol.units import SECOND, Micros, PeerId
+
+BACKOFFS_MAX: Final = 16_384
+"""Back-offs remembered; beyond that the oldest are given up, for peers that come and go by the thousand."""
+
+_ID_PREFIX: Final = bytes.fromhex("002408011220")
+"""In front of an Ed25519 key in its libp2p id (`protocol.identity`)."""
 
 
 @dataclass(slots=True)
@@ -156,7 +163,7 @@ class Meshes:
         if self._scores.value(peer, now) < 0:
             return ()
         good = [other for other in self.members[topic] if other != peer and self._scores.value(other, now) >= 0]
-        return tuple(self._draw(good, params.EXCHANGED_MAX))
+        return tuple(_ID_PREFIX + other for other in self._draw(good, params.EXCHANGED_MAX))
 
     def _candidates(self, topic: str, now: Micros) -> list[PeerId]:
         return [peer for peer in self._neighbours if self._is_eligible(peer, topic, now)]
@@ -184,6 +191,18 @@ class Meshes:
 
     def _hold_off(self, peer: PeerId, topic: str, until: Micros) -> None:
         self._backoff[topic, peer] = max(until, self._backoff.get((topic, peer), until))
+        if len(self._backoff) > BACKOFFS_MAX:
+            del self._backoff[next(iter(self._backoff))]
 
     def _draw(self, pool: list[PeerId], wanted: int) -> list[PeerId]:
         return self._random.sample(pool, min(wanted, len(pool)))
+
+
+def named(peers: tuple[bytes, ...]) -> tuple[PeerId, ...]:
+    """The peers behind libp2p ids; ids of other keys than ours are passed over."""
+    size = len(_ID_PREFIX) + 32
+    return tuple(
+        PeerId(peer[len(_ID_PREFIX) :])
+        for peer in peers[: params.EXCHANGED_MAX]
+        if len(peer) == size and peer.startswith(_ID_PREFIX)
+    )

@@ -7,7 +7,7 @@ that a liar can do is to say nothing, or to name real peers that are of no use. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Literal
@@ -15,20 +15,11 @@ from typing import Final, Literal
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity
 from protocol.overlay.allowance import Allowances
+from protocol.overlay.directory_effects import Ask, Done, Effect, Fault, Met, Twin
 from protocol.overlay.held_records import HeldRecords
-from protocol.overlay.lookup import CLOSEST, PATHS, Candidate, Lookup
-from protocol.overlay.peer_record import (
-    ADDRESSES_MAX,
-    RECORD_LIFE,
-    TOPICS_MAX,
-    Contact,
-    PeerRecord,
-    key_of,
-    open_record,
-    sign_record,
-    topic_key,
-)
-from protocol.overlay.place import NOWHERE, Place
+from protocol.overlay.lookup import CLOSEST, PATHS, Lookup
+from protocol.overlay.own_record import OwnRecord, Profile
+from protocol.overlay.peer_record import Contact, key_of, open_record
 from protocol.overlay.questions import KEPT_MAX, NAMED_MAX, Find, Found, Keep, Kept, Question, Reply
 from protocol.overlay.routing_table import RoutingTable
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
@@ -46,6 +37,9 @@ LOOKUPS_MAX: Final = 16
 JOIN_AGAIN: Final = Micros(15 * SECOND)
 """Microseconds between attempts to join while fewer than `CLOSEST` peers are known."""
 
+PUBLISH_EVERY: Final = Micros(10 * MINUTE)
+"""Microseconds between two deliveries of our record: who is near its keys changes as peers come and go."""
+
 REFRESH: Final = Micros(10 * MINUTE)
 """Microseconds between searches for a random key: they find new peers everywhere, near and far."""
 
@@ -58,75 +52,17 @@ CHECK_EVERY: Final = Micros(30 * SECOND)
 CHECKS: Final = 4
 """Peers asked at each such look."""
 
-MEMBERS: Final = "members"
-"""The topic of everybody in a network."""
+STRANGERS_MAX: Final = 32
+"""Peers without a record that a search may begin with."""
 
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What a record says, without its times."""
-
-    addresses: tuple[str, ...] = ()
-    roles: tuple[Literal["provider", "validator", "steward"], ...] = ()
-    capabilities: tuple[str, ...] = ()
-    topics: tuple[str, ...] = (MEMBERS,)
-    """Names; at most four: who looks for a relay looks under `relay/1`."""
-    place: Place = NOWHERE
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Put a question to a peer, and hand the reply to `receive` or the lack of it to `failed` under this number."""
-
-    number: int
-    peer: PeerId
-    addresses: tuple[str, ...]
-    """Where it said it is; empty when the address book must know."""
-    question: Question
-
-
-@dataclass(frozen=True, slots=True)
-class Met:
-    """A record was verified: its addresses are worth remembering."""
-
-    contact: Contact
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A search that somebody asked for is over."""
-
-    number: int
-    kept: tuple[Contact, ...]
-    """What was kept under the key, the newest record of each signer."""
-    closest: tuple[Contact, ...]
-    """The nearest peers that answered."""
-    asks: int
-    hops: int
-
-
-@dataclass(frozen=True, slots=True)
-class Twin:
-    """Somebody signs records with our own key: two nodes with one identity, or our clock went back."""
-
-    contact: Contact
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A peer broke a rule."""
-
-    violation: RemoteViolation
-
-
-Effect = Ask | Met | Done | Twin | Fault
+Purpose = Literal["asked for", "publish", "refresh"]
 
 
 @dataclass(slots=True)
 class _Search:
     lookup: Lookup
     key: Digest
-    purpose: Literal["asked for", "publish", "refresh"]
+    purpose: Purpose
     kept: dict[PeerId, Contact] = field(default_factory=dict)
 
 
@@ -148,44 +84,39 @@ class Directory:
         self.table = RoutingTable(identity.peer)
         self.held = HeldRecords(identity.peer)
         self._allowances = Allowances(ASK_BURST, ASK_PER_SECOND)
-        self._profile = Profile()
-        self._own: Contact | None = None
-        self._sequence = 0
+        self._own = OwnRecord(identity, network)
         self._numbers = 0
         self._searches: dict[int, _Search] = {}
         self._pending: dict[int, _Pending] = {}
         self._strangers: tuple[PeerId, ...] = ()
-        self._join_at = self._refresh_at = self._check_at = Micros(0)
+        self._join_at = self._publish_at = self._refresh_at = self._check_at = Micros(0)
 
     # ── what we say and want ─────────────────────────────────────────────────────────────────────────────────────────
     @property
     def own(self) -> Contact:
         """Our own record; LocalError before the first `announce`."""
-        if self._own is None:
-            raise LocalError("the directory was used before `announce`", code="not_announced")
-        return self._own
+        return self._own.contact
 
     def announce(self, profile: Profile, now: Micros) -> list[Effect]:
         """Say this from now on, and bring it where others look for it; the same again is no news."""
-        if self._own is not None and profile == self._profile and now < self._own.record.issued + RECORD_LIFE // 2:
+        if self._own.is_signed and profile == self._own.profile:
             return []
-        self._profile = profile
-        self._sign(now)
-        return self._publish()
+        self._own.sign(profile, now)
+        return self._publish(now)
 
     def join(self, peers: Sequence[PeerId], now: Micros) -> list[Effect]:
         """Begin from peers whose addresses are known and nothing else: bootstraps, cached peers, neighbours on the LAN.
 
         They are asked again while few peers are known."""
-        self._strangers = tuple(peer for peer in dict.fromkeys(peers) if peer != self._identity.peer)[:32]
+        self._strangers = tuple(peer for peer in dict.fromkeys(peers) if peer != self._identity.peer)[:STRANGERS_MAX]
         self._join_at = Micros(now + JOIN_AGAIN)
-        return self._publish()
+        return self._publish(now)
 
-    def look_up(self, key: Digest) -> tuple[int, list[Effect]]:
+    def look_up(self, key: Digest, now: Micros) -> tuple[int, list[Effect]]:
         """Search for what is kept under a key and who is near it; a `Done` with this number follows."""
         if len(self._searches) >= LOOKUPS_MAX:
             raise Refused(f"{LOOKUPS_MAX} searches are under way", code="busy", fix="Try again in a few seconds.")
-        return self._search(key, "asked for")
+        return self._search(key, "asked for", now)
 
     def meet(self, signed: Signed, now: Micros, sender: PeerId) -> list[Effect]:
         """A record from elsewhere (a cache, another peer): verified, then asked whether it is there.
@@ -208,7 +139,7 @@ class Directory:
             return Kept(self.held.put(Digest(question.key), contact)), effects
         target = int.from_bytes(question.key, "big")
         named = [one.signed for one in self.table.closest(target, NAMED_MAX + 1, is_checked=True) if one.peer != sender]
-        kept = [one.signed for one in self.held.sample(Digest(question.key), KEPT_MAX, now, self._dice)]
+        kept = [one.signed for one in self._kept(Digest(question.key), now)]
         return Found(self.own.signed, tuple(named[:NAMED_MAX]), tuple(kept)), effects
 
     # ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,6 +149,8 @@ class Directory:
         if pending is None:
             raise LocalError(f"nothing was asked under {number}", code="no_such_question")
         if isinstance(reply, Kept):
+            if pending.search is not None:
+                return self.failed(number, now)
             del self._pending[number]
             return []
         try:
@@ -229,7 +162,7 @@ class Directory:
             return self.failed(number, now)
         del self._pending[number]
         self.table.put(itself, now, is_checked=True)
-        effects: list[Effect] = [Met(itself), *self._own_seen((itself, *named, *kept))]
+        effects: list[Effect] = [Met(itself), *self._twins((itself, *named, *kept))]
         search = self._searches.get(pending.search) if pending.search is not None else None
         if search is None or pending.search is None:
             return effects
@@ -238,7 +171,7 @@ class Directory:
             if known is None or known.record.sequence < contact.record.sequence:
                 search.kept[contact.peer] = contact
         search.lookup.answered(pending.peer, itself, named)
-        return effects + self._go_on(pending.search)
+        return effects + self._go_on(pending.search, now)
 
     def failed(self, number: int, now: Micros) -> list[Effect]:
         """There is no reply to an `Ask`."""
@@ -250,22 +183,24 @@ class Directory:
         if search is None or pending.search is None:
             return []
         search.lookup.failed(pending.peer)
-        return self._go_on(pending.search)
+        return self._go_on(pending.search, now)
 
     def tick(self, now: Micros) -> list[Effect]:
         """Renew, refresh, check, forget. To be called every second or so."""
-        if self._own is None:
+        if not self._own.is_signed:
             return []
         effects: list[Effect] = []
-        if now >= self.own.record.issued + RECORD_LIFE // 2:
-            self._sign(now)
-            effects += self._publish()
+        if self._own.is_due(now):
+            self._own.sign(self._own.profile, now)
+            self._publish_at = now
+        if now >= self._publish_at:
+            effects += self._publish(now)
         if len(self.table) < CLOSEST and now >= self._join_at:
             effects += self.join(self._strangers, now)
         if now >= self._refresh_at:
             self._refresh_at = Micros(now + REFRESH)
             if len(self.table) and len(self._searches) < LOOKUPS_MAX:
-                effects += self._search(Digest(self._dice.randbytes(32)), "refresh")[1]
+                effects += self._search(Digest(self._dice.randbytes(32)), "refresh", now)[1]
         if now >= self._check_at:
             self._check_at = Micros(now + CHECK_EVERY)
             self.held.expire(now)
@@ -276,92 +211,68 @@ class Directory:
         return effects
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _sign(self, now: Micros) -> None:
-        profile = self._profile
-        self._sequence = max(now, self._sequence + 1)
-        record = PeerRecord(
-            sequence=self._sequence,
-            issued=now,
-            expires=now + RECORD_LIFE,
-            addresses=profile.addresses[:ADDRESSES_MAX],
-            roles=profile.roles,
-            capabilities=profile.capabilities[:16],
-            topics=tuple(topic_key(self._network, topic) for topic in profile.topics[:TOPICS_MAX]),
-            place=profile.place,
-        )
-        signed = sign_record(self._identity, self._network, record)
-        self._own = open_record(signed, self._network, now, self._identity.peer)
-
-    def _publish(self) -> list[Effect]:
+    def _publish(self, now: Micros) -> list[Effect]:
         """Look for the keepers of every key of ours, and bring them the record."""
         effects: list[Effect] = []
+        self._publish_at = Micros(now + PUBLISH_EVERY)
         under_way = {search.key for search in self._searches.values() if search.purpose == "publish"}
         for key in (key_of(self._identity.peer), *map(Digest, self.own.record.topics)):
             if key not in under_way:
-                effects += self._search(key, "publish")[1]
+                effects += self._search(key, "publish", now)[1]
         return effects
 
-    def _search(self, key: Digest, purpose: Literal["asked for", "publish", "refresh"]) -> tuple[int, list[Effect]]:
+    def _search(self, key: Digest, purpose: Purpose, now: Micros) -> tuple[int, list[Effect]]:
         target = int.from_bytes(key, "big")
         seeds = self.table.closest(target, CLOSEST * PATHS)
-        strangers = self._strangers if len(seeds) < CLOSEST else ()
         known = {contact.peer for contact in seeds}
-        unknown = [peer for peer in strangers if peer not in known]
+        unknown = [peer for peer in self._strangers if peer not in known] if len(seeds) < CLOSEST else []
         self._numbers += 1
-        self._searches[self._numbers] = _Search(Lookup(target, self._identity.peer, seeds, unknown), key, purpose)
-        return self._numbers, self._go_on(self._numbers)
+        number = self._numbers
+        self._searches[number] = _Search(Lookup(target, self._identity.peer, seeds, unknown), key, purpose)
+        return number, self._go_on(number, now)
 
-    def _go_on(self, number: int) -> list[Effect]:
+    def _go_on(self, number: int, now: Micros) -> list[Effect]:
         search = self._searches[number]
-        effects = [self._ask(candidate, search, number) for candidate in search.lookup.next()]
+        find = Find(search.key, self.own.signed)
+        effects = [self._ask(one.peer, one.addresses, find, number) for one in search.lookup.next()]
         if not search.lookup.is_over:
             return effects
         del self._searches[number]
         closest = tuple(search.lookup.closest())
         if search.purpose == "publish":
-            return effects + [self._bring(contact, search.key) for contact in closest]
+            keep = Keep(search.key, self.own.signed)
+            return effects + [self._ask(contact.peer, contact.addresses, keep) for contact in closest]
         if search.purpose == "refresh":
             return effects
-        own = [contact for contact in (*self._kept_here(search.key),) if contact.peer not in search.kept]
-        kept = (*search.kept.values(), *own)
+        here = {contact.peer: contact for contact in self._kept(search.key, now)}
+        kept = tuple((here | search.kept).values())
         return [*effects, Done(number, kept, closest, search.lookup.asks, search.lookup.hops)]
 
-    def _kept_here(self, key: Digest) -> list[Contact]:
-        """What we keep ourselves under the key; what is over is left to the reader of `Done`."""
-        return self.held.sample(key, KEPT_MAX, Micros(0), self._dice)
+    def _kept(self, key: Digest, now: Micros) -> list[Contact]:
+        """What is kept here under a key; a peer in the table was met, so its record need not have been brought."""
+        kept = self.held.sample(key, KEPT_MAX, now, self._dice)
+        target = int.from_bytes(key, "big")
+        met = [one for one in self.table.closest(target, 1) if one.position == target and one.record.expires > now]
+        return kept or met
 
-    def _ask(self, candidate: Candidate, search: _Search, number: int) -> Ask:
+    def _ask(self, peer: PeerId, addresses: tuple[str, ...], question: Question, search: int | None = None) -> Effect:
         self._numbers += 1
-        self._pending[self._numbers] = _Pending(candidate.peer, number, search.key)
-        return Ask(self._numbers, candidate.peer, candidate.addresses, Find(search.key, self.own.signed))
+        self._pending[self._numbers] = _Pending(peer, search, Digest(question.key))
+        return Ask(self._numbers, peer, addresses, question)
 
-    def _bring(self, contact: Contact, key: Digest) -> Ask:
-        self._numbers += 1
-        self._pending[self._numbers] = _Pending(contact.peer, None, key)
-        return Ask(self._numbers, contact.peer, contact.addresses, Keep(key, self.own.signed))
-
-    def _check(self, contact: Contact) -> Ask:
+    def _check(self, contact: Contact) -> Effect:
         """Whether a peer is there; its answer names our own neighbours, which is useful besides."""
-        key = key_of(self._identity.peer)
-        self._numbers += 1
-        self._pending[self._numbers] = _Pending(contact.peer, None, key)
-        return Ask(self._numbers, contact.peer, contact.addresses, Find(key, self.own.signed))
+        return self._ask(contact.peer, contact.addresses, Find(key_of(self._identity.peer), self.own.signed))
 
     def _met(self, contact: Contact, now: Micros) -> list[Effect]:
         if contact.peer == self._identity.peer:
-            return self._own_seen((contact,))
+            return self._twins((contact,))
         is_new = self.table.get(contact.peer) is None
         is_in = self.table.put(contact, now, is_checked=False)
-        return [Met(contact), self._check(contact)] if is_new and is_in and self._own is not None else [Met(contact)]
+        return [Met(contact), self._check(contact)] if is_new and is_in and self._own.is_signed else [Met(contact)]
 
-    def _own_seen(self, contacts: Sequence[Contact]) -> list[Effect]:
-        """Our own record among those of others must be one that we signed."""
-        for contact in contacts:
-            if contact.peer == self._identity.peer and contact.record.sequence >= self._sequence:
-                if contact.signed != self.own.signed:
-                    self._sequence = contact.record.sequence
-                    return [Twin(contact)]
-        return []
+    def _twins(self, contacts: Iterable[Contact]) -> list[Effect]:
+        return [Twin(contact) for contact in contacts if self._own.is_twin(contact)]
 
     def _verified(self, pending: _Pending, reply: Found, now: Micros) -> tuple[Contact, list[Contact], list[Contact]]:
         """(the answerer, those it names, those kept under the key)."""

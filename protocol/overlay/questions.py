@@ -1,6 +1,6 @@
-"""What peers ask each other outside the market: who is near a key, keep this, how far are you. Spec: specs/23-discovery.md.
+"""What peers ask each other outside the market: who is near a key, keep this, how far are you.
 
-Each is one frame on `/shoal/<network>/<name>/1`, answered by one frame.
+Each is one frame on `/shoal/<network>/<name>/1`, answered by one frame. Spec: specs/23-discovery.md.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from protocol import wire
@@ -86,7 +87,7 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True, tag="opened"):
 
 
 Request = OpenPort | OpenShell
-request_decoder: Final = wire.decoder(Request)
+request_decoder: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
 ticket_decoder: Final = wire.decoder(Ticket)
 
 

@@ -168,7 +168,9 @@ class FrameCutter:
         try:
             kind = Kind(number)
         except ValueError:
-            raise RemoteViolation(self._sender, f"there is no tunnel frame of kind {number}", code="malformed") from None
+            raise RemoteViolation(
+                self._sender, f"there is no tunnel frame of kind {number}", code="malformed"
+            ) from None
         least, most = SIZES[kind]
         if not least <= size <= most:
             rule = f"a tunnel frame {kind.name} of {size} bytes, {least} to {most} are allowed"

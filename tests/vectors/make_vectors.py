@@ -52,6 +52,8 @@ def sample(kind: inspect.Type, seed: int = 1) -> object:
             return min(map(str, values))
         case inspect.VarTupleType(item_type=item, max_length=most):
             return tuple(sample(item, seed + index) for index in range(min(2, most or 2)))
+        case inspect.UnionType(types=types):
+            return sample(next(one for one in types if isinstance(one, inspect.StructType)), seed)
         case inspect.TupleType(item_types=items):
             return tuple(sample(item, seed) for item in items)
     raise TypeError(f"no sample for {kind}")

@@ -1,0 +1,253 @@
+"""A Shoal network in the laboratory: `shoal node run` in houses, the steward with its gateway and the validator public.
+
+with Laboratory() as lab:
+    village = Village(lab, folder, say)
+    for kind in routers.KINDS: village.settle(lab.house(kind, kind).host)
+    village.up(); job = village.run(...); village.down()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from benchmarks.netlab import faults
+from benchmarks.netlab.laboratory import Host, Laboratory
+from gateway.schemas import ChunkStatus, JobStatus
+from node.clock import Clock
+from node.config import ADVERSARY_SWITCH
+from node.control_client import ControlClient
+from protocol.credits import Credits
+from protocol.errors import Refused, Unavailable
+from protocol.units import CREDIT, SECOND
+from shoal import devnet_layout as layout
+from shoal.client import FINAL_STATES, Client
+from shoal.devnet import FIRST_DEPOSIT, Devnet
+from shoal.devnet_state import DevnetState, GatewayEntry, NodeEntry
+from shoal.processes import Child, shoal_command, shoal_environment, until
+
+PORT: Final = 4301
+"""All nodes listen on the same port, as all nodes of an unconfigured network do."""
+
+GATEWAY_PORT: Final = 8080
+PUBLIC: Final = ("steward", "validator")
+
+Way = Literal["direct", "punched", "relayed", "none"]
+"""How a peer is reached, from best to worst."""
+WAYS: Final[tuple[Way, ...]] = ("direct", "punched", "relayed", "none")
+
+
+class PathRow(Struct):
+    """One path to a peer, as `network.status` tells it."""
+
+    kind: Literal["direct", "punched", "relayed"]
+    address: str = ""
+    relay: str | None = None
+
+
+class PeerRow(Struct):
+    """A peer and the paths to it."""
+
+    peer: str
+    paths: tuple[PathRow, ...] = ()
+
+
+class NetworkRow(Struct):
+    """What the laboratory reads of `network.status`."""
+
+    peers: tuple[PeerRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A provider's host, and how wrong its clock is."""
+
+    host: Host
+    skew_s: float = 0.0
+
+
+class Village(Devnet):
+    """A devnet whose processes live on hosts of a laboratory; everything else is the devnet's own doing."""
+
+    def __init__(self, lab: Laboratory, folder: Path, say: Callable[[str], None]) -> None:
+        super().__init__(folder, say, {})
+        self._residents = {name: Resident(self._public(lab, name)) for name in PUBLIC}
+        self.state: DevnetState | None = None
+        self.peer_names: dict[str, str] = {}
+        """Node name by peer id, from `up` on."""
+
+    def settle(self, host: Host, skew_s: float = 0.0) -> None:
+        """A provider will live on this host, under its name; before `up`."""
+        self._residents[host.name] = Resident(host, skew_s)
+
+    def host(self, name: str) -> Host:
+        """Where a node lives."""
+        return self._residents[name].host
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All nodes."""
+        return tuple(self._residents)
+
+    def up(self, providers: int = 0, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT) -> DevnetState:
+        """Start all; returns when jobs can be submitted. The number of providers is that of the residents."""
+        with self.host("steward").entered():
+            self.state = super().up(len(self._residents) - len(PUBLIC), cheats=cheats, deposit=deposit)
+        return self.state
+
+    def restart(self, name: str) -> None:
+        """Start what was killed again; returns when it answers."""
+        with self.host("steward").entered():
+            super().restart(name)
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """The renter, who sits beside the gateway. The thread is on that host meanwhile."""
+        assert self.state is not None, "the village is not up"
+        with self.host("steward").entered(), Client(self.state.gateway.url, self.state.gateway.token) as client:
+            yield client
+
+    def submit(self, job: Path) -> str:
+        """Submit a job file and agree to the quote; the job's id."""
+        with self.client() as client:
+            submitted = client.submit(job)
+            client.confirm(submitted.job)
+        return submitted.job
+
+    def running(self, job: str, on: str, seconds: float) -> ChunkStatus | None:
+        """Wait until the named provider computes a chunk of the job; None when the job ended without."""
+        assert self.state is not None
+        peer = self.state.node(on).peer
+
+        def look() -> tuple[ChunkStatus | None] | None:
+            with self.client() as client:
+                status = client.status(job)
+            found = [chunk for chunk in status.chunks if chunk.state == "running" and chunk.provider == peer]
+            return (found[0] if found else None,) if found or status.state in FINAL_STATES else None
+
+        return until(f"{on} computes a chunk", look, [], seconds)[0]
+
+    def over(self, job: str, seconds: float) -> tuple[JobStatus, float]:
+        """Wait until a job is over; what became of it, and the seconds that took from now."""
+        clock = Clock()
+        began = clock.now()
+
+        def look() -> JobStatus | None:
+            with self.client() as client:
+                status = client.status(job)
+            return status if status.state in FINAL_STATES else None
+
+        status = until(f"{job} is over", look, [], seconds)
+        return status, (clock.now() - began) / SECOND
+
+    def settled(self, job: str, seconds: float) -> tuple[JobStatus, float]:
+        """The same for a job that must have succeeded, every step accepted and paid."""
+        status, took = self.over(job, seconds)
+        if status.state != "settled" or status.accepted != status.steps:
+            raise Unavailable(
+                f"{job} ended {status.state} with {status.accepted} of {status.steps}: {status.reason}",
+                code="job_failed",
+            )
+        return status, took
+
+    def ways(self, name: str) -> dict[str, Way] | None:
+        """The best way from a node to every node that it is connected with; None while it does not answer."""
+        try:
+            with self.control(name) as control:
+                return self._ways(control)
+        except Unavailable:
+            return None
+
+    def _ways(self, control: ControlClient) -> dict[str, Way]:
+        try:
+            told = control.call("network.status")
+        except Refused as error:
+            if error.code != "unknown_method":
+                raise
+            told = {"peers": [_dialled(peer) for peer in _texts(control.call("node.status")["connected"])]}
+        best: dict[str, Way] = {}
+        for peer in msgspec.convert(told, NetworkRow).peers:
+            kinds = {path.kind for path in peer.paths}
+            if kinds and peer.peer in self.peer_names:
+                best[self.peer_names[peer.peer]] = next(way for way in WAYS if way in kinds)
+        return best
+
+    def knows_paths(self) -> bool:
+        """Whether this build's nodes tell the paths to their peers."""
+        try:
+            with self.control("steward") as control:
+                control.call("network.status")
+        except Refused as error:
+            if error.code == "unknown_method":
+                return False
+            raise
+        return True
+
+    def is_whole(self) -> bool:
+        """Whether the steward is connected to every provider, and every one is free for work."""
+        with self.control("steward") as control:
+            peers = control.call("node.peers")["peers"]
+        assert isinstance(peers, list)
+        free = {self.peer_names.get(peer["peer"]) for peer in peers if peer["connected"] and peer["slots_free"]}
+        return set(self._residents) - set(PUBLIC) <= free
+
+    def reclock(self, name: str, skew_s: float) -> None:
+        """Start a node again with another clock."""
+        self._residents[name] = Resident(self.host(name), skew_s)
+        self.kill(name)
+        self.restart(name)
+
+    @staticmethod
+    def _public(lab: Laboratory, name: str) -> Host:
+        return (lab.houses.get(name) or lab.house(name, "public")).host
+
+    def _make(self, providers: int, cheats: bool) -> DevnetState:
+        prices = layout.node_plans(providers, cheats)[len(PUBLIC) :]
+        plans = [layout.NodePlan("steward", ("steward",)), layout.NodePlan("validator", ("validator",))]
+        settled = [name for name in self._residents if name not in PUBLIC]
+        plans += [
+            layout.NodePlan(name, plan.roles, 1, Credits(plan.price))
+            for name, plan in zip(settled, prices, strict=True)
+        ]
+        peers = layout.lay_out(self.folder, plans)
+        self.peer_names = {peer: name for name, peer in peers.items()}
+        runtimes = layout.find_runtimes({})
+        bootstraps = {name: f"/ip4/{self.host(name).address}/tcp/{PORT}/p2p/{peers[name]}" for name in PUBLIC}
+        token, account = self._account()
+        renters: tuple[str, ...] = ()
+        for plan in plans:
+            others = [address for name, address in bootstraps.items() if name != plan.name]
+            layout.write_config(self.folder, plan, PORT, others, renters, runtimes)
+            self._spawn(plan.name)
+            if plan.name == "steward":
+                renters = (self._renter(plan.name, account),)
+        url = f"http://127.0.0.1:{GATEWAY_PORT}"
+        gateway = GatewayEntry(url, token, str(self.folder / "gateway"), 0)
+        nodes = tuple(NodeEntry(p.name, p.roles, str(self.folder / p.name), 0, peers[p.name]) for p in plans)
+        return self._with_pids(
+            DevnetState(layout.NETWORK, str(layout.genesis_file(self.folder)), self._serve(gateway), nodes)
+        )
+
+    def _spawn(self, name: str) -> None:
+        resident, data = self._residents[name], self.folder / name
+        environment = shoal_environment(**{ADVERSARY_SWITCH: "1", "SHOAL_LISTEN": f"/ip4/0.0.0.0/tcp/{PORT}"})
+        if resident.skew_s:
+            environment = faults.skewed(environment, resident.skew_s)
+        command = shoal_command("node", "run", "--data", str(data))
+        child: Child = resident.host.start(name, command, data / "node.log", environment)
+        self._children[name] = child
+
+
+def _dialled(peer: str) -> dict[str, object]:
+    """A connection of a build without relays and punching: there is only one kind."""
+    return {"peer": peer, "paths": [{"kind": "direct"}]}
+
+
+def _texts(value: object) -> list[str]:
+    return msgspec.convert(value, list[str])
