@@ -22,11 +22,12 @@ from node.store import RecordStore
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store, Wake
-from protocol.errors import RemoteViolation, ShoalError
+from protocol.errors import Refused, RemoteViolation, ShoalError
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Message, Offer
 from protocol.peer import Peer
 from protocol.units import Digest, Micros, PeerId
+from protocol.wire import Signed
 
 log = logging.getLogger("shoal.driver")
 
@@ -146,7 +147,7 @@ class Driver:
                 case Send(peer, message):
                     self._world.transport.send_nowait(peer, message)
                 case Publish(topic, statement):
-                    self._spawn(self._world.transport.publish, topic, statement)
+                    self._spawn(self._publish, topic, statement)
                 case Store(key, value):
                     self._store(key, value)
                 case Compute(Fetch() as fetch):
@@ -167,6 +168,12 @@ class Driver:
     def _spawn(self, task: Callable[..., object], *args: object) -> None:
         assert self._nursery is not None
         self._nursery.start_soon(task, *args)  # type: ignore[arg-type]
+
+    async def _publish(self, topic: str, statement: Signed) -> None:
+        try:
+            await self._world.transport.publish(topic, statement)
+        except Refused as error:
+            self._failed(error)
 
     def _store(self, key: str, value: bytes | None) -> None:
         if key.startswith("block/"):

@@ -106,7 +106,7 @@ class Gossip:
         if wait > PACE_S:
             self._counts["statements_too_fast"] += 1
             raise Refused(
-                f"{params.AUTHOR_RATE} statements per second may be said on {topic!r}, and {params.AUTHOR_BURST} at once",
+                f"on {topic!r} {params.AUTHOR_RATE} statements per second may be said, {params.AUTHOR_BURST} at once",
                 code="too_fast",
                 fix="Say less, or later.",
                 numbers={"wait_ms": int(wait * 1000)},

@@ -122,9 +122,9 @@ def answer_the_door(
 ) -> None:
     """Our own handler takes every accepted connection (`node/door.py`).
 
-    libp2p 0.8.1 holds a place of its limit for every connection that was ever accepted, until the host ends: after
-    `max_connections` of them nobody gets in any more (measured with a limit of 8: deaf from the ninth connection on). It greets any number at a time from
-    one address, and accepted connections use up what is needed for dialling. (No upstream issue found.)"""
+    libp2p 0.8.1 holds a place of its limit for every connection that was ever accepted, until the host ends: with a
+    limit of 8 nobody gets in from the ninth connection on (measured). It greets any number at a time from one address,
+    and accepted connections use up what is needed for dialling. (No upstream issue found.)"""
     network = host.get_network()
     if isinstance(network, swarm.Swarm):
         network._handle_inbound_connection = handle  # type: ignore[assignment, method-assign]

@@ -27,10 +27,10 @@ from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
 from protocol.units import PeerId
 
-SERVED_MAX: Final = 128
+ANSWERED_MAX: Final = 128
 """Questions answered at a time, of all peers together."""
 
-SERVED_PER_PEER_MAX: Final = 8
+ANSWERED_PER_PEER_MAX: Final = 8
 """Questions of one peer answered at a time; one more ends its stream."""
 
 ASK_S: Final = 10.0
@@ -75,7 +75,7 @@ class Requests:
         self._punish = punish
         self._register = register
         self._counts = counts
-        self._slots = trio.Semaphore(SERVED_MAX)
+        self._slots = trio.Semaphore(ANSWERED_MAX)
         self._served: Counter[PeerId] = Counter()
 
     def protocol(self, name: str) -> str:
@@ -115,8 +115,8 @@ class Requests:
     ) -> None:
         try:
             peer = remote_of(stream)
-            if self._dialer.book.is_forbidden(peer) or self._served[peer] >= SERVED_PER_PEER_MAX:
-                raise Refused(f"{SERVED_PER_PEER_MAX} questions at a time", code="too_many_requests")
+            if self._dialer.book.is_forbidden(peer) or self._served[peer] >= ANSWERED_PER_PEER_MAX:
+                raise Refused(f"{ANSWERED_PER_PEER_MAX} questions at a time", code="too_many_requests")
         except Refused:
             await reset(stream)
             return

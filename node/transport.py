@@ -195,6 +195,7 @@ class Transport:
         register(sessions.protocol, sessions.accept)
         register(blobs.protocol, blobs.serve)
         requests = Requests(self._network, dialer, sessions.punish, register, self._counts)
+        gossip.carry_bodies(requests)
         return _Parts(host, Door(host, self._counts), dialer, sessions, gossip, blobs, requests, nursery)
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -147,7 +147,7 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
         ),
         fuel=_optional(top, "fuel", lambda node, key: yaml_values.integer(node, key, 1, 2**62), _DEFAULTS.fuel),
         numeric=_numeric(top, program.runtime),
-        placement=_optional(top, "placement", read_placement, UNSET),
+        placement=read_placement(top["placement"], "placement") if "placement" in top else UNSET,
         ports=ports,
         shell=shell,
     )

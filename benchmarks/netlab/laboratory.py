@@ -142,7 +142,7 @@ class House:
         return [*edge, *(host.namespace for host in self.hosts)]
 
     def load_rules(self, *, fresh_ports: bool) -> None:
-        """(Re)load the router's rules; with `fresh_ports` a remapping router maps to other outside ports from now on."""
+        """Load the router's rules again; with `fresh_ports` a remapping router uses other outside ports from now on."""
         if fresh_ports:
             self.key = self._dice.choice([key for key in _KEYS if key != self.key])
         self.router.nft(routers.rules(self.kind, self.key, self.mtu))

@@ -14,7 +14,9 @@ from benchmarks.netlab.laboratory import Laboratory
 from benchmarks.netlab.routers import Kind
 from benchmarks.netlab.shaper import Flow, Link, both
 from benchmarks.netlab.village import Village
+from node.clock import Clock
 from protocol.errors import Refused, Unavailable
+from protocol.units import SECOND
 from shoal.processes import until
 
 HOUSES: Final[dict[str, Kind]] = {
@@ -74,8 +76,10 @@ def nothing(village: Village) -> Iterator[None]:
 def relay_killed(village: Village) -> Iterator[None]:
     """SIGKILL to the public peer."""
     village.kill("relay")
-    yield
-    village.restart("relay")
+    try:
+        yield
+    finally:
+        village.restart("relay")
 
 
 @contextmanager
@@ -98,9 +102,11 @@ def powerless(village: Village) -> Iterator[None]:
     host = village.host("cone")
     host.plug(False)
     village.kill("cone")
-    yield
-    host.plug(True)
-    village.restart("cone")
+    try:
+        yield
+    finally:
+        host.plug(True)
+        village.restart("cone")
 
 
 @contextmanager
@@ -197,17 +203,23 @@ def attempt(village: Village, name: str) -> Trial:
     fault = FAULTS.get(name)
     if fault is None:
         raise Refused(f"no fault {name!r}; there are {', '.join(FAULTS)}", code="laboratory")
+    clock = Clock()
     if fault.when == "before":
         with fault.strike(village):
-            status, seconds = village.settled(village.submit(JOB), JOB_S)
+            began = clock.now()
+            status = village.settled(village.submit(JOB), JOB_S)
+            ended = clock.now()
     else:
+        began = clock.now()
         job = village.submit(JOB)
         if village.running(job, fault.target, JOB_S) is None:
             raise Unavailable(f"{fault.target} got no chunk of the job", code="laboratory")
         with fault.strike(village):
-            status, seconds = village.settled(job, JOB_S)
-    healed = until("the village is whole again", lambda: village.is_whole() or None, [], HEAL_S)
-    assert healed
+            status = village.settled(job, JOB_S)
+            ended = clock.now()
+    mended = clock.now()
+    until("the village is whole again", lambda: village.is_whole() or None, [], HEAL_S)
     delivered = sum(village.peer_names.get(chunk.provider or "") == fault.target for chunk in status.chunks)
     repeated = sum(attempt.end != "accepted" for chunk in status.chunks for attempt in chunk.attempts)
-    return Trial(name, seconds, delivered, repeated, 0.0)
+    healed = (clock.now() - mended) / SECOND
+    return Trial(name, (ended - began) / SECOND, delivered, repeated, healed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,12 +20,9 @@ from msgspec import Struct
 from benchmarks.netlab import faults
 from benchmarks.netlab.laboratory import Host, Laboratory
 from gateway.schemas import ChunkStatus, JobStatus
-from node.clock import Clock
 from node.config import ADVERSARY_SWITCH
 from node.control_client import ControlClient
-from protocol.credits import Credits
 from protocol.errors import Refused, Unavailable
-from protocol.units import CREDIT, SECOND
 from shoal import devnet_layout as layout
 from shoal.client import FINAL_STATES, Client
 from shoal.devnet import FIRST_DEPOSIT, Devnet
@@ -133,10 +130,8 @@ class Village(Devnet):
 
         return until(f"{on} computes a chunk", look, [], seconds)[0]
 
-    def over(self, job: str, seconds: float) -> tuple[JobStatus, float]:
-        """Wait until a job is over; what became of it, and the seconds that took from now."""
-        clock = Clock()
-        began = clock.now()
+    def settled(self, job: str, seconds: float) -> JobStatus:
+        """Wait until a job is over. It must have succeeded with every step accepted; Unavailable else."""
 
         def look() -> JobStatus | None:
             with self.client() as client:
@@ -144,17 +139,12 @@ class Village(Devnet):
             return status if status.state in FINAL_STATES else None
 
         status = until(f"{job} is over", look, [], seconds)
-        return status, (clock.now() - began) / SECOND
-
-    def settled(self, job: str, seconds: float) -> tuple[JobStatus, float]:
-        """The same for a job that must have succeeded, every step accepted and paid."""
-        status, took = self.over(job, seconds)
         if status.state != "settled" or status.accepted != status.steps:
             raise Unavailable(
                 f"{job} ended {status.state} with {status.accepted} of {status.steps}: {status.reason}",
                 code="job_failed",
             )
-        return status, took
+        return status
 
     def ways(self, name: str) -> dict[str, Way] | None:
         """The best way from a node to every node that it is connected with; None while it does not answer."""
@@ -211,10 +201,7 @@ class Village(Devnet):
         prices = layout.node_plans(providers, cheats)[len(PUBLIC) :]
         plans = [layout.NodePlan("steward", ("steward",)), layout.NodePlan("validator", ("validator",))]
         settled = [name for name in self._residents if name not in PUBLIC]
-        plans += [
-            layout.NodePlan(name, plan.roles, 1, Credits(plan.price))
-            for name, plan in zip(settled, prices, strict=True)
-        ]
+        plans += [replace(plan, name=name) for name, plan in zip(settled, prices, strict=True)]
         peers = layout.lay_out(self.folder, plans)
         self.peer_names = {peer: name for name, peer in peers.items()}
         runtimes = layout.find_runtimes({})

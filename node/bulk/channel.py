@@ -1,4 +1,4 @@
-"""What records travel on, as a worker thread sees it: a blocking TCP socket, or a libp2p stream by way of the trio thread."""
+"""What records travel on, as a worker thread sees it: a blocking socket, or a libp2p stream by way of the trio thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Channel(Protocol):
-    """Ordered bytes both ways. `send` and `receive` are for one worker thread, `abort` and `close` for the trio thread."""
+    """Ordered bytes both ways. `send` and `receive` are for a worker thread, `abort` and `close` for the trio thread."""
 
     way: Way
     record_bytes: int
@@ -174,7 +174,7 @@ def _cut(error: OSError) -> Unavailable:
 
 
 async def in_worker(channel: Channel, limiter: trio.CapacityLimiter, work: Callable[[], T]) -> T:
-    """Run `work`, which uses `channel`, in a thread. When we are cancelled, the channel is aborted and the thread ends."""
+    """Run `work`, which uses `channel`, in a thread. Cancelling us aborts the channel, which ends the thread."""
     results: list[T] = []
     async with trio.open_nursery() as nursery:
 

@@ -1,4 +1,4 @@
-"""Records over a channel, in a worker thread: messages and bulk bytes, sealed and opened in buffers that are used again."""
+"""Records over a channel, in a worker thread: messages and bulk bytes, sealed and opened in buffers used again."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ AROUND: Final = HEADER_BYTES + TAG_BYTES
 class Link:
     """One authenticated connection. Used by one thread at a time."""
 
-    def __init__(self, channel: Channel, met: Met) -> None:
+    def __init__(self, channel: Channel, met: Met, scope: frozenset[bytes] = frozenset()) -> None:
         self.channel = channel
         self.met = met
+        self.scope = scope or met.ticket.digests
+        """Blobs that may be asked for on it."""
         self._sealer = Sealer(met.cipher, met.key_out)
         self._opener = Opener(met.cipher, met.key_in)
         self._out = memoryview(bytearray(AROUND + CONTROL_BYTES_MAX))

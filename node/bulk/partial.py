@@ -50,9 +50,8 @@ class PartialFile:
             for at in range(0, len(numbers) - NUMBER_BYTES + 1, NUMBER_BYTES)
         }
         buffer = memoryview(bytearray(chunks.size(0)))
-        return chunks, frozenset(
-            index for index in claimed if index < chunks.count and self._is_right(chunks, index, buffer)
-        )
+        known = sorted(index for index in claimed if index < chunks.count)
+        return chunks, frozenset(index for index in known if self._is_right(chunks, index, buffer))
 
     def begin(self, chunks: ChunkList) -> None:
         """Start afresh with this list. Refused (`disk_full`) when the disk has no room."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from functools import partial
 from typing import Final
 
 from node.blobs import BlobStore
@@ -65,7 +66,7 @@ class Serving:
 
     def _allowed(self, digest: bytes) -> Digest:
         """RemoteViolation for a blob that the ticket does not name."""
-        if digest not in self._link.met.ticket.digests:
+        if digest not in self._link.scope:
             raise RemoteViolation(self._link.met.peer, "it asks for what its ticket does not name", code="no_ticket")
         return Digest(digest)
 
@@ -85,7 +86,7 @@ class Serving:
         step = self._link.channel.record_bytes
         for start in range(0, len(flat), step):
             piece = flat[start : start + step]
-            self._link.send_data(len(piece), lambda into, piece=piece: _copy(piece, into))
+            self._link.send_data(len(piece), partial(_copy, piece))
 
     def _send_chunk(self, digest: Digest, index: int) -> None:
         chunks = self._chunks(digest)
@@ -103,7 +104,7 @@ class Serving:
         while offset < end:
             size = min(self._link.channel.record_bytes, end - offset)
             self._gate.wait(self._link.met.peer, size, lambda: self._is_open)
-            self._link.send_data(size, lambda into, at=offset: os.preadv(file.fileno(), [into], at))
+            self._link.send_data(size, partial(_read, file.fileno(), offset))
             self._tally.sent(self._link.channel.way, size)
             offset += size
 
@@ -133,3 +134,7 @@ class Serving:
 def _copy(piece: memoryview, into: memoryview) -> int:
     into[:] = piece
     return len(piece)
+
+
+def _read(fd: int, offset: int, into: memoryview) -> int:
+    return os.preadv(fd, [into], offset)

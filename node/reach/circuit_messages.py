@@ -20,8 +20,8 @@ from libp2p.relay.circuit_v2.pb.circuit_pb2 import Status as PbStatus
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
 from multiaddr import Multiaddr
 
-from node.libp2p_rim import libp2p_id, peer_of
-from node.streams import read_some, write_all
+from node.libp2p_rim import libp2p_id, peer_of, rim
+from node.streams import write_all
 from protocol.errors import Refused, RemoteViolation
 from protocol.overlay import punch
 from protocol.units import KIB, SECOND, Micros, PeerId
@@ -184,11 +184,18 @@ class MessageReader:
         except (Refused, ValueError) as error:
             raise self._bad("no Ed25519 peer is named") from error
 
+    async def _piece(self) -> bytes:
+        with rim("read"):
+            try:
+                return await self._stream.read(MESSAGE_BYTES_MAX)
+            except EOFError:
+                return b""
+
     def _bad(self, rule: str) -> RemoteViolation:
         return RemoteViolation(self._sender, rule, code="malformed_circuit_message")
 
     async def _more(self) -> None:
-        piece = await read_some(self._stream)
+        piece = await self._piece()
         if not piece:
             raise self._bad("the stream ended within a message")
         self._buffer += piece
@@ -274,4 +281,3 @@ def _limit(limit: CircuitLimit) -> Limit:
 
 def _limit_of(message: Limit) -> CircuitLimit:
     return CircuitLimit(Micros(message.duration * SECOND), message.data)
-

@@ -124,6 +124,19 @@ class Directory:
         RemoteViolation of the sender for a forged one, Refused for one that is over."""
         return self._met(open_record(signed, self._network, now, sender), now)
 
+    def merge(self, contacts: Iterable[Contact], now: Micros) -> list[Effect]:
+        """Peers of another half of the network: meet them all, and bring our record to whoever is near its keys now."""
+        effects = [effect for contact in contacts for effect in self._met(contact, now)]
+        return effects + self._publish(now)
+
+    def opened(self, peer: PeerId, key: Digest, reply: Found, now: Micros) -> tuple[list[Contact], list[Contact]]:
+        """(those named, those kept under the key) in an answer to a question that was put outside of any search.
+
+        RemoteViolation when it breaks a rule, Refused when the answerer's own record is over."""
+        itself, named, kept = self._verified(_Pending(peer, None, key), reply, now)
+        self.table.put(itself, now, is_checked=True)
+        return named, kept
+
     # ── what others ask ──────────────────────────────────────────────────────────────────────────────────────────────
     def answer(self, sender: PeerId, question: Question, now: Micros) -> tuple[Reply, list[Effect]]:
         """RemoteViolation when the question breaks a rule, Refused (`slow_down`) when there are too many."""

@@ -20,7 +20,7 @@ from protocol.overlay.endpoint import subnet
 from protocol.overlay.relay_rates import Quota, Rate
 from protocol.units import GIB, HOUR, KIB, MIB, SECOND, Micros, PeerId
 
-CHUNK_BYTES: Final = 32 * KIB
+CHUNK_BYTES: Final = 64 * KIB
 """Most bytes that one `take` may ask for: what a relay holds in memory per direction of a circuit."""
 
 SENDERS_MAX: Final = 4_096

@@ -15,7 +15,7 @@ from protocol import wire
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.jobspec import Bytes32, JobSpec, NonNegative
 from protocol.messages import ChunkIndex, JobKey
-from protocol.overlay.tunnel_frames import PAYLOAD_BYTES_MAX, SIDE_MAX, Frame, Kind, credit
+from protocol.overlay.tunnel_frames import SIDE_MAX, Frame, Kind, credit
 from protocol.units import HOUR, KIB, MINUTE, Micros, PeerId
 from protocol.wire import Signed
 
@@ -206,8 +206,8 @@ class Tunnel:
 
     @property
     def room(self) -> int:
-        """Payload bytes that may be sent now, at most one frame's."""
-        return min(self._room, PAYLOAD_BYTES_MAX)
+        """Payload bytes that may be sent now."""
+        return self._room
 
     @property
     def is_over(self) -> bool:

@@ -11,7 +11,7 @@ import trio
 from msgspec import Struct
 
 from node.blobs import BlobStore
-from node.requests import SERVED_PER_PEER_MAX, Requests
+from node.requests import ANSWERED_PER_PEER_MAX, Requests
 from node.streams import frame, write_all
 from node.transport import Transport, TransportConfig
 from protocol import wire
@@ -109,9 +109,9 @@ async def test_silence_ends_at_the_deadline_and_waiting_ones_are_bounded(tmp_pat
                 failures.append(error)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(SERVED_PER_PEER_MAX + 4):
+            for _ in range(ANSWERED_PER_PEER_MAX + 4):
                 nursery.start_soon(ask)
-        assert len(failures) == SERVED_PER_PEER_MAX + 4
-        assert asked == SERVED_PER_PEER_MAX
+        assert len(failures) == ANSWERED_PER_PEER_MAX + 4
+        assert asked == ANSWERED_PER_PEER_MAX
         assert {error.code for error in failures} <= {"no_answer", "link"}
         waiting.set()

@@ -20,12 +20,15 @@ from libp2p.network.stream.exceptions import StreamError
 from node.arrivals import Arrival
 from node.blob_transfer import BlobAnswer
 from node.blobs import BlobStore
+from node.gossip import now
 from node.libp2p_rim import protocol_id
 from node.sessions import PROTOCOL_VERSION
 from node.streams import FrameReader, frame, read_some, reset, write_all
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport, TransportConfig
 from protocol import wire
 from protocol.errors import LocalError, Refused, Unavailable
+from protocol.gossip import rpc as rpcs
+from protocol.gossip.effects import SendRpc
 from protocol.identity import Identity
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Beat, Bid, BlocksRequest, Capability, Goodbye, Hello, NoBid, Offer
@@ -185,12 +188,13 @@ async def test_a_forged_statement_is_dropped_and_its_forwarder_loses_its_place(t
         a.transport.send_nowait(b.peer, BlocksRequest(0))
         await publish_until_heard(forger, [a])
         await publish_until_heard(a, [b])
-        parts = forger.transport._serving
-        parts.gossip._pubsub.remove_topic_validator(f"/shoal/{NETWORK}/offers")
+        router, streams = forger.transport._serving.gossip.router, forger.transport._serving.gossip.streams
         honest = offer(a, 77)
         for number in range(4):
             forged = wire.Signed(a.peer, honest.body, bytes([number]) * 64)
-            await parts.gossip._pubsub.publish(f"/shoal/{NETWORK}/offers", wire.encode(forged))
+            for effect in router.publish(f"/shoal/{NETWORK}/offers", wire.encode(forged), now()):
+                if isinstance(effect, SendRpc):
+                    streams.send(a.peer, rpcs.frame(effect.rpc), effect.rank)
         await a.expect(PeerDown, lambda down: down.peer == forger.peer)
         assert a.transport.statistics()["statements_refused"] >= 3
         assert forger.peer not in a.transport.connected()

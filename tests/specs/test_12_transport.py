@@ -5,11 +5,41 @@ from __future__ import annotations
 import random
 
 import specs
-from node import addresses, blob_streams, blob_transfer, dialer, gossip, libp2p_rim, links, sessions, streams, transport
+from node import (
+    addresses,
+    blob_streams,
+    blob_transfer,
+    dialer,
+    door,
+    gossip,
+    libp2p_rim,
+    links,
+    requests,
+    sessions,
+    streams,
+    transport,
+)
 from protocol.messages import STATEMENT_KINDS
+from protocol.overlay import admission, resume
+from protocol.overlay.resume import Heard, resumed
 
 SPEC = specs.load("12-transport")
-MODULES = (addresses, blob_streams, blob_transfer, dialer, gossip, libp2p_rim, links, sessions, streams, transport)
+MODULES = (
+    addresses,
+    admission,
+    blob_streams,
+    blob_transfer,
+    dialer,
+    door,
+    gossip,
+    libp2p_rim,
+    links,
+    requests,
+    resume,
+    sessions,
+    streams,
+    transport,
+)
 
 
 def test_constants_are_the_code_s() -> None:
@@ -23,6 +53,19 @@ def test_topics_are_the_code_s() -> None:
     listed = {row["topic"].strip("`"): (row["kind"].strip("`"), row["body"]) for row in SPEC.table("protocols")}
     kinds = {kind: body.__name__ for body, kind in STATEMENT_KINDS.items()}
     assert listed == {topic: (kind, kinds[kind]) for topic, kind in gossip.TOPICS.items()}
+
+
+def test_sessions_go_on_as_the_code_does() -> None:
+    names = (b"a" * 16, b"b" * 16)
+    for session in names:
+        for count in (0, 3, 9):
+            for first in (1, 4, 12):
+                for known in (None, Heard(names[0], count, 0)):
+                    before = None if known is None else (known.session, known.count)
+                    heard, _ = resumed(known, session, first)
+                    assert heard.count == SPEC.functions["goes_on"](before, session, first)
+                    for number in (1, 5, 13):
+                        assert Heard(session, 4, 0).take(number) is SPEC.functions["is_new"](4, number)
 
 
 def test_waits_are_the_code_s() -> None:

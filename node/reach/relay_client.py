@@ -1,0 +1,225 @@
+"""Uses relays: reserves a place, dials through them, and takes the circuits that they bring.
+
+    client = RelayClient(host, connect, clock, dice)
+    host.set_stream_handler(STOP_PROTOCOL, in_nursery(nursery, client.serve))
+    dialer.dial_circuit = client.dial                     # (relay, target)
+
+Circuit relay v2 on the wire. Spec: specs/20-relays.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from libp2p.abc import IHost, INetStream
+
+from node.addresses import is_dialable
+from node.clock import Clock
+from node.libp2p_rim import peer_of, remote_of, rim
+from node.reach.circuit_messages import (
+    HOP_PROTOCOL,
+    CircuitLimit,
+    ConnectRequest,
+    MessageReader,
+    Status,
+    answer_stop,
+    ask_for_circuit,
+    ask_to_reserve,
+)
+from node.reach.relayed_connection import (
+    RelayedConnection,
+    is_relayed,
+    open_directly,
+    upgrade_inbound,
+    upgrade_outbound,
+)
+from node.streams import read_some, reset, write_all
+from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.identity import peer_text
+from protocol.units import HOUR, KIB, MINUTE, SECOND, Micros, PeerId
+
+REPLY_S: Final = 8.0
+"""A relay that does not answer within eight seconds is not used; CONNECT includes its question to the target."""
+
+RESERVATION_MIN_US: Final = MINUTE
+"""A reservation that ends sooner would be refreshed all the time; it is not taken."""
+
+RESERVATION_MAX_US: Final = Micros(2 * HOUR)
+"""Whatever a relay promises, it is asked again within two hours."""
+
+ARRIVING_MAX: Final = 32
+"""Circuits that relays bring and that are being upgraded, at a time; one more is refused."""
+
+PROBE_BYTES: Final = 16 * KIB
+"""Bytes that a probe sends through a relay to ourselves, and that have to come back."""
+
+PROBE_S: Final = 5.0
+"""A relay that does not bring the probe back within five seconds drops bytes."""
+
+log: Final = logging.getLogger("shoal.reach")
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A place at a relay. `address` is where the relay is, as this node is connected to it."""
+
+    relay: PeerId
+    address: str
+    until: Micros
+    limit: CircuitLimit
+
+
+class RelayClient:
+    """`connect(relay)` has a direct connection or raises Unavailable."""
+
+    def __init__(
+        self, host: IHost, connect: Callable[[PeerId], Awaitable[None]], clock: Clock, dice: random.Random
+    ) -> None:
+        self._host = host
+        self._connect = connect
+        self._clock = clock
+        self._dice = dice
+        self._me = peer_of(host.get_id())
+        self._arriving = 0
+        self._probes: set[PeerId] = set()
+        self.reserved: dict[PeerId, Reservation] = {}
+        """Relays that may bring circuits."""
+
+    async def reserve(self, relay: PeerId) -> Reservation:
+        """Have or refresh a place at a relay. Refused with the relay's reason, Unavailable when it does not answer."""
+        stream = await self._ask(relay)
+        try:
+            with rim(f"reserve at {peer_text(relay)}"), trio.fail_after(REPLY_S):
+                await ask_to_reserve(stream)
+                reply = await MessageReader(stream, relay).hop_reply()
+        finally:
+            await reset(stream)
+        reply.check(f"reserve at {peer_text(relay)}")
+        now = self._clock.now()
+        if reply.expires < now + RESERVATION_MIN_US:
+            raise Unavailable(f"{peer_text(relay)} grants less than a minute", code="reservation_short")
+        until = Micros(min(reply.expires, now + RESERVATION_MAX_US))
+        address = _direct_address(stream, reply.addresses)
+        reservation = self.reserved[relay] = Reservation(relay, address, until, reply.limit)
+        return reservation
+
+    def release(self, relay: PeerId) -> None:
+        """Take no more circuits from a relay. It forgets the place when the connection ends, or in time."""
+        self.reserved.pop(relay, None)
+
+    async def dial(self, relay: PeerId, target: PeerId) -> None:
+        """Be connected to the target through the relay. Refused with the relay's reason, Unavailable otherwise."""
+        circuit = await self._circuit(relay, target)
+        await upgrade_outbound(self._host, circuit, target)
+
+    async def probe(self, relay: PeerId) -> Micros:
+        """Send bytes to ourselves through a relay where we have a place; µs until they are back.
+
+        RemoteViolation when they do not come back, or come back changed; Refused when the relay does not bring anybody
+        to himself (which proves nothing); Unavailable when it could not be asked."""
+        self._probes.add(relay)
+        try:
+            circuit = await self._circuit(relay, self._me)
+            sent = self._dice.randbytes(PROBE_BYTES)
+            started = self._clock.now()
+            came = bytearray()
+            try:
+                with trio.move_on_after(PROBE_S):
+                    await circuit.write(sent)
+                    while len(came) < len(sent) and (piece := await circuit.read(len(sent) - len(came))):
+                        came += piece
+            finally:
+                await circuit.abort()
+        finally:
+            self._probes.discard(relay)
+        if came != sent:
+            raise RemoteViolation(relay, f"{len(came)} of {len(sent)} bytes came back through it", code="relay_drops")
+        return Micros(self._clock.now() - started)
+
+    async def serve(self, stream: INetStream) -> None:
+        """One circuit that a relay brings: on the way to us, or a probe of ours."""
+        relay = remote_of(stream)
+        try:
+            reader = MessageReader(stream, relay)
+            with rim("read what a relay brings"), trio.fail_after(REPLY_S):
+                request = await reader.stop_request()
+            if is_relayed(stream) or relay not in self.reserved | dict.fromkeys(self._probes):
+                await self._decline(stream, Status.PERMISSION_DENIED)
+            elif request.peer == self._me:
+                await self._echo(stream, reader, relay)
+            elif self._arriving >= ARRIVING_MAX:
+                await self._decline(stream, Status.RESOURCE_LIMIT_EXCEEDED)
+            else:
+                await self._arrive(stream, reader, relay, request)
+        except (Refused, RemoteViolation, Unavailable) as error:
+            log.info("a circuit through %s: %s", peer_text(relay), error.detail)
+            await reset(stream)
+
+    async def _arrive(self, stream: INetStream, reader: MessageReader, relay: PeerId, request: ConnectRequest) -> None:
+        self._arriving += 1
+        try:
+            await answer_stop(stream, Status.OK)
+            circuit = _circuit_text(_direct_address(stream, ()), relay)
+            connection = RelayedConnection(stream, reader.rest(), circuit, is_initiator=False)
+            await upgrade_inbound(self._host, connection, request.peer, relay)
+        finally:
+            self._arriving -= 1
+
+    async def _echo(self, stream: INetStream, reader: MessageReader, relay: PeerId) -> None:
+        """The far end of our own probe: everything goes back."""
+        if relay not in self._probes:
+            await self._decline(stream, Status.PERMISSION_DENIED)
+            return
+        await answer_stop(stream, Status.OK)
+        left = PROBE_BYTES
+        with trio.move_on_after(PROBE_S):
+            piece = reader.rest() or await read_some(stream)
+            while piece and left > 0:
+                left -= len(piece)
+                await write_all(stream, piece)
+                piece = await read_some(stream)
+        await reset(stream)
+
+    async def _decline(self, stream: INetStream, status: Status) -> None:
+        await answer_stop(stream, status)
+        with rim("decline a circuit"):
+            await stream.close()
+
+    async def _circuit(self, relay: PeerId, target: PeerId) -> RelayedConnection:
+        doing = f"connect to {peer_text(target)} through {peer_text(relay)}"
+        stream = await self._ask(relay)
+        try:
+            reader = MessageReader(stream, relay)
+            with rim(doing), trio.fail_after(REPLY_S):
+                await ask_for_circuit(stream, target)
+                (await reader.hop_reply()).check(doing)
+            circuit = _circuit_text(_direct_address(stream, ()), relay)
+        except BaseException:
+            await reset(stream)
+            raise
+        return RelayedConnection(stream, reader.rest(), circuit, is_initiator=True)
+
+    async def _ask(self, relay: PeerId) -> INetStream:
+        await self._connect(relay)
+        return await open_directly(self._host, relay, HOP_PROTOCOL)
+
+
+def _direct_address(stream: INetStream, offered: tuple[str, ...]) -> str:
+    """Where the relay is, as others can dial it: what it says of itself when that is where we see it, else that."""
+    with rim("address of a relay"):
+        seen = [str(address).partition("/p2p/")[0] for address in stream.muxed_conn.get_transport_addresses()]
+    host = seen[0].rpartition("/tcp/")[0] if seen else ""
+    said = [text.partition("/p2p/")[0] for text in offered]
+    fitting = [text for text in said if is_dialable(text) and text.rpartition("/tcp/")[0] == host]
+    if not (fitting or seen):
+        raise Unavailable("the relay's address is unknown", code="link")
+    return (fitting or seen)[0]
+
+
+def _circuit_text(address: str, relay: PeerId) -> str:
+    return f"{address}/p2p/{peer_text(relay)}/p2p-circuit"
