@@ -20,11 +20,11 @@ from node.journal import Journal
 from node.runner import Runner
 from node.store import RecordStore
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport
-from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
-from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store, Wake
+from protocol.completions import Completion, Fetched, FetchFailed, Neighbour, Overheard, RunDone, RunLog, RunStarted
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Hear, Machine, Publish, Run, Send, Stop, Store, Wake
 from protocol.errors import Refused, RemoteViolation, ShoalError
 from protocol.jobspec import ZERO_DIGEST
-from protocol.messages import Message, Offer
+from protocol.messages import Head, JobNotice, Message, Offer
 from protocol.peer import Peer
 from protocol.units import Digest, Micros, PeerId
 from protocol.wire import Signed
@@ -101,18 +101,21 @@ class Driver:
                 case Received(sender, message):
                     self.perform(self._peer.receive(sender, message, now))
                 case Statement():
-                    self._hear(item, now)
+                    self._hear(item.signed, item.body, now)
+                    self.perform(self._peer.receive(self._world.identity_peer, Overheard(item.signed, item.body), now))
                 case PeerUp(peer) | PeerDown(peer):
                     name = "peer_up" if isinstance(item, PeerUp) else "peer_down"
                     self._world.events.emit(name, {"peer": peer.hex()}, now)
+                    if isinstance(item, PeerUp):
+                        self.perform(self._peer.receive(self._world.identity_peer, Neighbour(peer), now))
             self._turn()
 
-    def _hear(self, statement: Statement, now: Micros) -> None:
-        """The transport has opened it: signature, kind and encoding are right."""
-        signer = PeerId(statement.signed.signer)
-        if isinstance(statement.body, Offer):
-            self._world.transport.learn(signer, list(statement.body.addresses))
-        self.perform(self._peer.receive(signer, statement.body, now))
+    def _hear(self, statement: Signed, body: Offer | JobNotice | Head, now: Micros) -> None:
+        """It has been opened: signature, kind and encoding are right."""
+        signer = PeerId(statement.signer)
+        if isinstance(body, Offer):
+            self._world.transport.learn(signer, list(body.addresses))
+        self.perform(self._peer.receive(signer, body, now))
 
     def _turn(self) -> None:
         """Local messages and due wake-ups until both are done; bounded, so that the network is heard in between."""
@@ -148,6 +151,8 @@ class Driver:
                     self._world.transport.send_nowait(peer, message)
                 case Publish(topic, statement):
                     self._spawn(self._publish, topic, statement)
+                case Hear(statement, body):
+                    self._hear(statement, body, self._world.clock.now())
                 case Store(key, value):
                     self._store(key, value)
                 case Compute(Fetch() as fetch):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 import trio
 
 from node import data_lock, entropy, heat
+from node.addresses import ADDRESSES_PER_PEER
 from node.blobs import BlobStore
 from node.clock import Clock
 from node.config import Config
@@ -100,6 +103,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         audits_at_once=host.audits,
         now=clock.now,
         dice=entropy.dice,
+        neighbours=lambda: transport.connected(),
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
     outcomes = Outcomes(lambda: machines.ledger)
@@ -130,7 +134,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
             nursery.start_soon(_tell, events, outcomes)
             keeper = trio.CancelScope()
-            nursery.start_soon(_within, keeper, _keep_offer, machines, driver, terms)
+            nursery.start_soon(_within, keeper, _keep_offer, machines, driver, transport, terms)
             nursery.start_soon(heat.watch, HostSource(), ThermalMachine(), parts, clock, _tell_heat)
             log.info(
                 "node %s is up on %s, executors: %s",
@@ -190,7 +194,7 @@ def _terms(config: Config, host: Host, addresses: list[str], serves: tuple[PeerI
     return Terms(
         roles=config.roles,
         capability=host.capability,
-        addresses=tuple(addresses[:8]),
+        addresses=tuple(addresses[:ADDRESSES_PER_PEER]),
         executors=host.tiers,
         runtimes=host.runtimes,
         slots=slots,
@@ -210,11 +214,11 @@ def _restore(machines: Machines, identity: Identity, records: RecordStore, drive
         driver.later(machine, act)
 
 
-async def _keep_offer(machines: Machines, driver: Driver, terms: Terms) -> None:
-    """Publish the first offer, and a new one whenever slots become free or busy, at most once a second."""
-
+async def _keep_offer(machines: Machines, driver: Driver, transport: Transport, terms: Terms) -> None:
+    """Publish the first offer, and a new one whenever slots or addresses change, at most once a second."""
     while True:
-        driver.command(machines.maker, lambda now: machines.offer(terms, now))
+        here = replace(terms, addresses=tuple(transport.addresses()[:ADDRESSES_PER_PEER]))
+        driver.command(machines.maker, functools.partial(machines.offer, here))
         await trio.sleep(OFFER_GAP_S)
 
 

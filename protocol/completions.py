@@ -1,10 +1,12 @@
-"""Answers of the driver to a machine's `Compute`. They never cross a wire."""
+"""Answers of the driver to a machine's `Compute`, and what it tells of by itself. They never cross a wire."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.units import Digest
+from protocol.messages import Head, JobNotice, Offer
+from protocol.units import Digest, PeerId
+from protocol.wire import Signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +55,19 @@ class RunDone:
     detail: str
 
 
-Completion = Fetched | FetchFailed | RunStarted | RunLog | RunDone
+@dataclass(frozen=True, slots=True)
+class Overheard:
+    """A statement has come by gossip and was found right: as it was signed, and what it says."""
+
+    statement: Signed
+    body: Offer | JobNotice | Head
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A peer is connected that was not."""
+
+    peer: PeerId
+
+
+Completion = Fetched | FetchFailed | RunStarted | RunLog | RunDone | Overheard | Neighbour

@@ -11,7 +11,7 @@ from typing import Protocol
 from protocol.completions import Completion
 from protocol.errors import ShoalError
 from protocol.jobspec import JobSpec
-from protocol.messages import Message
+from protocol.messages import Head, JobNotice, Message, Offer
 from protocol.units import Digest, Micros, PeerId
 from protocol.wire import Signed
 
@@ -30,6 +30,14 @@ class Publish:
 
     topic: str
     statement: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """A statement that came from a neighbour instead of by gossip, checked: to all machines, as its signer's words."""
+
+    statement: Signed
+    body: Offer | JobNotice | Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ class Fail:
     error: ShoalError
 
 
-Effect = Send | Publish | Wake | Store | Compute | Emit | Fail
+Effect = Send | Publish | Hear | Wake | Store | Compute | Emit | Fail
 
 
 class Machine(Protocol):

@@ -14,6 +14,7 @@ import msgspec
 
 from protocol import matching, reputation, wire
 from protocol.bidding import Counter
+from protocol.catchup import Catchup
 from protocol.effects import Effect, Machine, Store
 from protocol.follower import Follower
 from protocol.genesis import Genesis
@@ -63,6 +64,8 @@ class Outside:
     """Microseconds between publications of an unchanged offer."""
     offer_life_max: Micros = OFFER_LIFE_MAX
     """Microseconds that an offer of anybody may last."""
+    neighbours: Callable[[], Sequence[PeerId]] = tuple
+    """Peers that are connected now."""
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class Machines:
     replica: Orderer | Follower
     judge: Judge | None
     auditor: Auditor
+    catchup: Catchup
 
     @property
     def ledger(self) -> Ledger:
@@ -96,6 +100,7 @@ class Machines:
             self.steward,
             self.provider,
             self.auditor,
+            self.catchup,
         ]
         return listed if self.judge is None else [*listed, self.judge]
 
@@ -104,12 +109,13 @@ class Machines:
         return Peer(self.listed)
 
     def offer(self, terms: Terms, now: Micros) -> list[Effect]:
-        """Say what this host offers now; `terms` counts until the first word. Called about once a second."""
+        """Say what this host offers now. Until the first word `terms` counts, later its addresses do: a host may get
+        others, and what else it sells is changed by its owner. Called about once a second."""
         known = self.maker.terms
         if known is None:  # The provider counts free slots from the offer that is out: before the first there are none.
             return self.maker.change(terms, now)
         free = self.provider.slots_free if known.slots else 0
-        return self.maker.change(replace(known, slots_free=free), now)
+        return self.maker.change(replace(known, slots_free=free, addresses=terms.addresses), now)
 
     def restored(self, records: Iterable[tuple[str, bytes]], me: PeerId) -> list[Command]:
         """What to do first so that this peer goes on where an earlier run of it ended. `records`: key, value."""
@@ -197,6 +203,7 @@ def wire_machines(
         replica=replica,
         judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
+        catchup=Catchup(network, outside.neighbours, outside.dice(), outside.offer_life_max),
     )
     client.listeners += [machines.steward, machines.provider]
     return machines

@@ -1,4 +1,4 @@
-"""What records travel on, as a worker thread sees it: a blocking socket, or a libp2p stream by way of the trio thread."""
+"""What records travel on, as a worker thread sees it: a blocking socket, or a libp2p stream by way of trio."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Channel(Protocol):
-    """Ordered bytes both ways. `send` and `receive` are for a worker thread, `abort` and `close` for the trio thread."""
+    """Ordered bytes both ways. `send` and `receive` are for a worker, `abort` and `close` for the trio thread."""
 
     way: Way
     record_bytes: int

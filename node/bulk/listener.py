@@ -37,7 +37,7 @@ OnMet = Callable[[SocketChannel, Met], Awaitable[None]]
 
 
 class Listener:
-    """Listens on one port on all hosts; hands authenticated connections to `on_met`, which runs as long as they last."""
+    """Listens on one port on all hosts; hands authenticated connections to `on_met`, which outlasts them."""
 
     def __init__(self, parlour: Parlour, on_met: OnMet, tally: Tally) -> None:
         self._parlour = parlour

@@ -18,7 +18,7 @@ from typing import Final
 import trio
 from libp2p.abc import IHost, INetStream
 
-from node.addresses import is_dialable
+from node.addresses import is_dialable, is_global
 from node.clock import Clock
 from node.libp2p_rim import peer_of, remote_of, rim
 from node.reach.circuit_messages import (
@@ -33,6 +33,7 @@ from node.reach.circuit_messages import (
 )
 from node.reach.relayed_connection import (
     RelayedConnection,
+    is_connected_directly,
     is_relayed,
     open_directly,
     upgrade_inbound,
@@ -41,7 +42,7 @@ from node.reach.relayed_connection import (
 from node.streams import read_some, reset, write_all
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
-from protocol.units import HOUR, KIB, MINUTE, SECOND, Micros, PeerId
+from protocol.units import HOUR, KIB, MINUTE, Micros, PeerId
 
 REPLY_S: Final = 8.0
 """A relay that does not answer within eight seconds is not used; CONNECT includes its question to the target."""
@@ -73,6 +74,11 @@ class Reservation:
     until: Micros
     limit: CircuitLimit
 
+    @property
+    def circuit(self) -> str:
+        """The address under which this node is reached through the relay."""
+        return _circuit_text(self.address, self.relay)
+
 
 class RelayClient:
     """`connect(relay)` has a direct connection or raises Unavailable."""
@@ -89,6 +95,8 @@ class RelayClient:
         self._probes: set[PeerId] = set()
         self.reserved: dict[PeerId, Reservation] = {}
         """Relays that may bring circuits."""
+        self.troubled: Callable[[PeerId], None] = _ignore
+        """Hears of a relay whose circuit broke before it was of use; it may be the other end's fault."""
 
     async def reserve(self, relay: PeerId) -> Reservation:
         """Have or refresh a place at a relay. Refused with the relay's reason, Unavailable when it does not answer."""
@@ -115,7 +123,15 @@ class RelayClient:
     async def dial(self, relay: PeerId, target: PeerId) -> None:
         """Be connected to the target through the relay. Refused with the relay's reason, Unavailable otherwise."""
         circuit = await self._circuit(relay, target)
-        await upgrade_outbound(self._host, circuit, target)
+        try:
+            await upgrade_outbound(self._host, circuit, target)
+        except Unavailable:
+            self.troubled(relay)
+            raise
+
+    def is_connected(self, relay: PeerId) -> bool:
+        """Whether a direct connection to the relay is open."""
+        return is_connected_directly(self._host, relay)
 
     async def probe(self, relay: PeerId) -> Micros:
         """Send bytes to ourselves through a relay where we have a place; µs until they are back.
@@ -125,20 +141,14 @@ class RelayClient:
         self._probes.add(relay)
         try:
             circuit = await self._circuit(relay, self._me)
-            sent = self._dice.randbytes(PROBE_BYTES)
             started = self._clock.now()
-            came = bytearray()
-            try:
-                with trio.move_on_after(PROBE_S):
-                    await circuit.write(sent)
-                    while len(came) < len(sent) and (piece := await circuit.read(len(sent) - len(came))):
-                        came += piece
-            finally:
-                await circuit.abort()
+            is_back = await self._comes_back(circuit)
         finally:
             self._probes.discard(relay)
-        if came != sent:
-            raise RemoteViolation(relay, f"{len(came)} of {len(sent)} bytes came back through it", code="relay_drops")
+        if not is_connected_directly(self._host, relay):
+            raise Unavailable(f"{peer_text(relay)} was lost while it was probed", code="link")
+        if not is_back:
+            raise RemoteViolation(relay, "bytes to ourselves through it did not come back", code="relay_drops")
         return Micros(self._clock.now() - started)
 
     async def serve(self, stream: INetStream) -> None:
@@ -148,7 +158,7 @@ class RelayClient:
             reader = MessageReader(stream, relay)
             with rim("read what a relay brings"), trio.fail_after(REPLY_S):
                 request = await reader.stop_request()
-            if is_relayed(stream) or relay not in self.reserved | dict.fromkeys(self._probes):
+            if is_relayed(stream) or (relay not in self.reserved and relay not in self._probes):
                 await self._decline(stream, Status.PERMISSION_DENIED)
             elif request.peer == self._me:
                 await self._echo(stream, reader, relay)
@@ -167,6 +177,9 @@ class RelayClient:
             circuit = _circuit_text(_direct_address(stream, ()), relay)
             connection = RelayedConnection(stream, reader.rest(), circuit, is_initiator=False)
             await upgrade_inbound(self._host, connection, request.peer, relay)
+        except (RemoteViolation, Unavailable):
+            self.troubled(relay)
+            raise
         finally:
             self._arriving -= 1
 
@@ -184,6 +197,20 @@ class RelayClient:
                 await write_all(stream, piece)
                 piece = await read_some(stream)
         await reset(stream)
+
+    async def _comes_back(self, circuit: RelayedConnection) -> bool:
+        sent = self._dice.randbytes(PROBE_BYTES)
+        came = bytearray()
+        try:
+            with rim("probe"), trio.move_on_after(PROBE_S):
+                await circuit.write(sent)
+                while len(came) < len(sent) and (piece := await circuit.read(len(sent) - len(came))):
+                    came += piece
+        except Unavailable as error:
+            log.info("a probe broke: %s", error.detail)
+        finally:
+            await circuit.abort()
+        return came == sent
 
     async def _decline(self, stream: INetStream, status: Status) -> None:
         await answer_stop(stream, status)
@@ -210,16 +237,21 @@ class RelayClient:
 
 
 def _direct_address(stream: INetStream, offered: tuple[str, ...]) -> str:
-    """Where the relay is, as others can dial it: what it says of itself when that is where we see it, else that."""
+    """Where others dial the relay: what it says of itself when that is where we see it, or when only that is public."""
     with rim("address of a relay"):
         seen = [str(address).partition("/p2p/")[0] for address in stream.muxed_conn.get_transport_addresses()]
-    host = seen[0].rpartition("/tcp/")[0] if seen else ""
-    said = [text.partition("/p2p/")[0] for text in offered]
-    fitting = [text for text in said if is_dialable(text) and text.rpartition("/tcp/")[0] == host]
-    if not (fitting or seen):
+    if not seen:
         raise Unavailable("the relay's address is unknown", code="link")
-    return (fitting or seen)[0]
+    host = seen[0].rpartition("/tcp/")[0]
+    said = [text for text in (text.partition("/p2p/")[0] for text in offered) if is_dialable(text)]
+    fitting = [text for text in said if text.rpartition("/tcp/")[0] == host]
+    public = [] if is_global(seen[0]) else [text for text in said if is_global(text)]
+    return (fitting or public or seen)[0]
 
 
 def _circuit_text(address: str, relay: PeerId) -> str:
     return f"{address}/p2p/{peer_text(relay)}/p2p-circuit"
+
+
+def _ignore(relay: PeerId) -> None:
+    """Until somebody wants to hear of troubled relays."""

@@ -29,6 +29,10 @@ _END_OF_INPUT: Final = b"\x04"
 class End(Protocol):
     """One side of a tunnel that is not the network. Raises Unavailable when it breaks."""
 
+    async def run(self) -> None:
+        """Whatever has to happen all the time while the tunnel is open."""
+        ...
+
     async def next(self) -> Frame | None:
         """The next frame for the other side; None when there will be no more."""
         ...
@@ -109,6 +113,9 @@ class PortEnd:
         self._stream = stream
         self._is_done = False
 
+    async def run(self) -> None:
+        """Nothing: `next` reads when it is asked."""
+
     async def next(self) -> Frame | None:
         if self._is_done:
             return None
@@ -144,8 +151,8 @@ class ShellEnd:
         self._streams = streams
         self._frames_in, self._frames = trio.open_memory_channel[Frame](0)
 
-    async def pump(self) -> None:
-        """Read the program's outputs until all are closed, then tell how it ended. Runs beside the pump."""
+    async def run(self) -> None:
+        """Read the program's outputs until all are closed, then learn how it ended."""
         async with self._frames_in:
             async with trio.open_nursery() as nursery:
                 for kind, stream in self._outputs:

@@ -6,7 +6,7 @@ specs/24-tunnels.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -41,17 +41,18 @@ class Pump:
         self._turn = trio.Lock()
         self._credited = trio.Event()
 
-    async def run(self, ended: Callable[[], trio.Event], why: ShoalError, early: bytes = b"") -> Counts:
+    async def run(self, ended: trio.Event, why: ShoalError, early: bytes = b"") -> Counts:
         """Until both directions have ended, one side gives up, nothing moves for long, or `ended` is set (`why` is then
         told). `early` = bytes that came behind the opening. RemoteViolation when the other node breaks the rules."""
         trouble: list[ShoalError] = []
         try:
             async with trio.open_nursery() as nursery:
                 scope = nursery.cancel_scope
+                nursery.start_soon(self._until_done, scope, trouble, self._end.run)
                 nursery.start_soon(self._until_done, scope, trouble, self._outwards)
-                nursery.start_soon(self._until_done, scope, trouble, self._inwards, early)
+                nursery.start_soon(self._until_done, scope, trouble, lambda: self._inwards(early))
                 nursery.start_soon(self._until_done, scope, trouble, self._until_idle)
-                nursery.start_soon(self._until_ended, scope, trouble, ended(), why)
+                nursery.start_soon(self._until_ended, scope, trouble, ended, why)
         finally:
             with trio.CancelScope(shield=True):
                 await self._leave(trouble[0] if trouble else None)
@@ -61,14 +62,10 @@ class Pump:
         return self._tunnel.counts
 
     async def _until_done(
-        self,
-        scope: trio.CancelScope,
-        trouble: list[ShoalError],
-        work: Callable[..., object],
-        *args: object,
+        self, scope: trio.CancelScope, trouble: list[ShoalError], work: Callable[[], Awaitable[None]]
     ) -> None:
         try:
-            await work(*args)  # type: ignore[misc]
+            await work()
         except ShoalError as error:
             trouble.append(error)
         if trouble or self._tunnel.is_over:
@@ -107,9 +104,7 @@ class Pump:
             self._credited.set()
             return
         await self._end.take(heard)
-        if heard.kind in (Kind.DATA, Kind.STDERR) and (
-            thanks := self._tunnel.taken(len(heard.payload), self._now())
-        ):
+        if heard.kind in (Kind.DATA, Kind.STDERR) and (thanks := self._tunnel.taken(len(heard.payload), self._now())):
             await self._write(thanks)
 
     async def _until_idle(self) -> None:
@@ -146,9 +141,9 @@ class Pump:
 
     async def _tell(self, trouble: ShoalError) -> None:
         frame = fault(trouble)
-        for tell in (lambda: self._end.take(frame), lambda: self._last(frame)):
+        for tell in (self._end.take, self._last):
             try:
-                await tell()
+                await tell(frame)
             except ShoalError:
                 continue  # That side is gone, which is what it would have been told.
 

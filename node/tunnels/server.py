@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,12 +13,12 @@ import trio
 from libp2p.abc import INetStream
 
 from node.executors.door import Door
-from node.libp2p_rim import remote_of
+from node.libp2p_rim import remote_of, rim
 from node.streams import FrameReader, frame, reset, write_all
 from node.tunnels.ends import PortEnd, ShellEnd, Sockets, shell
 from node.tunnels.pump import Pump
 from protocol import wire
-from protocol.errors import Refused, RemoteViolation, ShoalError, Unavailable
+from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
 from protocol.overlay.tunnel import (
     REQUEST_BYTES_MAX,
@@ -58,7 +58,6 @@ class _Place:
     sockets: Sockets
     turns: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(TUNNELS_PER_LEASE))
     waiting: int = 0
-    users: int = 0
 
 
 class TunnelServer:
@@ -67,6 +66,7 @@ class TunnelServer:
     def __init__(
         self,
         network: str,
+        nursery: trio.Nursery,
         held: Callable[[bytes, int], Held | None],
         door: Callable[[str], Door | None],
         now: Callable[[], Micros],
@@ -75,6 +75,7 @@ class TunnelServer:
     ) -> None:
         self.protocol = tunnel_protocol(network)
         self._access = Access(network)
+        self._nursery = nursery
         self._held = held
         self._door = door
         self._now = now
@@ -132,55 +133,58 @@ class TunnelServer:
             "the chunk has ended, or its lease has", code="lease_ended", fix="Look at `shoal job status`."
         )
         is_shell = isinstance(request, OpenShell)
-        end = await shell(door, request) if isinstance(request, OpenShell) else await place.sockets.connect(request.port)
+        end = await _end_of(door, place, request)
         self._counts["tunnels_opened"] += 1
         try:
-            await write_all(stream, frame(wire.encode(Opened(held.epoch, ""))))
+            await write_all(stream, frame(wire.encode(Opened(held.epoch))))
         except Unavailable:
             await end.close()
             raise
         tunnel = Tunnel("server", peer, is_shell, self._now())
         pump = Pump(tunnel, stream, FrameCutter(peer), end, self._now)
         try:
-            await _with_reader(end, lambda: pump.run(lambda: door.closed, over, early))
+            await pump.run(door.closed, over, early)
         finally:
             self._counts["tunnel_bytes_sent"] += tunnel.counts.sent
             self._counts["tunnel_bytes_received"] += tunnel.counts.received
 
     @asynccontextmanager
     async def _place(self, task: str, door: Door) -> AsyncIterator[_Place]:
-        """A turn at a task, within its budget; the process inside ends with the last tunnel or with the task."""
-        place = self._places.setdefault(task, _Place(Sockets(door)))
+        """A turn at a task, within its budget."""
+        place = self._places.get(task)
+        if place is None:
+            place = self._places[task] = _Place(Sockets(door))
+            self._nursery.start_soon(self._tidy, task, place, door)
         if place.waiting >= WAITING_PER_LEASE:
             raise _full()
-        place.users += 1
+        place.waiting += 1
         try:
-            place.waiting += 1
-            try:
-                with trio.fail_after(TURN_S):
-                    await place.turns.acquire()
-            except trio.TooSlowError:
-                raise _full() from None
-            finally:
-                place.waiting -= 1
-            try:
-                yield place
-            finally:
-                place.turns.release()
+            with trio.fail_after(TURN_S):
+                await place.turns.acquire()
+        except trio.TooSlowError:
+            raise _full() from None
         finally:
-            place.users -= 1
-            if not place.users:
-                del self._places[task]
+            place.waiting -= 1
+        try:
+            yield place
+        finally:
+            place.turns.release()
+
+    async def _tidy(self, task: str, place: _Place, door: Door) -> None:
+        """The process inside ends with the task."""
+        try:
+            await door.closed.wait()
+        finally:
+            del self._places[task]
+            with trio.CancelScope(shield=True):
                 await place.sockets.close()
 
 
-async def _with_reader(end: PortEnd | ShellEnd, work: Callable[[], Awaitable[object]]) -> None:
-    """Run `work` while a shell's outputs are read."""
-    async with trio.open_nursery() as nursery:
-        if isinstance(end, ShellEnd):
-            nursery.start_soon(end.pump)
-        await work()
-        nursery.cancel_scope.cancel()
+async def _end_of(door: Door, place: _Place, request: Request) -> PortEnd | ShellEnd:
+    """What the request asks for, inside the task."""
+    if isinstance(request, OpenShell):
+        return await shell(door, request)
+    return await place.sockets.connect(request.port)
 
 
 async def close(stream: INetStream) -> None:

@@ -104,13 +104,21 @@ class Directory:
         self._own.sign(profile, now)
         return self._publish(now)
 
-    def join(self, peers: Sequence[PeerId], now: Micros) -> list[Effect]:
-        """Begin from peers whose addresses are known and nothing else: bootstraps, cached peers, neighbours on the LAN.
-
-        They are asked again while few peers are known."""
+    def suggest(self, peers: Sequence[PeerId]) -> None:
+        """Peers whose addresses are known and nothing else: bootstraps, cached peers. `tick` begins with them while few
+        others are known."""
         self._strangers = tuple(peer for peer in dict.fromkeys(peers) if peer != self._identity.peer)[:STRANGERS_MAX]
+
+    def join(self, now: Micros) -> list[Effect]:
+        """Begin: look for those near our keys, from whoever is known."""
         self._join_at = Micros(now + JOIN_AGAIN)
         return self._publish(now)
+
+    def greet(self, peer: PeerId) -> list[Effect]:
+        """Somebody is connected whom the table does not know: ask who is near us, which introduces us too."""
+        if peer == self._identity.peer or self.table.get(peer) is not None:
+            return []
+        return [self._ask(peer, (), Find(key_of(self._identity.peer), self.own.signed))]
 
     def look_up(self, key: Digest, now: Micros) -> tuple[int, list[Effect]]:
         """Search for what is kept under a key and who is near it; a `Done` with this number follows."""
@@ -178,7 +186,7 @@ class Directory:
         effects: list[Effect] = [Met(itself), *self._twins((itself, *named, *kept))]
         search = self._searches.get(pending.search) if pending.search is not None else None
         if search is None or pending.search is None:
-            return effects
+            return effects + [effect for contact in named for effect in self._met(contact, now)]
         for contact in kept:
             known = search.kept.get(contact.peer)
             if known is None or known.record.sequence < contact.record.sequence:
@@ -209,7 +217,7 @@ class Directory:
         if now >= self._publish_at:
             effects += self._publish(now)
         if len(self.table) < CLOSEST and now >= self._join_at:
-            effects += self.join(self._strangers, now)
+            effects += self.join(now)
         if now >= self._refresh_at:
             self._refresh_at = Micros(now + REFRESH)
             if len(self.table) and len(self._searches) < LOOKUPS_MAX:

@@ -36,6 +36,9 @@ BAN_US: Final = Micros(6 * HOUR)
 CHECK_US: Final = Micros(5 * MINUTE)
 """Every relay is probed so often: bytes to ourselves through it have to come back unchanged."""
 
+SUSPECT_US: Final = Micros(10 * SECOND)
+"""Whoever makes circuits fail on purpose makes us probe an innocent relay, but not more often than this."""
+
 REMEMBERED_MAX: Final = 1_024
 """Relays whose failures are remembered; the oldest are forgotten first."""
 
@@ -113,14 +116,23 @@ class RelayChoice:
         return Plan(self._missing(usable, kept), refresh, check, release)
 
     def reserved(self, peer: PeerId, address: str, until: Micros, now: Micros) -> None:
-        """A relay granted or refreshed a reservation, and forwarded a probe."""
-        self._held[peer] = Held(subnet_key(address), now, until, now)
+        """A relay granted a reservation and brought a probe back, or refreshed it."""
+        before = self._held.get(peer)
+        self._held[peer] = Held(subnet_key(address), now, until, now if before is None else before.checked_at)
         self._trouble.pop(peer, None)
 
     def checked(self, peer: PeerId, now: Micros) -> None:
         """A probe came back."""
         if peer in self._held:
             self._held[peer].checked_at = now
+
+    def suspected(self, peer: PeerId, now: Micros) -> bool:
+        """Probe a relay at the next opportunity; False when it is none of ours, or was probed just now."""
+        held = self._held.get(peer)
+        if held is None or now < held.checked_at + SUSPECT_US:
+            return False
+        held.checked_at = Micros(now - CHECK_US)
+        return True
 
     def failed(self, peer: PeerId, now: Micros) -> None:
         """A relay could not be reached, refused, or was lost: others first, and this one again later."""

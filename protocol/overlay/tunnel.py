@@ -15,7 +15,7 @@ from protocol import wire
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.jobspec import Bytes32, JobSpec, NonNegative
 from protocol.messages import ChunkIndex, JobKey
-from protocol.overlay.tunnel_frames import SIDE_MAX, Frame, Kind, credit
+from protocol.overlay.tunnel_frames import SIDE_MAX, Fault, Frame, Kind, credit
 from protocol.units import HOUR, KIB, MINUTE, Micros, PeerId
 from protocol.wire import Signed
 
@@ -83,10 +83,11 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True, tag="opened"):
     """It is open; frames follow in both directions."""
 
     epoch: Annotated[int, Meta(ge=1, le=1_000)]
-    tier: Annotated[str, Meta(max_length=16)]
+    """Of the lease: a chunk that moved has a higher one."""
 
 
 Request = OpenPort | OpenShell
+answer_decoder: Final[msgspec.msgpack.Decoder[Opened | Fault]] = msgspec.msgpack.Decoder(Opened | Fault)
 request_decoder: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
 ticket_decoder: Final = wire.decoder(Ticket)
 
@@ -120,18 +121,7 @@ class Access:
                 code="no_such_chunk",
                 fix="Ask through the gateway or node that carries the job, or with a ticket of its renter.",
             )
-        if isinstance(request, OpenShell):
-            if not lease.spec.shell:
-                fix = "Write `shell: true` into the job file and submit the job again."
-                raise Refused("the job file allows no shell", code="no_shell", fix=fix)
-        elif request.port not in lease.spec.ports:
-            declared = ", ".join(map(str, lease.spec.ports)) or "none"
-            raise Refused(
-                f"the job declares no port {request.port}; declared: {declared}",
-                code="port_not_declared",
-                fix=f"Write `ports: [{request.port}]` into the job file and submit the job again.",
-                numbers={"port": request.port},
-            )
+        require_declared(lease.spec, request)
         if not lease.is_running:
             raise Refused(
                 f"chunk {request.chunk} does not run here now",
@@ -158,6 +148,22 @@ class Access:
                 numbers={"expires": ticket.expires, "now": now},
             )
         return True
+
+
+def require_declared(spec: JobSpec, request: Request) -> None:
+    """Refused for what the job file does not mention. A reduce step serves what the chunks do."""
+    if isinstance(request, OpenShell):
+        if not spec.shell:
+            fix = "Write `shell: true` into the job file and submit the job again."
+            raise Refused("the job file allows no shell", code="no_shell", fix=fix)
+    elif request.port not in spec.ports:
+        declared = ", ".join(map(str, spec.ports)) or "none"
+        raise Refused(
+            f"the job declares no port {request.port}; declared: {declared}",
+            code="port_not_declared",
+            fix=f"Write `ports: [{request.port}]` into the job file and submit the job again.",
+            numbers={"port": request.port},
+        )
 
 
 # ── an open tunnel ───────────────────────────────────────────────────────────────────────────────────────────────────

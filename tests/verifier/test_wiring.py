@@ -83,7 +83,7 @@ def test_validators_order_and_judge_and_others_follow() -> None:
     assert isinstance(validator.replica, Orderer) and isinstance(validator.judge, Judge)
     assert isinstance(provider.replica, Follower) and provider.judge is None
     assert isinstance(provider.auditor, Auditor), "who is asked to compare results need not be a validator"
-    assert len(validator.listed) == 9 and len(provider.listed) == 8
+    assert len(validator.listed) == 10 and len(provider.listed) == 9
 
 
 def test_the_replica_hears_first_and_everybody_reads_it() -> None:
@@ -96,7 +96,7 @@ def test_the_replica_hears_first_and_everybody_reads_it() -> None:
 def test_a_peer_is_all_of_them() -> None:
     machines = wired(VALIDATOR)
     peer = machines.peer()
-    assert [peer.index(machine) for machine in machines.listed] == list(range(9))
+    assert [peer.index(machine) for machine in machines.listed] == list(range(10))
     assert peer.next_wake == 0, "everybody is asked for the first time at once"
 
 

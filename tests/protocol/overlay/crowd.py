@@ -69,7 +69,8 @@ class Crowd:
         added = []
         for number in numbers:
             member = self.add(Member(self, number))
-            self.perform(member, member.directory.join(bootstraps, self.now))
+            member.directory.suggest(bootstraps)
+            self.perform(member, member.directory.join(self.now))
             added.append(member)
             self.run(SECOND // 2)
         return added

@@ -1,0 +1,189 @@
+"""One blob being put together by several worker threads: the list they agreed on, the plan, the file, and who said what."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from node.bulk.channel import Way
+from node.bulk.partial import PartialFile, WholeHash
+from node.clock import Clock
+from protocol.bulk.chunks import ChunkList, Description, chunk_bytes, chunk_count
+from protocol.bulk.plan import ChunkPlan
+from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.units import Digest, PeerId
+
+LOOK_S: Final = 1.0
+"""How often a lane that waits for work looks around by itself, seconds."""
+
+
+class Assembly:
+    """Shared by the lanes of one transfer; every method is safe to call from any thread."""
+
+    def __init__(self, digest: Digest, size_max: int, partial: PartialFile, clock: Clock) -> None:
+        self._digest = digest
+        self._size_max = size_max
+        self._partial = partial
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._plan: ChunkPlan | None = None
+        self._hash = WholeHash(partial)
+        self._is_stopped = False
+        self.chunks: ChunkList | None = None
+        """The list that was adopted."""
+        self.agreed: set[PeerId] = set()
+        """Sources that stated the adopted list."""
+        self.dissented: set[PeerId] = set()
+        """Sources that stated another one."""
+        self.by_source: Counter[tuple[PeerId, Way]] = Counter()
+
+    def load(self) -> int:
+        """Go on where an earlier attempt stopped; bytes that need not be fetched again."""
+        found = self._partial.load(self._size_max)
+        if found is None:
+            return 0
+        chunks, have = found
+        with self._changed:
+            self.chunks = chunks
+            self._plan = ChunkPlan(chunks.count, chunk_bytes(chunks.total), have)
+            return sum(chunks.size(index) for index in have)
+
+    def reset(self) -> None:
+        """Nothing of this is believed any more."""
+        with self._changed:
+            self.chunks = self._plan = None
+            self._hash = WholeHash(self._partial)
+            self.agreed.clear()
+            self.dissented.clear()
+
+    def stop(self) -> None:
+        """Wake whoever waits: the transfer ends."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+
+    @property
+    def is_complete(self) -> bool:
+        """Every chunk came and fitted the list."""
+        with self._changed:
+            return self._plan is not None and self._plan.is_complete
+
+    def judge(self, peer: PeerId, said: Description, get_list: Callable[[], bytes], reserve: Callable[[int], None]) -> None:
+        """A source described the blob: it joins, or may not.
+
+        `get_list` asks it for its list, when we have none; `reserve` promises disk space and may raise Refused.
+        Refused: too large. Unavailable: it states another list than the one we work with. RemoteViolation: nonsense."""
+        self._check_size(peer, said)
+        while True:
+            with self._changed:
+                if self.chunks is not None:
+                    self._compare(peer, said, self.chunks)
+                    return
+            chunks = self._list_of(peer, said, get_list)
+            with self._changed:
+                if self.chunks is None:
+                    reserve(chunks.total)
+                    self._partial.begin(chunks)
+                    self.chunks = chunks
+                    self._plan = ChunkPlan(chunks.count, chunk_bytes(chunks.total))
+                    self._changed.notify_all()
+
+    def join(self, lane: int) -> None:
+        """A lane is ready for work."""
+        with self._changed:
+            if self._plan is not None:
+                self._plan.join(lane, self._clock.now())
+
+    def leave(self, lane: int) -> None:
+        """A lane ends; what it had not brought is free for others."""
+        with self._changed:
+            if self._plan is not None:
+                self._plan.leave(lane)
+            self._changed.notify_all()
+
+    def next(self, lane: int, is_idle: bool) -> int | None:
+        """The next chunk for a lane. A lane that `is_idle` waits until there is one; None then means the end."""
+        with self._changed:
+            while self._plan is not None and not self._is_stopped and not self._plan.is_complete:
+                index = self._plan.next(lane, self._clock.now())
+                if index is not None or not is_idle:
+                    return index
+                self._changed.wait(LOOK_S)
+            return None
+
+    def got(self, lane: int, peer: PeerId, way: Way, index: int, data: memoryview) -> int:
+        """A chunk came; bytes that are new. RemoteViolation when it is not what its own source had stated."""
+        chunks = self.chunks
+        if chunks is None:
+            raise Unavailable("the transfer began anew", code="aborted")
+        if not chunks.fits(index, data):
+            raise RemoteViolation(peer, f"wrong bytes in chunk {index} of {self._digest.hex()}", code="wrong_blob")
+        with self._changed:
+            is_known = self._plan is None or self._plan.has(index)
+        if not is_known:
+            self._partial.write(chunks, index, data)
+        with self._changed:
+            if self.chunks is not chunks or self._plan is None:
+                return 0
+            is_new = self._plan.got(lane, index, self._clock.now())
+            if is_new:
+                self.by_source[peer, way] += len(data)
+            self._changed.notify_all()
+            return len(data) if is_new else 0
+
+    def stalled(self) -> list[int]:
+        """Lanes that were asked for chunks and deliver none."""
+        with self._changed:
+            return [] if self._plan is None else self._plan.stalled(self._clock.now())
+
+    def hash_along(self) -> None:
+        """Hash the beginning of the blob as it grows, until the end or `stop`."""
+        ready = 0
+        while True:
+            with self._changed:
+                while not self._is_stopped and not (self._plan is not None and self._plan.has(ready)):
+                    if self._plan is not None and self._plan.is_complete:
+                        return
+                    self._changed.wait(LOOK_S)
+                if self._is_stopped or self.chunks is None:
+                    return
+                end = self.chunks.offset(ready) + self.chunks.size(ready)
+                whole = self._hash
+            whole.advance(end)
+            ready += 1
+
+    def is_right(self) -> bool:
+        """Whether the complete blob hashes to its name."""
+        chunks = self.chunks
+        if chunks is None or not self.is_complete:
+            return False
+        if chunks.count > 1:
+            self._hash.advance(chunks.total)
+            return self._hash.digest() == self._digest
+        return chunks.flat == self._digest
+
+    def _check_size(self, peer: PeerId, said: Description) -> None:
+        if said.total < 0:
+            raise Unavailable("it does not have the blob", code="no_blob")
+        if said.total > self._size_max:
+            raise Refused(
+                f"blob {self._digest.hex()} has {said.total} bytes, {self._size_max} are allowed",
+                code="blob_too_large",
+                numbers={"size": said.total, "size_max": self._size_max},
+            )
+
+    def _list_of(self, peer: PeerId, said: Description, get_list: Callable[[], bytes]) -> ChunkList:
+        """A blob that is one chunk needs no list: its digest is known."""
+        flat = bytes(self._digest) if chunk_count(said.total) == 1 else get_list()
+        return ChunkList.received(said.total, flat, said.commitment, peer)
+
+    def _compare(self, peer: PeerId, said: Description, chunks: ChunkList) -> None:
+        if chunk_count(said.total) == 1:
+            self._list_of(peer, said, lambda: b"")
+        if (said.total, said.commitment) == (chunks.total, chunks.commitment):
+            self.agreed.add(peer)
+            return
+        self.dissented.add(peer)
+        raise Unavailable("it states another list of chunks than the first source", code="other_list")

@@ -1,0 +1,53 @@
+"""The laboratory as a fixture. What takes minutes is marked `netlab` and runs only when asked for (`make netlab`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.netlab import ground
+from benchmarks.netlab.laboratory import Laboratory
+from benchmarks.netlab.village import Village
+
+HERE = Path(__file__).parent
+MARK = "netlab: minutes in the NAT laboratory; deselected unless asked for with -m netlab"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker."""
+    config.addinivalue_line("markers", MARK)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long ones out."""
+    if "netlab" in config.option.markexpr:
+        return
+    long = [item for item in items if HERE in item.path.parents and item.get_closest_marker("netlab")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture
+def lab() -> Iterator[Laboratory]:
+    """An internet without houses; skipped with the reason where there can be none."""
+    if why := ground.missing():
+        pytest.skip(why)
+    with Laboratory() as made:
+        yield made
+
+
+@pytest.fixture
+def make_village(lab: Laboratory, tmp_path: Path) -> Iterator[Callable[[], Village]]:
+    """A network of real nodes in the laboratory, which is ended with the test."""
+    made: list[Village] = []
+
+    def make() -> Village:
+        made.append(Village(lab, tmp_path / "net", lambda text: None))
+        return made[-1]
+
+    yield make
+    stubborn = [pid for one in made for pid in one.down()]
+    assert not stubborn, f"{stubborn} did not end when they were asked to"

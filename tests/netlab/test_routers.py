@@ -1,0 +1,88 @@
+"""Every router is what its row of the table says, seen by raw sockets; no Shoal is involved."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import pytest
+import trio
+
+from benchmarks.netlab.laboratory import Laboratory
+from benchmarks.netlab.punch import Observed, observe, punch_tcp, punch_udp, tcp, udp
+from benchmarks.netlab.routers import KINDS, ROUTERS, Kind, can_punch
+
+PUNCHED_MS = 500.0
+"""On wires; the pairs run at once."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_mapping_and_filtering(lab: Laboratory, kind: Kind) -> None:
+    first, second = lab.house("first", "public").host, lab.house("second", "public").host
+    host = lab.house("home", kind, hosts=2).hosts[1]
+    router = ROUTERS[kind]
+    seen = await observe(host, first, second)
+    assert seen == (Observed(router.mapping, router.filtering, router.keeps_port) if router.has_udp else None)
+
+
+async def test_who_can_punch_with_whom(lab: Laboratory) -> None:
+    meeting = lab.house("meeting", "public").host
+    for kind in KINDS:
+        lab.house(f"{kind}-a", kind)
+        lab.house(f"{kind}-b", kind)
+    found: dict[tuple[Kind, Kind, str], float | None] = {}
+
+    async def both(one: Kind, other: Kind, port: int) -> None:
+        a, b = lab.houses[f"{one}-a"].host, lab.houses[f"{other}-b"].host
+        found[one, other, "udp"] = await punch_udp(a, b, meeting)
+        found[one, other, "tcp"] = await punch_tcp(a, b, meeting, port)
+
+    pairs = list(combinations_with_replacement(KINDS, 2))
+    async with trio.open_nursery() as nursery:
+        for number, (one, other) in enumerate(pairs):
+            nursery.start_soon(both, one, other, 5_000 + number)
+    promised = {
+        (one, other, kind): can_punch(one, other, "udp" if kind == "udp" else "tcp")
+        for one, other in pairs
+        for kind in ("udp", "tcp")
+    }
+    assert {key: took is not None for key, took in found.items()} == promised
+    times = sorted(took for took in found.values() if took is not None)
+    assert times[len(times) // 2] < PUNCHED_MS
+
+
+async def test_hosts_of_one_house_talk_without_the_router(lab: Laboratory) -> None:
+    one, other = lab.house("home", "tcp-only", hosts=2).hosts
+    meeting = lab.house("meeting", "public").host
+    listener = udp(other, 4_301)
+    caller = udp(one)
+    try:
+        await caller.sendto(b"hello", (other.address, 4_301))
+        with trio.fail_after(2):
+            assert (await listener.recvfrom(16))[0] == b"hello"
+        assert await punch_udp(one, meeting, meeting) is None
+    finally:
+        listener.close()
+        caller.close()
+
+
+async def test_a_private_address_of_another_house_leads_to_nobody(lab: Laboratory) -> None:
+    lab.house("home", "full-cone")
+    stranger = lab.house("other", "full-cone", hosts=2).hosts[1]
+    assert stranger.address == "192.168.1.11"
+    caller = tcp(lab.houses["home"].host, 0)
+    try:
+        with pytest.raises(OSError, match="No route to host"), trio.fail_after(10):
+            await caller.connect((stranger.address, 4_301))
+    finally:
+        caller.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "public"])
+async def test_a_router_never_resets_what_it_does_not_let_in(lab: Laboratory, kind: Kind) -> None:
+    home, caller = lab.house("home", kind), tcp(lab.house("shop", "public").host, 0)
+    try:
+        with trio.move_on_after(0.3) as waiting:
+            await caller.connect((home.address, 4_301))
+        assert waiting.cancelled_caught, "an answer came"
+    finally:
+        caller.close()
