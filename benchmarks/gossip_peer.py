@@ -19,21 +19,18 @@ from typing import Final, TypeVar
 
 import msgspec
 import trio
-from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub
 from msgspec import Struct
 
 from node.blobs import BlobStore
 from node.clock import Clock
-from node.libp2p_rim import peer_of
 from node.transport import PeerUp, Statement, Transport, TransportConfig
 from protocol import wire
+from protocol.gossip.effects import GossipEffect
+from protocol.gossip.rpc import Rpc
 from protocol.identity import Identity, peer_from_text, peer_text
 from protocol.messages import Capability, Offer
 from protocol.offers import OFFER_LIFE
-from protocol.units import GIB, MIB
+from protocol.units import GIB, MIB, Micros, PeerId
 
 NETWORK: Final = "bench"
 NEIGHBOURS_ALL: Final = 256
@@ -91,27 +88,29 @@ def identity_of(seed: int, index: int) -> Identity:
 class Listener:
     """Takes notes: `copy` at the door, `read` at the inbox."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, me: str) -> None:
         self._transport = transport
-        self._names: dict[ID, str] = {}
+        self._me = me
         self.up: dict[str, int] = {}
         self.copies: list[tuple[str, str, int]] = []
         self.taken: list[tuple[str, int]] = []
         parts = transport._parts
         assert parts is not None
-        self._pubsub: Pubsub = parts.gossip._pubsub
-        self._router: GossipSub = parts.gossip._router
-        self._push = self._pubsub.push_msg
-        self._pubsub.push_msg = self.copy  # type: ignore[method-assign]
+        self._router = parts.gossip.router
+        self._receive, self._publish = self._router.receive, self._router.publish
+        self._router.receive = self.copy  # type: ignore[method-assign]
+        self._router.publish = self.own  # type: ignore[method-assign]
 
-    async def copy(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
-        """libp2p's `push_msg` sees everything that comes in, before it looks for duplicates."""
-        now = time.monotonic_ns()
-        name = self._names.get(msg_forwarder)
-        if name is None:
-            name = self._names[msg_forwarder] = peer_text(peer_of(msg_forwarder))
-        self.copies.append((msg.data[-8:].hex(), name, now))
-        await self._push(msg_forwarder, msg)
+    def copy(self, peer: PeerId, rpc: Rpc, now: Micros) -> list[GossipEffect]:
+        """The router sees everything that comes in, before it looks for duplicates."""
+        at = time.monotonic_ns()
+        self.copies += [(message.data[-8:].hex(), peer_text(peer), at) for message in rpc.messages]
+        return self._receive(peer, rpc, now)
+
+    def own(self, topic: str, data: bytes, now: Micros) -> list[GossipEffect]:
+        """Our own statement is at our own door."""
+        self.copies.append((data[-8:].hex(), self._me, time.monotonic_ns()))
+        return self._publish(topic, data, now)
 
     async def read(self) -> None:
         """The node's driver reads the same inbox."""
@@ -123,8 +122,7 @@ class Listener:
 
     def mesh(self) -> list[str]:
         """Peers in the mesh of the offers."""
-        members: Iterable[ID] = self._router.mesh.get(f"/shoal/{NETWORK}/offers", ())
-        return sorted(peer_text(peer_of(name)) for name in members)
+        return sorted(peer_text(peer) for peer in self._router.mesh(f"/shoal/{NETWORK}/offers"))
 
 
 def offer(clock: Clock) -> Offer:
@@ -179,7 +177,7 @@ async def main(seed: int, index: int, folder: Path) -> None:
     config = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=NEIGHBOURS_ALL)
     transport = Transport(identity, NETWORK, config, BlobStore(folder, 64 * MIB))
     async with transport.serving(), trio.open_nursery() as nursery:
-        listener = Listener(transport)
+        listener = Listener(transport, peer_text(identity.peer))
         nursery.start_soon(listener.read)
         opened = Opened(peer_text(identity.peer), int(transport.addresses()[0].split("/")[4]), 0)
         answer(opened)

@@ -20,6 +20,7 @@ from gateway.operations import OPERATIONS
 from gateway.problems import HttpProblem
 from gateway.rim import Rim
 from gateway.state import Gateway
+from gateway.tunnels import tunnel_routes
 from protocol.errors import LocalError
 
 OnError = Callable[[Request, Exception], Awaitable[Response]]
@@ -31,7 +32,7 @@ STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
 def build_app(gateway: Gateway) -> Rim:
     """The application of one gateway, within its rim."""
     app = Starlette(
-        routes=routes(gateway),
+        routes=[*routes(gateway), *tunnel_routes(gateway)],
         lifespan=_lifespan(gateway),
         exception_handlers={HTTPException: _on_http(gateway), Exception: _on_failure(gateway)},
     )

@@ -163,6 +163,27 @@ class NodeClient:
         finally:
             writer.close()
 
+    async def taken_over(self, method: str, params: Plain) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of its own that carries raw bytes once the method is answered. Raises like `call`; the caller
+        bounds the time and closes the writer."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        except OSError as error:
+            raise self._unreachable(str(error)) from error
+        try:
+            writer.write(pack({"id": 1, "method": method, "params": params}))
+            await writer.drain()
+            frame = await read_frame(reader)
+            if frame.error is not None:
+                raise _raised(frame.error)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            writer.close()
+            raise self._unreachable(f"the connection was lost during {method}") from error
+        except BaseException:
+            writer.close()
+            raise
+        return reader, writer
+
     async def _send(self, frame: Plain) -> None:
         if self._writer is None:
             raise self._unreachable(self.last_error)

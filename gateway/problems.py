@@ -118,6 +118,14 @@ PROBLEMS: Final[dict[str, Row]] = {
         409, "No peer can run this job now", True, "POST /marketplace/plan says for every peer why it was left out."
     ),
     "over_limit": Row(413, "Larger than a limit allows", fix="`numbers` names the limit."),
+    "tunnel_limit": Row(503, "Too many tunnels are open", True, "Close connections that nobody uses, and try again."),
+    "port_not_declared": Row(
+        403, "The job serves no such port", fix="Write it under `ports` in the job file and submit the job again."
+    ),
+    "no_shell": Row(
+        403, "The job allows no shell", fix="Write `shell: true` into the job file and submit the job again."
+    ),
+    "no_such_chunk": Row(404, "No such chunk", fix="GET /marketplace/jobs/{job} lists the chunks."),
     "disk_full": Row(507, "The node's disk is full", True, "Try again later, or free space on the node."),
     # Not now
     "unavailable": Row(503, "Not available now", True, "Try again after Retry-After."),
@@ -141,6 +149,7 @@ SYNONYMS: Final = {
     "bad_peer_id": "bad_id",
     "no_such_job": "unknown_job",
     "job_over": "bad_state",
+    "chunk_over": "bad_state",
     "not_extendable": "bad_state",
     "reference_reused": "key_reused",
     "no_blob": "unknown_blob",

@@ -52,7 +52,7 @@ class Rim:
             return
         headers = Headers(scope=scope)
         state = scope.setdefault("state", {})
-        state["request_id"] = _request_id(headers.get("x-request-id", ""))
+        state["request_id"] = request_id(headers.get("x-request-id", ""))
         started = clock.steady()
 
         async def answering(message: Message) -> None:
@@ -97,7 +97,7 @@ class Rim:
         log.log(level, "request", extra={"fields": {"request_id": state["request_id"], **fields, **optional}})
 
 
-def _request_id(given: str) -> str:
+def request_id(given: str) -> str:
     """The caller's own id where it is harmless, else a new one."""
     if 0 < len(given) <= REQUEST_ID_CHARS_MAX and given.isascii() and given.replace("-", "").replace("_", "").isalnum():
         return given

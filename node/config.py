@@ -44,6 +44,16 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     listen: Annotated[tuple[str, ...], Meta(min_length=1, max_length=8)] = (LISTEN_DEFAULT,)
     bootstrap: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     """Multiaddrs ending in /p2p/<peer id>."""
+    announce: Annotated[tuple[str, ...], Meta(max_length=8)] = ()
+    """Addresses to tell others besides those found out: a port that the owner opened by hand."""
+    port_mapping: bool = True
+    """Ask the router for an open port (PCP, NAT-PMP, UPnP)."""
+    relay: bool = True
+    """Carry connections of peers behind routers, within a budget, while others can reach this node."""
+    mdns: bool = True
+    """Find peers on the local network, and be found there."""
+    region: Annotated[str, Meta(max_length=32, pattern=r"^([a-z][a-z0-9-]*)?$")] = ""
+    """Where this machine stands, like `eu-west`, for renters who ask for it; empty: not said."""
     genesis: Path | None = None
     """None: `<data>/genesis.json`."""
     price_per_hour: Annotated[int, Meta(ge=0, le=2**62)] = CREDIT
@@ -80,7 +90,9 @@ class Loaded:
 
 
 FIELDS: Final = tuple(Config.__struct_fields__)
-_LISTS: Final = ("roles", "listen", "bootstrap", "serves", "executors")
+_LISTS: Final = ("roles", "listen", "bootstrap", "announce", "serves", "executors")
+_SWITCHES: Final = ("port_mapping", "relay", "mdns")
+_WORDS: Final = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 _PATHS: Final = ("data", "genesis")
 _NUMBERS: Final = ("slots", "blob_bytes_max")
 
@@ -211,6 +223,8 @@ def _typed(name: str, value: object, origin: str, data: Path) -> object:
         return _runtimes(value, origin)
     if isinstance(value, str) and name in _LISTS:
         return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, str) and name in _SWITCHES:
+        return _WORDS.get(value.lower(), value)
     if isinstance(value, str) and name in _NUMBERS:
         with contextlib.suppress(ValueError):
             return int(value)
@@ -258,7 +272,7 @@ def _check(config: Config, environment: Mapping[str, str]) -> None:
                 fix="Write it like /ip4/203.0.113.7/tcp/4301/p2p/12D3KooW…; `shoal node status` of that node shows it.",
             )  # fmt: skip
         peer_from_text(address.rpartition("/p2p/")[2])
-    for address in (*config.listen, *config.bootstrap):
+    for address in (*config.listen, *config.bootstrap, *config.announce):
         if not address.startswith(("/ip4/", "/ip6/", "/dns")):
             raise Refused(
                 f"{address!r} is no address", code="bad_config", fix="Write a multiaddr like /ip4/0.0.0.0/tcp/4301."

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, TypeVar
 
 import msgspec
 import trio
@@ -63,11 +63,24 @@ class Request(Struct, forbid_unknown_fields=True):
     cancel: bool = False
 
 
+class Carrier(Protocol):
+    """What a connection becomes after a method that takes it over."""
+
+    async def run(self, connection: trio.SocketStream, early: bytes) -> None:
+        """Use the connection as bytes until done; `early` came behind the request. It is closed afterwards."""
+        ...
+
+
+TakeOver = Callable[[msgspec.Raw], Awaitable[tuple[Plain, Carrier]]]
+"""Answers a method that keeps its connection: the result, and what happens then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """One method: decodes its parameters and answers. Made by `unary` or `stream`."""
+    """One method: decodes its parameters and answers. Made by `unary`, `stream` or `takeover`."""
 
     run: Callable[[msgspec.Raw, Emit], Awaitable[Plain | None]]
+    take_over: TakeOver | None = None
 
 
 def unary(params: type[P], answer: Callable[[P], Awaitable[Plain]]) -> Handler:
@@ -88,6 +101,20 @@ def stream(params: type[P], follow: Callable[[P, Emit], Awaitable[None]]) -> Han
         await follow(_decoded(decoder, raw), emit)
 
     return Handler(run)
+
+
+def takeover(params: type[P], take: Callable[[P], Awaitable[tuple[Plain, Carrier]]]) -> Handler:
+    """A method whose result is the last frame on its connection, which carries raw bytes from then on."""
+    decoder = _params_decoder(params)
+
+    async def take_over(raw: msgspec.Raw) -> tuple[Plain, Carrier]:
+        return await take(_decoded(decoder, raw))
+
+    async def run(raw: msgspec.Raw, emit: Emit) -> None:
+        fix = "Open a connection for it."
+        raise Refused("this method takes a whole connection, and others run on it", code="connection_in_use", fix=fix)
+
+    return Handler(run, take_over)
 
 
 def error_map(error: ShoalError) -> Plain:
@@ -168,6 +195,7 @@ class _Conversation:
 
     async def run(self) -> None:
         buffer = bytearray()
+        carrier: Carrier | None = None
         with self._over:
             async with trio.open_nursery() as nursery:
                 while (body := await self._next_frame(buffer)) is not None:
@@ -176,8 +204,27 @@ class _Conversation:
                     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                         await self._fail(0, Refused(f"malformed request: {error}", code="malformed", fix=_FRAME_FIX))
                         break
-                    await self._take(request, nursery)
-                self._over.cancel()
+                    handler = self._methods.get(request.method)
+                    if handler is None or handler.take_over is None or self._running or request.cancel:
+                        await self._take(request, nursery)
+                    elif carrier := await self._taken_over(request, handler.take_over):
+                        break
+                if carrier is None:
+                    self._over.cancel()
+            if carrier is not None:
+                await carrier.run(self._connection, bytes(buffer))
+
+    async def _taken_over(self, request: Request, take_over: TakeOver) -> Carrier | None:
+        """What goes on with the connection; None when the method failed, which has been answered."""
+        taken: list[Carrier] = []
+
+        async def take(raw: msgspec.Raw, emit: Emit) -> Plain:
+            result, carrier = await take_over(raw)
+            taken.append(carrier)
+            return result
+
+        await self._answer(request, Handler(take), trio.CancelScope())
+        return taken[0] if taken else None
 
     async def _take(self, request: Request, nursery: trio.Nursery) -> None:
         scope = self._running.get(request.id)

@@ -6,6 +6,9 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from protocol.overlay.tunnel import COMMAND_CHARS_MAX, TERM
+from protocol.overlay.tunnel_frames import SIDE_MAX
+
 PART_BYTES_MAX: Final = 4 << 20
 """One part of a blob, 4 MiB: half a frame."""
 
@@ -131,3 +134,30 @@ class JobLogsParams(Struct, frozen=True, forbid_unknown_fields=True):
     job: Id
     since: Counter | None = None
     follow: bool = False
+
+
+class TunnelParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """tunnel.open: to `port` of a running chunk, or to a shell beside it (`port` 0). Keeps the connection.
+
+    Without `ticket` the job must be this node's own; a ticket comes with the provider that it is for."""
+
+    job: Annotated[str, Meta(max_length=128)] = ""
+    chunk: Annotated[int, Meta(ge=0, le=4096)] = 0
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    command: Annotated[str, Meta(max_length=COMMAND_CHARS_MAX)] = ""
+    has_terminal: bool = True
+    rows: Annotated[int, Meta(ge=1, le=SIDE_MAX)] = 24
+    columns: Annotated[int, Meta(ge=1, le=SIDE_MAX)] = 80
+    term: Annotated[str, Meta(pattern=TERM)] = "xterm-256color"
+    provider: Annotated[str, Meta(max_length=128)] = ""
+    ticket: Annotated[bytes, Meta(max_length=1_024)] = b""
+
+
+class TicketParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """tunnel.ticket: lets the node `bearer` reach `port` (0 = the shell) for `seconds`."""
+
+    job: Id
+    bearer: Id
+    chunk: Annotated[int, Meta(ge=0, le=4096)] = 0
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    seconds: Annotated[int, Meta(ge=1, le=3_600)] = 600

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypedDict
+from typing import Final, TypedDict
 
 import trio
 
-from node import runtimes
+from node import doctor_network, doctor_reach, runtimes
 from node.executors import ladder, wasm
 from node.executors.interface import ISOLATING
+from node.findings import Check, Status, check, fix_first
 from node.gpu import GpuSource, HostSource, memory_text
 from protocol.errors import Refused
 from protocol.units import GIB, SECOND, Micros
@@ -38,17 +39,6 @@ OPEN_FILES_COMFORT: Final = 4096
 CLOCK_EARLIEST: Final = Micros(1_735_689_600 * SECOND)
 """2025-01-01: a clock before this was never set, and every lease would look expired."""
 
-Status = Literal["ok", "warn", "fail"]
-
-
-class Check(TypedDict):
-    """One line of the report."""
-
-    name: str
-    status: Status
-    detail: str
-    fix: str
-
 
 class Tier(TypedDict):
     """One sandbox of the report."""
@@ -67,6 +57,8 @@ class Diagnosis(TypedDict):
     healthy: bool
     executor: str
     executors: list[Tier]
+    fix_first: str
+    """The one thing to fix; empty when there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +73,10 @@ class Patient:
     interpreters: Mapping[str, Path] = field(default_factory=dict)
     gpus: GpuSource = field(default_factory=HostSource)
     label: str = "doctor"
+    listen: tuple[str, ...] = ()
+    bootstraps: tuple[str, ...] = ()
+    live: Mapping[str, object] | None = None
+    """`network.status` of the running node; None when none runs, then the doctor looks around by itself."""
 
 
 async def diagnose(patient: Patient) -> Diagnosis:
@@ -94,25 +90,36 @@ async def diagnose(patient: Patient) -> Diagnosis:
         lambda: check_gpu(patient.gpus),
         check_open_files,
         lambda: check_runtimes(patient.interpreters),
-        *(lambda port=port: check_port(port) for port in patient.ports if port),
+        *(lambda port=port: check_port(port, patient.live is not None) for port in patient.ports if port),
     )
-    checks = [await trio.to_thread.run_sync(check) for check in blocking]
+    checks = [await trio.to_thread.run_sync(look) for look in blocking]
+    checks += await _network(patient)
     checks += [_rung_check(rung, best) for rung in rungs]
     checks.append(_best_check(best))
     return {
         "checks": checks,
-        "healthy": all(check["status"] != "fail" for check in checks),
+        "healthy": all(found["status"] != "fail" for found in checks),
         "executor": best,
         "executors": [_tier(rung) for rung in rungs],
+        "fix_first": fix_first(checks),
     }
+
+
+async def _network(patient: Patient) -> list[Check]:
+    """What the running node says of the network, else what can be found out without it."""
+    around = doctor_network.Surroundings(patient.folder, patient.listen, patient.bootstraps)
+    if patient.live is None:
+        return await doctor_network.examine(around)
+    local = [*doctor_network.check_addresses(around), *doctor_network.check_identity(around.folder)]
+    return [*local, *doctor_reach.live_checks(patient.live, patient.now)]
 
 
 def check_python() -> Check:
     """The interpreter of the node itself."""
     found = platform.python_version()
     if sys.version_info[:2] < PYTHON_MIN:
-        return _check("python", "fail", f"Python {found}", f"Install Python {'.'.join(map(str, PYTHON_MIN))} or later.")
-    return _check("python", "ok", f"Python {found} on {platform.system()} {platform.machine()}")
+        return check("python", "fail", f"Python {found}", f"Install Python {'.'.join(map(str, PYTHON_MIN))} or later.")
+    return check("python", "ok", f"Python {found} on {platform.system()} {platform.machine()}")
 
 
 def check_disk(folder: Path) -> Check:
@@ -121,34 +128,34 @@ def check_disk(folder: Path) -> Check:
     free = shutil.disk_usage(existing).free
     detail = f"{free / GIB:.1f} GiB free at {existing}"
     if free < DISK_BYTES_MIN:
-        return _check(
+        return check(
             "disk", "fail", detail, f"Free at least {DISK_BYTES_MIN / GIB:.0f} GiB or choose another data folder."
         )
     if free < DISK_BYTES_COMFORT:
-        return _check("disk", "warn", detail, f"{DISK_BYTES_COMFORT / GIB:.0f} GiB let the node take larger jobs.")
-    return _check("disk", "ok", detail)
+        return check("disk", "warn", detail, f"{DISK_BYTES_COMFORT / GIB:.0f} GiB let the node take larger jobs.")
+    return check("disk", "ok", detail)
 
 
 def check_clock(now: Micros, drift: Micros) -> Check:
     """A clock that was set, and that does not jump."""
     if now < CLOCK_EARLIEST:
-        return _check(
+        return check(
             "clock", "fail", "the clock shows a date before 2025", "Set the clock, best by NTP (systemd-timesyncd)."
         )
     if abs(drift) > SECOND:
         detail = f"the clock moved by {drift / SECOND:.1f} s against the monotonic one"
-        return _check("clock", "warn", detail, "Let NTP slew the clock; other peers see our times shifted.")
-    return _check("clock", "ok", "set and steady")
+        return check("clock", "warn", detail, "Let NTP slew the clock; other peers see our times shifted.")
+    return check("clock", "ok", "set and steady")
 
 
 def check_gpu(source: GpuSource) -> Check:
     """Cards that can be offered; none is fine, one that cannot be talked to is worth a word."""
     report = source.read()
     if report.status == "found":
-        return _check("gpu", "ok", ", ".join(f"{card.name} ({memory_text(card)})" for card in report.gpus))
+        return check("gpu", "ok", ", ".join(f"{card.name} ({memory_text(card)})" for card in report.gpus))
     if report.status == "driver_missing":
-        return _check("gpu", "warn", report.detail, report.fix)
-    return _check("gpu", "ok", "no GPU; the node offers its CPU")
+        return check("gpu", "warn", report.detail, report.fix)
+    return check("gpu", "ok", "no GPU; the node offers its CPU")
 
 
 def check_open_files() -> Check:
@@ -156,12 +163,12 @@ def check_open_files() -> Check:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     detail = f"{soft} open files (at most {hard})"
     if soft < OPEN_FILES_MIN:
-        return _check("open files", "fail", detail, f"Raise the limit: ulimit -n {OPEN_FILES_COMFORT}.")
+        return check("open files", "fail", detail, f"Raise the limit: ulimit -n {OPEN_FILES_COMFORT}.")
     if soft < OPEN_FILES_COMFORT:
-        return _check(
+        return check(
             "open files", "warn", detail, f"ulimit -n {OPEN_FILES_COMFORT} lets the node keep more connections."
         )
-    return _check("open files", "ok", detail)
+    return check("open files", "ok", detail)
 
 
 def check_runtimes(interpreters: Mapping[str, Path]) -> Check:
@@ -169,27 +176,33 @@ def check_runtimes(interpreters: Mapping[str, Path]) -> Check:
     try:
         found = runtimes.discover(interpreters, wasm.engine_digest())
     except Refused as refusal:
-        return _check("runtimes", "fail", refusal.detail, refusal.fix)
+        return check("runtimes", "fail", refusal.detail, refusal.fix)
     detail = "; ".join(f"{name}: {runtime.description}" for name, runtime in sorted(found.items()))
     if "python" not in found:
-        return _check("runtimes", "warn", detail, "Install python3: most jobs need it.")
-    return _check("runtimes", "ok", detail)
+        return check("runtimes", "warn", detail, "Install python3: most jobs need it.")
+    return check("runtimes", "ok", detail)
 
 
-def check_port(port: int) -> Check:
-    """Nobody else listens on a port."""
+def check_port(port: int, is_running: bool = False) -> Check:
+    """Nobody else listens on a port. `is_running`: the node itself may."""
     name = f"port {port}"
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            fix = (
-                "Choose another port, or stop the program that listens there." if taken else "Choose a port above 1023."
+            if error.errno != errno.EADDRINUSE:
+                return check(name, "fail", error.strerror or str(error), "Choose a port above 1023.")
+            if is_running:
+                return check(name, "ok", "used by the running node")
+            holder = doctor_network.port_holder(port)
+            return check(
+                name,
+                "fail",
+                f"{error.strerror}: {holder or 'a program of another user'}",
+                "Choose another port (--listen), or stop the program that listens there.",
             )
-            return _check(name, "fail", error.strerror or str(error), fix)
-    return _check(name, "ok", "free")
+    return check(name, "ok", "free")
 
 
 _FIXES: Final = {
@@ -203,16 +216,16 @@ _FIXES: Final = {
 
 def _rung_check(rung: ladder.Rung, best: str) -> Check:
     if not rung.why_not:
-        return _check(f"sandbox {rung.tier}", "ok", "usable" + (", the default" if rung.tier == best else ""))
+        return check(f"sandbox {rung.tier}", "ok", "usable" + (", the default" if rung.tier == best else ""))
     status: Status = "ok" if best and rung.tier != "wasm" else "warn"
-    return _check(f"sandbox {rung.tier}", status, rung.why_not, _FIXES[rung.tier])
+    return check(f"sandbox {rung.tier}", status, rung.why_not, _FIXES[rung.tier])
 
 
 def _best_check(best: str) -> Check:
     if best:
-        return _check("isolation", "ok", f"strangers' jobs run in the sandbox `{best}`")
+        return check("isolation", "ok", f"strangers' jobs run in the sandbox `{best}`")
     fix = "Install bubblewrap (apt install bubblewrap) or an engine; without, only WASM and the owner's jobs run."
-    return _check("isolation", "warn", "no sandbox for ordinary programs", fix)
+    return check("isolation", "warn", "no sandbox for ordinary programs", fix)
 
 
 def _tier(rung: ladder.Rung) -> Tier:
@@ -224,7 +237,3 @@ def _tier(rung: ladder.Rung) -> Tier:
         "protects": protects,
         "does_not_protect": does_not,
     }
-
-
-def _check(name: str, status: Status, detail: str, fix: str = "") -> Check:
-    return {"name": name, "status": status, "detail": detail, "fix": fix}

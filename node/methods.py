@@ -6,15 +6,18 @@ from pathlib import Path
 
 from node import control_methods as params
 from node.blob_api import BlobApi
-from node.control import Handler, stream, unary
+from node.control import Handler, stream, takeover, unary
 from node.job_api import JobApi
 from node.node_api import NodeApi
 from node.parts import Parts
 from node.renter_api import RenterApi
+from node.tunnels.api import TunnelApi
+from node.tunnels.client import TunnelClient
 
 
-def methods(parts: Parts, uploads: Path) -> dict[str, Handler]:
+def methods(parts: Parts, uploads: Path, tunnels: TunnelClient | None = None) -> dict[str, Handler]:
     """Name to handler."""
+    reach = TunnelApi(parts, tunnels)
     node, renter, job, blob = NodeApi(parts), RenterApi(parts), JobApi(parts), BlobApi(parts, uploads)
     return {
         "node.status": unary(params.NoParams, node.status),
@@ -41,6 +44,8 @@ def methods(parts: Parts, uploads: Path) -> dict[str, Handler]:
         "job.logs": stream(params.JobLogsParams, job.logs),
         "job.result": unary(params.JobParams, job.result),
         "job.receipt": unary(params.JobParams, job.receipt),
+        "tunnel.open": takeover(params.TunnelParams, reach.open),
+        "tunnel.ticket": unary(params.TicketParams, reach.ticket),
         "market.pricing": unary(params.NoParams, node.pricing),
         "market.queue": unary(params.NoParams, node.queue),
         "market.cluster": unary(params.NoParams, node.cluster),

@@ -24,8 +24,8 @@ from multiaddr import Multiaddr
 from node import entropy, libp2p_patches
 from node.addresses import AddressBook, dialable_addresses, split_address
 from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
-from node.blob_streams import BlobStreams
 from node.blobs import BlobStore
+from node.bulk.plane import BulkPlane
 from node.dialer import Dialer
 from node.door import Door
 from node.gossip import Gossip
@@ -70,6 +70,8 @@ class TransportConfig:
     """File of last known addresses; None keeps none."""
     software: str = "shoal"
     roles: tuple[Role, ...] = ()
+    bulk_port: int = 0
+    """TCP port of the data plane, on the hosts listened on; 0: any."""
     queue_max: int = QUEUE_MAX
     neighbours_min: int = NEIGHBOURS_MIN
 
@@ -83,7 +85,7 @@ class _Parts:
     dialer: Dialer
     sessions: Sessions
     gossip: Gossip
-    blobs: BlobStreams
+    blobs: BulkPlane
     requests: Requests
     nursery: trio.Nursery
 
@@ -186,16 +188,16 @@ class Transport:
             lambda violation: nursery.start_soon(sessions.punish, violation),
             self._counts,
         )
-        blobs = BlobStreams(self._network, self._store, dialer, sessions.punish, self._counts)
         host.get_network().register_notifee(_Connections(sessions, nursery))
 
         def register(name: str, handle: Callable[[INetStream], Awaitable[None]]) -> None:
             host.set_stream_handler(protocol_id(name), in_nursery(nursery, handle))
 
         register(sessions.protocol, sessions.accept)
-        register(blobs.protocol, blobs.serve)
         requests = Requests(self._network, dialer, sessions.punish, register, self._counts)
         gossip.carry_bodies(requests)
+        blobs = BulkPlane(self._network, self._identity, self._store, dialer, requests, sessions.punish, self._counts)
+        register(blobs.protocol, blobs.serve)
         return _Parts(host, Door(host, self._counts), dialer, sessions, gossip, blobs, requests, nursery)
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -209,6 +211,8 @@ class Transport:
         await listen(host, self._config.listen, stack)
         await stack.enter_async_context(parts.gossip.serving(nursery))
         self._parts = parts
+        hosts = [text.split("/")[2] for text in self._config.listen]
+        await stack.enter_async_context(parts.blobs.serving(hosts, self._config.bulk_port, self.addresses))
         if self._config.peer_cache is not None:
             cache = PeerCache(self._config.peer_cache)
             stack.callback(lambda: cache.save(self._book.all()))

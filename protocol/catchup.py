@@ -1,8 +1,8 @@
 """Pull on gap: a peer that comes anew, or was away, asks neighbours for the statements that it missed.
 
-Gossip repeats itself every ten seconds at best and forgets after five; this machine keeps the newest statement of every
-signer as it was signed. Two peers compare 64 numbers, list the buckets that differ, and the one that asked takes what is
-newer there:
+Gossip repeats itself every ten seconds at best and forgets after five; this machine keeps the newest statement of
+every signer as it was signed. Two peers compare 64 numbers, list the buckets that differ, and the one that asked takes
+what is newer there:
 
     asker  ── Summary ──▶  other     a number per bucket of signers
     asker  ◀── Listing ──  other     (key, sequence) of the buckets that differ; nothing when none does
@@ -106,7 +106,7 @@ class Partner:
 
 
 class Catchup:
-    """Holds statements, compares and pulls. The sender of an exchange is any neighbour; the signer answers for words."""
+    """Holds statements, compares and pulls. The partner is any neighbour; for words their signer answers."""
 
     accepts: tuple[type, ...] = (Overheard, Neighbour, Summary, Listing, Wanted, Told)
 

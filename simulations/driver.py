@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from protocol import wire
-from protocol.completions import Completion
-from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store
+from protocol.completions import Completion, Overheard
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Hear, Machine, Publish, Run, Send, Stop, Store
 from protocol.errors import ShoalError
-from protocol.messages import Message, message_decoder
+from protocol.messages import Head, JobNotice, Message, Offer, message_decoder
 from protocol.units import Digest, Micros, PeerId
 from simulations.auditor import Auditor
 from simulations.fetching import Fetching
@@ -80,9 +80,15 @@ class Driver:
             peer, f"command to {type(machine).__name__}", peer.peer.absorb(peer.peer.index(machine), effects), 1
         )
 
-    def hear(self, peer: SimPeer, signer: PeerId, body: Message, code: int) -> None:
-        """A gossiped statement has arrived."""
-        self._receive((peer, signer, body, code))
+    def hear(self, peer: SimPeer, statement: wire.Signed, body: Message, code: int) -> None:
+        """A gossiped statement has arrived. Who keeps a book keeps it as it was signed too, for those who missed it."""
+        self._receive((peer, PeerId(statement.signer), body, code))
+        if peer.keeps_book and peer.is_up and isinstance(body, Offer | JobNotice | Head):
+            now, node, heard = peer.clock.read(self._queue.now), peer.peer, Overheard(statement, body)
+            effects = self._guarded(peer, lambda: node.receive(peer.id, heard, now))
+            if effects:
+                self.perform(peer, effects)
+            self.wake(peer)
 
     def give(self, peer: SimPeer, boot: int, completion: Completion) -> None:
         """A completion of work that was started in this boot of the peer."""
@@ -169,6 +175,9 @@ class Driver:
                     self._send(peer, target, message)
                 case Publish():
                     self.publish(peer, effect)
+                case Hear(statement, body):
+                    parcel = (peer, PeerId(statement.signer), body, crc32(statement.signature))
+                    self._queue.at(self._queue.now, self._receive, parcel)
                 case Store(key, value):
                     try:
                         peer.disk.put(key, value)

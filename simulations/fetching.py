@@ -15,7 +15,7 @@ from simulations.simpeer import SimPeer
 from simulations.worker import Give
 
 STALL_NS = 10_000_000_000
-"""A source that delivers nothing for so long is given up, ns (node/blob_transfer.py STALL_S)."""
+"""A source that delivers nothing for so long is given up, ns (node/bulk/channel.py STALL_S)."""
 
 REQUEST_BYTES = 64
 """Bytes of a request for a blob."""

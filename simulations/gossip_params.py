@@ -1,12 +1,13 @@
 """How a simulated GossipSub router is set: the live node's values, the specification's, and the hardened evaluation's.
 
-Sources: node/gossip.py and libp2p 0.8.1 (live); GossipSub v1.1 specification, libp2p/specs 2020 (plain); Vyzovitis et
-al., "GossipSub: Attack-Resilient Message Propagation", 2020, configurations of libp2p/gossipsub-hardening (hardened).
+Sources: protocol/gossip (live); py-libp2p 0.8.1 (unpatched); GossipSub v1.1 specification, libp2p/specs 2020 (plain);
+Vyzovitis et al., "GossipSub: Attack-Resilient Message Propagation", 2020, configurations of
+libp2p/gossipsub-hardening (hardened).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from protocol.errors import Refused
@@ -72,6 +73,34 @@ class ScoreWeights:
 
 
 LIVE_WEIGHTS: Final = ScoreWeights(
+    time_in_mesh=0.01,
+    time_in_mesh_cap=100.0,
+    first=0.5,
+    first_decay=0.97,
+    first_cap=20.0,
+    invalid=10.0,
+    invalid_decay=0.99,
+    invalid_cap=10.0,
+    is_invalid_squared=True,
+    application=1.0,
+    colocated=5.0,
+    colocated_threshold=8,
+    behaviour=5.0,
+    behaviour_decay=0.98,
+    behaviour_threshold=4.0,
+    is_behaviour_squared=True,
+    gossip_threshold=-20.0,
+    publish_threshold=-50.0,
+    graylist_threshold=-100.0,
+    graft_median=2.0,
+)
+"""As protocol/gossip/scores.py has them."""
+
+FAULT_WEIGHTS: Final = replace(LIVE_WEIGHTS, time_in_mesh=0.0, first=0.0, colocated=0.0, graft_median=0.0)
+"""The same without good deeds, so that a copy which changes nothing needs no event: a world of a thousand peers runs
+several times as fast. Among honest peers good deeds only say who survives the pruning of a full mesh."""
+
+LIBP2P_WEIGHTS: Final = ScoreWeights(
     invalid=10.0,
     invalid_decay=0.99,
     invalid_cap=100.0,
@@ -79,7 +108,7 @@ LIVE_WEIGHTS: Final = ScoreWeights(
     publish_threshold=-50.0,
     graylist_threshold=-100.0,
 )
-"""As node/gossip.py has them: only invalid statements count."""
+"""What py-libp2p 0.8.1 can count: invalid statements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +116,7 @@ class GossipParams:
     """One router's settings, the same for all peers. Times are nanoseconds, sizes bytes."""
 
     topics: tuple[str, ...] = ("offers", "jobs", "heads")
-    upkeep: Upkeep = "libp2p-0.8.1"
+    upkeep: Upkeep = "spec"
     degree: int = 6
     low: int = 5
     high: int = 12
@@ -118,23 +147,24 @@ class GossipParams:
     """From the last byte of a frame to its handling: decoding, signature, queue of the process."""
     spacing: int = 0
     """Between two copies that a peer sends off at once."""
-    overhead: int = 370
-    """Of a statement in its RPC: signature, key, origin, topic, and libp2p's signed record of the sender."""
-    control_bytes: int = 220
+    overhead: int = 40
+    """Of a statement in its RPC: topic, lengths, frame."""
+    control_bytes: int = 40
     """Of an RPC that only controls, without the identifiers that it lists."""
-    identifier_bytes: int = 46
+    identifier_bytes: int = 22
     ids_agree: bool = True
     """False: libp2p 0.8.1 as it comes, which announces `origin + number` but remembers the node's own identifiers as
-    seen: every IHAVE is answered with an IWANT, and that with statements the asker has. True: as node/libp2p_patches.py
-    mends it; only what is missing is asked for."""
+    seen: every IHAVE is answered with an IWANT, and that with statements the asker has. True: only what is missing is
+    asked for."""
     grafts_eagerly: bool = False
-    """True: libp2p 0.8.1 as it comes, which grafts two peers more each heartbeat while scores are equal. False: as
-    node/libp2p_patches.py mends it."""
-    floods: bool = False
+    """True: libp2p 0.8.1 as it comes, which grafts two peers more each heartbeat while scores are equal."""
+    grafts_at_once: bool = True
+    """A mesh below `low` takes a newcomer when it comes, not at the next heartbeat (specification only)."""
+    floods: bool = True
     """A peer's own statements go to all neighbours instead of to its mesh."""
-    replays: bool = True
+    replays: bool = False
     """A new neighbour is sent the statements of the window at once."""
-    weights: ScoreWeights = field(default=LIVE_WEIGHTS)
+    weights: ScoreWeights = field(default=FAULT_WEIGHTS)
     is_reference: bool = False
     """Every copy and every IHAVE is an event, also those that cannot change anything. Slow; for tests of the model."""
 
@@ -165,19 +195,29 @@ class GossipParams:
             raise Refused("gossip topics must be named once each, at least one", code="bad_topics", fix="Name topics.")
 
     @classmethod
-    def live(cls) -> GossipParams:
-        """What node/gossip.py, its patches and libp2p 0.8.1 do together."""
-        return cls()
+    def live(cls, *, is_scored: bool = True) -> GossipParams:
+        """What protocol/gossip does. `is_scored=False` leaves good deeds out, as worlds do: see `FAULT_WEIGHTS`."""
+        return cls(weights=LIVE_WEIGHTS if is_scored else FAULT_WEIGHTS)
 
     @classmethod
     def unpatched(cls) -> GossipParams:
         """libp2p 0.8.1 as it comes."""
-        return cls(ids_agree=False, grafts_eagerly=True)
+        return cls(
+            upkeep="libp2p-0.8.1",
+            ids_agree=False,
+            grafts_eagerly=True,
+            floods=False,
+            replays=True,
+            overhead=370,
+            control_bytes=220,
+            identifier_bytes=46,
+            weights=LIBP2P_WEIGHTS,
+        )
 
     @classmethod
     def plain(cls) -> GossipParams:
         """The specification with the node's degrees, and no scores."""
-        return cls(upkeep="spec", ids_agree=True, replays=False, weights=ScoreWeights())
+        return cls(floods=False, grafts_at_once=False, weights=ScoreWeights())
 
     @classmethod
     def hardened(cls, per_second: float = EVALUATED_RATE) -> GossipParams:
@@ -211,14 +251,11 @@ class GossipParams:
             graylist_threshold=-10000.0,
         )
         return cls(
-            upkeep="spec",
             degree=8,
             low=6,
             high=12,
             kept_by_score=6,
             lazy=12,
-            ids_agree=True,
-            floods=True,
-            replays=False,
+            grafts_at_once=False,
             weights=weights,
         )

@@ -78,6 +78,8 @@ class Gossip:
             queue, network, params, self.overlay, self.scores, self._traffic, random.getrandbits(64)
         )
         self._note = note
+        self.met: Callable[[int, int], None] = lambda peer, other: None
+        """Called at both ends of each connection that comes after the start."""
         self._topics = {name: number for number, name in enumerate(params.topics)}
         self._number = 0
         self._totals: dict[str, int] = {}
@@ -235,6 +237,8 @@ class Gossip:
         """A connection is new: GRAFT and recent statements go to the other end, as far as the rules want it."""
         for meshes in self.upkeep.meshes:
             meshes[peer].changed()
+        if now:
+            self.met(peer, other)
         topics = self.upkeep.linked(peer, other, now)
         if topics:
             self._steer(peer, Control(other, topics, ()), now)

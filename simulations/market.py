@@ -86,7 +86,7 @@ class Market:
         for owner, statement in self._first:
             body = wire.decode(statement.body, message_decoder, owner.id)
             for keeper in keepers:
-                self._world.driver.hear(keeper, owner.id, body, FIRST)
+                self._world.driver.hear(keeper, statement, body, FIRST)
         self._first = []
 
     def _undercut(self, who: tuple[SimPeer, int]) -> None:

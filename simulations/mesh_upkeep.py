@@ -205,9 +205,16 @@ class SpecUpkeep:
         ]
 
     def linked(self, peer: int, other: int, now: int) -> tuple[int, ...]:
-        """Newcomers wait for the heartbeat."""
-        del peer, other, now
-        return ()
+        """Newcomers wait for the heartbeat, unless meshes that are too small take them at once."""
+        if not self._params.grafts_at_once or self._scores.value(peer, other, now) < 0:
+            return ()
+        chosen: list[int] = []
+        for topic, meshes in enumerate(self.meshes):
+            mesh = meshes[peer]
+            if len(mesh.members) < self._params.low and other not in mesh.members and not mesh.is_held_off(other, now):
+                self._take(peer, other, topic, now)
+                chosen.append(topic)
+        return tuple(chosen)
 
     def grafted(self, peer: int, sender: int, topic: int, now: int) -> bool:
         """Refused during back-off (a fault), with a negative score, and by a full mesh unless we dialled the sender."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -49,6 +50,8 @@ class SimPeer:
     """Whether it remembers everybody's offers. Who carries no job and judges nothing has no use for them."""
     is_carrying: bool = True
     """False for a peer of the simulator's own that no renter knows."""
+    neighbours: Callable[[], list[PeerId]] = list
+    """Connected peers that keep a book too."""
     strategy: Strategy = HONEST
     shared: Follower | None = None
     machines: Machines = field(init=False)
@@ -87,7 +90,7 @@ class SimPeer:
         if self.shared is not None:
             left_out.append(self.machines.replica)
         if not self.keeps_book:
-            left_out.append(self.machines.offers)
+            left_out += [self.machines.offers, self.machines.catchup]
         return [machine for machine in self.machines.listed if not any(machine is other for other in left_out)]
 
     def _outside(self) -> Outside:
@@ -107,6 +110,7 @@ class SimPeer:
             dice=dealt,
             offer_interval=self.offer_interval,
             offer_life_max=self.offer_life_max,
+            neighbours=self.neighbours,
         )
 
     def _executor(self, spec: JobSpec, renter: PeerId) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 from zlib import crc32
 
 from protocol import wire
+from protocol.completions import Neighbour
 from protocol.effects import Publish
 from protocol.messages import Message, message_decoder
 from protocol.units import PeerId
@@ -34,8 +36,8 @@ from simulations.workload import CHATTER_TOPIC, Workload
 TOPICS: Final = ("offers", "jobs", "heads")
 """What the node gossips."""
 
-Statement = tuple[PeerId, Message, int]
-"""Who signed it, what it says, and a checksum."""
+Statement = tuple[wire.Signed, Message, int]
+"""As it was signed, what it says, and a checksum."""
 
 
 class World:
@@ -78,9 +80,11 @@ class World:
             self.driver.auditor.note,
             self.recorder,
         )
+        self.gossip.met = lambda peer, other: self.queue.at(self.queue.now, self._met, (peer, other))
         self.injector = Injector(self, self.injections)
         self.workload = Workload(self)
         for peer in self.peers:
+            peer.neighbours = partial(self._around, peer)
             peer.strategy.enter(self, peer)
 
     # ── wiring ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -129,7 +133,7 @@ class World:
     def _publish(self, peer: SimPeer, effect: Publish) -> None:
         data = wire.encode(effect.statement)
         body = wire.decode(effect.statement.body, message_decoder, peer.id)
-        statement: Statement = (PeerId(effect.statement.signer), body, crc32(data))
+        statement: Statement = (effect.statement, body, crc32(data))
         size, now = len(data) + ENVELOPE_BYTES, self.queue.now
         if self.scenario.simulation.gossip == "gossipsub":
             self.gossip.publish(peer.index, effect.topic, statement, size, now)
@@ -145,8 +149,20 @@ class World:
     def _hear(self, peer: int, origin: int, payload: object) -> None:
         """A statement reaches a peer for the first time. Test statements carry nothing and end here."""
         if isinstance(payload, tuple):
-            signer, body, code = payload
-            self.driver.hear(self.peers[peer], signer, body, code)
+            signed, body, code = payload
+            self.driver.hear(self.peers[peer], signed, body, code)
+
+    def _met(self, meeting: tuple[int, int]) -> None:
+        """A connection is new: whoever keeps a book compares it."""
+        peer, other = (self.peers[index] for index in meeting)
+        if peer.keeps_book and other.keeps_book:
+            self.driver.give(peer, peer.boots, Neighbour(other.id))
+
+    def _around(self, peer: SimPeer) -> list[PeerId]:
+        """Connected peers that keep a book."""
+        links = self.gossip.overlay.links
+        around = links[peer.index] if peer.index < len(links) else []
+        return [self.peers[other].id for other in around if other < len(self.peers) and self.peers[other].keeps_book]
 
     @property
     def events(self) -> int:

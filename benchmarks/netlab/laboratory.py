@@ -129,6 +129,8 @@ class House:
             for n in range(count)
         )
         ground.ip(*(f"netns add {one.name}" for one in self.namespaces()))
+        for one in self.namespaces():
+            one.wake()
         self._connect(link)
         if self.carrier is not None:
             self._put_behind(self.carrier)
@@ -175,7 +177,6 @@ class House:
             f"route add 11.0.{self.number}.128/25 via 11.0.{self.number}.2",
         )
         near.ip(
-            "link set lo up",
             "link set wan up",
             f"addr add {self.address}/25 dev wan",
             f"route add default via 11.0.{self.number}.1",
@@ -186,7 +187,7 @@ class House:
         """Between the home's router and the internet stands the carrier's."""
         self.router.ip(f"link add wan type veth peer name lan netns {carrier.name}")
         carrier.ip("link set lan up", "addr add 100.64.0.1/24 dev lan")
-        self.router.ip("link set lo up", "link set wan up", "addr add 100.64.0.2/24 dev wan")
+        self.router.ip("link set wan up", "addr add 100.64.0.2/24 dev wan")
         self.router.ip("route add default via 100.64.0.1")
         _routes(self.router)
 
@@ -200,7 +201,6 @@ class House:
         length = router.rpartition("/")[2]
         for host in self.hosts:
             host.namespace.ip(
-                "link set lo up",
                 "link set eth0 up",
                 f"addr add {host.address}/{length} dev eth0",
                 f"route add default via {gateway}",
@@ -226,7 +226,7 @@ class Laboratory:
     def __enter__(self) -> Self:
         ground.sweep()
         ground.ip(f"netns add {self.internet.name}")
-        self.internet.ip("link set lo up")
+        self.internet.wake()
         self.internet.set("ipv4/ip_forward", 1)
         return self
 

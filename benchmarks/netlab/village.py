@@ -128,7 +128,7 @@ class Village(Devnet):
             found = [chunk for chunk in status.chunks if chunk.state == "running" and chunk.provider == peer]
             return (found[0] if found else None,) if found or status.state in FINAL_STATES else None
 
-        return until(f"{on} computes a chunk", look, [], seconds)[0]
+        return until(f"{on} computes a chunk", look, self._alive(), seconds)[0]
 
     def settled(self, job: str, seconds: float) -> JobStatus:
         """Wait until a job is over. It must have succeeded with every step accepted; Unavailable else."""
@@ -138,13 +138,17 @@ class Village(Devnet):
                 status = client.status(job)
             return status if status.state in FINAL_STATES else None
 
-        status = until(f"{job} is over", look, [], seconds)
+        status = until(f"{job} is over", look, self._alive(), seconds)
         if status.state != "settled" or status.accepted != status.steps:
             raise Unavailable(
                 f"{job} ended {status.state} with {status.accepted} of {status.steps}: {status.reason}",
                 code="job_failed",
             )
         return status
+
+    def _alive(self) -> list[Child]:
+        """What runs now and should go on running."""
+        return [child for child in self._children.values() if child.exit_code is None]
 
     def ways(self, name: str) -> dict[str, Way] | None:
         """The best way from a node to every node that it is connected with; None while it does not answer."""

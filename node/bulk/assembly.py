@@ -1,4 +1,4 @@
-"""One blob being put together by several worker threads: the list they agreed on, the plan, the file, and who said what."""
+"""One blob put together by several worker threads: the list they agreed on, the plan, the file, and who said what."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class Assembly:
     """Shared by the lanes of one transfer; every method is safe to call from any thread."""
 
     def __init__(self, digest: Digest, size_max: int, partial: PartialFile, clock: Clock) -> None:
-        self._digest = digest
+        self.digest = digest
         self._size_max = size_max
         self._partial = partial
         self._clock = clock
         self._changed = threading.Condition()
+        self._adoption = threading.Lock()
+        """Held by workers only, for as long as it takes to get a list and make room for the blob."""
         self._plan: ChunkPlan | None = None
         self._hash = WholeHash(partial)
         self._is_stopped = False
@@ -58,11 +60,20 @@ class Assembly:
             self.agreed.clear()
             self.dissented.clear()
 
+    def start(self) -> None:
+        """A round begins."""
+        self._is_stopped = False
+
     def stop(self) -> None:
-        """Wake whoever waits: the transfer ends."""
+        """Wake whoever waits: the round ends."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
+
+    @property
+    def is_stopped(self) -> bool:
+        """No round is under way."""
+        return self._is_stopped
 
     @property
     def is_complete(self) -> bool:
@@ -70,25 +81,26 @@ class Assembly:
         with self._changed:
             return self._plan is not None and self._plan.is_complete
 
-    def judge(self, peer: PeerId, said: Description, get_list: Callable[[], bytes], reserve: Callable[[int], None]) -> None:
+    def judge(
+        self, peer: PeerId, said: Description, get_list: Callable[[], bytes], reserve: Callable[[int], None]
+    ) -> None:
         """A source described the blob: it joins, or may not.
 
         `get_list` asks it for its list, when we have none; `reserve` promises disk space and may raise Refused.
         Refused: too large. Unavailable: it states another list than the one we work with. RemoteViolation: nonsense."""
-        self._check_size(peer, said)
-        while True:
-            with self._changed:
-                if self.chunks is not None:
-                    self._compare(peer, said, self.chunks)
-                    return
-            chunks = self._list_of(peer, said, get_list)
-            with self._changed:
-                if self.chunks is None:
-                    reserve(chunks.total)
-                    self._partial.begin(chunks)
+        self._check_size(said)
+        if chunk_count(said.total) == 1:
+            self._list_of(peer, said, get_list)
+        with self._adoption:
+            if self.chunks is None:
+                chunks = self._list_of(peer, said, get_list)
+                reserve(chunks.total)
+                self._partial.begin(chunks)
+                with self._changed:
                     self.chunks = chunks
                     self._plan = ChunkPlan(chunks.count, chunk_bytes(chunks.total))
                     self._changed.notify_all()
+            self._compare(peer, said, self.chunks)
 
     def join(self, lane: int) -> None:
         """A lane is ready for work."""
@@ -119,7 +131,7 @@ class Assembly:
         if chunks is None:
             raise Unavailable("the transfer began anew", code="aborted")
         if not chunks.fits(index, data):
-            raise RemoteViolation(peer, f"wrong bytes in chunk {index} of {self._digest.hex()}", code="wrong_blob")
+            raise RemoteViolation(peer, f"wrong bytes in chunk {index} of {self.digest.hex()}", code="wrong_blob")
         with self._changed:
             is_known = self._plan is None or self._plan.has(index)
         if not is_known:
@@ -147,7 +159,7 @@ class Assembly:
                     if self._plan is not None and self._plan.is_complete:
                         return
                     self._changed.wait(LOOK_S)
-                if self._is_stopped or self.chunks is None:
+                if self._is_stopped or self.chunks is None or self.chunks.count == 1:
                     return
                 end = self.chunks.offset(ready) + self.chunks.size(ready)
                 whole = self._hash
@@ -161,27 +173,25 @@ class Assembly:
             return False
         if chunks.count > 1:
             self._hash.advance(chunks.total)
-            return self._hash.digest() == self._digest
-        return chunks.flat == self._digest
+            return self._hash.digest() == self.digest
+        return chunks.flat == self.digest
 
-    def _check_size(self, peer: PeerId, said: Description) -> None:
+    def _check_size(self, said: Description) -> None:
         if said.total < 0:
             raise Unavailable("it does not have the blob", code="no_blob")
         if said.total > self._size_max:
             raise Refused(
-                f"blob {self._digest.hex()} has {said.total} bytes, {self._size_max} are allowed",
+                f"blob {self.digest.hex()} has {said.total} bytes, {self._size_max} are allowed",
                 code="blob_too_large",
                 numbers={"size": said.total, "size_max": self._size_max},
             )
 
     def _list_of(self, peer: PeerId, said: Description, get_list: Callable[[], bytes]) -> ChunkList:
         """A blob that is one chunk needs no list: its digest is known."""
-        flat = bytes(self._digest) if chunk_count(said.total) == 1 else get_list()
+        flat = bytes(self.digest) if chunk_count(said.total) == 1 else get_list()
         return ChunkList.received(said.total, flat, said.commitment, peer)
 
     def _compare(self, peer: PeerId, said: Description, chunks: ChunkList) -> None:
-        if chunk_count(said.total) == 1:
-            self._list_of(peer, said, lambda: b"")
         if (said.total, said.commitment) == (chunks.total, chunks.commitment):
             self.agreed.add(peer)
             return

@@ -12,7 +12,7 @@ from libp2p.abc import INetStream
 
 from node.streams import read_some, reset, write_all
 from protocol.bulk.records import RECORD_BYTES_MAX
-from protocol.errors import Unavailable
+from protocol.errors import ShoalError, Unavailable
 from protocol.units import KIB
 
 Way = Literal["direct", "stream"]
@@ -176,16 +176,22 @@ def _cut(error: OSError) -> Unavailable:
 async def in_worker(channel: Channel, limiter: trio.CapacityLimiter, work: Callable[[], T]) -> T:
     """Run `work`, which uses `channel`, in a thread. Cancelling us aborts the channel, which ends the thread."""
     results: list[T] = []
+    failures: list[ShoalError] = []
     async with trio.open_nursery() as nursery:
 
         async def abort_when_cancelled() -> None:
             try:
                 await trio.sleep_forever()
             finally:
-                if not results:
+                if not results and not failures:
                     channel.abort()
 
         nursery.start_soon(abort_when_cancelled)
-        results.append(await trio.to_thread.run_sync(work, limiter=limiter))
+        try:
+            results.append(await trio.to_thread.run_sync(work, limiter=limiter))
+        except ShoalError as error:
+            failures.append(error)
         nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
     return results[0]

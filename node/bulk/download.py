@@ -1,6 +1,6 @@
 """One blob on its way here: lanes to several sources, in order at first, side by side when it is large.
 
-Lanes fail and are replaced; chunks that came stay, here and after a restart. Who lied is found out at once for chunks and
+Lanes fail and are replaced; chunks that came stay, here and after a restart. Who lied is found out at once for chunks,
 at the end for lists, and told.
 """
 
@@ -65,7 +65,8 @@ class Shop:
     clock: Clock
     lanes: trio.CapacityLimiter
     hashers: trio.CapacityLimiter
-    open_link: Callable[[PeerId, Digest], Awaitable[Link]]
+    open_link: Callable[[PeerId, tuple[Digest, ...]], Awaitable[Link]]
+    idle_link: Callable[[PeerId, Digest], Link | None]
     keep_link: Callable[[Link], Awaitable[None]]
     punish: Callable[[RemoteViolation], Awaitable[None]]
 
@@ -73,10 +74,12 @@ class Shop:
 class Download:
     """One transfer. Callers who want the same blob share it and may add their sources."""
 
-    def __init__(self, shop: Shop, digest: Digest, size_max: int, job: bytes) -> None:
+    def __init__(self, shop: Shop, digest: Digest, size_max: int, job: bytes, scope: tuple[Digest, ...]) -> None:
         self._shop = shop
         self._digest = digest
         self._job = job
+        self._scope = scope
+        self._has_twin = False
         self._partial = PartialFile(shop.store.partial(digest))
         self._assembly = Assembly(digest, size_max, self._partial, shop.clock)
         self._sources: list[PeerId] = []
@@ -159,11 +162,13 @@ class Download:
     async def _round(self) -> None:
         """Ask every source that is no liar, once each."""
         self._queue = deque(source for source in self._sources if source not in self._liars)
+        self._has_twin = False
+        self._assembly.start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.to_thread.run_sync, self._assembly.hash_along, limiter=self._shop.hashers))
             nursery.start_soon(self._watch)
             await self._run_lanes()
-            self._assembly.pause()
+            self._assembly.stop()
             nursery.cancel_scope.cancel()
 
     async def _run_lanes(self) -> None:
@@ -188,15 +193,16 @@ class Download:
         chunks = self._assembly.chunks
         if chunks is None:
             return 2 if trio.current_time() >= patience else 1
-        if chunks.total > TWIN_BYTES and len(self._sources) == 1 and self._lanes == 1 and not self._queue:
+        if chunks.total > TWIN_BYTES and len(self._sources) == 1 and not self._has_twin:
+            self._has_twin = True
             self._queue.append(self._sources[0])
         return LANES_MAX if chunks.total > PARALLEL_BYTES else 1
 
     async def _lane(self, source: PeerId) -> None:
         """One source, until it has nothing more to do or fails."""
         try:
-            link = await self._shop.open_link(source, self._digest)
-            await self._pull(link)
+            if not await self._has_reused(source):
+                await self._pull(await self._shop.open_link(source, (self._digest, *self._scope)))
         except Unavailable as error:
             self._reasons[source] = error.detail
         except Refused as error:
@@ -210,11 +216,25 @@ class Download:
             self._lanes -= 1
             self._tell()
 
+    async def _has_reused(self, source: PeerId) -> bool:
+        """Use a connection that is open already; False when there is none, or it broke."""
+        link = self._shop.idle_link(source, self._digest)
+        if link is None:
+            return False
+        try:
+            await self._pull(link)
+        except Unavailable:
+            return False
+        return True
+
     async def _pull(self, link: Link) -> None:
         self._numbers += 1
         number = self._numbers
-        reserve = partial(trio.from_thread.run_sync, self._reserve)
-        pull = Pull(number, link, self._digest, self._job, self._assembly, self._shop, reserve)
+
+        def reserve(size: int) -> None:
+            trio.from_thread.run_sync(self._reserve, size)
+
+        pull = Pull(number, link, self._assembly, self._allow, self._shop.tally, reserve)
         self._links[number] = link
         try:
             await in_worker(link.channel, self._shop.lanes, pull.run)
@@ -224,6 +244,9 @@ class Download:
                 with trio.CancelScope(shield=True):
                     await link.channel.close()
         await self._shop.keep_link(link)
+
+    def _allow(self, size: int) -> None:
+        self._shop.gate.wait(self._job, size, lambda: not self._assembly.is_stopped)
 
     def _reserve(self, size: int) -> None:
         """A list was adopted: the disk has to have room, and more lanes may start."""

@@ -6,7 +6,6 @@ import logging
 import socket
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -60,8 +59,8 @@ class Listener:
         """Connections that are served or wait for it."""
         return self._peers.total()
 
-    async def start(self, hosts: Iterable[str], port: int, nursery: trio.Nursery, stack: AsyncExitStack) -> None:
-        """Listen until the stack unwinds. Unavailable when the port is taken on every host."""
+    async def start(self, hosts: Iterable[str], port: int, nursery: trio.Nursery) -> None:
+        """Listen until the nursery is cancelled. Unavailable when the port is taken on every host."""
         wanted = list(dict.fromkeys(hosts))
         failures: list[str] = []
         for host in wanted:
@@ -71,7 +70,6 @@ class Listener:
                 failures.append(f"{host}: {error.strerror}")
                 continue
             listening = trio.socket.from_stdlib_socket(bound)
-            stack.callback(listening.close)
             self.port = listening.getsockname()[1]
             nursery.start_soon(self._accept, listening, nursery)
         if not self.port:
@@ -82,17 +80,16 @@ class Listener:
             )
 
     async def _accept(self, listening: trio.socket.SocketType, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                accepted, address = await listening.accept()
-            except OSError as error:
-                if listening.fileno() < 0:
-                    return  # Closed at the end.
-                log.warning("a connection could not be accepted: %s", error.strerror)
-                await trio.sleep(0.1)  # Out of descriptors: others have to end first.
-                continue
-            self._make_room(address[0])
-            nursery.start_soon(self._meet, accepted, address[0])
+        with listening:
+            while True:
+                try:
+                    accepted, address = await listening.accept()
+                except OSError as error:
+                    log.warning("a connection could not be accepted: %s", error.strerror)
+                    await trio.sleep(0.1)  # Out of descriptors: others have to end first.
+                    continue
+                self._make_room(address[0])
+                nursery.start_soon(self._meet, accepted, address[0])
 
     def _make_room(self, host: str) -> None:
         """The oldest handshake ends when there are too many, of this address first."""

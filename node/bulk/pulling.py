@@ -1,4 +1,4 @@
-"""The fetcher's side of one connection, in a worker thread: ask, check and hand over chunks until there are none left."""
+"""The fetcher's side of one connection, in a worker thread: ask, check and hand over chunks until none are left."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.bulk.assembly import Assembly
-from node.bulk.gate import Gate
 from node.bulk.link import Link
 from node.bulk.tally import Tally
 from protocol.bulk.chunks import (
-    CHUNK_BYTES,
     DIGEST_BYTES,
     Bye,
     Describe,
@@ -25,7 +23,6 @@ from protocol.bulk.chunks import (
     chunk_count,
 )
 from protocol.errors import RemoteViolation, Unavailable
-from protocol.units import Digest
 
 WAITS_MAX: Final = 10_000
 """Signs of life before a description: a list of 1 TiB needs as many."""
@@ -37,10 +34,9 @@ class Pull:
 
     number: int
     link: Link
-    digest: Digest
-    job: bytes
     assembly: Assembly
-    gate: Gate
+    allow: Callable[[int], None]
+    """Returns when so many bytes may be asked for."""
     tally: Tally
     reserve: Callable[[int], None]
     """Promises disk space; may raise Refused. Called in this thread."""
@@ -57,13 +53,8 @@ class Pull:
         finally:
             self.assembly.leave(self.number)
 
-    def end(self) -> None:
-        """Part from the other side as it should be."""
-        self.link.say(Bye(), is_last=True)
-        self.link.hear(answer_decoder)
-
     def _description(self) -> Description:
-        self.link.say(Describe(self.digest))
+        self.link.say(Describe(self.assembly.digest))
         for _ in range(WAITS_MAX):
             answer = self.link.hear(answer_decoder)
             if isinstance(answer, Description):
@@ -74,7 +65,7 @@ class Pull:
 
     def _list(self, said: Description) -> bytes:
         flat = memoryview(bytearray(DIGEST_BYTES * chunk_count(said.total)))
-        self.link.say(WantList(self.digest))
+        self.link.say(WantList(self.assembly.digest))
         self._data(flat)
         return bytes(flat)
 
@@ -88,8 +79,8 @@ class Pull:
             while (index := self.assembly.next(self.number, is_idle=not asked)) is not None:
                 size = chunks.size(index)
                 if size:
-                    self.gate.wait(self.job, size, lambda: not self.assembly.is_stopped)
-                    self.link.say(Want(self.digest, index))
+                    self.allow(size)
+                    self.link.say(Want(self.assembly.digest, index))
                 asked.append(index)
             if not asked or self.assembly.is_complete:
                 self.is_clean = not asked
@@ -112,5 +103,7 @@ class Pull:
         return RemoteViolation(self.link.met.peer, what, code="bulk_order")
 
 
-LARGE_ENOUGH: Final = 4 * CHUNK_BYTES
-"""Blobs above this are fetched from several sources at once."""
+def part(link: Link) -> None:
+    """End a connection as it should be ended."""
+    link.say(Bye(), is_last=True)
+    link.hear(answer_decoder)

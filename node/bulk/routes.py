@@ -58,18 +58,18 @@ class Routes:
         """Peers whose data port did not answer, until when."""
         self._idle: list[tuple[Link, float]] = []
 
-    async def open(self, holder: PeerId, secret: bytes, addresses: Sequence[str]) -> Link:
-        """A new link under a ticket; Unavailable when neither way leads there."""
+    async def open(self, holder: PeerId, secret: bytes, addresses: Sequence[str], scope: frozenset[bytes]) -> Link:
+        """A new link under a ticket for `scope`; Unavailable when neither way leads there."""
         if self._is_worth_trying(holder):
             try:
-                link = await self._direct(holder, secret, addresses)
+                link = await self._direct(holder, secret, addresses, scope)
             except Unavailable as error:
                 log.info("the data port of a holder is out of reach (%s): a stream is used", error.detail)
                 self._remember(holder)
             else:
                 self._tally.add("bulk_connections_direct")
                 return link
-        link = await self._through_stream(holder, secret)
+        link = await self._through_stream(holder, secret, scope)
         self._tally.add("bulk_connections_stream")
         return link
 
@@ -109,13 +109,13 @@ class Routes:
         while len(self._avoid) > REMEMBERED_MAX:
             self._avoid.popitem(last=False)
 
-    async def _direct(self, holder: PeerId, secret: bytes, addresses: Sequence[str]) -> Link:
+    async def _direct(self, holder: PeerId, secret: bytes, addresses: Sequence[str], scope: frozenset[bytes]) -> Link:
         connected = await connect(self._in_order(holder, addresses))
         with connected:
             met = await self._parlour.as_fetcher(
                 holder, secret, partial(send_frame, connected), partial(receive_frame, connected)
             )
-            return Link(SocketChannel(socket.socket(fileno=connected.detach())), met)
+            return Link(SocketChannel(socket.socket(fileno=connected.detach())), met, scope)
 
     def _in_order(self, holder: PeerId, addresses: Sequence[str]) -> list[tuple[str, int]]:
         """Hosts and ports, those hosts first where the peer's control plane is known to be."""
@@ -124,17 +124,16 @@ class Routes:
         given.sort(key=lambda parts: parts[2] not in known)
         return [(parts[2], int(parts[4])) for parts in given]
 
-    async def _through_stream(self, holder: PeerId, secret: bytes) -> Link:
+    async def _through_stream(self, holder: PeerId, secret: bytes, scope: frozenset[bytes]) -> Link:
         stream = await self._dialer.open_stream(holder, self._protocol)
         frames = FrameReader(stream, holder, HANDSHAKE_BYTES_MAX)
         try:
-            met = await self._parlour.as_fetcher(
-                holder, secret, partial(write_all, stream), partial(next_frame, frames)
-            )
+            send, receive = partial(write_all, stream), partial(next_frame, frames)
+            met = await self._parlour.as_fetcher(holder, secret, send, receive)
         except BaseException:
             await reset(stream)
             raise
-        return Link(StreamChannel(stream, frames.rest()), met)
+        return Link(StreamChannel(stream, frames.rest()), met, scope)
 
 
 async def next_frame(frames: FrameReader) -> bytes:

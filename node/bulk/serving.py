@@ -137,4 +137,7 @@ def _copy(piece: memoryview, into: memoryview) -> int:
 
 
 def _read(fd: int, offset: int, into: memoryview) -> int:
-    return os.preadv(fd, [into], offset)
+    try:
+        return os.preadv(fd, [into], offset)
+    except OSError as error:
+        raise Unavailable(f"the blob cannot be read: {error.strerror}", code="no_blob") from error

@@ -40,7 +40,7 @@ def service_type(network: str) -> str:
     """The name under which a network's peers announce themselves: two networks on one LAN do not meet.
 
     >>> service_type("reef")
-    '_shoal-f6bd7d01._tcp.local.'
+    '_shoal-0fea651b._tcp.local.'
     """
     return f"_shoal-{wire.digest(network.encode()).hex()[:8]}._tcp.local."
 

@@ -16,16 +16,16 @@ import trio
 
 from protocol.errors import Refused, Unavailable
 
-LIMITS: Final = (
-    resource.RLIMIT_AS,
-    resource.RLIMIT_CORE,
-    resource.RLIMIT_CPU,
-    resource.RLIMIT_DATA,
-    resource.RLIMIT_FSIZE,
-    resource.RLIMIT_NOFILE,
-    resource.RLIMIT_NPROC,
-)
-"""What a shell in the sandbox takes over from the job's own processes."""
+LIMITS: Final = {
+    "Max address space": resource.RLIMIT_AS,
+    "Max core file size": resource.RLIMIT_CORE,
+    "Max cpu time": resource.RLIMIT_CPU,
+    "Max data size": resource.RLIMIT_DATA,
+    "Max file size": resource.RLIMIT_FSIZE,
+    "Max open files": resource.RLIMIT_NOFILE,
+    "Max processes": resource.RLIMIT_NPROC,
+}
+"""What a shell in the sandbox takes over from the job's own processes: the kernel's name, and setrlimit's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,12 @@ def groups_of(pid: int) -> list[Path]:
 
 def limits_of(pid: int) -> list[tuple[int, int]]:
     """The limits of a process, by number; -1 = none."""
-    return [(number, resource.prlimit(pid, number)[0]) for number in LIMITS]
+    found = []
+    for line in Path(f"/proc/{pid}/limits").read_text().splitlines():
+        name, words = line[:26].rstrip(), line[26:].split()
+        if name in LIMITS:
+            found.append((LIMITS[name], -1 if words[0] == "unlimited" else int(words[0])))
+    return found
 
 
 def is_alive(pidfd: int) -> bool:

@@ -19,7 +19,7 @@ from blake3 import blake3
 from node.runtimes import Runtime
 from protocol.errors import Refused
 
-RECIPE: Final = 1
+RECIPE: Final = 2
 """Raised when the content of the image changes for the same host, so that old images are not taken for new ones."""
 
 LDD_SECONDS: Final = 60
@@ -30,8 +30,8 @@ TOOLS: Final = (
     "df", "diff", "dirname", "du", "echo", "env", "expr", "false", "find", "fold", "grep", "gunzip", "gzip", "head",
     "id", "join", "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mktemp", "mv", "nice", "nproc", "od", "paste",
     "printf", "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sha256sum", "sleep", "sort", "split",
-    "stat", "sync", "tac", "tail", "tar", "tee", "test", "timeout", "touch", "tr", "true", "uname", "uniq", "wc",
-    "which", "xargs", "yes",
+    "stat", "stty", "sync", "tac", "tail", "tar", "tee", "test", "timeout", "touch", "tr", "true", "tty", "uname",
+    "uniq", "wc", "which", "xargs", "yes",
 )  # fmt: skip
 """What job scripts expect of a Unix; the same programs as in the other tiers."""
 

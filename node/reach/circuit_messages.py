@@ -22,7 +22,7 @@ from multiaddr import Multiaddr
 
 from node.libp2p_rim import libp2p_id, peer_of, rim
 from node.streams import write_all
-from protocol.errors import Refused, RemoteViolation
+from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.overlay import punch
 from protocol.units import KIB, SECOND, Micros, PeerId
 
@@ -111,7 +111,7 @@ class MessageReader:
         self._buffer = bytearray()
 
     async def read(self) -> bytes:
-        """The next message. RemoteViolation when it is too long or cut off; Unavailable on a reset."""
+        """The next message. RemoteViolation when it is too long; Unavailable when the stream ends."""
         while (length := _length(self._buffer)) is None:
             if len(self._buffer) >= LENGTH_BYTES_MAX:
                 raise self._bad("a message is longer than 4 KiB")
@@ -197,7 +197,7 @@ class MessageReader:
     async def _more(self) -> None:
         piece = await self._piece()
         if not piece:
-            raise self._bad("the stream ended within a message")
+            raise Unavailable("the stream ended before a message was complete", code="link")
         self._buffer += piece
 
 

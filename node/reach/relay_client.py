@@ -1,6 +1,6 @@
 """Uses relays: reserves a place, dials through them, and takes the circuits that they bring.
 
-    client = RelayClient(host, connect, clock, dice)
+    client = RelayClient(host, connect, punish, clock, dice)
     host.set_stream_handler(STOP_PROTOCOL, in_nursery(nursery, client.serve))
     dialer.dial_circuit = client.dial                     # (relay, target)
 
@@ -84,10 +84,16 @@ class RelayClient:
     """`connect(relay)` has a direct connection or raises Unavailable."""
 
     def __init__(
-        self, host: IHost, connect: Callable[[PeerId], Awaitable[None]], clock: Clock, dice: random.Random
+        self,
+        host: IHost,
+        connect: Callable[[PeerId], Awaitable[None]],
+        punish: Callable[[RemoteViolation], Awaitable[None]],
+        clock: Clock,
+        dice: random.Random,
     ) -> None:
         self._host = host
         self._connect = connect
+        self._punish = punish
         self._clock = clock
         self._dice = dice
         self._me = peer_of(host.get_id())
@@ -166,9 +172,12 @@ class RelayClient:
                 await self._decline(stream, Status.RESOURCE_LIMIT_EXCEEDED)
             else:
                 await self._arrive(stream, reader, relay, request)
-        except (Refused, RemoteViolation, Unavailable) as error:
+        except (Refused, Unavailable) as error:
             log.info("a circuit through %s: %s", peer_text(relay), error.detail)
             await reset(stream)
+        except RemoteViolation as error:
+            await reset(stream)
+            await self._punish(error)
 
     async def _arrive(self, stream: INetStream, reader: MessageReader, relay: PeerId, request: ConnectRequest) -> None:
         self._arriving += 1

@@ -1,6 +1,6 @@
 """Relays for others: every public peer runs one, within a budget that is really enforced.
 
-    server = RelayServer(host, RelayBudget(RelayLimits()), clock, addresses, is_shut_out, counts)
+    server = RelayServer(host, RelayBudget(RelayLimits()), clock, addresses, is_shut_out, punish, counts)
     host.set_stream_handler(HOP_PROTOCOL, in_nursery(nursery, server.serve));  nursery.start_soon(server.run)
 
 Circuit relay v2 on the wire. Spec: specs/20-relays.md.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,6 +84,7 @@ class RelayServer:
         clock: Clock,
         addresses: Callable[[], Sequence[str]],
         is_shut_out: Callable[[PeerId], bool],
+        punish: Callable[[RemoteViolation], Awaitable[None]],
         counts: Counter[str],
     ) -> None:
         self._host = host
@@ -91,6 +92,7 @@ class RelayServer:
         self._clock = clock
         self._addresses = addresses
         self._is_shut_out = is_shut_out
+        self._punish = punish
         self._counts = counts
         self._scopes: dict[Circuit, trio.CancelScope] = {}
         self._reading: Counter[PeerId] = Counter()
@@ -115,9 +117,12 @@ class RelayServer:
         """One stream of a client: a request, and the circuit that may come of it."""
         try:
             await self._serve(stream)
-        except (RemoteViolation, Unavailable, Refused) as error:
+        except (Unavailable, Refused) as error:
             log.debug("relaying: %s", error.detail)
             await reset(stream)
+        except RemoteViolation as error:
+            await reset(stream)
+            await self._punish(error)
 
     async def _serve(self, stream: INetStream) -> None:
         peer = remote_of(stream)
@@ -130,7 +135,7 @@ class RelayServer:
                 request = await reader.hop_request()
         except RemoteViolation:
             await self._refuse(stream, Status.MALFORMED_MESSAGE, "the request cannot be read")
-            return
+            raise
         finally:
             self._reading[peer] -= 1
             if not self._reading[peer]:

@@ -86,7 +86,7 @@ async def upgrade_outbound(host: IHost, circuit: RelayedConnection, target: Peer
     """Noise and muxer on a circuit that we dialled; then the target is connected. Unavailable when that fails."""
     try:
         with rim(f"upgrade {circuit.circuit} to {peer_text(target)}"), trio.fail_after(HANDSHAKE_S):
-            await _swarm(host).upgrade_outbound_raw_conn(circuit, libp2p_id(target))
+            await swarm_of(host).upgrade_outbound_raw_conn(circuit, libp2p_id(target))
     except BaseException:
         await circuit.abort()
         raise
@@ -96,7 +96,7 @@ async def upgrade_inbound(host: IHost, circuit: RelayedConnection, source: PeerI
     """The same on a circuit that a relay brought. RemoteViolation of the relay when it named another source."""
     try:
         with rim(f"upgrade {circuit.circuit} from {peer_text(source)}"), trio.fail_after(HANDSHAKE_S):
-            muxed = await _swarm(host).upgrade_inbound_raw_conn(circuit, Multiaddr(circuit.circuit))
+            muxed = await swarm_of(host).upgrade_inbound_raw_conn(circuit, Multiaddr(circuit.circuit))
             if muxed.peer_id != libp2p_id(source):
                 await muxed.close()
                 raise RemoteViolation(relay, "it named another source than the one that came", code="relay_lied")
@@ -146,7 +146,8 @@ def is_relayed(stream: INetStream) -> bool:
     return stream.muxed_conn.get_connection_type() == ConnectionType.RELAYED
 
 
-def _swarm(host: IHost) -> Swarm:
+def swarm_of(host: IHost) -> Swarm:
+    """The network of a host, with what libp2p's interface does not name."""
     network = host.get_network()
     if not isinstance(network, Swarm):
         raise LocalError(f"libp2p's network is a {type(network).__name__}, not a Swarm", code="libp2p_version")

@@ -1,14 +1,13 @@
-"""The asking side of tunnels: opens one to a provider and joins it to a local tool's connection. Spec: 24-tunnels.md."""
+"""The asking side of tunnels: opens one to a provider, joins it to a local tool. Spec: specs/24-tunnels.md."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
-from libp2p.abc import INetStream
 
 from node.streams import READ_BYTES, FrameReader, frame, reset, write_all
 from node.tunnels.pump import Pump
@@ -18,6 +17,9 @@ from protocol.errors import RemoteViolation, Unavailable
 from protocol.overlay.tunnel import Opened, OpenShell, Request, Tunnel, answer_decoder
 from protocol.overlay.tunnel_frames import Frame, FrameCutter, Kind
 from protocol.units import KIB, Micros, PeerId
+
+if TYPE_CHECKING:
+    from libp2p.abc import INetStream
 
 ANSWER_S: Final = TURN_S + 15.0
 """Seconds for an answer: a turn, entering the sandbox, connecting inside."""

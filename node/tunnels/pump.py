@@ -7,10 +7,9 @@ specs/24-tunnels.md.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
-from libp2p.abc import INetStream
 
 from node.libp2p_rim import rim
 from node.streams import read_some, reset
@@ -19,6 +18,9 @@ from protocol.errors import RemoteViolation, ShoalError, Unavailable
 from protocol.overlay.tunnel import Counts, Tunnel
 from protocol.overlay.tunnel_frames import Frame, FrameCutter, Kind, fault
 from protocol.units import SECOND, Micros
+
+if TYPE_CHECKING:
+    from libp2p.abc import INetStream
 
 WRITE_S: Final = 60.0
 """A write that takes longer has lost its link: the window of a tunnel always fits the link's own."""
@@ -108,8 +110,9 @@ class Pump:
             await self._write(thanks)
 
     async def _until_idle(self) -> None:
-        while (left := self._tunnel.next_wake - self._now()) > 0:
-            await trio.sleep(left / SECOND)
+        while not self._tunnel.is_idle(now := self._now()):
+            left = (self._tunnel.next_wake - now) / SECOND
+            await trio.sleep(left)
         raise Unavailable(
             "nothing went through the tunnel for 10 minutes",
             code="tunnel_idle",

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
-from libp2p.abc import INetStream
 
 from node.executors.door import Door
 from node.libp2p_rim import remote_of, rim
@@ -32,6 +31,9 @@ from protocol.overlay.tunnel import (
 )
 from protocol.overlay.tunnel_frames import FrameCutter, fault_of
 from protocol.units import Micros, PeerId
+
+if TYPE_CHECKING:
+    from libp2p.abc import INetStream
 
 TUNNELS_PER_LEASE: Final = 16
 """Open at the same time; a browser keeps six per page."""

@@ -8,7 +8,7 @@ Spec: specs/21-reach.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from protocol.overlay.endpoint import SUBNET_BITS, Endpoint, canonical_ip, endpoint, is_global, subnet
@@ -39,8 +39,10 @@ class Observation:
     local_port: int
     """The port on which the connection ends here."""
     is_from_listen_port: bool
-    """Whether we dialled, and from the port that we listen on: only then does the seen port mean anything."""
+    """Whether we dialled, and from the port that we listen on: only then does the seen port tell about the router."""
     at: Micros
+    is_inbound: bool = False
+    """Whether the observer dialled: what it sees is what it dialled, a way in that works for one peer at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class _Word:
     seen: Endpoint
     local_port: int
     has_port: bool
+    is_way_in: bool
     at: Micros
 
 
@@ -97,11 +100,26 @@ class Observations:
             return []
         self._words.pop(said.observer, None)
         self._words[said.observer] = _Word(
-            said.observer, looked, seen, said.local_port, said.is_from_listen_port, said.at
+            said.observer,
+            looked,
+            seen,
+            said.local_port,
+            said.is_from_listen_port and not said.is_inbound,
+            said.is_from_listen_port or said.is_inbound,
+            said.at,
         )
         while len(self._words) > OBSERVERS_MAX:
             del self._words[next(iter(self._words))]
         return self.tick(said.at)
+
+    def seen_again(self, observer: PeerId, address: str, observed: str, now: Micros) -> list[AddressChanged]:
+        """An observer that spoke before tells how it sees us now: the same renews its word, another replaces it."""
+        word, seen = self._words.get(observer), endpoint(observed)
+        if word is None or word.seen != seen:
+            return self.receive(Observation(observer, address, observed, 0, False, now))
+        del self._words[observer]
+        self._words[observer] = replace(word, at=now)
+        return self.tick(now)
 
     def tick(self, now: Micros) -> list[AddressChanged]:
         """Forget old words; say so when the address changed. Silence alone changes nothing."""
@@ -115,7 +133,7 @@ class Observations:
 
     def candidates(self) -> tuple[str, ...]:
         """Endpoints at which we may be reachable from outside, the best confirmed first; none of them is proven yet."""
-        stable = [word for word in self._words.values() if word.has_port and is_global(word.seen.ip)]
+        stable = [word for word in self._words.values() if word.is_way_in and is_global(word.seen.ip)]
         return tuple(found.text for found in self._agreed(stable, lambda word: word.seen))
 
     def nat(self, router: str = "") -> Nat:

@@ -7,7 +7,6 @@ one voice. Missing answers change nothing until the evidence is old. Spec: specs
 from __future__ import annotations
 
 import random
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -102,7 +101,6 @@ class _Round:
     answers: int = 0
     words: list[Word] = field(default_factory=list)
     elsewhere: Counter[str] = field(default_factory=Counter)
-    skews: list[Micros] = field(default_factory=list)
 
 
 class Reachability:
@@ -122,8 +120,6 @@ class Reachability:
         """Evidence of the last round that decided, for doctor and for others."""
         self.asked = 0
         """Witnesses that answered in that round."""
-        self.skew: Micros | None = None
-        """By how much the median witness's clock is ahead of ours; None while fewer than `AGREE_MIN` said."""
         self.twins: tuple[str, ...] = ()
         """Addresses from which somebody else is connected with our key, as several witnesses say."""
         self.due = Micros(0)
@@ -167,7 +163,6 @@ class Reachability:
         if words:
             ongoing.answers += 1
             ongoing.words += words
-            ongoing.skews.append(Micros(words[-1].verdict.issued - now))
         seen = endpoint(reply.seen)
         others = {ip for text in reply.elsewhere if (ip := _ip_of(text)) is not None}
         ongoing.elsewhere.update(ip for ip in others if seen is not None and (":" in ip) == (":" in seen.ip))
@@ -213,8 +208,6 @@ class Reachability:
         self._round = None
         before = self.state
         effects = self._judge(ongoing, now)
-        if len(ongoing.skews) >= AGREE_MIN:
-            self.skew = Micros(round(statistics.median(ongoing.skews)))
         self.twins = tuple(ip for ip, count in ongoing.elsewhere.items() if count >= AGREE_MIN)
         is_decided = self._decided == now and self.state != "unknown"
         self.due = Micros(now + (ROUND_INTERVAL if is_decided else RETRY_INTERVAL))

@@ -35,6 +35,9 @@ COMMAND_CHARS_MAX: Final = 16 * KIB
 REQUEST_BYTES_MAX: Final = 24 * KIB
 """An encoded request: command and ticket fit."""
 
+TERM: Final = r"^[A-Za-z0-9._+-]{1,64}$"
+"""What a terminal may call itself."""
+
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Side = Annotated[int, Meta(ge=1, le=SIDE_MAX)]
 
@@ -70,7 +73,7 @@ class OpenShell(Struct, frozen=True, forbid_unknown_fields=True, tag="open_shell
     has_terminal: bool = True
     rows: Side = 24
     columns: Side = 80
-    term: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "xterm-256color"
+    term: Annotated[str, Meta(pattern=TERM)] = "xterm-256color"
     ticket: Signed | None = None
 
     @property

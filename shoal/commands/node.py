@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from protocol.errors import Refused
+from protocol.errors import Refused, ShoalError
 from shoal import exits
 from shoal.commands.words import Nouns, add_data, add_noun, control
 from shoal.output import Output, money, pairs, span_text, table, time_text
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from node.config import Loaded
 
 DATA_HELP = "data directory (SHOAL_DATA; default: node/ under Shoal's data directory)"
+LIVE_S: Final = 3.0
+"""Seconds that the doctor waits for the node that runs here: it must not hang because the node does."""
 Row = dict[str, object]
 
 
@@ -24,10 +26,10 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     verbs = add_noun(nouns, "node", "run this machine's peer, look at it, set its price")
     _add_run(verbs, voice)
     doctor = verbs.add_parser("doctor", parents=[voice], help="what this machine can offer, and what is missing")
-    _add_settings(doctor)
+    add_settings(doctor)
     doctor.set_defaults(run=run_doctor)
     config = verbs.add_parser("config", parents=[voice], help="the settings in force, and where each came from")
-    _add_settings(config)
+    add_settings(config)
     config.set_defaults(run=run_config)
     for name, text, runner in (
         ("status", "what the running node is doing", run_status),
@@ -50,11 +52,11 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
 
 def _add_run(verbs: Nouns, voice: argparse.ArgumentParser) -> None:
     run = verbs.add_parser("run", parents=[voice], help="run a peer until Ctrl-C")
-    _add_settings(run)
+    add_settings(run)
     run.set_defaults(run=run_node)
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(parser: argparse.ArgumentParser) -> None:
     """Flags for every setting; what is not said comes from the environment, the file, or the default."""
     add_data(parser, DATA_HELP)
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (default: config.toml in --data)")
@@ -69,10 +71,15 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         ("--executors", "executors", "tiers that may be used, of docker,runc,bwrap,wasm,child"),
         ("--runtimes", "runtimes", "name=/path/to/python,…"),
         ("--blob-bytes-max", "blob_bytes_max", "disk for files"),
+        ("--port-mapping", "port_mapping", "on or off: ask the router for an open port"),
+        ("--relay", "relay", "on or off: carry connections of peers behind routers, within a budget"),
+        ("--mdns", "mdns", "on or off: find peers on the local network"),
+        ("--region", "region", "where this machine stands, like eu-west; for renters who ask"),
         ("--log-level", "log_level", "debug, info, warning or error"),
     ):
         parser.add_argument(flag, dest=name, metavar="VALUE", help=text)
     parser.add_argument("--listen", action="append", metavar="ADDRESS", help="multiaddr to listen on; may repeat")
+    parser.add_argument("--announce", action="append", metavar="ADDRESS", help="tell others this address too; may repeat")
     parser.add_argument("--bootstrap", action="append", metavar="ADDRESS", help="peer to start from; may repeat")
 
 
@@ -105,12 +112,29 @@ def run_doctor(args: argparse.Namespace, out: Output) -> int:
 
     config, clock = loaded(args).config, Clock()
     ports = tuple(int(word) for one in config.listen for word in one.split("/")[4:5] if word.isdecimal())
-    out.say("looking at this machine …")
-    patient = Patient(config.data, clock.now(), clock.drift(), ports, config.runtimes)
+    out.say("looking at this machine and its network …")
+    patient = Patient(
+        config.data, clock.now(), clock.drift(), ports, config.runtimes,
+        listen=config.listen, bootstraps=config.bootstrap, live=_live_network(config.socket),
+    )  # fmt: skip
     report = trio.run(diagnose, patient)
     rows = [(check["status"], check["name"], check["detail"], check["fix"]) for check in report["checks"]]
-    out.data(report, lambda: table(("", "check", "found", "fix"), rows))
+    closing = f"fix first: {report['fix_first']}" if report["fix_first"] else "nothing to fix"
+    out.data(report, lambda: f"{table(('', 'check', 'found', 'fix'), rows)}\n\n{closing}")
     return exits.OK if report["healthy"] else exits.REFUSED
+
+
+def _live_network(socket: Path) -> Row | None:
+    """What a running node says of its network; None when none runs, or it is too old to say."""
+    from node.control_client import ControlClient
+
+    if not socket.exists():
+        return None
+    try:
+        with ControlClient(socket, LIVE_S) as node:
+            return node.call("network.status")
+    except ShoalError:
+        return None
 
 
 def run_config(args: argparse.Namespace, out: Output) -> int:

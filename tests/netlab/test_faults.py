@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,7 @@ class Shop:
 
 
 @pytest.fixture
-def shop(lab: Laboratory) -> Iterator[Shop]:
+async def shop(lab: Laboratory) -> AsyncIterator[Shop]:
     made = Shop(lab)
     yield made
     made.close()

@@ -82,43 +82,6 @@ def test_a_full_disk_is_a_refusal(
     assert store.total_bytes == 0
 
 
-async def test_an_incoming_blob_resumes_after_a_restart(tmp_path: Path) -> None:
-    name = digest(b"half and half")
-    first = BlobStore(tmp_path, MIB).incoming(name)
-    first.write(b"half and ")
-    first.close()
-    store = BlobStore(tmp_path, MIB)
-    assert not store.has(name)
-    second = store.incoming(name)
-    await second.resume(100)
-    assert second.offset == 9
-    second.write(b"half")
-    assert await second.finish()
-    assert store.read(name, 100) == b"half and half"
-
-
-async def test_wrong_bytes_are_thrown_away(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path, MIB)
-    incoming = store.incoming(digest(b"truth"))
-    incoming.write(b"lies!")
-    assert not await incoming.finish()
-    assert incoming.offset == 0
-    incoming.write(b"truth")
-    assert await incoming.finish()
-    assert store.total_bytes == 5
-
-
-async def test_leftovers_longer_than_allowed_are_thrown_away(tmp_path: Path) -> None:
-    store = BlobStore(tmp_path, MIB)
-    incoming = store.incoming(digest(b"x"))
-    incoming.write(b"x" * 50)
-    incoming.close()
-    again = store.incoming(digest(b"x"))
-    await again.resume(49)
-    assert again.offset == 0
-    again.close()
-
-
 def test_interrupted_writes_are_cleaned_up_at_the_start(tmp_path: Path) -> None:
     BlobStore(tmp_path, MIB)
     (tmp_path / "partial" / "0.copy").write_bytes(b"x")

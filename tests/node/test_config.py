@@ -68,6 +68,9 @@ def test_paths_of_a_file_are_meant_from_the_folder_above_the_data(tmp_path: Path
         ('runtimes = "torch"', "runtimes"),
         ("blob_bytes_max = 1", "blob_bytes_max"),
         ('network = "Not A Name"', "network"),
+        ('relay = "perhaps"', "relay"),
+        ('region = "Atlantis!"', "region"),
+        ('announce = ["example.org"]', "no address"),
         ("slots = ", "config.toml"),
     ],
 )
@@ -77,6 +80,14 @@ def test_a_wrong_setting_is_named_with_its_fix(tmp_path: Path, text: str, says: 
         load({"data": tmp_path}, {})
     assert caught.value.fix
     assert caught.value.code in ("bad_config", "bad_amount", "bad_peer_id")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("on", True), ("OFF", False), ("yes", True), ("0", False)])
+def test_switches_are_words_outside_of_a_file(tmp_path: Path, text: str, expected: bool) -> None:
+    assert load({"data": tmp_path, "mdns": text}, {}).config.mdns is expected
+    assert load({"data": tmp_path}, {"SHOAL_PORT_MAPPING": text}).config.port_mapping is expected
+    (tmp_path / "config.toml").write_text("relay = false\n", encoding="utf-8")
+    assert load({"data": tmp_path}, {}).config.relay is False
 
 
 def test_misbehaving_needs_the_switch_of_the_tests(tmp_path: Path) -> None:

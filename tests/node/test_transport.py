@@ -18,12 +18,11 @@ from libp2p.abc import INetStream
 from libp2p.network.stream.exceptions import StreamError
 
 from node.arrivals import Arrival
-from node.blob_transfer import BlobAnswer
 from node.blobs import BlobStore
 from node.gossip import now
 from node.libp2p_rim import protocol_id
 from node.sessions import PROTOCOL_VERSION
-from node.streams import FrameReader, frame, read_some, reset, write_all
+from node.streams import FrameReader, frame, reset, write_all
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport, TransportConfig
 from protocol import wire
 from protocol.errors import LocalError, Refused, Unavailable
@@ -306,7 +305,8 @@ async def test_a_peer_that_breaks_a_rule_is_shut_out(
         "/ipfs/id/push/1.0.0",
         "/ipfs/ping/1.0.0",
         f"/shoal/reef/{PROTOCOL_VERSION}",
-        "/shoal/reef/blob/1",
+        "/shoal/reef/bulk/1",
+        "/shoal/reef/ticket/1",
     ],
 )
 async def test_garbage_on_any_protocol_ends_no_node(tmp_path: Path, protocol: str) -> None:
@@ -373,52 +373,6 @@ async def test_blob_of_five_megabytes(tmp_path: Path) -> None:
         assert results == [len(data)] * 2
         assert b.blobs.read(digest, 10 * MIB) == data
         assert b.transport.statistics()["blob_bytes_received"] == len(data), "two callers share one transfer"
-
-
-async def serve_badly(node: Node, answer: BlobAnswer, data: bytes) -> None:
-    """Answer every blob request of a node's peers like this, then close."""
-
-    async def serve(stream: INetStream) -> None:
-        await read_some(stream)
-        await stream.write(frame(wire.encode(answer)) + data)
-        await stream.close()
-
-    node.transport._serving.host.set_stream_handler(protocol_id(f"/shoal/{NETWORK}/blob/1"), serve)
-
-
-async def test_a_transfer_goes_on_where_the_first_source_stopped(tmp_path: Path) -> None:
-    a, half, b = Node("a", tmp_path), Node("half", tmp_path), Node("b", tmp_path)
-    data = bytes(range(250)) * 4_000
-    digest = a.blobs.put(data)
-    async with serving(a, half, b):
-        await serve_badly(half, BlobAnswer(True, len(data)), data[:600_000])
-        with trio.fail_after(SECONDS):
-            await b.transport.fetch(digest, 10 * MIB, [half.peer, a.peer])
-        assert b.blobs.read(digest, 10 * MIB) == data
-        assert a.transport.statistics()["blob_bytes_sent"] == len(data) - 600_000
-
-
-async def test_a_source_with_other_bytes_is_reported_and_the_next_one_asked(tmp_path: Path) -> None:
-    a, liar, b = Node("a", tmp_path), Node("liar", tmp_path), Node("b", tmp_path)
-    data = b"truth" * 1_000
-    digest = a.blobs.put(data)
-    async with serving(a, liar, b):
-        await serve_badly(liar, BlobAnswer(True, 10), b"lies, lies")
-        with trio.fail_after(SECONDS):
-            await b.transport.fetch(digest, MIB, [liar.peer, a.peer])
-        assert b.blobs.read(digest, MIB) == data
-        assert b.transport.statistics()["violations"] == 1
-
-
-async def test_half_a_lie_does_not_stop_an_honest_source(tmp_path: Path) -> None:
-    a, liar, b = Node("a", tmp_path), Node("liar", tmp_path), Node("b", tmp_path)
-    data = b"truth" * 1_000
-    digest = a.blobs.put(data)
-    async with serving(a, liar, b):
-        await serve_badly(liar, BlobAnswer(True, len(data)), b"lies" * 100)
-        with trio.fail_after(SECONDS):
-            await b.transport.fetch(digest, MIB, [liar.peer, a.peer])
-        assert b.blobs.read(digest, MIB) == data
 
 
 async def test_what_nobody_has_or_is_too_large_is_an_error_with_reasons(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def test_a_deficit_counts_after_its_time_and_sticks_when_the_member_leaves() -> 
 
 def test_invalid_statements_count_once_or_squared() -> None:
     for weights, expected in (
-        (GossipParams.live().weights, -30.0),
+        (GossipParams.unpatched().weights, -30.0),
+        (GossipParams.live().weights, -90.0),
         (WEIGHTS, -0.25 * 99.0 * 9.0),
     ):
         scores, _ = opinions(weights)
@@ -86,7 +87,7 @@ def test_behaviour_counts_beyond_its_threshold() -> None:
     assert scores.value(0, 1, 0) == 0.0
     scores.misbehaved(0, 1, 2.0, 0)
     assert scores.value(0, 1, 0) == pytest.approx(-40.0)
-    live, _ = opinions(GossipParams.live().weights)
+    live, _ = opinions(GossipParams.unpatched().weights)
     live.misbehaved(0, 1, 100.0, 0)
     assert not live.tables[0]
 

@@ -7,8 +7,6 @@ import random
 import specs
 from node import (
     addresses,
-    blob_streams,
-    blob_transfer,
     dialer,
     door,
     gossip,
@@ -27,8 +25,6 @@ SPEC = specs.load("12-transport")
 MODULES = (
     addresses,
     admission,
-    blob_streams,
-    blob_transfer,
     dialer,
     door,
     gossip,

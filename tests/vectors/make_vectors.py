@@ -15,8 +15,8 @@ from msgspec import inspect
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from node.blob_transfer import BlobAnswer, BlobRequest
 from protocol import wire
+from protocol.bulk import chunks, handshake, tickets
 from protocol.jobspec import JobSpec, Manifest
 from protocol.messages import Message
 from protocol.operations import Operation
@@ -30,7 +30,9 @@ def kinds() -> list[type[msgspec.Struct]]:
     return [
         *typing.get_args(Message),
         *typing.get_args(Operation),
-        *(wire.Signed, BlobRequest, BlobAnswer, JobSpec, Manifest),
+        *(wire.Signed, JobSpec, Manifest),
+        *(tickets.TicketRequest, tickets.TicketReply, handshake.Open, handshake.Accept, handshake.Finish),
+        *(chunks.Describe, chunks.Description, chunks.WantList, chunks.Want, chunks.Wait, chunks.Sorry, chunks.Bye),
     ]
 
 

@@ -1,0 +1,182 @@
+"""How the world sees this node: observed addresses, ports open in the router, and what random peers proved.
+
+    outlook = Outlook(me, dialer, requests, …)      nursery.start_soon(outlook.run)
+    outlook.greeted(peer, hello.observed, stream)   outlook.external_addresses()      outlook.status()
+
+Spec: specs/21-reach.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from libp2p.abc import INetStream
+
+from node import entropy
+from node.clock import Clock
+from node.dialer import Dialer
+from node.libp2p_rim import remote_address
+from node.reach.dial_back import DialBackServer, endpoints_of
+from node.reach.gateway_route import read_addresses
+from node.reach.port_mapper import PortMapper
+from node.reach.reach_status import Plain, reach_status
+from node.reach.sockets import local_port
+from node.reach.witnesses import Witnesses
+from node.requests import Requests
+from protocol.identity import Identity
+from protocol.overlay.clock_skew import ClockSkew
+from protocol.overlay.endpoint import SUBNET_BITS, Endpoint, endpoint, is_global
+from protocol.overlay.lease import Gained, Lost
+from protocol.overlay.nat_kind import Nat
+from protocol.overlay.observed import AddressChanged, Observation, Observations
+from protocol.overlay.reachability import Reachability
+from protocol.overlay.verdicts import ADDRESSES_MAX, DialledBack, open_verdict
+from protocol.units import Micros, PeerId
+
+INTERFACES_S: Final = 10.0
+"""Seconds between looks at the interfaces' addresses."""
+
+TWINS_MAX: Final = 8
+"""Places remembered from which somebody came with our own key."""
+
+log: Final = logging.getLogger("shoal.reach")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who we are and where we listen."""
+
+    identity: Identity
+    network: str
+    listen_port: int
+    """TCP port of the control plane; 0 = nobody can be asked to dial us."""
+    data_port: int = 0
+    """TCP port of the data plane, mapped too; 0 = none."""
+    subnet_bits: int = SUBNET_BITS
+    """IPv4 bits that one owner is assumed to hold; a test network in a single /16 sets more."""
+
+
+class Outlook:
+    """Everything about our own reachability. `connected` gives the peers that are up, `listening` where we listen."""
+
+    def __init__(
+        self,
+        place: Place,
+        dialer: Dialer,
+        requests: Requests,
+        server: DialBackServer,
+        clock: Clock,
+        connected: Callable[[], Iterable[PeerId]],
+        listening: Callable[[], Iterable[str]],
+    ) -> None:
+        self._place = place
+        self._dialer = dialer
+        self._clock = clock
+        self._listening = listening
+        self.observations = Observations(read_addresses(), place.subnet_bits)
+        self.mapper = PortMapper((place.listen_port, place.data_port), clock, self._mapping_changed)
+        machine = Reachability(place.identity.peer, place.network, entropy.dice(), place.subnet_bits)
+        self.witnesses = Witnesses(machine, requests, dialer, clock, connected, self.candidates, self._heard)
+        self.skew = ClockSkew()
+        self.changed = trio.Event()
+        """Set and replaced when an address, a mapping or the NAT changed."""
+        self._twins: dict[str, None] = {}
+        server.serve(requests)
+
+    async def run(self) -> None:
+        """Map ports, ask witnesses, watch the interfaces, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.mapper.run)
+            nursery.start_soon(self.witnesses.run)
+            while True:
+                await trio.sleep(INTERFACES_S)
+                self.observations.moved(read_addresses())
+                self._react(self.observations.tick(self._clock.now()))
+
+    # ── what is known ────────────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def nat(self) -> Nat:
+        """The router in front of us."""
+        return self.observations.nat(self.mapper.status.router_ip)
+
+    def candidates(self) -> tuple[str, ...]:
+        """Addresses at which we may be reachable from outside, the likeliest first; what witnesses are asked about."""
+        port = self._place.listen_port
+        mapped = [
+            Endpoint(lease.external_ip, lease.external_port).text
+            for lease in self.mapper.status.leases
+            if lease.internal_port == port and lease.external_ip
+        ]
+        listening = [found.text for text in self._listening() if (found := endpoint(text)) is not None]
+        external = self.observations.external
+        guess = [Endpoint(external, port).text] if external and port else []
+        every = [*mapped, *listening, *self.observations.candidates(), *guess]
+        outside = [text for text in every if (found := endpoint(text)) is not None and is_global(found.ip)]
+        return tuple(dict.fromkeys(outside))[:ADDRESSES_MAX]
+
+    def external_addresses(self) -> tuple[str, ...]:
+        """What to tell others beside the addresses listened on: what is proven; while nothing is, what is likely."""
+        machine = self.witnesses.machine
+        return machine.public if machine.state == "public" else () if machine.state == "private" else self.candidates()
+
+    def data_addresses(self) -> tuple[str, ...]:
+        """Where the data port is open in the router; empty when it is not."""
+        return tuple(
+            Endpoint(lease.external_ip, lease.external_port).text
+            for lease in self.mapper.status.leases
+            if lease.internal_port == self._place.data_port and lease.external_ip
+        )
+
+    def status(self) -> Plain:
+        """Everything for `doctor`, as plain values."""
+        return reach_status(self.nat, self.mapper.status, self.witnesses.machine, self.skew.skew(), self._twins)
+
+    # ── what is heard ────────────────────────────────────────────────────────────────────────────────────────────────
+    def greeted(self, peer: PeerId, observed: str, stream: INetStream) -> None:
+        """A Hello came: how its sender sees us, and on which connection it said so."""
+        looked = remote_address(stream)
+        if not looked or not observed:
+            return
+        port = local_port(stream.muxed_conn)
+        is_inbound = not stream.muxed_conn.is_initiator
+        is_stable = port == self._place.listen_port and not is_inbound
+        said = Observation(peer, looked, observed, port, is_stable, self._clock.now(), is_inbound)
+        self._react(self.observations.receive(said))
+
+    def twin_seen(self, address: str) -> None:
+        """Somebody who is not us came in with our own key."""
+        if address not in self._twins and len(self._twins) < TWINS_MAX:
+            self._twins[address] = None
+            log.error(
+                "another node uses this node's key, at %s: stop one of them; two nodes with one key lose stake", address
+            )
+
+    def _heard(self, witness: PeerId, reply: DialledBack) -> None:
+        now = self._clock.now()
+        for statement in reply.verdicts[:1]:
+            issued = Micros(open_verdict(statement, self._place.network, witness).issued)
+            self.skew.sample(witness, now, issued, issued, now)
+        for end in endpoints_of(self._dialer, witness)[:1]:
+            self._react(self.observations.seen_again(witness, end.text, reply.seen, now))
+
+    def _mapping_changed(self, effect: Gained | Lost) -> None:
+        if isinstance(effect, Lost) and "restarted" in effect.why:
+            self.observations.forget()
+        self._announce()
+
+    def _react(self, changes: list[AddressChanged]) -> None:
+        for change in changes:
+            log.info(
+                "the world sees this node at %s%s", change.after, f", no longer {change.before}" * bool(change.before)
+            )
+        if changes:
+            self._announce()
+
+    def _announce(self) -> None:
+        self.witnesses.machine.address_changed(self._clock.now())
+        self.changed.set()
+        self.changed = trio.Event()
