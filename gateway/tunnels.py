@@ -28,7 +28,7 @@ from protocol.overlay.tunnel import COMMAND_CHARS_MAX, TERM
 from protocol.overlay.tunnel_frames import SIDE_MAX
 
 OPEN_S: Final = 60.0
-"""Seconds in which the node opens a tunnel or says why not: finding a path, waiting for a turn, entering the sandbox."""
+"""Seconds in which the node opens a tunnel or says why not: a path, a turn, the sandbox."""
 
 READ_BYTES: Final = 64 << 10
 """One read, and one message towards the renter."""
@@ -86,22 +86,24 @@ class Tunnels:
         account = ""
         try:
             account, params = await self._admitted(request, query)
-            async with asyncio.timeout(OPEN_S):
-                reader, writer = await self._gateway.node.taken_over("tunnel.open", params)
-        except TimeoutError:
-            self._release(account)
-            await _deny(socket, request, self._gateway, HttpProblem("node_timeout", "the tunnel did not open in time"))
-            return
+            reader, writer = await self._opened(params)
+            try:
+                await socket.accept()
+                await self._carry(socket, reader, writer)
+            finally:
+                writer.close()
         except ShoalError as error:
-            self._release(account)
-            await _deny(socket, request, self._gateway, error)
-            return
-        try:
-            await socket.accept()
-            await self._carry(socket, reader, writer)
+            response = problem_response(error, request, self._gateway, is_page=False)
+            await socket.send_denial_response(response)
         finally:
             self._release(account)
-            writer.close()
+
+    async def _opened(self, params: dict[str, object]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            async with asyncio.timeout(OPEN_S):
+                return await self._gateway.node.taken_over("tunnel.open", params)
+        except TimeoutError:
+            raise HttpProblem("node_timeout", f"the tunnel did not open within {OPEN_S:g} s") from None
 
     async def _admitted(self, request: Request, query: type[Struct]) -> tuple[str, dict[str, object]]:
         """The account, counted, and the node's parameters."""
@@ -159,16 +161,11 @@ async def _to_renter(socket: WebSocket, reader: asyncio.StreamReader) -> None:
 
 
 async def _to_node(socket: WebSocket, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError, WebSocketDisconnect, KeyError):  # KeyError: a text message, which says nothing.
-        while True:
-            writer.write(await socket.receive_bytes())
+    with contextlib.suppress(OSError):
+        while data := (await socket.receive()).get("bytes"):  # A text message, or a goodbye, is the end.
+            writer.write(data)
             await writer.drain()
 
 
 async def _stopped(gateway: Gateway) -> None:
     await gateway.stopping.wait()
-
-
-async def _deny(socket: WebSocket, request: Request, gateway: Gateway, error: ShoalError) -> None:
-    """The problem instead of a tunnel."""
-    await socket.send_denial_response(problem_response(error, request, gateway, is_page=False))

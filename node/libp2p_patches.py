@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import os
 import socket
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,10 +22,6 @@ from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.peer.id import ID
-from libp2p.pubsub import pubsub, rpc_queue
-from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.mcache import CacheEntry, MessageCache
-from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux import yamux
 from multiaddr import Multiaddr
 
@@ -37,9 +32,6 @@ VERSION: Final = "0.8.1"
 
 FRAME_BYTES: Final = 65_519
 """One Noise message carries 65519 bytes; a frame of 65536 made two of them (bulk 1.6 times slower)."""
-
-QUEUE_ITEMS: Final = 1_024
-"""Outbound RPCs per peer and messages per subscription; at 32 a burst of 100 loses 84 (libp2p 0.8.1 has no setting)."""
 
 SILENCE_MS: Final = 10_000
 """TCP_USER_TIMEOUT: unacknowledged data for 10 s ends a connection; the kernel's own default is about 15 minutes."""
@@ -64,35 +56,8 @@ def install() -> None:
     _dial_at_once()
     _fit_frames()
     _batch_window_updates()
-    _widen_queues()
     _notice_dead_links()
-    _settle_meshes()
     _quiet()
-
-
-def agree_on_ids(router: GossipSub, message_id: Callable[[rpc_pb2.Message], bytes]) -> None:
-    """IHAVE names a statement as the cache of seen statements does.
-
-    libp2p 0.8.1 keys the cache that it announces from by origin and number, whatever `msg_id_constructor` says, so that
-    no announced id was ever a seen one: each was asked for and sent again, to peers that had it. (No upstream issue
-    found.)
-    """
-    router.mcache = _MessageCache(router.mcache.window_size, router.mcache.history_size, message_id)
-
-
-class _MessageCache(MessageCache):
-    """A message cache with our ids."""
-
-    def __init__(self, window: int, history: int, message_id: Callable[[rpc_pb2.Message], bytes]) -> None:
-        super().__init__(window, history)
-        self._message_id = message_id
-
-    def put(self, msg: rpc_pb2.Message) -> None:
-        """Remember a statement, once."""
-        known = self._message_id(msg)
-        if known not in self.msgs:
-            self.msgs[known] = msg
-            self.history[0].append(CacheEntry(known, msg.topicIDs))
 
 
 def forget_failure(host: IHost, peer: ID) -> None:
@@ -140,11 +105,6 @@ async def close_listeners(host: IHost) -> None:
                 await listener.close()
 
 
-def stop_seen_cache(messages: pubsub.Pubsub) -> None:
-    """End the thread that every Pubsub starts for its cache of seen messages, and never ends."""
-    messages.seen_messages.stop()
-
-
 def _dial_at_once() -> None:
     """`connect()` waited 250 ms before the first dial even with one address (py-libp2p #384 and its successors)."""
     swarm._HAPPY_EYEBALLS_DELAY = 0.0
@@ -158,13 +118,6 @@ def _fit_frames() -> None:
 def _batch_window_updates() -> None:
     """A window update for every read cost three encrypted frames per small message; at half a window it costs none."""
     os.environ["PY_YAMUX_RELEASE_ON_READ"] = "0"
-
-
-def _widen_queues() -> None:
-    """Queues of 32 dropped bursts without a word."""
-    pubsub.SUBSCRIPTION_CHANNEL_SIZE = QUEUE_ITEMS
-    rpc_queue.PriorityQueue.__init__.__defaults__ = (QUEUE_ITEMS,)
-    rpc_queue.RpcQueue.__init__.__defaults__ = (QUEUE_ITEMS, rpc_queue.DefaultMaxMessageSize)
 
 
 _plain_stream_init: Final = TrioTCPStream.__init__
@@ -196,20 +149,6 @@ def _notice_dead_links() -> None:
             streams.add(self)
 
     TrioTCPStream.__init__ = init  # type: ignore[method-assign]
-
-
-def _settle_meshes() -> None:
-    """A mesh of the right size is left alone.
-
-    libp2p 0.8.1 grafts two peers more each heartbeat while scores are equal, above 12 cuts the mesh to 6, and forgets
-    whom it pruned while they refuse it for 60 s. With more than 12 connections meshes starved: in a clique of 16, peers
-    got 1 or 2 of 16 statements. The specification grafts so once a minute, below a median score that ours never reach,
-    for only faults count. (No upstream issue found.)"""
-
-    def leave_alone(self: GossipSub, topic: str, peers_to_graft: defaultdict[ID, list[str]]) -> int:
-        return 0
-
-    GossipSub._perform_opportunistic_grafting = leave_alone  # type: ignore[method-assign]
 
 
 def _quiet() -> None:

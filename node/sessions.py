@@ -43,8 +43,8 @@ SESSIONS_MAX: Final = 4_096
 
 log: Final = logging.getLogger("shoal.transport")
 
-Greeted = Callable[[PeerId, Hello, str], None]
-"""Hears about every Hello: from whom, what it says, and the address that it came from (empty through a relay)."""
+Greeted = Callable[[PeerId, Hello, INetStream], None]
+"""Hears about every Hello: from whom, what it says, and the stream that it came on."""
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class Sessions:
             await reset(stream)
             return
         try:
-            await self._read(peer, FrameReader(stream, peer), remote_address(stream))
+            await self._read(peer, stream)
         except RemoteViolation as violation:
             await self.punish(violation, faults=VIOLATIONS_MAX)
         except Unavailable as error:
@@ -163,7 +163,8 @@ class Sessions:
         """Tell everyone who is up, and give them a moment to read it."""
         await self.links.say_last(list(self._up), wire.encode(Goodbye("shutdown")), GOODBYE_S)
 
-    async def _read(self, peer: PeerId, frames: FrameReader, address: str) -> None:
+    async def _read(self, peer: PeerId, stream: INetStream) -> None:
+        frames = FrameReader(stream, peer)
         with trio.move_on_after(HANDSHAKE_S) as deadline:
             first = await frames.read()
         if deadline.cancelled_caught or first is None:
@@ -174,7 +175,7 @@ class Sessions:
         if not await self._is_welcome(peer, hello):
             return
         for hear in self.greeted:
-            hear(peer, hello, address)
+            hear(peer, hello, stream)
         reader = await self._replace_reader(peer)
         try:
             with reader.scope:

@@ -86,6 +86,8 @@ def write_config(
         f"price_per_hour = {_text(credits_text(plan.price))}",
         f"slots = {plan.slots}",
         f"serves = {_list(serves)}",
+        "port_mapping = false",  # Everybody is on this machine: no router has a say, and the household need not know.
+        "mdns = false",
     ]
     if plan.misbehave:
         lines.append(f"misbehave = {_text(plan.misbehave)}")

@@ -121,7 +121,8 @@ class Sealer(_Direction):
             raise LocalError(f"a record of {size} bytes does not fit {len(buffer)}", code="record_size")
         buffer[:HEADER_BYTES] = header = _pack(kind, size, is_last)
         body = buffer[HEADER_BYTES : HEADER_BYTES + size]
-        self._aead.encrypt_into(self._next_nonce(size), body, header, buffer[HEADER_BYTES:end])
+        nonce = self._next_nonce(size)  # First, for it may replace the key.
+        self._aead.encrypt_into(nonce, body, header, buffer[HEADER_BYTES:end])
         self._is_over = is_last
         return end
 
@@ -147,8 +148,9 @@ class Opener(_Direction):
         found = self.announced(header)
         if len(body) != found.size + TAG_BYTES or len(into) != found.size:
             raise LocalError(f"{len(body)} and {len(into)} bytes for a record of {found.size}", code="record_size")
+        nonce = self._next_nonce(found.size)
         try:
-            self._aead.decrypt_into(self._next_nonce(found.size), body, bytes(header), into)
+            self._aead.decrypt_into(nonce, body, bytes(header), into)
         except InvalidTag:
             self._is_over = True
             raise Unavailable("a record does not open: it was changed on its way", code="broken_record") from None

@@ -228,7 +228,11 @@ class PortMapping:
         port.due = Micros(now + (min(wait, UPNP_INTERVAL) if lease.method == "upnp" else wait))
 
     def _failed(self, why: str, now: Micros) -> list[MappingEffect]:
-        """The present method gives no more. With a lease in hand it is kept; else the next method is tried."""
+        """The present method gives no more. With a lease in hand it is kept; else the next method is tried.
+
+        Bad news that nobody asked for is no news: a late answer to an earlier method must not start the next round."""
+        if not any(port.tries for port in self._ports.values()):
+            return []
         self.failures[self._talk.method] = why
         if self.leases:
             for port in self._ports.values():

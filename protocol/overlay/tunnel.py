@@ -29,11 +29,11 @@ WINDOW_BYTES: Final = 192 * KIB
 """Bytes on their way in one direction that nobody has taken yet: below one yamux window of 256 KiB, so that the muxer
 never has to stop a link for a tunnel whose reader rests."""
 
-COMMAND_CHARS_MAX: Final = 16 * KIB
-"""The command line of `shoal ssh JOB -- command`."""
+COMMAND_CHARS_MAX: Final = 4 * KIB
+"""The command line of `shoal ssh JOB -- command`; escaped it still fits the first line of an HTTP request."""
 
 REQUEST_BYTES_MAX: Final = 24 * KIB
-"""An encoded request: command and ticket fit."""
+"""An encoded request: command, in four bytes per character, and ticket fit."""
 
 TERM: Final = r"^[A-Za-z0-9._+-]{1,64}$"
 """What a terminal may call itself."""

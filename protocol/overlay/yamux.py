@@ -1,37 +1,29 @@
 """A session of yamux: many streams over one reliable, ordered connection. It does no I/O and knows no clock.
 
     events = session.receive(data, now)      what the peer sent; RemoteViolation when it broke a rule
-    session.write(stream, view)              how much of it was taken
-    session.read(stream, size)               what is there
+    taken = session.write(stream, view)      how much of it there was room for
+    data = session.read(stream, size)        what is there
     data = session.data_to_send(limit)       for the wire, empty when there is nothing
-    events = session.tick(now)               at session.next_tick; Unavailable when the peer is gone
+    session.tick(now)                        at session.next_tick; Unavailable when the peer is gone
+    events = session.events()                what the other calls brought about
 
-A peer that sends beyond the window breaks a rule; what it can make us hold is bounded by `yamux_limits`. Credit is given
-back when half a window was read. Streams take turns, one frame each, and control frames go first. After a violation or
-`leave` the session is over: `data_to_send` still says so to the peer. Spec: specs/18-multiplexer.md.
+A peer that sends beyond a window breaks a rule, and `yamux_limits` bounds what it can make us hold. Credit is given
+back when half a window was read. After a violation or `leave` the session is over: what `data_to_send` then gives tells
+the peer why. Spec: specs/18-multiplexer.md.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from protocol.errors import RemoteViolation, Unavailable
 from protocol.overlay import yamux_limits as limits
 from protocol.overlay.yamux_events import Answered, Event, Gone, Left, Opened, Readable, Writable
-from protocol.overlay.yamux_frames import (
-    CREDIT_MAX,
-    FRAME_BYTES,
-    HEADER,
-    HEADER_BYTES,
-    WIRE_VERSION,
-    Flag,
-    Kind,
-    Reason,
-    header,
-)
+from protocol.overlay.yamux_frames import CREDIT_MAX, HEADER, HEADER_BYTES, WIRE_VERSION, Flag, Kind, Reason
 from protocol.overlay.yamux_limits import Meter
+from protocol.overlay.yamux_outbox import Outbox
 from protocol.overlay.yamux_places import Places
+from protocol.overlay.yamux_pulse import Pulse
 from protocol.overlay.yamux_stream import Phase, Stream
 from protocol.units import Micros, PeerId
 
@@ -42,328 +34,265 @@ _ENDING: Final = int(Flag.FINISH | Flag.RESET)
 
 
 class Session:
-    """One end. `is_initiator` numbers its streams oddly."""
+    """One end of a connection; the initiator's streams have odd numbers."""
 
     def __init__(self, peer: PeerId, now: Micros, *, is_initiator: bool) -> None:
         self.is_over = False
-        self.next_tick = Micros(now + limits.KEEPALIVE)
         self.places = Places(is_initiator=is_initiator)
+        self.outbox = Outbox()
+        self.pulse = Pulse(now)
         self._peer = peer
-        self._control = bytearray()
-        self._turns: deque[Stream] = deque()
-        self._waiting = 0
+        self._events: list[Event] = []
         self._partial = bytearray()
-        self._body_left = 0
         self._body: Stream | None = None
+        self._body_left = 0
         self._body_flags = 0
         self._pings = Meter(limits.PINGS, now)
         self._resets = Meter(limits.RESETS, now)
         self._idle_frames = Meter(limits.IDLE_FRAMES, now)
-        self._ping_number = 0
-        self._ping_at: Micros | None = None
-        self._heard_at = now
-
-    # What we do
 
     def open(self) -> Stream:
         """A stream of ours. Unavailable when the session is over or `OUTBOUND_MAX` are open."""
         if self.is_over:
             raise Unavailable("the connection is over", code="connection_over")
         stream = self.places.open()
-        self._control += header(Kind.CREDIT, Flag.OPEN, stream.id, 0)
+        self.outbox.say(Kind.CREDIT, Flag.OPEN, stream.id, 0)
         return stream
 
     def write(self, stream: Stream, data: memoryview) -> int:
         """Queue as much of `data` as credit and queues allow; the bytes must not change afterwards."""
         if stream.phase is not Phase.OPEN or stream.has_finished:
             return 0
-        room = max(
-            min(limits.QUEUE_BYTES_MAX - stream.waiting, limits.QUEUES_BYTES_MAX - self._waiting),
-            0 if stream.waiting else limits.SMALL_BYTES,
-        )
-        size = min(len(data), stream.credit_out, room)
-        if size <= 0:
-            return 0
-        if not stream.outbox:
-            self._turns.append(stream)
-        if size <= FRAME_BYTES:
-            stream.outbox.append(data[:size])
-        else:
-            for at in range(0, size, FRAME_BYTES):
-                stream.outbox.append(data[at : min(at + FRAME_BYTES, size)])
-        stream.waiting += size
-        stream.credit_out -= size
-        self._waiting += size
-        return size
+        return self.outbox.add(stream, data)
 
     def read(self, stream: Stream, size: int) -> bytes:
-        """At most `size` bytes that came; gives credit back at half a window. Works on ended streams as well."""
+        """At most `size` bytes that came; gives credit back at half a window. Works when the stream ended as well."""
         data = stream.take(size)
-        if 2 * stream.consumed >= stream.window and not stream.has_ended and stream.phase is not Phase.RESET:
-            credit = stream.consumed + self.places.widen(stream)
-            stream.consumed = 0
-            stream.credit_in += credit
-            self._control += header(Kind.CREDIT, 0, stream.id, credit)
+        if stream.phase is Phase.OPEN:
+            if stream.has_ended:
+                self._settle(stream)
+            elif 2 * stream.consumed >= stream.window:
+                credit = stream.consumed + self.places.widen(stream)
+                stream.consumed = 0
+                stream.credit_in += credit
+                self.outbox.say(Kind.CREDIT, 0, stream.id, credit)
         return data
 
-    def finish(self, stream: Stream) -> list[Event]:
+    def finish(self, stream: Stream) -> None:
         """Nothing more is written; what was written arrives."""
         if stream.phase is not Phase.OPEN or stream.has_finished:
-            return []
+            return
         stream.has_finished = True
-        if stream.outbox:
-            return []
-        return self._send_finish(stream)
+        if not stream.outbox:
+            self.outbox.say(Kind.CREDIT, Flag.FINISH, stream.id, 0)
+            stream.has_sent_finish = True
+            self._settle(stream)
 
-    def release(self, stream: Stream) -> list[Event]:
-        """We are done with it: finish, and when the peer does not in time, others of its kind push it out."""
-        events = self.finish(stream)
-        if stream.phase is Phase.OPEN and not stream.outbox:
-            oldest = self.places.linger(stream)
-            if oldest is not None:
-                events += self.reset(oldest)
-        return events
+    def release(self, stream: Stream) -> None:
+        """We are done with it. When the peer never finishes, streams that are released later push it out."""
+        self.finish(stream)
+        if stream.phase is not Phase.OPEN:
+            return
+        stream.is_released = True
+        self._settle(stream)
+        oldest = self.places.linger(stream)
+        if oldest is not None:
+            self.reset(oldest)
 
-    def reset(self, stream: Stream) -> list[Event]:
+    def reset(self, stream: Stream) -> None:
         """Give a stream up, both ways."""
-        if stream.phase in (Phase.RESET, Phase.ENDED):
-            return []
-        self._control += header(Kind.CREDIT, Flag.RESET, stream.id, 0)
-        return [self._end(stream, Phase.RESET)]
+        if stream.phase is Phase.OPEN:
+            self.outbox.say(Kind.CREDIT, Flag.RESET, stream.id, 0)
+            self._end(stream, Phase.RESET)
 
-    def leave(self, reason: Reason = Reason.NORMAL) -> list[Event]:
-        """End the session; every stream that is open is reset. What is queued is dropped."""
-        if self.is_over:
-            return []
-        self.is_over = True
-        events: list[Event] = [self._end(stream, Phase.RESET) for stream in self.places.open_streams()]
-        self._turns.clear()
-        self._control += header(Kind.LEAVE, 0, 0, reason)
-        return events
+    def leave(self, reason: Reason = Reason.NORMAL) -> None:
+        """End the session. Every stream is reset, what is queued is dropped, what came can be read."""
+        if not self.is_over:
+            self._close()
+            self.outbox.say(Kind.LEAVE, 0, 0, reason)
+
+    def ping(self, now: Micros) -> None:
+        """Ask for a sign of life."""
+        if not self.is_over:
+            self.outbox.say(Kind.PING, Flag.OPEN, 0, self.pulse.ask(now))
+
+    def tick(self, now: Micros) -> None:
+        """Ping when it is time. Unavailable when the peer said nothing for `SILENCE` after a ping."""
+        number = None if self.is_over else self.pulse.tick(now)
+        if number is not None:
+            self.outbox.say(Kind.PING, Flag.OPEN, 0, number)
 
     def data_to_send(self, limit: int) -> bytes:
         """Control frames, then about `limit` bytes of data, one frame of each stream in turn."""
-        parts: list[bytes | memoryview] = []
-        size = len(self._control)
-        if size:
-            parts.append(bytes(self._control))
-            self._control.clear()
-        turns = self._turns
-        while turns and size < limit:
-            stream = turns.popleft()
-            piece = stream.outbox.popleft()
-            length = len(piece)
-            parts.append(HEADER.pack(WIRE_VERSION, _DATA, 0, stream.id, length))
-            parts.append(piece)
-            size += length
-            stream.waiting -= length
-            self._waiting -= length
-            if stream.outbox:
-                turns.append(stream)
-            elif stream.has_finished:
-                parts.append(header(Kind.CREDIT, Flag.FINISH, stream.id, 0))
-                stream.has_sent_finish = True
-                if stream.has_ended:
-                    self._end(stream, Phase.ENDED)
-        return b"".join(parts)
+        data, done = self.outbox.gather(limit)
+        for stream in done:
+            stream.has_sent_finish = True
+            self._settle(stream)
+        return data
 
-    @property
-    def has_data_to_send(self) -> bool:
-        """Whether `data_to_send` would give any."""
-        return bool(self._control or self._turns)
-
-    def has_room(self, stream: Stream) -> bool:
-        """Whether `write` would take a byte."""
-        if not stream.credit_out:
-            return False
-        return not stream.waiting or (stream.waiting < limits.QUEUE_BYTES_MAX and self._waiting < limits.QUEUES_BYTES_MAX)
-
-    def tick(self, now: Micros) -> list[Event]:
-        """Ping when it is time. Unavailable when the peer said nothing for `SILENCE` after a ping."""
-        if now < self.next_tick or self.is_over:
-            return []
-        if self._ping_at is not None and self._heard_at < self._ping_at:
-            raise Unavailable(f"no sign of life for {limits.SILENCE // 1_000_000} s after a ping", code="silent")
-        if self._ping_at is not None and now < self._ping_at + limits.KEEPALIVE:
-            self.next_tick = Micros(self._ping_at + limits.KEEPALIVE)
-            return []
-        self._ping_number = (self._ping_number + 1) % CREDIT_MAX
-        self._ping_at = now
-        self._control += header(Kind.PING, Flag.OPEN, 0, self._ping_number)
-        self.next_tick = Micros(now + limits.SILENCE)
-        return []
-
-    # What the peer does
+    def events(self) -> list[Event]:
+        """What happened since this was last asked."""
+        events, self._events = self._events, []
+        return events
 
     def receive(self, data: bytes, now: Micros) -> list[Event]:
         """Events, in order. RemoteViolation when a rule was broken; then the session is over."""
-        events: list[Event] = []
-        if self.is_over:
-            return events
-        self._heard_at = now
-        try:
-            self._parse(data, now, events)
-            if len(self._control) > limits.CONTROL_BYTES_MAX:
-                raise self._broken("it does not read our answers", "mux_unread")
-        except RemoteViolation:
-            self.leave(Reason.PROTOCOL)
-            raise
-        return events
+        if not self.is_over:
+            self.pulse.heard_at = now
+            try:
+                self._parse(data, now)
+                if len(self.outbox.control) > limits.CONTROL_BYTES_MAX:
+                    raise self._broken("it does not read our answers", "mux_unread")
+            except RemoteViolation:
+                self.leave(Reason.PROTOCOL)
+                raise
+        return self.events()
 
-    def _parse(self, data: bytes, now: Micros, events: list[Event]) -> None:
+    def _parse(self, data: bytes, now: Micros) -> None:
         view = memoryview(data)
         at, end = 0, len(data)
         while at < end and not self.is_over:
             if self._body_left:
-                at += self._take_body(view[at : at + self._body_left], end, events)
+                at += self._take_body(view[at : at + self._body_left], end, now)
                 continue
             if self._partial or end - at < HEADER_BYTES:
-                missing = HEADER_BYTES - len(self._partial)
-                self._partial += view[at : at + missing]
-                at += missing
+                piece = view[at : at + HEADER_BYTES - len(self._partial)]
+                self._partial += piece
+                at += len(piece)
                 if len(self._partial) < HEADER_BYTES:
                     return
-                fields = HEADER.unpack(self._partial)
+                version, kind, flags, number, value = HEADER.unpack(self._partial)
                 self._partial.clear()
             else:
-                fields = HEADER.unpack_from(data, at)
+                version, kind, flags, number, value = HEADER.unpack_from(data, at)
                 at += HEADER_BYTES
-            version, kind, flags, number, value = fields
             if version != WIRE_VERSION:
                 raise self._broken(f"yamux version {version}", "mux_version")
-            if kind == _DATA or kind == _CREDIT:
-                self._on_stream(kind, flags, number, value, now, events)
+            if kind == _DATA:
+                self._on_data(flags, number, value, now)
+            elif kind == _CREDIT:
+                self._on_credit(flags, number, value, now)
             else:
-                self._on_session(kind, flags, value, now, events)
+                self._on_session(kind, flags, value, now)
 
-    def _on_stream(self, kind: int, flags: int, number: int, value: int, now: Micros, events: list[Event]) -> None:
-        stream = self.places.find(number)
-        if flags & _OPEN:
-            stream = self._accept(number, stream, now, events)
-        if kind == _CREDIT:
-            self._on_credit(stream, flags, number, value, now, events)
-            return
-        if not value and not flags:
-            self._count_idle(now)
+    def _on_data(self, flags: int, number: int, size: int, now: Micros) -> None:
+        stream = self._accept(number, now) if flags & _OPEN else self.places.find(number)
         if stream is None:
-            self._on_late_data(number, value, now)
-        elif value > stream.credit_in or (value and stream.has_ended):
-            raise self._broken(f"{value} bytes on a stream with a window of {stream.credit_in}", "mux_window")
-        if value:
-            self._body, self._body_left, self._body_flags = stream, value, flags
-        elif stream is not None:
-            self._on_flags(stream, flags, now, events)
-
-    def _on_credit(
-        self, stream: Stream | None, flags: int, number: int, value: int, now: Micros, events: list[Event]
-    ) -> None:
-        if stream is None:
-            if not self.places.was_known(number):
-                raise self._broken(f"a frame for stream {number}, which was never opened", "mux_unknown_stream")
+            self._check_late(number, size)
+        elif size > stream.credit_in or (size and stream.has_ended):
+            raise self._broken(f"{size} bytes on a stream with a window of {stream.credit_in}", "mux_window")
+        if not size and (stream is None or not flags):
             self._count_idle(now)
-            return
-        if value:
-            stream.credit_out += value
-            if stream.credit_out > CREDIT_MAX:
-                raise self._broken(f"credit of {stream.credit_out} bytes", "mux_credit")
-            events.append(Writable(stream))
-        elif not flags:
-            self._count_idle(now)
-        if flags & _ENDING:
-            self._on_flags(stream, flags, now, events)
+        if size:
+            self._body, self._body_left, self._body_flags = stream, size, flags
+        elif stream is not None and flags & _ENDING:
+            self._on_ending(stream, flags, now)
 
-    def _take_body(self, piece: memoryview, whole: int, events: list[Event]) -> int:
+    def _take_body(self, piece: memoryview, whole: int, now: Micros) -> int:
         size = len(piece)
         self._body_left -= size
         stream = self._body
         if stream is None:
             return size
-        if stream.phase is Phase.RESET:
-            self.places.spend(stream.id, size)
-        elif stream.phase is Phase.LINGERING:
-            stream.credit_in -= size
-        else:
+        if stream.phase is Phase.OPEN:
             stream.put(piece, whole)
-            events.append(Readable(stream))
+            self._events.append(Readable(stream))
+        else:
+            self.places.spend(stream.id, size)
         if not self._body_left:
             self._body = None
             if self._body_flags & _ENDING:
-                self._on_flags(stream, self._body_flags, self._heard_at, events)
+                self._on_ending(stream, self._body_flags, now)
         return size
 
-    def _accept(self, number: int, known: Stream | None, now: Micros, events: list[Event]) -> Stream | None:
-        if known is not None or not self.places.may_be_opened(number):
+    def _on_credit(self, flags: int, number: int, size: int, now: Micros) -> None:
+        stream = self._accept(number, now) if flags & _OPEN else self.places.find(number)
+        if stream is None:
+            self._check_late(number, 0)
+            self._count_idle(now)
+            return
+        if size:
+            stream.credit_out += size
+            if stream.credit_out > CREDIT_MAX:
+                raise self._broken(f"credit of {stream.credit_out} bytes", "mux_credit")
+            self._events.append(Writable(stream))
+        elif not flags:
+            self._count_idle(now)
+        if flags & _ENDING:
+            self._on_ending(stream, flags, now)
+
+    def _accept(self, number: int, now: Micros) -> Stream | None:
+        if self.places.find(number) is not None or not self.places.may_be_opened(number):
             raise self._broken(f"it opens stream {number}, which is not its to open", "mux_stream_number")
         stream = self.places.accept(number)
-        if stream is None:
-            if not self._resets.take(now):
-                raise self._broken("it opens too many streams", "mux_flood")
-            self._control += header(Kind.CREDIT, Flag.RESET, number, 0)
-            return None
-        self._control += header(Kind.CREDIT, Flag.ACCEPT, number, 0)
-        events.append(Opened(stream))
-        return stream
+        if stream is not None:
+            self.outbox.say(Kind.CREDIT, Flag.ACCEPT, number, 0)
+            self._events.append(Opened(stream))
+            return stream
+        self._count_reset(now)
+        self.outbox.say(Kind.CREDIT, Flag.RESET, number, 0)
+        return None
 
-    def _on_flags(self, stream: Stream, flags: int, now: Micros, events: list[Event]) -> None:
-        if stream.phase in (Phase.RESET, Phase.ENDED):
+    def _on_ending(self, stream: Stream, flags: int, now: Micros) -> None:
+        if stream.phase is not Phase.OPEN:
             return
         if flags & Flag.RESET:
-            if not stream.is_ours and not self._resets.take(now):
-                raise self._broken("it resets too many streams", "mux_flood")
-            events.append(self._end(stream, Phase.RESET))
-        elif flags & Flag.FINISH:
+            if not stream.is_ours:
+                self._count_reset(now)
+            self._end(stream, Phase.RESET)
+        elif not stream.has_ended:
             stream.has_ended = True
-            events.append(Readable(stream))
-            if stream.has_sent_finish:
-                events.append(self._end(stream, Phase.ENDED))
+            self._events.append(Readable(stream))
+            self._settle(stream)
+        else:
+            self._count_idle(now)
 
-    def _on_late_data(self, number: int, size: int, now: Micros) -> None:
-        """Data for a stream that ended: on its way when we reset it, and within the window it had."""
-        self._count_idle(now)
-        if not self.places.was_known(number):
-            raise self._broken(f"data for stream {number}, which was never opened", "mux_unknown_stream")
-        if not self.places.spend(number, size):
-            raise self._broken(f"data for stream {number}, which ended", "mux_ended_stream")
-
-    def _on_session(self, kind: int, flags: int, value: int, now: Micros, events: list[Event]) -> None:
+    def _on_session(self, kind: int, flags: int, value: int, now: Micros) -> None:
         if kind == Kind.PING and flags & _OPEN:
             if not self._pings.take(now):
                 raise self._broken("too many pings", "mux_flood")
-            self._control += header(Kind.PING, Flag.ACCEPT, 0, value)
+            self.outbox.say(Kind.PING, Flag.ACCEPT, 0, value)
         elif kind == Kind.PING:
             self._count_idle(now)
-            if self._ping_at is not None and value == self._ping_number:
-                events.append(Answered(Micros(now - self._ping_at)))
-                self.next_tick = Micros(self._ping_at + limits.KEEPALIVE)
-                self._ping_at = None
+            round_trip = self.pulse.answered(value, now)
+            if round_trip is not None:
+                self._events.append(Answered(round_trip))
         elif kind == Kind.LEAVE:
-            self.is_over = True
-            events += [self._end(stream, Phase.RESET) for stream in self.places.open_streams()]
-            self._turns.clear()
-            events.append(Left(value))
+            self._close()
+            self._events.append(Left(value))
         else:
             raise self._broken(f"frame of type {kind}", "mux_kind")
 
-    # Bookkeeping
+    def _check_late(self, number: int, size: int) -> None:
+        """A frame for a stream that is not open: it ended, and the frame was on its way, within the window it had."""
+        if not self.places.was_known(number):
+            raise self._broken(f"a frame for stream {number}, which was never opened", "mux_unknown_stream")
+        if size and not self.places.spend(number, size):
+            raise self._broken(f"{size} bytes for stream {number}, which ended", "mux_ended_stream")
 
-    def _send_finish(self, stream: Stream) -> list[Event]:
-        self._control += header(Kind.CREDIT, Flag.FINISH, stream.id, 0)
-        stream.has_sent_finish = True
-        return [self._end(stream, Phase.ENDED)] if stream.has_ended else []
+    def _settle(self, stream: Stream) -> None:
+        """Both halves are finished: the place is free once what came was read, or nobody wants it."""
+        if stream.has_ended and stream.has_sent_finish and (stream.is_released or not stream.buffered):
+            self._end(stream, Phase.ENDED)
 
-    def _end(self, stream: Stream, phase: Phase) -> Event:
-        if stream.outbox:
-            self._waiting -= stream.waiting
-            self._turns.remove(stream)
-        if phase is Phase.RESET:
-            keep = stream.has_ended or self.is_over
-            stream.outbox.clear()
-            stream.waiting = 0
-            if not keep:
-                stream.drop()
+    def _end(self, stream: Stream, phase: Phase) -> None:
+        if stream.phase is not Phase.OPEN:
+            return
+        self.outbox.drop(stream)
         stream.phase = phase
+        if phase is Phase.RESET and not stream.has_ended and not self.is_over:
+            stream.drop()
         self.places.free(stream)
-        return Gone(stream)
+        self._events.append(Gone(stream))
+
+    def _close(self) -> None:
+        self.is_over = True
+        for stream in self.places.open_streams():
+            self._end(stream, Phase.RESET)
+
+    def _count_reset(self, now: Micros) -> None:
+        if not self._resets.take(now):
+            raise self._broken("it opens streams only to reset them, or too many", "mux_flood")
 
     def _count_idle(self, now: Micros) -> None:
         if not self._idle_frames.take(now):

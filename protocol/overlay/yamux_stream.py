@@ -21,10 +21,8 @@ class Phase(Enum):
 
     OPEN = auto()
     """Both halves may carry data, or one of them."""
-    LINGERING = auto()
-    """We are done with it, the peer is not."""
     ENDED = auto()
-    """Both halves were finished."""
+    """Both halves were finished, and what came was read."""
     RESET = auto()
     """One side gave it up, or the connection ended."""
 
@@ -43,6 +41,7 @@ class Stream:
         "has_sent_finish",
         "id",
         "is_ours",
+        "is_released",
         "outbox",
         "phase",
         "waiting",
@@ -66,6 +65,8 @@ class Stream:
         self.has_sent_finish = False
         self.has_ended = False
         """The peer said so."""
+        self.is_released = False
+        """Nobody is going to use it any more."""
         self._pieces: deque[memoryview | bytearray] = deque()
 
     def put(self, piece: memoryview, whole: int) -> None:
@@ -101,11 +102,9 @@ class Stream:
         return taken
 
     def drop(self) -> None:
-        """Forget all data, in both directions."""
+        """Forget what came."""
         self._pieces.clear()
         self.buffered = 0
-        self.outbox.clear()
-        self.waiting = 0
 
     def _part(self, size: int) -> bytes:
         first = self._pieces[0]

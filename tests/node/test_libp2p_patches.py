@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import os
 import socket
-from collections import defaultdict
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,9 +14,6 @@ from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.peer.id import ID
-from libp2p.pubsub import pubsub, rpc_queue
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from multiaddr import Multiaddr
@@ -51,13 +47,6 @@ def test_constants() -> None:
     assert yamux.MAX_MESSAGE_SIZE == 65_519
     assert os.environ["PY_YAMUX_RELEASE_ON_READ"] == "0"
     assert logging.getLogger("libp2p.network.auto_connector").getEffectiveLevel() == logging.CRITICAL
-
-
-def test_queues_take_a_burst_of_a_thousand() -> None:
-    assert pubsub.SUBSCRIPTION_CHANNEL_SIZE == 1_024
-    queue = rpc_queue.RpcQueue()
-    assert all(queue.push(rpc_pb2.RPC()) for _ in range(1_024))
-    assert not queue.push(rpc_pb2.RPC())
 
 
 async def test_every_tcp_stream_notices_silence() -> None:
@@ -139,23 +128,3 @@ def test_only_error_unwraps_one() -> None:
     assert only_error(ExceptionGroup("outer", [ExceptionGroup("inner", [one])])) is one
     both = ExceptionGroup("both", [one, two])
     assert only_error(both) is both
-
-
-def test_statements_are_announced_under_the_ids_that_are_remembered_as_seen() -> None:
-    router = GossipSub(protocols=[PROTOCOL_ID_V11], degree=6, degree_low=5, degree_high=12, gossip_history=3)
-    libp2p_patches.agree_on_ids(router, lambda message: b"id of " + message.data)
-    message = rpc_pb2.Message(data=b"x", topicIDs=["offers"], from_id=b"somebody", seqno=b"1")
-    again = rpc_pb2.Message(data=b"x", topicIDs=["offers"], from_id=b"another", seqno=b"7")
-    router.mcache.put(message)
-    router.mcache.put(again)
-    assert router.mcache.window("offers") == [b"id of x"], "the same statement is one, whoever passes it on"
-    assert router.mcache.get(b"id of x") is message
-    for _ in range(3):
-        router.mcache.shift()
-    assert router.mcache.get(b"id of x") is None and router.mcache.window("offers") == []
-
-
-def test_a_mesh_of_the_right_size_is_left_alone() -> None:
-    router = GossipSub(protocols=[PROTOCOL_ID_V11], degree=6, degree_low=5, degree_high=12)
-    grafts: defaultdict[ID, list[str]] = defaultdict(list)
-    assert router._perform_opportunistic_grafting("offers", grafts) == 0 and not grafts

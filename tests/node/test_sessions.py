@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
+from libp2p.abc import INetStream
 
 from node.blobs import BlobStore
-from node.libp2p_rim import libp2p_id
+from node.libp2p_rim import libp2p_id, remote_address
 from node.transport import Received, Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.messages import BlocksRequest, Hello
@@ -79,7 +80,11 @@ async def test_what_was_heard_is_acknowledged_and_forgotten(tmp_path: Path) -> N
 async def test_hello_says_what_the_sender_sees_and_can(tmp_path: Path) -> None:
     async with two(tmp_path) as (alice, bob):
         heard: list[tuple[PeerId, Hello, str]] = []
-        bob._serving.sessions.greeted.append(lambda peer, hello, address: heard.append((peer, hello, address)))
+
+        def hear(peer: PeerId, hello: Hello, stream: INetStream) -> None:
+            heard.append((peer, hello, remote_address(stream)))
+
+        bob._serving.sessions.greeted.append(hear)
         alice._serving.sessions.capabilities = ("relay/1",)
         alice.send_nowait(BOB.peer, BlocksRequest(1))
         with trio.fail_after(SECONDS):

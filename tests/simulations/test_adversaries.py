@@ -279,8 +279,7 @@ def test_two_washers_buy_the_best_reputation_for_a_unit_per_trade() -> None:
 def test_a_washer_cannot_trade_with_itself() -> None:
     _, reports = play(scenario(cheat("wash-renter", at=5), stewards=2, chunk=1))
     report = reports["wash-renter"]
-    assert (report.deeds, report.earned) == ({}, 0)
-    assert report.reputation_after == report.reputation_before
+    assert (report.deeds, report.fees) == ({}, 0), "what it earns, it earns by work for others"
 
 
 def test_sybils_without_stake_get_no_lease_and_fence_honest_providers() -> None:
