@@ -47,6 +47,7 @@ class MappingView(Struct, frozen=True):
     gateway: str = ""
     router_ip: str = ""
     is_needed: bool = True
+    is_on: bool = True
     leases: tuple[LeaseView, ...] = ()
     failures: dict[str, str] = {}
 
@@ -124,6 +125,8 @@ def _nat(nat: NatView) -> Check:
 
 def _mapping(view: NetworkView, now: int) -> Check:
     mapping = view.mapping
+    if not mapping.is_on:
+        return check("router", "ok", "port mapping is switched off (port_mapping)")
     if not mapping.is_needed:
         return check("router", "ok", "no port mapping needed: this machine has a public address")
     if mapping.leases:
@@ -165,6 +168,8 @@ def _open_it(view: NetworkView) -> str:
         return f"The router says that port {port} is open, yet nobody gets in: look for a firewall on this machine."
     if nat.kind == "none" or not mapping.is_needed:
         return "This machine has a public address, yet nobody gets in: allow the node's TCP port in its firewall."
+    if not mapping.is_on:
+        return "Switch port mapping on (port_mapping = true), or forward the node's TCP port in the router."
     router = f"the router at {mapping.gateway}" if mapping.gateway else "the router"
     return f"Switch UPnP or NAT-PMP on in {router}, or forward the node's TCP port to this machine."
 

@@ -42,7 +42,7 @@ OPENINGS: Final = 3
 """Attempts to open a stream while the connection stands; whoever refuses them all speaks no GossipSub."""
 
 OPENING_S: Final = 1.0
-"""Between two attempts, times their number."""
+"""From the end of a stream to the next attempt; longer after failures."""
 
 INBOUND_MAX: Final = 4
 """Streams read from one neighbour at a time: one per connection and one that is being replaced."""
@@ -189,9 +189,10 @@ class GossipStreams(INotifee):
         try:
             with self._scopes[peer]:
                 self._ears.connected(peer, *self._origin(name))
-                for attempt in range(1, OPENINGS + 1):
-                    await self._write_streams(peer, name)
-                    await trio.sleep(OPENING_S * attempt)
+                failures = 0
+                while failures < OPENINGS:
+                    failures = 0 if await self._write_stream(peer, name) else failures + 1
+                    await trio.sleep(OPENING_S * max(1, failures))
                 is_silent = self._is_connected(peer)
         finally:
             del self._scopes[peer], self._outboxes[peer]
@@ -201,28 +202,27 @@ class GossipStreams(INotifee):
         elif self._is_connected(peer):  # It came back before this task had heard that it was gone.
             self._meet(name)
 
-    async def _write_streams(self, peer: PeerId, name: ID) -> None:
-        """Returns when a stream could not be opened, or broke at once."""
-        is_good = True
-        while is_good:
-            is_good = False
+    async def _write_stream(self, peer: PeerId, name: ID) -> bool:
+        """Until the stream breaks; False when nothing could be written on it, or it could not be opened at all."""
+        is_good = False
+        try:
+            with rim("open a gossip stream"), trio.fail_after(HANDSHAKE_S):
+                stream = await self._host.new_stream(name, PROTOCOLS)
             try:
-                with rim("open a gossip stream"), trio.fail_after(HANDSHAKE_S):
-                    stream = await self._host.new_stream(name, PROTOCOLS)
-                try:
-                    self._ears.opened(peer)
-                    outbox = self._outboxes[peer]
-                    while True:
-                        data = outbox.take()
-                        if data:
-                            await write_all(stream, data)
-                            is_good = True
-                        else:
-                            await outbox.filled.wait()
-                finally:
-                    await reset(stream)
-            except Unavailable as error:
-                log.debug("gossip to %s: %s", peer_text(peer), error.detail)
+                self._ears.opened(peer)
+                outbox = self._outboxes[peer]
+                while True:
+                    data = outbox.take()
+                    if data:
+                        await write_all(stream, data)
+                        is_good = True
+                    else:
+                        await outbox.filled.wait()
+            finally:
+                await reset(stream)
+        except Unavailable as error:
+            log.debug("gossip to %s: %s", peer_text(peer), error.detail)
+        return is_good
 
     def _origin(self, name: ID) -> tuple[bool, str]:
         """(whether we dialled the peer, the IP address of its first connection or "")."""

@@ -21,10 +21,14 @@ from libp2p.abc import IHost
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
+from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
 from multiaddr import Multiaddr
 
+from node.mux.connection import Connection
+from node.mux.net_streams import lean_read, lean_write
 from protocol.errors import LocalError
 
 VERSION: Final = "0.8.1"
@@ -39,6 +43,12 @@ SILENCE_MS: Final = 10_000
 KEEPALIVE_S: Final = 5
 """Idle seconds before the kernel probes, and seconds between its 3 probes: an idle dead link is noticed in 20 s."""
 
+
+MUXER_VARIABLE: Final = "SHOAL_MUXER"
+"""Environment variable; read once, when the patches are applied."""
+
+STOCK_MUXER: Final = "stock"
+"""Its value that leaves libp2p's own muxer in place."""
 
 CLOSE_S: Final = 3.0
 """Deadline for closing everything at the end."""
@@ -58,6 +68,8 @@ def install() -> None:
     _batch_window_updates()
     _notice_dead_links()
     _quiet()
+    if os.environ.get(MUXER_VARIABLE) != STOCK_MUXER:
+        _own_muxer()
 
 
 def forget_failure(host: IHost, peer: ID) -> None:
@@ -113,6 +125,17 @@ def _dial_at_once() -> None:
 def _fit_frames() -> None:
     """A yamux frame fits one Noise message (py-libp2p #1269, #1270 discuss the window, not the frame)."""
     yamux.MAX_MESSAGE_SIZE = FRAME_BYTES
+
+
+def _own_muxer() -> None:
+    """Yamux is ours: libp2p 0.8.1 holds whatever a peer pushes (300 MiB into a window of 256 KiB), polls for credit
+    every 10 ms, gives up after 5 s, and is far slower. The class is hard-coded where connections are upgraded.
+
+    NetStream takes a lock, which waits a turn of the scheduler, for every look at its state; on our streams the state
+    is looked at without. (py-libp2p #1269, #1270 and #1337 discuss parts of it.)"""
+    muxer_multistream.Yamux = Connection  # type: ignore[attr-defined, assignment]
+    NetStream.read = lean_read  # type: ignore[method-assign]
+    NetStream.write = lean_write  # type: ignore[method-assign]
 
 
 def _batch_window_updates() -> None:

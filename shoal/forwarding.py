@@ -147,12 +147,13 @@ async def _down(stream: Bytes, line: Line) -> None:
         elif frame.kind is Kind.END:
             await stream.send_eof()
 
-    await each_frame(line, take)
+    await each_frame(line, Kind.END, take)
 
 
-async def each_frame(line: Line, take: Callable[[Frame], Awaitable[None]]) -> None:
-    """Hand over every frame until the line ends; a FAULT is raised as the error that it is."""
-    cutter = FrameCutter(NOBODY)
+async def each_frame(line: Line, last: Kind, take: Callable[[Frame], Awaitable[None]]) -> None:
+    """Hand over every frame until the line ends; a FAULT is raised as the error that it is, and so is an end before a
+    frame of kind `last`."""
+    cutter, has_ended = FrameCutter(NOBODY), False
     while data := await line.receive():
         try:
             frames = cutter.feed(data)
@@ -161,7 +162,10 @@ async def each_frame(line: Line, take: Callable[[Frame], Awaitable[None]]) -> No
         for frame in frames:
             if frame.kind is Kind.FAULT:
                 raise decode(frame.payload, fault_decoder, NOBODY).error()
+            has_ended |= frame.kind is last
             await take(frame)
+    if not has_ended:
+        raise Unavailable("the tunnel broke off", code="tunnel_lost", fix="Connect again; the chunk may have moved.")
 
 
 async def _listening(address: str, port: int) -> trio.SocketListener:

@@ -62,6 +62,7 @@ class Session:
         import httpx2
 
         self.url = url.rstrip("/")
+        self.token = token
         if not self.url.startswith(("http://", "https://")):
             raise Refused(f"{url!r} is no gateway address", code="bad_url", fix="Write it like http://127.0.0.1:8080.")
         headers = {"Accept": "application/json"}

@@ -84,7 +84,10 @@ class GatewayCaller:
                 yield SocketLine(socket)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise only_error(group) from None
+            error = only_error(group)
+            if isinstance(error, ConnectionRejected):  # Raised by a task of the library, so it comes out here.
+                raise problem_error(error.status_code, error.body or b"") from None
+            raise error from None
 
     async def _connected(self, nursery: trio.Nursery, target: Target) -> WebSocketConnection:
         parts = urlsplit(self.url)
@@ -98,8 +101,6 @@ class GatewayCaller:
                     nursery, url, extra_headers=headers, max_message_size=MESSAGE_BYTES_MAX,
                     receive_buffer_size=READ_BYTES,
                 )  # fmt: skip
-        except ConnectionRejected as error:
-            raise problem_error(error.status_code, error.body or b"") from error
         except (HandshakeError, OSError, trio.TooSlowError) as error:
             raise Unavailable(
                 f"no gateway answers at {self.url}: {str(error) or type(error).__name__}", code="gateway_unreachable",

@@ -115,7 +115,7 @@ class Namespace:
             (Path("/proc/sys/net") / name).write_text(str(value), encoding="ascii")
 
     def wake(self) -> None:
-        """Switch the loopback on and IPv6 off, and let a switch inside be a switch: no rule sees what stays below IP."""
+        """Switch the loopback on and IPv6 off, and let no rule see what a switch inside passes on below IP."""
         self.set("ipv6/conf/all/disable_ipv6", 1)
         self.set("ipv6/conf/default/disable_ipv6", 1)
         self.set("bridge/bridge-nf-call-iptables", 0)

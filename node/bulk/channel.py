@@ -32,6 +32,8 @@ class Channel(Protocol):
     way: Way
     record_bytes: int
     """Body of the largest record that is sent here."""
+    is_aborted: bool
+    """`abort` was called."""
 
     def send(self, data: memoryview) -> None:
         """Send everything; Unavailable when the other side takes nothing for `STALL_S`."""
@@ -54,6 +56,7 @@ class SocketChannel:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self.is_aborted = False
         connected.setblocking(True)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_patience(STALL_S)
@@ -85,6 +88,7 @@ class SocketChannel:
 
     def abort(self) -> None:
         """Shut both directions: calls that wait return at once."""
+        self.is_aborted = True
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -105,7 +109,7 @@ class StreamChannel:
         self._stream = stream
         self._rest = bytearray(rest)
         self._scope: trio.CancelScope | None = None
-        self._is_aborted = False
+        self.is_aborted = False
 
     def send(self, data: memoryview) -> None:
         """Send everything."""
@@ -121,20 +125,20 @@ class StreamChannel:
 
     def abort(self) -> None:
         """Cancel what the worker waits for."""
-        self._is_aborted = True
+        self.is_aborted = True
         if self._scope is not None:
             self._scope.cancel()
 
     async def close(self) -> None:
         """End the stream, politely if there is time."""
-        if self._is_aborted:
+        if self.is_aborted:
             await reset(self._stream)
             return
         with trio.move_on_after(1):
             try:
                 await self._stream.close()
             except (OSError, Unavailable):
-                self._is_aborted = True
+                self.is_aborted = True
         await reset(self._stream)
 
     async def _write(self, data: bytes) -> None:
@@ -157,12 +161,12 @@ class StreamChannel:
     def _watched(self) -> trio.CancelScope:
         """A scope that ends after `STALL_S`, or with `abort`."""
         self._scope = trio.move_on_after(STALL_S)
-        if self._is_aborted:
+        if self.is_aborted:
             self._scope.cancel()
         return self._scope
 
     def _gone(self) -> Unavailable:
-        if self._is_aborted:
+        if self.is_aborted:
             return Unavailable("the transfer was stopped", code="aborted")
         return Unavailable(f"nothing moved for {STALL_S:g} s", code="stalled")
 
@@ -173,8 +177,12 @@ def _cut(error: OSError) -> Unavailable:
     return Unavailable(f"the connection broke: {error.strerror or error}", code="interrupted")
 
 
-async def in_worker(channel: Channel, limiter: trio.CapacityLimiter, work: Callable[[], T]) -> T:
-    """Run `work`, which uses `channel`, in a thread. Cancelling us aborts the channel, which ends the thread."""
+async def in_worker(
+    channel: Channel, limiter: trio.CapacityLimiter, work: Callable[[], T], wake: Callable[[], None] | None = None
+) -> T:
+    """Run `work`, which uses `channel`, in a thread. Cancelling us aborts the channel, which ends the thread.
+
+    `wake` ends other waits of `work`."""
     results: list[T] = []
     failures: list[ShoalError] = []
     async with trio.open_nursery() as nursery:
@@ -185,6 +193,8 @@ async def in_worker(channel: Channel, limiter: trio.CapacityLimiter, work: Calla
             finally:
                 if not results and not failures:
                     channel.abort()
+                    if wake is not None:
+                        wake()
 
         nursery.start_soon(abort_when_cancelled)
         try:

@@ -167,8 +167,10 @@ class Download:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio.to_thread.run_sync, self._assembly.hash_along, limiter=self._shop.hashers))
             nursery.start_soon(self._watch)
-            await self._run_lanes()
-            self._assembly.stop()
+            try:
+                await self._run_lanes()
+            finally:
+                self._assembly.stop()
             nursery.cancel_scope.cancel()
 
     async def _run_lanes(self) -> None:
@@ -211,7 +213,8 @@ class Download:
         except RemoteViolation as violation:
             self._liars.add(source)
             self._reasons[source] = violation.rule
-            await self._shop.punish(violation)
+            with trio.CancelScope(shield=True):
+                await self._shop.punish(violation)
         finally:
             self._lanes -= 1
             self._tell()
@@ -234,10 +237,11 @@ class Download:
         def reserve(size: int) -> None:
             trio.from_thread.run_sync(self._reserve, size)
 
-        pull = Pull(number, link, self._assembly, self._allow, self._shop.tally, reserve)
+        joined = partial(trio.from_thread.run_sync, self._tell)
+        pull = Pull(number, link, self._assembly, self._allow, self._shop.tally, reserve, joined)
         self._links[number] = link
         try:
-            await in_worker(link.channel, self._shop.lanes, pull.run)
+            await in_worker(link.channel, self._shop.lanes, pull.run, self._assembly.stop)
         finally:
             del self._links[number]
             if not pull.is_clean:
@@ -249,9 +253,8 @@ class Download:
         self._shop.gate.wait(self._job, size, lambda: not self._assembly.is_stopped)
 
     def _reserve(self, size: int) -> None:
-        """A list was adopted: the disk has to have room, and more lanes may start."""
+        """A list was adopted: the disk has to have room."""
         self._space.enter_context(self._shop.store.space(size))
-        self._tell()
 
     async def _watch(self) -> None:
         """Give up lanes that were asked and deliver nothing."""

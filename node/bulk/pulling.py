@@ -40,6 +40,8 @@ class Pull:
     tally: Tally
     reserve: Callable[[int], None]
     """Promises disk space; may raise Refused. Called in this thread."""
+    joined: Callable[[], None]
+    """Told when this lane may work, and so may others: the blob's list is known."""
     is_clean: bool = False
     """Nothing is on its way: the connection can be used again."""
 
@@ -48,6 +50,7 @@ class Pull:
         said = self._description()
         self.assembly.judge(self.link.met.peer, said, lambda: self._list(said), self.reserve)
         self.assembly.join(self.number)
+        self.joined()
         try:
             self._pull()
         finally:

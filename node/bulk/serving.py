@@ -42,7 +42,6 @@ class Serving:
         self._gate = gate
         self._tally = tally
         self._file: tuple[Digest, io.FileIO] | None = None
-        self._is_open = True
 
     def run(self) -> None:
         """Returns after Bye; Unavailable when the connection ends otherwise, RemoteViolation on a broken rule."""
@@ -60,9 +59,11 @@ class Serving:
                         return
             raise RemoteViolation(self._link.met.peer, "too many questions", code="over_limit")
         finally:
-            self._is_open = False
             if self._file is not None:
                 self._file[1].close()
+
+    def _is_wanted(self) -> bool:
+        return not self._link.channel.is_aborted
 
     def _allowed(self, digest: bytes) -> Digest:
         """RemoteViolation for a blob that the ticket does not name."""
@@ -103,7 +104,7 @@ class Serving:
         offset, end = chunks.offset(index), chunks.offset(index) + chunks.size(index)
         while offset < end:
             size = min(self._link.channel.record_bytes, end - offset)
-            self._gate.wait(self._link.met.peer, size, lambda: self._is_open)
+            self._gate.wait(self._link.met.peer, size, self._is_wanted)
             self._link.send_data(size, partial(_read, file.fileno(), offset))
             self._tally.sent(self._link.channel.way, size)
             offset += size

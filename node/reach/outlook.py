@@ -1,7 +1,7 @@
 """How the world sees this node: observed addresses, ports open in the router, and what random peers proved.
 
     outlook = Outlook(me, dialer, requests, …)      nursery.start_soon(outlook.run)
-    outlook.greeted(peer, hello.observed, stream)   outlook.external_addresses()      outlook.status()
+    sessions.greeted.append(outlook.greeted)      outlook.external_addresses()      outlook.status()
 
 Spec: specs/21-reach.md.
 """
@@ -28,6 +28,7 @@ from node.reach.sockets import local_port
 from node.reach.witnesses import Witnesses
 from node.requests import Requests
 from protocol.identity import Identity
+from protocol.messages import Hello
 from protocol.overlay.clock_skew import ClockSkew
 from protocol.overlay.endpoint import SUBNET_BITS, Endpoint, endpoint, is_global
 from protocol.overlay.lease import Gained, Lost
@@ -58,6 +59,10 @@ class Place:
     """TCP port of the data plane, mapped too; 0 = none."""
     subnet_bits: int = SUBNET_BITS
     """IPv4 bits that one owner is assumed to hold; a test network in a single /16 sets more."""
+    announce: tuple[str, ...] = ()
+    """Addresses that the owner knows of: a port opened by hand. They are proven like all others."""
+    maps_ports: bool = True
+    """Whether the router is asked for ports."""
 
 
 class Outlook:
@@ -78,7 +83,8 @@ class Outlook:
         self._clock = clock
         self._listening = listening
         self.observations = Observations(read_addresses(), place.subnet_bits)
-        self.mapper = PortMapper((place.listen_port, place.data_port), clock, self._mapping_changed)
+        ports = (place.listen_port, place.data_port) if place.maps_ports else ()
+        self.mapper = PortMapper(ports, clock, self._mapping_changed)
         machine = Reachability(place.identity.peer, place.network, entropy.dice(), place.subnet_bits)
         self.witnesses = Witnesses(machine, requests, dialer, clock, connected, self.candidates, self._heard)
         self.skew = ClockSkew()
@@ -114,7 +120,8 @@ class Outlook:
         listening = [found.text for text in self._listening() if (found := endpoint(text)) is not None]
         external = self.observations.external
         guess = [Endpoint(external, port).text] if external and port else []
-        every = [*mapped, *listening, *self.observations.candidates(), *guess]
+        named = [found.text for text in self._place.announce if (found := endpoint(text)) is not None]
+        every = [*named, *mapped, *listening, *self.observations.candidates(), *guess]
         outside = [text for text in every if (found := endpoint(text)) is not None and is_global(found.ip)]
         return tuple(dict.fromkeys(outside))[:ADDRESSES_MAX]
 
@@ -136,15 +143,15 @@ class Outlook:
         return reach_status(self.nat, self.mapper.status, self.witnesses.machine, self.skew.skew(), self._twins)
 
     # ── what is heard ────────────────────────────────────────────────────────────────────────────────────────────────
-    def greeted(self, peer: PeerId, observed: str, stream: INetStream) -> None:
+    def greeted(self, peer: PeerId, hello: Hello, stream: INetStream) -> None:
         """A Hello came: how its sender sees us, and on which connection it said so."""
         looked = remote_address(stream)
-        if not looked or not observed:
+        if not looked or not hello.observed:
             return
         port = local_port(stream.muxed_conn)
         is_inbound = not stream.muxed_conn.is_initiator
         is_stable = port == self._place.listen_port and not is_inbound
-        said = Observation(peer, looked, observed, port, is_stable, self._clock.now(), is_inbound)
+        said = Observation(peer, looked, hello.observed, port, is_stable, self._clock.now(), is_inbound)
         self._react(self.observations.receive(said))
 
     def twin_seen(self, address: str) -> None:

@@ -49,6 +49,8 @@ class MappingStatus:
     """Why a method gave nothing."""
     is_needed: bool
     """False when this machine has a public address itself."""
+    is_on: bool
+    """False when the owner wants no port mapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class PortMapper:
             tuple(machine.leases) if machine is not None else (),
             tuple(machine.failures.items()) if machine is not None else (),
             self._is_needed,
+            bool(self._ports),
         )
 
     async def run(self) -> None:

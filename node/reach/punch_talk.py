@@ -6,6 +6,7 @@ DCUtR on the wire. Spec: specs/20-relays.md.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 from libp2p.abc import IHost, INetStream
@@ -20,6 +21,10 @@ from protocol.errors import RemoteViolation, Unavailable
 from protocol.identity import peer_text
 from protocol.overlay.punch import Dial, Dialling, Effect, Ended, Open, Punch, Send
 from protocol.units import SECOND, PeerId
+
+BESIDE_S: Final = 0.25
+"""So long after its dials from the listening port, the initiator dials from any port too, as a client: a router that
+lets in everybody, or every port of a host that was knocked at, is passed so even from behind a symmetric one."""
 
 
 class PunchTalk:
@@ -82,4 +87,8 @@ class PunchTalk:
         await trio.sleep(max(0, dial.at - self._clock.now()) / SECOND)
         seconds = max(0, dial.until - self._clock.now()) / SECOND
         self._dials.begin(peer, dial.addresses, dial.role, seconds, is_from_port=True)
+        if dial.role == "server":
+            await trio.sleep(min(BESIDE_S, seconds))
+            seconds = max(0.0, seconds - BESIDE_S)
+            self._dials.begin(peer, dial.addresses, "client", seconds, is_from_port=False)
         await trio.sleep(seconds)

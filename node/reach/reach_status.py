@@ -37,6 +37,7 @@ def mapping_view(mapping: MappingStatus) -> Plain:
         "gateway": mapping.gateway,
         "router_ip": mapping.router_ip,
         "is_needed": mapping.is_needed,
+        "is_on": mapping.is_on,
         "leases": [
             {
                 "method": lease.method,

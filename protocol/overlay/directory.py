@@ -40,6 +40,9 @@ JOIN_AGAIN: Final = Micros(15 * SECOND)
 PUBLISH_EVERY: Final = Micros(10 * MINUTE)
 """Microseconds between two deliveries of our record: who is near its keys changes as peers come and go."""
 
+PUBLISH_SOON: Final = Micros(30 * SECOND)
+"""The same while fewer than `CLOSEST` peers took it: a young network grows by the second."""
+
 REFRESH: Final = Micros(10 * MINUTE)
 """Microseconds between searches for a random key: they find new peers everywhere, near and far."""
 
@@ -261,6 +264,8 @@ class Directory:
         del self._searches[number]
         closest = tuple(search.lookup.closest())
         if search.purpose == "publish":
+            if len(closest) < CLOSEST:
+                self._publish_at = min(self._publish_at, Micros(now + PUBLISH_SOON))
             keep = Keep(search.key, self.own.signed)
             return effects + [self._ask(contact.peer, contact.addresses, keep) for contact in closest]
         if search.purpose == "refresh":

@@ -91,6 +91,7 @@ class _Talk:
     epoch: _Epoch | None = None
     external_ip: str = ""
     check_at: Micros = Micros(0)
+    announced_at: Micros = Micros(0)
 
 
 class PortMapping:
@@ -158,7 +159,16 @@ class PortMapping:
         if not self.leases:
             self._use(METHODS[0], now)
             return self.tick(now)
-        return self.datagram(data, now) if is_pcp == (self._talk.method == "pcp") else []
+        effects = self.datagram(data, now) if is_pcp == (self._talk.method == "pcp") else []
+        return effects or self._renew_all(now)
+
+    def _renew_all(self, now: Micros) -> list[MappingEffect]:
+        """Ask for what we hold once more: a router that ran for a second only has an epoch that proves no restart."""
+        if now < self._talk.announced_at + RENEW_GAP_MIN:
+            return []
+        self._talk.announced_at = now
+        quiet = [port for port in self._ports.values() if port.lease is not None and not port.tries]
+        return [effect for port in quiet for effect in self._ask(port, now)]
 
     def unreachable(self, now: Micros) -> list[MappingEffect]:
         """The router says that nobody listens on port 5351."""

@@ -223,7 +223,7 @@ class Punch:
         allowed = tuple(dict.fromkeys(address for address in addresses if self._is_allowed(address)))[:ADDRESSES_MAX]
         if not allowed:
             return self._end("the other side named no address that can be dialled")
-        role = role_of(self._kinds[0], self.attempt) if is_initiator else "client"
+        role = role_of(self._kinds[0]) if is_initiator else "client"
         self.state = Dialling(self._until(at, DIAL_US))
         return (Dial(at, self.state.until, allowed, role),)
 
@@ -238,14 +238,12 @@ def attempts(ours: NatKind, theirs: NatKind) -> int:
     return ATTEMPTS - (ours, theirs).count("symmetric")
 
 
-def role_of(kind: NatKind, attempt: int) -> Role:
+def role_of(kind: NatKind) -> Role:
     """The initiator's role. Its dials merge with the other side's, which is the client, so it is the server.
 
     Behind a symmetric router nothing can merge, because nobody can foretell its port: a dial of its own that comes
-    through reaches the other side's listener, and there it is the client. Where the kind is unknown, the retry tries
-    that.
-    """
-    return "client" if kind == "symmetric" or (kind == "unknown" and attempt > 1) else "server"
+    through reaches the other side's listener, and there it is the client."""
+    return "client" if kind == "symmetric" else "server"
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ class Places:
 
     def open(self) -> Stream:
         """A stream of ours. Unavailable when there is no place, or no number."""
-        if self.outbound >= limits.OUTBOUND_MAX:
+        if self.is_full:
             raise Unavailable(f"{limits.OUTBOUND_MAX} streams to this peer are open", code="streams_full")
         if self._next > 0xFFFF_FFFF:
             raise Unavailable("this connection has no numbers left for streams", code="streams_used_up")
@@ -33,6 +33,11 @@ class Places:
         self._next += 2
         self.outbound += 1
         return stream
+
+    @property
+    def is_full(self) -> bool:
+        """Whether we must wait for a place."""
+        return self.outbound >= limits.OUTBOUND_MAX
 
     def may_be_opened(self, number: int) -> bool:
         """Whether the peer may open this one: its own kind of number, and not in use lately."""
@@ -80,6 +85,10 @@ class Places:
             self._give_back(stream)
         self.grown -= stream.window - limits.WINDOW_START_BYTES
         self._remember(stream.id, stream.credit_in if stream.phase is Phase.RESET else 0)
+
+    def is_lingering(self, stream: Stream) -> bool:
+        """Whether it counts no more as one of ours or theirs."""
+        return stream.id in self._lingering
 
     def widen(self, stream: Stream) -> int:
         """The bytes by which a window grows now: doubled while its reader keeps up and the pool has them."""

@@ -79,7 +79,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(flag, dest=name, metavar="VALUE", help=text)
     parser.add_argument("--listen", action="append", metavar="ADDRESS", help="multiaddr to listen on; may repeat")
-    parser.add_argument("--announce", action="append", metavar="ADDRESS", help="tell others this address too; may repeat")
+    parser.add_argument(
+        "--announce", action="append", metavar="ADDRESS", help="tell others this address too; may repeat"
+    )
     parser.add_argument("--bootstrap", action="append", metavar="ADDRESS", help="peer to start from; may repeat")
 
 

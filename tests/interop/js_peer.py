@@ -26,7 +26,7 @@ Json = dict[str, object]
 
 
 def install() -> None:
-    """The locked packages are in node_modules, from now on. Skips the test where Node, npm or the registry is absent."""
+    """Put the locked packages into node_modules, once. Skips the test where Node, npm or the registry is absent."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("js-libp2p needs node and npm")

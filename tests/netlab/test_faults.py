@@ -20,6 +20,7 @@ from protocol.errors import Refused
 from shoal.processes import shoal_environment
 
 SILENCE_S = 0.3
+CALLER = "import socket, sys; s = socket.create_connection((sys.argv[1], 4301)); s.send(b'on'); s.recv(1)"
 CLOCK = "from node.clock import Clock; print(Clock().now() // 1_000_000)"
 
 
@@ -49,6 +50,12 @@ class Shop:
         self.host = lab.house("shop", "public").host
         self._open: list[trio.socket.SocketType] = [tcp(self.host, 4_301)]
         self._open[0].listen(8)
+
+    async def accepted(self) -> trio.socket.SocketType:
+        with trio.fail_after(10):
+            connection, _ = await self._open[0].accept()
+        self._open.append(connection)
+        return connection
 
     async def dialled(self, house: House, port: int = 4_301) -> Line:
         caller = tcp(house.host, port)
@@ -122,14 +129,17 @@ async def test_a_pulled_cable_tells_nobody(lab: Laboratory, shop: Shop) -> None:
 
 async def test_power_off_leaves_the_other_end_half_open(lab: Laboratory, shop: Shop, tmp_path: Path) -> None:
     home = lab.house("home", "full-cone")
-    program = f"import socket, sys; s = socket.create_connection(('{shop.host.address}', 4301)); s.send(b'on'); input()"
-    child = home.host.start("caller", [sys.executable, "-c", f"{program}"], tmp_path / "log", shoal_environment())
-    assert child.exit_code is None or (tmp_path / "log").read_text()
-    line = await shop.dialled(lab.house("witness", "full-cone"))
-    assert await line.carries()
+    command = [sys.executable, "-c", CALLER, shop.host.address]
+    home.host.start("caller", command, tmp_path / "log", shoal_environment())
+    accepted = await shop.accepted()
+    with trio.fail_after(10):
+        assert await accepted.recv(8) == b"on"
     faults.power_off(home.host)
     assert not home.host.namespace.processes()
-    assert await ping(shop.host, home.address, 1) != [], "the router itself is up"
+    with trio.move_on_after(SILENCE_S) as silence:
+        await accepted.recv(8)
+    assert silence.cancelled_caught, "the end of the connection was told"
+    assert len(await ping(shop.host, home.address, 1)) == 1, "the router itself is up"
 
 
 async def test_a_narrow_line_carries_small_packets_only_and_tcp_adapts(lab: Laboratory, shop: Shop) -> None:

@@ -71,8 +71,9 @@ async def test_a_private_address_of_another_house_leads_to_nobody(lab: Laborator
     assert stranger.address == "192.168.1.11"
     caller = tcp(lab.houses["home"].host, 0)
     try:
-        with pytest.raises(OSError, match="No route to host"), trio.fail_after(10):
+        with trio.move_on_after(0.5) as waiting:
             await caller.connect((stranger.address, 4_301))
+        assert waiting.cancelled_caught, "somebody answered"
     finally:
         caller.close()
 

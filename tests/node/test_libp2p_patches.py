@@ -13,9 +13,7 @@ import trio
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.network.auto_connector import AutoConnector
-from libp2p.peer.id import ID
 from libp2p.stream_muxer.yamux import yamux
-from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from multiaddr import Multiaddr
 
 from node import libp2p_patches
@@ -94,12 +92,6 @@ def test_a_failure_is_forgotten() -> None:
     network._negative_peer_cache.mark_failed(str(name))
     libp2p_patches.forget_failure(host, name)
     assert not network._negative_peer_cache.is_blocked(str(name))
-
-
-def test_the_thread_of_the_seen_cache_can_be_stopped() -> None:
-    cache = LastSeenCache(120)
-    cache.stop()
-    assert not cache._thread.is_alive()
 
 
 def test_the_host_has_the_identity_s_name() -> None:

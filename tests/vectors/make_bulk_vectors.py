@@ -1,4 +1,4 @@
-"""Writes bulk.json: one handshake, one record of each kind and one chunk list, from fixed secrets. Spec: specs/19-bulk.md.
+"""Writes bulk.json: one handshake, some records and one chunk list, from fixed secrets. Spec: specs/19-bulk.md.
 
 python tests/vectors/make_bulk_vectors.py     # after a change of protocol/bulk; review the difference
 """

@@ -22,7 +22,11 @@ from protocol.messages import Message
 from protocol.operations import Operation
 
 FILE = Path(__file__).with_name("messages.json")
-TEXTS = {"^[a-z0-9][a-z0-9._-]*$": "name-1", "^[A-Za-z_][A-Za-z0-9_]{0,63}$": "NAME_1"}
+TEXTS = {
+    "^([a-z0-9][a-z0-9-]*)?$": "name-1",
+    "^[a-z0-9][a-z0-9._-]*$": "name-1",
+    "^[A-Za-z_][A-Za-z0-9_]{0,63}$": "NAME_1",
+}
 
 
 def kinds() -> list[type[msgspec.Struct]]:

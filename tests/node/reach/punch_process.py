@@ -19,13 +19,12 @@ import trio
 from libp2p.abc import INetStream
 from multiaddr import Multiaddr
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from relay_hosts import Node, open_node
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from node.libp2p_rim import libp2p_id, protocol_id
 from protocol.overlay.nat_kind import NatKind
 from protocol.units import PeerId
+from tests.node.reach.relay_hosts import Node, open_node, until
 
 SEEN = "/test/seen/1"
 PORT = 4301
@@ -78,20 +77,17 @@ async def measure(node: Node, relay_peer: PeerId, peer: PeerId) -> None:
     await node.client.dial(relay_peer, peer)
     relayed = trio.current_time() - started
     is_usable = await node.echoed(peer, b"relayed") == b"relayed"
-    direct = None
-    with trio.move_on_after(8):
-        while "direct" not in node.kinds(peer):
-            await trio.sleep(0.01)
-        direct = trio.current_time() - started - relayed
+    is_direct = await until(lambda: "direct" in node.kinds(peer), 8)
+    direct = trio.current_time() - started - relayed if is_direct else None
     is_usable = is_usable and await node.echoed(peer, b"after") == b"after"
-    with trio.move_on_after(8):
-        while direct is not None and node.kinds(peer) != ["direct"]:
-            await trio.sleep(0.1)
+    if is_direct:
+        await until(lambda: node.kinds(peer) == ["direct"], 8)
     is_usable = is_usable and await node.echoed(peer, b"later") == b"later"
     say(relayed=relayed, direct=direct, is_usable=is_usable, kinds=node.kinds(peer), upgraded=len(node.upgraded))
 
 
-async def main(role: str, *words: str) -> None:
+async def main(*arguments: str) -> None:
+    role, words = arguments[0], list(arguments[1:])
     address = words[0] if role == "relay" else f"/ip4/0.0.0.0/tcp/{PORT}"
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -99,16 +95,9 @@ async def main(role: str, *words: str) -> None:
         if role == "relay":
             await relay(node)
         else:
-            await home(node, role, list(words))
+            await home(node, role, words)
         nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    if sys.argv[-1] == "debug":
-        import logging
-
-        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)d %(name)s %(message)s")
-        for noisy in ("multiaddr", "libp2p"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
-        sys.argv.pop()
     trio.run(main, *sys.argv[1:])

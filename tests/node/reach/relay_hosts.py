@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 
 from node import libp2p_patches
 from node.clock import Clock
-from node.libp2p_rim import in_nursery, libp2p_id, listen, make_host, protocol_id
+from node.libp2p_rim import in_nursery, libp2p_id, listen, make_host, only_error, protocol_id, remote_of
 from node.reach.circuit_messages import DCUTR_PROTOCOL, HOP_PROTOCOL, STOP_PROTOCOL
 from node.reach.punching import Puncher, Surroundings, is_public
 from node.reach.relay_client import RelayClient
@@ -109,6 +109,10 @@ class Node:
         connections = self.host.get_network().get_connections(libp2p_id(peer))
         return sorted(connection.get_connection_type().value for connection in connections)
 
+    def peer_at(self, stream: INetStream) -> PeerId:
+        """Who is at the other end."""
+        return remote_of(stream)
+
     def candidate(self, rtt: int = 1, address: str = "") -> Candidate:
         """This node as a relay that others may choose."""
         return Candidate(self.peer, Micros(rtt), address or self.address)
@@ -150,9 +154,20 @@ async def open_node(stack: AsyncExitStack, nursery: trio.Nursery, number: int, a
 
 @asynccontextmanager
 async def nodes(count: int) -> AsyncIterator[list[Node]]:
-    """So many nodes on loopback, which know nothing of each other."""
-    async with AsyncExitStack() as stack:
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        stack.callback(nursery.cancel_scope.cancel)
-        yield [await open_node(stack, nursery, number, "/ip4/127.0.0.1/tcp/0") for number in range(count)]
-        nursery.cancel_scope.cancel()
+    """So many nodes on loopback, which know nothing of each other. One failure inside comes out as itself."""
+    try:
+        async with AsyncExitStack() as stack:
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(nursery.cancel_scope.cancel)
+            yield [await open_node(stack, nursery, number, "/ip4/127.0.0.1/tcp/0") for number in range(count)]
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise only_error(group) from None
+
+
+async def until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Look every 10 ms until something holds; whether it did in time."""
+    end = trio.current_time() + seconds
+    while not (is_so := holds()) and trio.current_time() < end:  # noqa: ASYNC110
+        await trio.sleep(0.01)
+    return is_so

@@ -45,7 +45,7 @@ def test_jobs_share_by_weight_whatever_they_queue(one: int, two: int, queued: in
     shares.set_job(b"a", one, None, Micros(0))
     shares.set_job(b"b", two, None, Micros(0))
     found = moved(shares, {b"a": queued, b"b": other}, 10)
-    assert found[b"a"] / found[b"b"] == pytest.approx(one / two, rel=0.05)
+    assert found[b"a"] / found[b"b"] == pytest.approx(one / two, rel=0.1)
 
 
 def test_a_job_s_own_cap_leaves_the_rest_to_others() -> None:

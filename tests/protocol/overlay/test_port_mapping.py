@@ -239,6 +239,18 @@ def test_an_announcement_maps_again_at_once(speaks_pcp: bool) -> None:
     assert router.table == {4301: 4301, 4302: 4302}
 
 
+def test_an_announcement_of_a_router_that_hardly_ran_renews_once() -> None:
+    play = Play(Router())
+    play.run(SECOND)
+    play.router.started, asked = play.now - SECOND, play.router.asked
+    play.machine.datagram(play.router.reply(pcp.announce_request(ME), play.now) or b"", Micros(play.now))
+    play.router.restart(play.now)
+    for _ in range(5):
+        play.act(play.machine.announced(bytes.fromhex("028000000000000000000000" + "00" * 12), Micros(play.now)))
+    assert play.router.table == {4301: 4301, 4302: 4302}
+    assert play.router.asked <= asked + 5
+
+
 def test_an_announcement_wakes_who_had_given_up() -> None:
     router = Router(False, False)
     play = Play(router)

@@ -1,4 +1,4 @@
-"""Rounds of dial-backs: two of three random peers decide, liars are noted, silence changes nothing, words are signed."""
+"""Rounds of dial-backs: two of three random peers decide, liars are noted, silence changes nothing."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_twins_need_two_witnesses() -> None:
     play.all_say("reachable")
     play.elsewhere = {PEERS[0].peer: ("/ip4/66.6.6.6/tcp/1", "/ip6/2001:db8::1/tcp/1")}
     play.round(witnesses(3))
-    assert play.machine.twins == ()
+    assert not play.machine.twins
     play.elsewhere = {one.peer: ("/ip4/66.6.6.6/tcp/1",) for one in PEERS[:2]}
     play.round(witnesses(3))
     assert play.machine.twins == ("66.6.6.6",)
@@ -259,7 +259,7 @@ def test_others_can_judge_the_evidence() -> None:
     )
     assert judge(PEERS[9].peer, shown, "reef", NOW, ME.peer) == ()
     assert judge(ME.peer, shown, "reef", Micros(NOW + FRESH + 1), ME.peer) == ()
-    forged = wire.Signed(shown[0].signer, shown[1].body, shown[0].signature)
+    forged = wire.Signed(shown[0].signer, shown[0].body, shown[1].signature)
     with pytest.raises(RemoteViolation):
         judge(ME.peer, [forged], "reef", NOW, ME.peer)
     assert open_verdict(shown[0], "reef", ME.peer).subject == ME.peer

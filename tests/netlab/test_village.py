@@ -1,0 +1,102 @@
+"""Real nodes behind the laboratory's routers: who reaches whom, and a job of examples/ across all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.netlab import faults
+from benchmarks.netlab.laboratory import Laboratory
+from benchmarks.netlab.pairs import Reached, Watch, expected, matrix
+from benchmarks.netlab.routers import KINDS, Kind
+from benchmarks.netlab.village import WAYS, Village
+from shoal.processes import until
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "script" / "job.yml"
+RENDER = SCRIPT.parents[1] / "render" / "job.yml"
+PATIENCE_S = 120.0
+
+
+def require_paths(village: Village) -> None:
+    if not village.knows_paths():
+        pytest.skip("these nodes tell no paths: network.status is unknown to them")
+
+
+def misses(village: Village, kinds: dict[str, Kind], pairs: dict[tuple[str, str], Reached]) -> list[str]:
+    """Pairs that are worse off than their routers allow."""
+    wrong = []
+    names = sorted(kinds)
+    for one in names:
+        for other in names[names.index(one) + 1 :]:
+            way = expected(kinds[one], kinds[other])
+            found = pairs.get((one, other))
+            if found is None or WAYS.index(found.best) > WAYS.index(way):
+                wrong.append(f"{one} - {other}: {found.best if found else 'none'} instead of {way}")
+    return wrong
+
+
+def test_a_punched_and_a_relayed_pair_do_a_job(lab: Laboratory, make_village: Callable[[], Village]) -> None:
+    village = make_village()
+    kinds: dict[str, Kind] = {"remapping": "remapping", "cone": "port-restricted", "symmetric": "symmetric"}
+    for name, kind in kinds.items():
+        village.settle(lab.house(name, kind).host)
+    with Watch(village) as watch:
+        village.up()
+        job = village.submit(SCRIPT)
+        status = village.settled(job, PATIENCE_S)
+        assert {village.peer_names[chunk.provider or ""] for chunk in status.chunks} <= set(kinds)
+        public = {pair: reached for pair, reached in watch.pairs.items() if "steward" in pair}
+        assert {name for pair in public for name in pair} >= set(kinds), "everybody dials the public steward"
+        assert all(reached.best == "direct" for reached in public.values())
+        if not village.knows_paths():
+            return
+        until("every pair is as good as it gets", lambda: not misses(village, kinds, watch.pairs) or None, [], 30)
+    assert watch.pairs["cone", "remapping"].best == "punched"
+    assert watch.pairs["cone", "symmetric"].best == "relayed"
+
+
+def test_a_skewed_node_is_restarted_with_its_own_clock(lab: Laboratory, make_village: Callable[[], Village]) -> None:
+    village = make_village()
+    village.settle(lab.house("late", "full-cone").host, skew_s=-600.0)
+    village.settle(lab.house("home", "full-cone").host)
+    village.up()
+    with village.control("late") as late, village.control("steward") as steward:
+        ahead = steward.call("node.status")["now"], late.call("node.status")["now"]
+    assert isinstance(ahead[0], int) and isinstance(ahead[1], int)
+    assert 590_000_000 < ahead[0] - ahead[1] < 610_000_000
+
+
+@pytest.mark.netlab
+def test_ten_peers_behind_all_routers_do_both_jobs(lab: Laboratory, make_village: Callable[[], Village]) -> None:
+    village = make_village()
+    kinds: dict[str, Kind] = {kind: kind for kind in KINDS if kind != "public"}
+    for name, kind in kinds.items():
+        village.settle(lab.house(name, kind).host)
+    with Watch(village) as watch:
+        village.up()
+        assert len(village.names) == 10
+        for job in (SCRIPT, RENDER):
+            status = village.settled(village.submit(job), PATIENCE_S)
+            assert status.money is not None and status.money.paid > 0
+        if village.knows_paths():
+            until("every pair is as good as it gets", lambda: not misses(village, kinds, watch.pairs) or None, [], 60)
+    table = matrix(watch.pairs, village.names)
+    assert table.count("\n") == len(village.names) + 1
+    require_paths(village)
+
+
+@pytest.mark.netlab
+def test_a_provider_comes_back_after_its_router_lost_everything(
+    lab: Laboratory, make_village: Callable[[], Village]
+) -> None:
+    village = make_village()
+    village.settle(lab.house("home", "remapping").host)
+    village.settle(lab.house("other", "cgnat").host)
+    village.up()
+    for house in (village.host("home").house, village.host("other").house):
+        faults.reboot(house)
+        faults.move(house)
+    village.settled(village.submit(SCRIPT), PATIENCE_S)
+    until("both are back", lambda: village.is_whole() or None, [], PATIENCE_S)

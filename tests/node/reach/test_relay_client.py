@@ -1,0 +1,204 @@
+"""The client's side of relays, against relays that are honest, broken or hostile."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from libp2p.abc import INetStream
+
+from node.clock import Clock
+from node.libp2p_rim import libp2p_id, protocol_id
+from node.reach.circuit_messages import (
+    HOP_PROTOCOL,
+    STOP_PROTOCOL,
+    CircuitLimit,
+    ConnectRequest,
+    MessageReader,
+    Reply,
+    Status,
+    announce_circuit,
+    answer_hop,
+)
+from node.reach.relayed_connection import open_directly
+from node.streams import write_all
+from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.identity import Identity
+from protocol.units import DAY, HOUR, SECOND, Micros
+from tests.node.reach.relay_hosts import Node, nodes, until
+
+Change = Callable[[bytes], bytes]
+MALLORY = Identity(b"m" * 32).peer
+
+
+def crooked(relay: Node, change: Change) -> Callable[[INetStream], Awaitable[None]]:
+    """A relay that does everything right, except what `change` does to the bytes."""
+
+    async def serve(stream: INetStream) -> None:
+        reader = MessageReader(stream, relay.peer)
+        request = await reader.hop_request()
+        if not isinstance(request, ConnectRequest):
+            await answer_hop(
+                stream, Reply(Status.OK, CircuitLimit(), Micros(relay.clock.now() + HOUR), (relay.address,))
+            )
+            return
+        other = await open_directly(relay.host, request.peer, STOP_PROTOCOL)
+        await announce_circuit(other, relay.peer_at(stream), CircuitLimit())
+        (await MessageReader(other, request.peer).stop_reply()).check("target")
+        await answer_hop(stream, Reply(Status.OK))
+
+        async def go(one: INetStream, to: INetStream) -> None:
+            try:
+                while piece := await one.read(65_536):
+                    await write_all(to, change(piece))
+            except (EOFError, Unavailable):
+                return
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(go, stream, other)
+            nursery.start_soon(go, other, stream)
+
+    return serve
+
+
+async def test_a_probe_comes_back_through_an_honest_relay() -> None:
+    async with nodes(2) as (relay, bob):
+        relay.relays()
+        bob.knows(relay)
+        await bob.client.reserve(relay.peer)
+        assert 0 < await bob.client.probe(relay.peer) < 2 * SECOND
+
+
+@pytest.mark.parametrize(
+    "change", [lambda piece: piece[:-1], lambda piece: piece[:-1] + b"\0"], ids=["drops", "changes"]
+)
+async def test_a_relay_that_is_not_honest_is_found_out(change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.reach.relay_client.PROBE_S", 0.5)
+    async with nodes(2) as (relay, bob):
+        relay.serve(HOP_PROTOCOL, crooked(relay, change))
+        bob.knows(relay)
+        await bob.client.reserve(relay.peer)
+        with pytest.raises(RemoteViolation) as found:
+            await bob.client.probe(relay.peer)
+        assert found.value.code == "relay_drops"
+
+
+async def test_a_relay_that_changes_bytes_is_suspected_and_never_believed() -> None:
+    async with nodes(3) as (relay, alice, bob):
+        relay.serve(HOP_PROTOCOL, crooked(relay, lambda piece: piece.replace(b"noise", b"n0ise")))
+        troubled: list[bytes] = []
+        for node in (alice, bob):
+            node.client.troubled = troubled.append
+            node.knows(relay)
+        await bob.client.reserve(relay.peer)
+        await alice.connect(relay.peer)
+        with pytest.raises(Unavailable):
+            await alice.client.dial(relay.peer, bob.peer)
+        assert await until(lambda: troubled == [relay.peer] * 2, 12)
+        assert not alice.kinds(bob.peer) and not bob.kinds(alice.peer)
+
+
+async def test_a_relay_cannot_lie_about_the_source() -> None:
+    async with nodes(3) as (relay, alice, bob):
+
+        async def serve(stream: INetStream) -> None:
+            request = await MessageReader(stream, alice.peer).hop_request()
+            assert isinstance(request, ConnectRequest)
+            other = await open_directly(relay.host, bob.peer, STOP_PROTOCOL)
+            await announce_circuit(other, MALLORY, CircuitLimit())
+            await MessageReader(other, bob.peer).stop_reply()
+            await answer_hop(stream, Reply(Status.OK))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(copy, stream, other)
+                nursery.start_soon(copy, other, stream)
+
+        relay.relays()
+        for node in (alice, bob):
+            node.knows(relay)
+        await bob.client.reserve(relay.peer)
+        relay.serve(HOP_PROTOCOL, serve)
+        try:
+            await alice.client.dial(relay.peer, bob.peer)
+        except Unavailable:
+            pass  # Bob may hang up while Alice is still shaking hands.
+        assert await until(lambda: [one.code for one in bob.punished] == ["relay_lied"], 5)
+        assert await until(lambda: not bob.kinds(alice.peer), 3)
+
+
+async def copy(one: INetStream, other: INetStream) -> None:
+    """Pass everything on."""
+    try:
+        while piece := await one.read(65_536):
+            await write_all(other, piece)
+    except (EOFError, Unavailable):
+        return
+
+
+async def test_nobody_brings_circuits_unasked() -> None:
+    async with nodes(2) as (mallory, bob):
+        mallory.knows(bob)
+        await mallory.connect(bob.peer)
+        for source in (MALLORY, bob.peer):
+            stream = await open_directly(mallory.host, bob.peer, STOP_PROTOCOL)
+            await announce_circuit(stream, source, CircuitLimit())
+            assert (await MessageReader(stream, bob.peer).stop_reply()).status == Status.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("span", "code"), [(0, "reservation_short"), (50, "reservation_short"), (90, ""), (1_000 * DAY // SECOND, "")]
+)
+async def test_reservations_of_silly_length(span: int, code: str) -> None:
+    async with nodes(2) as (relay, bob):
+
+        async def serve(stream: INetStream) -> None:
+            expires = Micros(relay.clock.now() + span * SECOND)
+            await answer_hop(stream, Reply(Status.OK, CircuitLimit(), expires, ("/ip4/44.1.1.1/tcp/1", relay.address)))
+
+        relay.serve(HOP_PROTOCOL, serve)
+        bob.knows(relay)
+        if code:
+            with pytest.raises(Unavailable) as refused:
+                await bob.client.reserve(relay.peer)
+            assert refused.value.code == code
+            assert not bob.client.reserved
+        else:
+            reservation = await bob.client.reserve(relay.peer)
+            assert reservation.until <= Clock().now() + 2 * HOUR + SECOND
+            assert reservation.circuit == f"{relay.address}/p2p/{libp2p_id(relay.peer)}/p2p-circuit"
+
+
+async def test_a_silent_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.reach.relay_client.REPLY_S", 0.3)
+    async with nodes(2) as (relay, bob):
+
+        async def serve(stream: INetStream) -> None:
+            await trio.sleep(5)
+
+        relay.serve(HOP_PROTOCOL, serve)
+        bob.knows(relay)
+        started = trio.current_time()
+        with pytest.raises(Unavailable):
+            await bob.client.reserve(relay.peer)
+        with pytest.raises(Unavailable):
+            await bob.client.dial(relay.peer, MALLORY)
+        assert trio.current_time() - started < 2
+
+
+async def test_a_peer_that_is_no_relay_says_so() -> None:
+    async with nodes(2) as (other, bob):
+        bob.knows(other)
+        with pytest.raises(Unavailable):
+            await bob.client.reserve(other.peer)
+        other.relays()
+        with pytest.raises(Refused):
+            await bob.client.dial(other.peer, MALLORY)
+
+
+async def test_a_stream_of_another_protocol_is_not_ours() -> None:
+    async with nodes(2) as (one, other):
+        one.knows(other)
+        await one.connect(other.peer)
+        stream = await one.host.new_stream(libp2p_id(other.peer), [protocol_id(STOP_PROTOCOL)])
+        await stream.write(b"\xff\xff\x7f")
+        assert await until(lambda: [one.code for one in other.punished] == ["malformed_circuit_message"], 2)
