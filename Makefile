@@ -2,11 +2,12 @@
 #   make demo     a real network of seven processes computes, loses a peer, is checked and is paid   (ARGS=--cheat)
 #   make test     all tests                                                                          (ARGS="-k lease")
 #   make sim      the machines in random small worlds full of faults, every rule checked             (ARGS="--seeds 1000")
+#   make netlab   the NAT laboratory: real nodes behind every router, struck by every fault; root    (ARGS="-k punch")
 #   make check    format, lint, types, import contracts, house rules, links of the documents
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: demo test sim check bench dist format picture
+.PHONY: demo test sim netlab check bench dist format picture
 .NOTPARALLEL:
 
 ARGS ?=
@@ -32,6 +33,9 @@ test: $(READY)
 
 sim: $(READY)
 	@.venv/bin/python -m simulations.swarm $(ARGS)
+
+netlab: $(READY)
+	@.venv/bin/python -m pytest -q -m "netlab or not netlab" tests/netlab $(ARGS)
 
 CHECKS := "ruff format --check ." "ruff check --output-format concise ." mypy pyright lint-imports \
 	"python -m pytest -q tests/test_tidy.py tests/test_docs.py"

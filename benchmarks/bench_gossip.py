@@ -1,6 +1,6 @@
 """Gossip at full size: python -m benchmarks.bench_gossip [--hosts 50] [--processes 4] [--rate 20] [--seconds 15].
 
-So many hosts in so many processes, each with a router, on one random graph; statements of 256 bytes, each verified by
+So many hosts in so many processes, each with a router, on one random graph; small signed statements, each verified by
 every host. Delivery ratio, latency and processor time per delivery of the node's router, of py-libp2p's (`libp2p`), and
 of js-libp2p's (`js`, where node and the packages of tests/interop are installed). All in one run, so that they compare.
 """
@@ -27,7 +27,7 @@ from benchmarks.gossip_crowd import Dials, Doors, Notes, Plan
 from benchmarks.report import Aim, Figure
 
 ROOT: Final = Path(__file__).parents[1]
-SCRIPT: Final = ROOT / "benchmarks" / "gossip_crowd.mjs"
+SCRIPT: Final = ROOT / "tests" / "interop" / "crowd.mjs"
 PACKAGES: Final = ROOT / "tests" / "interop" / "node_modules"
 NS: Final = 1_000_000_000
 SETTLE_S: Final = 4.0
@@ -169,7 +169,7 @@ def main(words: Sequence[str]) -> int:
     found: list[Figure] = []
     facts = report.machine()
     for kind in options.kinds:
-        if kind == "js" and not (shutil.which("node") and (PACKAGES / "@chainsafe" / "libp2p-gossipsub").exists()):
+        if kind == "js" and not (shutil.which("node") and (PACKAGES / "@libp2p" / "gossipsub").exists()):
             print("js is left out: it needs node, and `npm ci` in tests/interop", file=sys.stderr)
             continue
         rate = options.old_rate if kind == "libp2p" else options.rate

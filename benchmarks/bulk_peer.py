@@ -7,19 +7,30 @@ import os
 import resource
 import sys
 import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
+from libp2p.abc import IHost, INetStream
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from node import entropy, libp2p_patches
+from node.addresses import AddressBook, split_address
 from node.blobs import BlobStore
 from node.bulk import download
-from node.transport import Transport, TransportConfig
+from node.bulk.plane import BulkPlane
+from node.dialer import Dialer
+from node.libp2p_rim import in_nursery, listen, make_host, protocol_id
+from node.requests import Requests
+from protocol.errors import RemoteViolation
 from protocol.identity import Identity
 from protocol.units import GIB, MIB, Digest
 
 PIECE = 64 * MIB
+LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 
 
 def cpu_s() -> float:
@@ -28,11 +39,35 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def make(name: str, folder: Path) -> tuple[Transport, BlobStore]:
-    """A node's transport with a store of its own."""
+@asynccontextmanager
+async def plane(name: str, folder: Path) -> AsyncIterator[tuple[BulkPlane, BlobStore, Dialer, IHost]]:
+    """A data plane over a bare libp2p host: no gossip and no sessions, so that nothing else is measured."""
     store = BlobStore(folder / name, 64 * GIB)
-    config = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
-    return Transport(Identity(name.encode().ljust(32, b".")), "bench", config, store), store
+    identity = Identity(name.encode().ljust(32, b"."))
+    host = make_host(identity, LISTEN, (), entropy.seed())
+    counts: Counter[str] = Counter()
+
+    async def complain(violation: RemoteViolation) -> None:
+        raise violation
+
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        stack.push_async_callback(libp2p_patches.close_listeners, host)
+        dialer = Dialer(host, AddressBook(), entropy.dice())
+        stack.push_async_callback(dialer.close)
+
+        def register(protocol: str, handle: Callable[[INetStream], Awaitable[None]]) -> None:
+            host.set_stream_handler(protocol_id(protocol), in_nursery(nursery, handle))
+
+        requests = Requests("bench", dialer, complain, register, counts)
+        made = BulkPlane("bench", identity, store, dialer, requests, complain, counts)
+        register(made.protocol, made.serve)
+        await listen(host, LISTEN, stack)
+        await stack.enter_async_context(
+            made.serving(["127.0.0.1"], 0, lambda: [str(address) for address in host.get_addrs()])
+        )
+        yield made, store, dialer, host
 
 
 async def filled(store: BlobStore, folder: Path, size: int) -> Digest:
@@ -48,10 +83,9 @@ async def filled(store: BlobStore, folder: Path, size: int) -> Digest:
 
 async def serve(folder: Path, size: int) -> None:
     """Hold one blob; print what is needed to fetch it; after each line on stdin print the CPU time so far."""
-    transport, store = make("holder", folder)
-    digest = await filled(store, folder, size)
-    async with transport.serving():
-        print(json.dumps([transport.addresses()[0], digest.hex()]), flush=True)
+    async with plane("holder", folder) as (_, store, _, host):
+        digest = await filled(store, folder, size)
+        print(json.dumps([str(host.get_addrs()[0]), digest.hex()]), flush=True)
         while await trio.to_thread.run_sync(sys.stdin.readline):
             print(json.dumps(cpu_s()), flush=True)
 
@@ -66,19 +100,15 @@ async def lateness(worst: list[float]) -> None:
 
 async def fetch(folder: Path, address: str, digest: Digest, reps: int) -> None:
     """Fetch it again and again; one line of figures each."""
-    transport, store = make("fetcher", folder)
-    head, _, peer_text = address.rpartition("/p2p/")
-    from protocol.identity import peer_from_text
-
-    peer = peer_from_text(peer_text)
-    async with transport.serving():
-        transport.learn(peer, (head,))
+    peer, head = split_address(address)
+    async with plane("fetcher", folder) as (made, store, dialer, _):
+        dialer.book.learn(peer, (head,))
         for _ in range(reps):
             late: list[float] = []
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lateness, late)
                 before, start = cpu_s(), time.perf_counter()
-                size = (await transport.fetch(digest, 64 * GIB, [peer])).size
+                size = (await made.fetch(digest, 64 * GIB, [peer], is_output=False)).size
                 seconds = time.perf_counter() - start
                 nursery.cancel_scope.cancel()
             late.sort()

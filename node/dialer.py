@@ -35,8 +35,12 @@ STAGGER_S: Final = 0.25
 HEAD_START_S: Final = 1.0
 """Seconds that direct addresses have before relays are asked too."""
 
+SEARCH_S: Final = 15.0
+"""Deadline for asking the directory where a peer is."""
+
 PathKind = Literal["direct", "punched", "relayed"]
 DialCircuit = Callable[[PeerId, PeerId], Awaitable[None]]
+LookUp = Callable[[PeerId], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Dialer:
         """The TCP port that dials to public addresses leave from; 0: any."""
         self.dial_circuit: DialCircuit | None = None
         """`(relay, target)`: connects through a relay; None while this node can use none."""
+        self.look_up: LookUp | None = None
+        """Learns where a peer is from the directory; None while there is none."""
         self.punched: set[PeerId] = set()
         """Peers whose direct connection came about by hole punching."""
         self.dials = 0
@@ -94,6 +100,20 @@ class Dialer:
                 await self._dial(peer)
                 return
             await busy.wait()
+
+    async def search(self, peer: PeerId) -> None:
+        """Like `connect`, and when what the book knows does not work, ask the directory once."""
+        try:
+            await self.connect(peer)
+        except Unavailable as error:
+            before = self.book.of(peer)
+            if self.look_up is None or error.code != "unreachable":
+                raise
+            with trio.move_on_after(SEARCH_S):
+                await self.look_up(peer)
+            if set(self.book.of(peer)) <= set(before):
+                raise
+            await self.connect(peer)
 
     async def dial_direct(self, peer: PeerId, addresses: tuple[str, ...]) -> list[str]:
         """Race direct addresses until one is connected; why the others failed. The peer is connected or not."""

@@ -172,6 +172,16 @@ async def listen(host: IHost, addresses: Sequence[str], stack: AsyncExitStack) -
         )
 
 
+def listening_port(host: IHost) -> int:
+    """The TCP port that a host listens on over IPv4; 0 when there is none."""
+    for listener in host.get_network().listeners.values():
+        for address in listener.get_addrs():
+            parts = str(address).split("/")
+            if len(parts) >= 5 and parts[1] == "ip4" and parts[3] == "tcp":
+                return int(parts[4])
+    return 0
+
+
 def _claim_port(address: str) -> None:
     """Unavailable when somebody listens there already.
 

@@ -66,6 +66,7 @@ class Link:
         self._stream: INetStream | None = None
         self._number = 0
         self._is_urgent = False
+        self._is_wanted = False
 
     def __len__(self) -> int:
         return len(self.outbox)
@@ -100,6 +101,11 @@ class Link:
         self._stream = None
         self._filled.set()
 
+    def renew(self) -> None:
+        """Open a new stream even when there is nothing to say: there is a better path, or Hello says something else."""
+        self._is_wanted = True
+        self.reopen()
+
     async def flush(self) -> None:
         """Wait until everything queued is handed to the connection."""
         await self._idle.wait()
@@ -124,8 +130,9 @@ class Link:
                         stream = None
                 self.outbox.rewind()
                 self._drop_old("the connection is gone")
-                if not len(self.outbox):
+                if not len(self.outbox) and not self._is_wanted:
                     return
+                self._is_wanted = False
         finally:
             self._stream = None
             self._idle.set()

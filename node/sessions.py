@@ -79,6 +79,8 @@ class Sessions:
         self.capabilities: tuple[str, ...] = ()
         """What our next Hello says that we can do for others."""
         self.greeted: list[Greeted] = []
+        self.departed: list[Callable[[PeerId], None]] = []
+        """Hear about every peer whose last connection ended."""
         self.links = Links(nursery, LinkSettings(self._open, dialer.backoff, dialer.dice.randbytes, queue_max), counts)
         self.changed = trio.Event()
         """Set and replaced whenever a peer goes up or down."""
@@ -105,6 +107,10 @@ class Sessions:
         self._counts["messages_sent"] += 1
         self.links.to(peer).put(body)
 
+    def renew(self, peer: PeerId) -> None:
+        """Greet a peer again, on the best path that there is now."""
+        self.links.to(peer).renew()
+
     async def connected(self, peer: PeerId) -> None:
         """A connection was opened, by whichever side: introduce ourselves, and expect the same."""
         if self._book.is_forbidden(peer):
@@ -112,7 +118,7 @@ class Sessions:
             return
         self.links.to(peer).retry()
         if peer in self._up and len(self._dialer.paths(peer)) > 1 and not self._dialer.is_relayed(peer):
-            self.links.reopen(peer)  # A path without a relay is there: what is said goes that way from now on.
+            self.renew(peer)  # A path without a relay is there: what is said goes that way from now on.
         with trio.move_on_after(HANDSHAKE_S):
             while peer not in self._up and self._dialer.is_connected(peer):
                 await self.changed.wait()
@@ -126,6 +132,8 @@ class Sessions:
         if self._dialer.is_connected(peer):
             return
         self.links.reopen(peer)
+        for hear in self.departed:
+            hear(peer)
         if self._up.pop(peer, None) is not None:
             self._announce_change()
             await self._deliver(PeerDown(peer))
@@ -269,6 +277,7 @@ class Sessions:
     async def _open(self, peer: PeerId, outbox: Outbox) -> INetStream:
         """A stream on which our Hello is written."""
         try:
+            await self._dialer.search(peer)
             stream = await self._dialer.open_stream(peer, self.protocol)
         except Unavailable as error:
             if error.code == "foreign_network":

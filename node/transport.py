@@ -15,21 +15,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import trio
 from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from multiaddr import Multiaddr
 
 from node import entropy, libp2p_patches
-from node.addresses import AddressBook, dialable_addresses, split_address
+from node.addresses import AddressBook, split_address
 from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blobs import BlobStore
 from node.bulk.plane import BulkPlane
 from node.dialer import Dialer
 from node.door import Door
 from node.gossip import Gossip
-from node.libp2p_rim import in_nursery, listen, make_host, only_error, peer_of, protocol_id
+from node.libp2p_rim import in_nursery, listen, listening_port, make_host, only_error, peer_of, protocol_id
+from node.overlay import Circumstances, Core, Overlay, Role
 from node.peer_cache import PeerCache
 from node.requests import Requests
 from node.sessions import PROTOCOL_VERSION, Sessions
@@ -42,8 +43,6 @@ from protocol.units import Digest, PeerId
 from protocol.wire import Signed
 
 __all__ = ["Arrival", "PeerDown", "PeerUp", "Received", "Role", "Statement", "Transport", "TransportConfig"]
-
-Role = Literal["provider", "validator", "steward"]
 
 INBOX_ITEMS: Final = 4_096
 """Arrivals that wait for the driver. When it is full, peers are read no further, and their senders wait."""
@@ -63,13 +62,20 @@ class TransportConfig:
 
     listen: tuple[str, ...] = ("/ip4/0.0.0.0/tcp/0",)
     announce: tuple[str, ...] = ()
-    """Addresses to tell others instead of the ones listened on (behind a NAT, in a container)."""
+    """Addresses to tell others besides those found out: a port that the owner opened by hand."""
     bootstraps: tuple[str, ...] = ()
     """`/ip4/…/tcp/…/p2p/12D3KooW…`; all are tried, for ever."""
     peer_cache: Path | None = None
     """File of last known addresses; None keeps none."""
     software: str = "shoal"
     roles: tuple[Role, ...] = ()
+    region: str = ""
+    relays: bool = True
+    """Carry connections of peers behind routers while others can reach this node."""
+    maps_ports: bool = False
+    """Ask the router for open ports."""
+    uses_mdns: bool = False
+    """Find peers on the local network, and be found there."""
     bulk_port: int = 0
     """TCP port of the data plane, on the hosts listened on; 0: any."""
     queue_max: int = QUEUE_MAX
@@ -87,7 +93,7 @@ class _Parts:
     gossip: Gossip
     blobs: BulkPlane
     requests: Requests
-    nursery: trio.Nursery
+    core: Core
 
 
 class Transport:
@@ -103,6 +109,8 @@ class Transport:
         self._counts: Counter[str] = Counter()
         self._arrivals, self.inbox = trio.open_memory_channel[Arrival](INBOX_ITEMS)
         self._parts: _Parts | None = None
+        self.overlay: Overlay | None = None
+        """How this node is found and reached; None outside `serving()`."""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -117,13 +125,14 @@ class Transport:
                 finally:
                     with trio.CancelScope(shield=True):
                         await self._serving.sessions.goodbye()
-                    self._parts = None
+                    self._parts = self.overlay = None
         except BaseExceptionGroup as group:
             raise only_error(group) from None
 
     def addresses(self) -> list[str]:
         """Where others can dial us, each ending in `/p2p/<peer>`."""
-        return dialable_addresses(str(address) for address in self._serving.host.get_addrs())
+        suffix = f"/p2p/{peer_text(self._identity.peer)}"
+        return [text + suffix for text in self._opened.addresses()]
 
     def connected(self) -> list[PeerId]:
         """Peers that are up."""
@@ -177,6 +186,12 @@ class Transport:
             raise LocalError("the transport is used outside `serving()`", code="not_serving")
         return self._parts
 
+    @property
+    def _opened(self) -> Overlay:
+        if self.overlay is None:
+            raise LocalError("the transport is used outside `serving()`", code="not_serving")
+        return self.overlay
+
     def _assemble(self, host: IHost, nursery: trio.Nursery) -> _Parts:
         dialer = Dialer(host, self._book, entropy.dice())
         hello = Hello(self._network, PROTOCOL_VERSION, self._config.software, self._config.roles)
@@ -198,11 +213,27 @@ class Transport:
         gossip.carry_bodies(requests)
         blobs = BulkPlane(self._network, self._identity, self._store, dialer, requests, sessions.punish, self._counts)
         register(blobs.protocol, blobs.serve)
-        return _Parts(host, Door(host, self._counts), dialer, sessions, gossip, blobs, requests, nursery)
+        core = Core(host, dialer, sessions, requests, nursery, self._counts, register)
+        return _Parts(host, Door(host, self._counts), dialer, sessions, gossip, blobs, requests, core)
+
+    def _place(self, parts: _Parts) -> Circumstances:
+        """What the configuration says, and the ports that came of it."""
+        config = self._config
+        return Circumstances(
+            roles=config.roles,
+            announce=config.announce,
+            bootstraps=tuple(peer for peer, _ in self._bootstraps if peer != self._identity.peer),
+            region=config.region,
+            relays=config.relays,
+            maps_ports=config.maps_ports,
+            uses_mdns=config.uses_mdns,
+            data_port=parts.blobs.port,
+            listen_port=parts.dialer.listen_port,
+        )
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """Put everything to work; `stack` undoes it in the opposite order."""
-        host = make_host(self._identity, self._config.listen, self._config.announce, entropy.seed())
+        host = make_host(self._identity, self._config.listen, (), entropy.seed())
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         stack.push_async_callback(libp2p_patches.close_listeners, host)
@@ -211,20 +242,25 @@ class Transport:
         await listen(host, self._config.listen, stack)
         await stack.enter_async_context(parts.gossip.serving(nursery))
         self._parts = parts
+        parts.dialer.listen_port = listening_port(host)
         hosts = [text.split("/")[2] for text in self._config.listen]
         await stack.enter_async_context(parts.blobs.serving(hosts, self._config.bulk_port, self.addresses))
+        self.overlay = Overlay(self._identity, self._network, parts.core, self._place(parts))
+        stack.push_async_callback(self.overlay.puncher.close)
+        nursery.start_soon(self.overlay.run)
         if self._config.peer_cache is not None:
             cache = PeerCache(self._config.peer_cache)
             stack.callback(lambda: cache.save(self._book.all()))
             for peer, addresses in cache.load().items():
                 self.learn(peer, addresses)
-            nursery.start_soon(keep_cache, cache, self._book.all)
+            nursery.start_soon(keep_cache, cache, self._book.all, lambda: list(parts.sessions.up))
         for peer, address in self._bootstraps:
             self.learn(peer, (address,))
         me = self._identity.peer
         for peer in {peer for peer, _ in self._bootstraps} - {me}:
             nursery.start_soon(keep_connected, peer, parts.dialer, parts.sessions)
-        nursery.start_soon(keep_neighbours, self._config.neighbours_min, me, parts.dialer, parts.sessions)
+        explore = self.overlay.explore
+        nursery.start_soon(keep_neighbours, self._config.neighbours_min, me, parts.dialer, parts.sessions, explore)
         log.info("%s listens on %s", peer_text(me), ", ".join(self.addresses()))
 
     async def _deliver(self, arrival: Arrival) -> None:

@@ -81,7 +81,7 @@ def _raw() -> Iterator[None]:
         return
     before = termios.tcgetattr(0)
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # What was typed ahead is for the shell.
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)

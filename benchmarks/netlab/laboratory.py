@@ -37,6 +37,12 @@ HOUSES_MAX: Final = 200
 HOSTS_MAX: Final = 60
 """In one house."""
 
+LAN: Final = "192.168.1"
+"""Of every home that is not told otherwise."""
+
+JOINED: Final = 200
+"""Last number of the address of a host that joins as its second home."""
+
 MTU: Final = 1_500
 _KEYS: Final = range(0x4000, 0x8000, 0x0100)
 """Of remapping routers: listen ports below 16384 and ephemeral ones above 32767 all stay above 1023."""
@@ -92,10 +98,13 @@ class Host:
 class House:
     """A router and the hosts behind it; behind a carrier's router too, with CGNAT."""
 
-    def __init__(self, number: int, name: str, kind: Kind, internet: Namespace, dice: random.Random) -> None:
+    def __init__(
+        self, number: int, name: str, kind: Kind, internet: Namespace, dice: random.Random, lan: str = LAN
+    ) -> None:
         self.number = number
+        self.lan = f"11.0.{number}" if kind == "public" else lan
         self.name = name
-        self.kind = kind
+        self.kind: Kind = kind
         self.internet = internet
         self.router = ground.fresh(next(_numbers), f"{name}.router")
         self.carrier = ground.fresh(next(_numbers), f"{name}.carrier") if kind == "cgnat" else None
@@ -122,10 +131,9 @@ class House:
     def build(self, count: int, link: Link | None) -> None:
         """Make everything and switch it on."""
         public = self.kind == "public"
-        prefix = f"11.0.{self.number}." if public else "192.168.1."
         first = 130 if public else 10
         self.hosts = tuple(
-            Host(self, n, ground.fresh(next(_numbers), f"{self.name}.{n}"), f"{prefix}{first + n}")
+            Host(self, n, ground.fresh(next(_numbers), f"{self.name}.{n}"), f"{self.lan}.{first + n}")
             for n in range(count)
         )
         ground.ip(*(f"netns add {one.name}" for one in self.namespaces()))
@@ -134,7 +142,7 @@ class House:
         self._connect(link)
         if self.carrier is not None:
             self._put_behind(self.carrier)
-        gateway = f"{prefix}129" if public else f"{prefix}1"
+        gateway = f"{self.lan}.{129 if public else 1}"
         self._lay_lan(f"{gateway}/{25 if public else 24}", gateway)
         self.load_rules(fresh_ports=True)
 
@@ -152,6 +160,22 @@ class House:
             self.carrier.nft(routers.rules("remapping", self.key, self.mtu))
         if self.mapper is not None:
             self.mapper.hook()
+
+    def join(self, host: Host) -> str:
+        """A second line for a host of another house, used while its first has no carrier; its address here."""
+        address = f"{self.lan}.{JOINED + host.number}"
+        self.router.ip(
+            f"link add j{host.number} type veth peer name eth1 netns {host.namespace.name}",
+            f"link set j{host.number} master lan",
+            f"link set j{host.number} up",
+        )
+        host.namespace.set("ipv4/conf/all/ignore_routes_with_linkdown", 1)
+        host.namespace.ip(
+            "link set eth1 up",
+            f"addr add {address}/24 dev eth1",
+            f"route add default via {self.lan}.1 dev eth1 metric 100",
+        )
+        return address
 
     def close(self) -> None:
         """End what runs, then take the house away."""
@@ -239,13 +263,21 @@ class Laboratory:
         self.internet.remove()
 
     def house(
-        self, name: str, kind: Kind, hosts: int = 1, link: Link | None = None, *, maps_ports: bool = False
+        self,
+        name: str,
+        kind: Kind,
+        hosts: int = 1,
+        link: Link | None = None,
+        *,
+        maps_ports: bool = False,
+        lan: str = LAN,
     ) -> House:
-        """Build a house. `maps_ports`: its router speaks UPnP, NAT-PMP and PCP; Unavailable without miniupnpd."""
+        """Build a house. `maps_ports`: its router speaks UPnP, NAT-PMP and PCP; Unavailable without miniupnpd. `lan`:
+        the first three numbers of its private /24."""
         number = len(self.houses) + 1
         if number > HOUSES_MAX or not 1 <= hosts <= HOSTS_MAX or name in self.houses:
             raise Refused(f"no room for house {name!r} with {hosts} hosts", code="laboratory")
-        house = House(number, name, kind, self.internet, self._dice)
+        house = House(number, name, kind, self.internet, self._dice, lan)
         self.houses[name] = house
         house.build(hosts, link)
         if maps_ports:

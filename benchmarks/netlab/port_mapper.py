@@ -10,8 +10,13 @@ from typing import Final
 
 from benchmarks.netlab.ground import Namespace
 from protocol.errors import Unavailable
+from shoal.processes import until
 
 END_S: Final = 5.0
+START_S: Final = 10.0
+NAT_PMP: Final = f":{5_351:04X} "
+"""Its port as the kernel lists it."""
+
 PORT: Final = 5_000
 """Of its UPnP descriptions."""
 
@@ -46,14 +51,11 @@ class PortMapper:
         self.hook()
         settings = Path(self._folder.name) / "miniupnpd.conf"
         settings.write_text(self._settings(address), encoding="ascii")
-        with router.entered():
-            router.ip("route add 239.0.0.0/8 dev lan")
-            self._process = subprocess.Popen(
-                [str(shutil.which("miniupnpd")), "-d", "-f", str(settings), "-P", f"{self._folder.name}/pid"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=(Path(self._folder.name) / "log").open("wb"),
-            )
+        router.ip("route add 239.0.0.0/8 dev lan")
+        command = [str(shutil.which("miniupnpd")), "-d", "-f", str(settings), "-P", f"{self._folder.name}/pid"]
+        with router.entered(), (Path(self._folder.name) / "log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+        until("miniupnpd listens", self._listens, [], START_S)
 
     def hook(self) -> None:
         """Make its chains, empty: after a reboot the mappings are gone."""
@@ -68,6 +70,10 @@ class PortMapper:
             self._process.kill()
             self._process.wait()
         self._folder.cleanup()
+
+    def _listens(self) -> bool | None:
+        with self._router.entered():
+            return True if NAT_PMP in Path("/proc/thread-self/net/udp").read_text(encoding="ascii") else None
 
     def log(self) -> str:
         """What it said."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -219,8 +220,7 @@ async def ping(host: Host, target: str, count: int, gap_s: float = 0.01, wait_s:
     return trips
 
 
-async def _limited(work: object, seconds: float) -> None:
-    assert callable(work)
+async def _limited(work: Callable[[], Awaitable[None]], seconds: float) -> None:
     with trio.move_on_after(seconds):
         await work()
 

@@ -83,10 +83,13 @@ class PartialFile:
         self._journal_path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop for now; what came stays for `load`."""
+        """Stop for now; what came stays for `load`. Nothing stays when not even a list came."""
         with self._lock:
             if self._is_open:
                 self._is_open = False
+                if not os.fstat(self._journal).st_size:
+                    self.path.unlink(missing_ok=True)
+                    self._journal_path.unlink(missing_ok=True)
                 os.close(self._fd)
                 os.close(self._journal)
 

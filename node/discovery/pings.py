@@ -16,7 +16,7 @@ from libp2p.abc import INetStream
 
 from node.clock import Clock
 from node.dialer import Dialer
-from node.libp2p_rim import remote_of
+from node.libp2p_rim import remote_of, rim
 from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.errors import Refused, RemoteViolation, Unavailable
@@ -178,12 +178,14 @@ class Pings:
                     await self._pong(stream, FrameReader(stream, peer), peer)
                 finally:
                     self._slots.release_on_behalf_of(stream)
+                with rim("close"):
+                    await stream.close()
+                return
         except RemoteViolation as violation:
             await self._punish(violation)
         except (Unavailable, trio.WouldBlock) as error:
             log.debug("ping of %s: %s", peer_text(peer), error)
-        finally:
-            await reset(stream)
+        await reset(stream)
 
     async def _pong(self, stream: INetStream, frames: FrameReader, peer: PeerId) -> None:
         for _ in range(FRAMES_MAX):

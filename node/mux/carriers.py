@@ -19,12 +19,12 @@ from libp2p.security.noise.io import NoiseTransportReadWriter
 from libp2p.security.secure_session import SecureSession
 
 from protocol.overlay.noise_records import Opener, Sealer
-from protocol.units import MIB, PeerId
+from protocol.units import KIB, PeerId
 
-RECEIVE_BYTES: Final = 1 * MIB
+RECEIVE_BYTES: Final = 256 * KIB
 """Bytes that one call takes from a socket."""
 
-BURSTS: Final = 4
+BURSTS: Final = 2
 """Full reads in a row before other tasks run."""
 
 _received: Final = memoryview(bytearray(RECEIVE_BYTES))

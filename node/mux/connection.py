@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
-from libp2p.abc import IMuxedConn, ISecureConn
+from libp2p.abc import IMuxedConn, INetConn, ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
@@ -244,6 +244,8 @@ class Connection(IMuxedConn):
             stream.wake_reader()
             stream.wake_writer()
             self._crowded.discard(stream)
+            if stream in self._arrived and not stream.state.buffered:
+                self._arrived.remove(stream)  # Opened and reset at once: no task is started for it.
         self._free_place()
 
     def _free_place(self) -> None:
@@ -291,6 +293,12 @@ class Connection(IMuxedConn):
             self._has_told = True
             if self.on_close is not None:
                 await self.on_close()
+
+
+def violation_of(connection: INetConn) -> RemoteViolation | None:
+    """The rule that the peer broke on a connection of libp2p's network, if that is why it ended."""
+    muxed = connection.muxed_conn
+    return muxed.violation if isinstance(muxed, Connection) else None
 
 
 def _now() -> Micros:

@@ -8,6 +8,7 @@ import trio
 from libp2p.abc import IMuxedStream
 from libp2p.stream_muxer.exceptions import MuxedStreamClosed, MuxedStreamEOF, MuxedStreamReset
 
+from protocol.errors import LocalError
 from protocol.overlay.yamux_limits import BUFFER_BYTES_MAX
 from protocol.overlay.yamux_stream import Phase, Stream
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from node.mux.connection import Connection
 
 TURN_BYTES: Final = 256 * 1024
-"""Bytes that a task writes before other tasks run."""
+"""Bytes that a task reads or writes without waiting before other tasks run."""
+
+CALL_BYTES: Final = 64
+"""Bytes that a call counts for besides, so that many small ones are a turn as well."""
 
 
 class MuxedStream(IMuxedStream):
@@ -35,6 +39,8 @@ class MuxedStream(IMuxedStream):
         """At most `n` bytes as soon as there are any; all for None or -1. MuxedStreamEOF, MuxedStreamReset."""
         size = BUFFER_BYTES_MAX if n is None or n < 0 else n
         state = self.state
+        if self._unyielded >= TURN_BYTES:
+            await self._yield()
         while not state.buffered:
             if state.has_ended:
                 raise MuxedStreamEOF("the peer finished")
@@ -45,7 +51,9 @@ class MuxedStream(IMuxedStream):
             if self._readable is None:
                 self._readable = trio.Event()
             await self._readable.wait()
+            self._unyielded = 0
         data = self._session.read(state, size)
+        self._unyielded += len(data) + CALL_BYTES
         self._connection.pump()
         return data
 
@@ -53,7 +61,9 @@ class MuxedStream(IMuxedStream):
         """Hand everything to the connection, as fast as the peer has room. MuxedStreamReset, -Closed."""
         view = memoryview(data if isinstance(data, bytes) else bytes(data))
         state, session = self.state, self._session
-        self._unyielded += len(view)
+        if self._unyielded >= TURN_BYTES:
+            await self._yield()
+        self._unyielded += len(view) + CALL_BYTES
         while True:
             if state.has_finished:
                 raise MuxedStreamClosed("the stream is closed for writing")
@@ -67,9 +77,6 @@ class MuxedStream(IMuxedStream):
                 break
             if not (self.is_closed or session.outbox.has_room(state)):
                 await self._wait_for_room()
-        if self._unyielded >= TURN_BYTES:
-            self._unyielded = 0
-            await trio.lowlevel.checkpoint()
 
     async def close_write(self) -> None:
         """Nothing more is written; reading goes on."""
@@ -87,8 +94,8 @@ class MuxedStream(IMuxedStream):
         self._connection.pump()
 
     def set_deadline(self, ttl: int) -> None:
-        """Not here: every wait of trio can have a deadline."""
-        raise NotImplementedError("use trio.fail_after")
+        """Not here: every wait of trio can have a deadline. LocalError."""
+        raise LocalError("a muxed stream keeps no deadline", code="no_deadline", fix="Use trio.fail_after.")
 
     def get_remote_address(self) -> tuple[str, int] | None:
         """The address of the connection's other end."""
@@ -110,6 +117,10 @@ class MuxedStream(IMuxedStream):
         if self._writable is not None:
             self._writable.set()
             self._writable = None
+
+    async def _yield(self) -> None:
+        self._unyielded = 0
+        await trio.lowlevel.checkpoint()
 
     async def _wait_for_room(self) -> None:
         self._unyielded = 0

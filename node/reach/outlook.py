@@ -61,7 +61,7 @@ class Place:
     """IPv4 bits that one owner is assumed to hold; a test network in a single /16 sets more."""
     announce: tuple[str, ...] = ()
     """Addresses that the owner knows of: a port opened by hand. They are proven like all others."""
-    maps_ports: bool = True
+    maps_ports: bool = False
     """Whether the router is asked for ports."""
 
 

@@ -98,7 +98,6 @@ async def upgrade_inbound(host: IHost, circuit: RelayedConnection, source: PeerI
         with rim(f"upgrade {circuit.circuit} from {peer_text(source)}"), trio.fail_after(HANDSHAKE_S):
             muxed = await swarm_of(host).upgrade_inbound_raw_conn(circuit, Multiaddr(circuit.circuit))
             if muxed.peer_id != libp2p_id(source):
-                await muxed.close()
                 raise RemoteViolation(relay, "it named another source than the one that came", code="relay_lied")
     except BaseException:
         await circuit.abort()

@@ -134,6 +134,7 @@ class Relays:
         await self._probe(relay)
         self._counts["relays_reserved"] += 1
         self._choice.reserved(relay, reservation.address, reservation.until, self._clock.now())
+        self._publish()
 
     async def _refresh(self, relay: PeerId) -> None:
         reservation = await self._client.reserve(relay)

@@ -26,6 +26,9 @@ ASK_S: Final = CONNECT_S + PROOF_S + 4.0
 LOOK_S: Final = 1.0
 """Seconds between looks whether a round is due and somebody could be asked."""
 
+NEWCOMERS_S: Final = 3.0
+"""Least seconds between rounds while nothing is known: each newcomer may be the witness that was missing."""
+
 log: Final = logging.getLogger("shoal.reach")
 
 
@@ -50,6 +53,8 @@ class Witnesses:
         self._addresses = addresses
         self._heard = heard
         self.punish: Callable[[RemoteViolation], Awaitable[None]] | None = None
+        self._asked_of = 0
+        self._begun = -NEWCOMERS_S
         self.settled = trio.Event()
         """Set and replaced when a round ends."""
 
@@ -57,15 +62,23 @@ class Witnesses:
         """Rounds until cancelled."""
         async with trio.open_nursery() as nursery:
             while True:
-                if self.machine.due <= self._clock.now() and not self.machine.is_asking:
+                if not self.machine.is_asking and self._is_due():
                     self.begin(nursery)
                 await trio.sleep(LOOK_S)
+
+    def _is_due(self) -> bool:
+        """The machine says so, or more could be asked than last time and nothing is known yet."""
+        if self.machine.due <= self._clock.now():
+            return True
+        is_early = trio.current_time() < self._begun + NEWCOMERS_S
+        return self.machine.state == "unknown" and not is_early and len(self._candidates()) > self._asked_of
 
     def begin(self, nursery: trio.Nursery) -> None:
         """One round, now. Without anybody to ask nothing happens."""
         witnesses = self._candidates()
         addresses = tuple(self._addresses())
         if witnesses and addresses:
+            self._asked_of, self._begun = len(witnesses), trio.current_time()
             nonce = entropy.seed()[:NONCE_BYTES]
             self._act(self.machine.begin(nonce, addresses, witnesses, self._clock.now()), nursery)
 

@@ -21,8 +21,8 @@ AHEAD_US: Final = Micros(200_000)
 RACERS_MAX: Final = 2
 """Sources that may be asked for one chunk at the same time, at the end."""
 
-STALL_US: Final = Micros(10 * SECOND)
-"""A source that has chunks under way and delivers none for so long is given up, µs."""
+STALL_US: Final = Micros(120 * SECOND)
+"""A source that has chunks under way and delivers none for so long is given up, µs: 35 kB/s for a large chunk."""
 
 RATE_UNKNOWN: Final = 8 * MIB
 """Bytes per second that a source is taken for before it delivered anything."""

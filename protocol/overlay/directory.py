@@ -34,8 +34,11 @@ ASK_PER_SECOND: Final = 8
 LOOKUPS_MAX: Final = 16
 """Searches under way; one more is refused."""
 
+JOIN_SOON: Final = Micros(1 * SECOND)
+"""Microseconds to the next attempt to join while fewer than `CLOSEST` peers are known; each wait is twice the last."""
+
 JOIN_AGAIN: Final = Micros(15 * SECOND)
-"""Microseconds between attempts to join while fewer than `CLOSEST` peers are known."""
+"""The longest of these waits."""
 
 PUBLISH_EVERY: Final = Micros(10 * MINUTE)
 """Microseconds between two deliveries of our record: who is near its keys changes as peers come and go."""
@@ -92,6 +95,7 @@ class Directory:
         self._searches: dict[int, _Search] = {}
         self._pending: dict[int, _Pending] = {}
         self._strangers: tuple[PeerId, ...] = ()
+        self._join_wait = JOIN_SOON
         self._join_at = self._publish_at = self._refresh_at = self._check_at = Micros(0)
 
     # ── what we say and want ─────────────────────────────────────────────────────────────────────────────────────────
@@ -114,7 +118,8 @@ class Directory:
 
     def join(self, now: Micros) -> list[Effect]:
         """Begin: look for those near our keys, from whoever is known."""
-        self._join_at = Micros(now + JOIN_AGAIN)
+        self._join_at = Micros(now + self._join_wait)
+        self._join_wait = min(Micros(2 * self._join_wait), JOIN_AGAIN)
         return self._publish(now)
 
     def greet(self, peer: PeerId) -> list[Effect]:

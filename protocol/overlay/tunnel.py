@@ -201,6 +201,7 @@ class Tunnel:
         mine, theirs = (ASKER_SENDS, SERVER_SENDS) if side == "asker" else (SERVER_SENDS, ASKER_SENDS)
         self._says, self._hears = mine[is_shell], theirs[is_shell]
         self._other = other
+        self._is_shell = is_shell
         self._moved = now
         self._sent = self._received = 0
         self._room = self._allowed = WINDOW_BYTES
@@ -220,8 +221,9 @@ class Tunnel:
 
     @property
     def is_over(self) -> bool:
-        """Both directions have ended, or one side has said how or why it ends."""
-        return self._has_said_last or self._has_heard_last or (self._has_said_end and self._has_heard_end)
+        """One side has said how or why it ends, or, but for a shell, both directions have ended."""
+        have_both_ended = self._has_said_end and self._has_heard_end and not self._is_shell
+        return self._has_said_last or self._has_heard_last or have_both_ended
 
     @property
     def next_wake(self) -> Micros:

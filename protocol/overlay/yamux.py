@@ -17,10 +17,9 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.errors import RemoteViolation, Unavailable
-from protocol.overlay import yamux_limits as limits
+from protocol.overlay.yamux_conduct import Conduct
 from protocol.overlay.yamux_events import Answered, Event, Gone, Left, Opened, Readable, Writable
 from protocol.overlay.yamux_frames import CREDIT_MAX, HEADER, HEADER_BYTES, WIRE_VERSION, Flag, Kind, Reason
-from protocol.overlay.yamux_limits import Meter
 from protocol.overlay.yamux_outbox import Outbox
 from protocol.overlay.yamux_places import Places
 from protocol.overlay.yamux_pulse import Pulse
@@ -41,15 +40,12 @@ class Session:
         self.places = Places(is_initiator=is_initiator)
         self.outbox = Outbox()
         self.pulse = Pulse(now)
-        self._peer = peer
+        self._conduct = Conduct(peer, now)
         self._events: list[Event] = []
         self._partial = bytearray()
         self._body: Stream | None = None
         self._body_left = 0
         self._body_flags = 0
-        self._pings = Meter(limits.PINGS, now)
-        self._resets = Meter(limits.RESETS, now)
-        self._idle_frames = Meter(limits.IDLE_FRAMES, now)
 
     def open(self) -> Stream:
         """A stream of ours. Unavailable when the session is over or `OUTBOUND_MAX` are open."""
@@ -141,8 +137,7 @@ class Session:
             self.pulse.heard_at = now
             try:
                 self._parse(data, now)
-                if len(self.outbox.control) > limits.CONTROL_BYTES_MAX:
-                    raise self._broken("it does not read our answers", "mux_unread")
+                self._conduct.unread(len(self.outbox.control))
             except RemoteViolation:
                 self.leave(Reason.PROTOCOL)
                 raise
@@ -167,7 +162,7 @@ class Session:
                 version, kind, flags, number, value = HEADER.unpack_from(data, at)
                 at += HEADER_BYTES
             if version != WIRE_VERSION:
-                raise self._broken(f"yamux version {version}", "mux_version")
+                raise self._conduct.broken(f"yamux version {version}", "mux_version")
             if kind == _DATA:
                 self._on_data(flags, number, value, now)
             elif kind == _CREDIT:
@@ -180,9 +175,9 @@ class Session:
         if stream is None:
             self._check_late(number, size)
         elif size > stream.credit_in or (size and stream.has_ended):
-            raise self._broken(f"{size} bytes on a stream with a window of {stream.credit_in}", "mux_window")
+            raise self._conduct.broken(f"{size} bytes on a stream with a window of {stream.credit_in}", "mux_window")
         if not size and (stream is None or not flags):
-            self._count_idle(now)
+            self._conduct.idle(now)
         if size:
             self._body, self._body_left, self._body_flags = stream, size, flags
         elif stream is not None and flags & _ENDING:
@@ -209,27 +204,27 @@ class Session:
         stream = self._accept(number, now) if flags & _OPEN else self.places.find(number)
         if stream is None:
             self._check_late(number, 0)
-            self._count_idle(now)
+            self._conduct.idle(now)
             return
         if size:
             stream.credit_out += size
             if stream.credit_out > CREDIT_MAX:
-                raise self._broken(f"credit of {stream.credit_out} bytes", "mux_credit")
+                raise self._conduct.broken(f"credit of {stream.credit_out} bytes", "mux_credit")
             self._events.append(Writable(stream))
         elif not flags:
-            self._count_idle(now)
+            self._conduct.idle(now)
         if flags & _ENDING:
             self._on_ending(stream, flags, now)
 
     def _accept(self, number: int, now: Micros) -> Stream | None:
         if self.places.find(number) is not None or not self.places.may_be_opened(number):
-            raise self._broken(f"it opens stream {number}, which is not its to open", "mux_stream_number")
+            raise self._conduct.broken(f"it opens stream {number}, which is not its to open", "mux_stream_number")
         stream = self.places.accept(number)
         if stream is not None:
             self.outbox.say(Kind.CREDIT, Flag.ACCEPT, number, 0)
             self._events.append(Opened(stream))
             return stream
-        self._count_reset(now)
+        self._conduct.reset(now)
         self.outbox.say(Kind.CREDIT, Flag.RESET, number, 0)
         return None
 
@@ -238,22 +233,21 @@ class Session:
             return
         if flags & Flag.RESET:
             if not stream.is_ours:
-                self._count_reset(now)
+                self._conduct.reset(now)
             self._end(stream, Phase.RESET)
         elif not stream.has_ended:
             stream.has_ended = True
             self._events.append(Readable(stream))
             self._settle(stream)
         else:
-            self._count_idle(now)
+            self._conduct.idle(now)
 
     def _on_session(self, kind: int, flags: int, value: int, now: Micros) -> None:
         if kind == Kind.PING and flags & _OPEN:
-            if not self._pings.take(now):
-                raise self._broken("too many pings", "mux_flood")
+            self._conduct.ping(now)
             self.outbox.say(Kind.PING, Flag.ACCEPT, 0, value)
         elif kind == Kind.PING:
-            self._count_idle(now)
+            self._conduct.idle(now)
             round_trip = self.pulse.answered(value, now)
             if round_trip is not None:
                 self._events.append(Answered(round_trip))
@@ -261,14 +255,14 @@ class Session:
             self._close()
             self._events.append(Left(value))
         else:
-            raise self._broken(f"frame of type {kind}", "mux_kind")
+            raise self._conduct.broken(f"frame of type {kind}", "mux_kind")
 
     def _check_late(self, number: int, size: int) -> None:
         """A frame for a stream that is not open: it ended, and the frame was on its way, within the window it had."""
         if not self.places.was_known(number):
-            raise self._broken(f"a frame for stream {number}, which was never opened", "mux_unknown_stream")
+            raise self._conduct.broken(f"a frame for stream {number}, which was never opened", "mux_unknown_stream")
         if size and not self.places.spend(number, size):
-            raise self._broken(f"{size} bytes for stream {number}, which ended", "mux_ended_stream")
+            raise self._conduct.broken(f"{size} bytes for stream {number}, which ended", "mux_ended_stream")
 
     def _settle(self, stream: Stream) -> None:
         """Both halves are finished: the place is free once what came was read, or nobody wants it."""
@@ -289,14 +283,3 @@ class Session:
         self.is_over = True
         for stream in self.places.open_streams():
             self._end(stream, Phase.RESET)
-
-    def _count_reset(self, now: Micros) -> None:
-        if not self._resets.take(now):
-            raise self._broken("it opens streams only to reset them, or too many", "mux_flood")
-
-    def _count_idle(self, now: Micros) -> None:
-        if not self._idle_frames.take(now):
-            raise self._broken("too many frames that do nothing", "mux_flood")
-
-    def _broken(self, rule: str, code: str) -> RemoteViolation:
-        return RemoteViolation(self._peer, rule, code=code)

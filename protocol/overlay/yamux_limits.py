@@ -39,7 +39,7 @@ QUEUES_BYTES_MAX: Final = 4 * MIB
 """Bytes; all streams' data waiting to be sent. Only a stream with nothing waiting may add `SMALL_BYTES` beyond."""
 
 SMALL_BYTES: Final = 4 * KIB
-"""Bytes; a heartbeat or a request, which gets in line even when bulk fills the queues; shorter data is kept together."""
+"""Bytes; a heartbeat or a request gets in line even when bulk fills the queues; shorter pieces are kept together."""
 
 CONTROL_BYTES_MAX: Final = 256 * KIB
 """Bytes; answers that wait for a peer which sends but does not read."""

@@ -1,28 +1,29 @@
-"""A job that serves HTTP on its own loopback: 10 MiB to fetch, an echo for what is sent, and an end."""
+"""A job that serves HTTP on its own loopback: 10 MiB to fetch, an echo for what is sent, an answer without an end."""
 
 from __future__ import annotations
 
 import sys
-import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONTENT = bytes(range(256)) * 40_960
 
 
 class Service(BaseHTTPRequestHandler):
-    """GET /content, GET /name, GET /stop; POST answers with what it got."""
+    """GET /content, GET /name, GET /hold; POST answers with what it got."""
 
     def do_GET(self) -> None:
-        self.answer({"/content": CONTENT, "/stop": b"bye"}.get(self.path, b"chunk"))
-        if self.path == "/stop":
-            threading.Thread(target=self.server.shutdown).start()
+        if self.path == "/hold":
+            self.answer(b"some", of=1_000)
+            self.rfile.read()
+        else:
+            self.answer({"/content": CONTENT}.get(self.path, b"chunk"))
 
     def do_POST(self) -> None:
         self.answer(self.rfile.read(int(self.headers["Content-Length"])))
 
-    def answer(self, body: bytes) -> None:
+    def answer(self, body: bytes, of: int = 0) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(of or len(body)))
         self.end_headers()
         self.wfile.write(body)
 

@@ -17,6 +17,6 @@ def node_modules() -> None:
 
 @pytest.fixture
 async def js(node_modules: None) -> AsyncIterator[JsPeer]:
-    """A js peer on loopback, with StrictNoSign gossip whose ids are the first 20 bytes of blake3(topic + data)."""
+    """A js peer on loopback, with StrictNoSign gossip and the network's message ids."""
     async with js_peer() as peer:
         yield peer

@@ -20,7 +20,7 @@ MODULES: Final = FOLDER / "node_modules"
 STAMP: Final = MODULES / ".installed-lock.json"
 INSTALL_S: Final = 180.0
 ANSWER_S: Final = 60.0
-NODE_MAJOR_MIN: Final = 20
+NODE_MAJOR_MIN: Final = 18
 
 Json = dict[str, object]
 

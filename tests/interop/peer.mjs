@@ -6,14 +6,18 @@
 // Lines without an id are events: {"event": "ready"}, {"event": "gossip", "topic": ..., "data": hex, "from": ...}.
 // Bytes travel as hex. A new command is one more function in `commands`.
 
+import { webcrypto } from 'node:crypto'
 import readline from 'node:readline'
 
-if (!Promise.withResolvers) { // libp2p 3 expects Node 22
-  Promise.withResolvers = () => {
-    let resolve, reject
-    const promise = new Promise((yes, no) => { resolve = yes; reject = no })
-    return { promise, resolve, reject }
-  }
+// libp2p 3 expects Node 22; this is what 18 and 20 lack of it.
+Promise.withResolvers ??= () => {
+  let resolve, reject
+  const promise = new Promise((yes, no) => { resolve = yes; reject = no })
+  return { promise, resolve, reject }
+}
+globalThis.crypto ??= webcrypto
+globalThis.CustomEvent ??= class CustomEvent extends Event {
+  constructor (type, init) { super(type, init); this.detail = init?.detail ?? null }
 }
 
 const { createLibp2p } = await import('libp2p')
@@ -37,13 +41,14 @@ const unhex = text => new Uint8Array(Buffer.from(text, 'hex'))
 const flat = chunk => chunk instanceof Uint8Array ? chunk : chunk.subarray()
 const cpu = () => { const used = process.cpuUsage(); return (used.user + used.system) / 1e6 }
 
-const joined = parts => { // as gossip names a statement: the first 20 bytes of blake3(topic + data)
+const joined = parts => {
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
   for (const part of parts) { all.set(part, at); at += part.length }
   return all
 }
-const statementId = message => blake3(joined([new TextEncoder().encode(message.topic), message.data])).slice(0, 20)
+// As gossip names a statement: the first 20 bytes of blake3(topic, a zero byte, data).
+const statementId = message => blake3(joined([new TextEncoder().encode(message.topic + '\0'), message.data])).slice(0, 20)
 
 let host = null
 let options = {}

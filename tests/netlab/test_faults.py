@@ -127,6 +127,17 @@ async def test_a_pulled_cable_tells_nobody(lab: Laboratory, shop: Shop) -> None:
         assert await line.accepted.recv(1) == b"x"
 
 
+async def test_a_host_with_two_homes_goes_on_from_the_other(lab: Laboratory, shop: Shop) -> None:
+    home, mobile = lab.house("home", "port-restricted"), lab.house("mobile", "cgnat", lan="192.168.7")
+    assert mobile.join(home.host) == "192.168.7.200"
+    line = await shop.dialled(home)
+    assert line.seen[0] == home.address
+    with faults.unplugged(home.host):
+        assert not await line.carries()
+        assert (await shop.dialled(home, 4_302)).seen[0] == mobile.address
+    assert (await shop.dialled(home, 4_303)).seen[0] == home.address
+
+
 async def test_power_off_leaves_the_other_end_half_open(lab: Laboratory, shop: Shop, tmp_path: Path) -> None:
     home = lab.house("home", "full-cone")
     command = [sys.executable, "-c", CALLER, shop.host.address]

@@ -25,11 +25,7 @@ async def ask(host: Host, inside: int, outside: int, seconds: int = 600) -> tupl
             while True:
                 await line.sendto(request, ("192.168.1.1", 5_351))
                 with trio.move_on_after(0.25):
-                    try:
-                        answer, _ = await line.recvfrom(64)
-                    except ConnectionRefusedError:
-                        await trio.sleep(0.05)  # It has only just been started.
-                        continue
+                    answer, _ = await line.recvfrom(64)
                     _, operation, code, _, _, mapped, _ = struct.unpack("!BBHIHHI", answer)
                     assert operation == 128 + ASK_TCP
                     return code, mapped

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.netlab import faults
+from benchmarks.netlab import faults, trials
 from benchmarks.netlab.laboratory import Laboratory
 from benchmarks.netlab.pairs import Reached, Watch, expected, matrix
 from benchmarks.netlab.routers import KINDS, Kind
@@ -17,11 +17,6 @@ from shoal.processes import until
 SCRIPT = Path(__file__).parents[2] / "examples" / "script" / "job.yml"
 RENDER = SCRIPT.parents[1] / "render" / "job.yml"
 PATIENCE_S = 120.0
-
-
-def require_paths(village: Village) -> None:
-    if not village.knows_paths():
-        pytest.skip("these nodes tell no paths: network.status is unknown to them")
 
 
 def misses(village: Village, kinds: dict[str, Kind], pairs: dict[tuple[str, str], Reached]) -> list[str]:
@@ -57,17 +52,6 @@ def test_a_punched_and_a_relayed_pair_do_a_job(lab: Laboratory, make_village: Ca
     assert watch.pairs["cone", "symmetric"].best == "relayed"
 
 
-def test_a_skewed_node_is_restarted_with_its_own_clock(lab: Laboratory, make_village: Callable[[], Village]) -> None:
-    village = make_village()
-    village.settle(lab.house("late", "full-cone").host, skew_s=-600.0)
-    village.settle(lab.house("home", "full-cone").host)
-    village.up()
-    with village.control("late") as late, village.control("steward") as steward:
-        ahead = steward.call("node.status")["now"], late.call("node.status")["now"]
-    assert isinstance(ahead[0], int) and isinstance(ahead[1], int)
-    assert 590_000_000 < ahead[0] - ahead[1] < 610_000_000
-
-
 @pytest.mark.netlab
 def test_ten_peers_behind_all_routers_do_both_jobs(lab: Laboratory, make_village: Callable[[], Village]) -> None:
     village = make_village()
@@ -84,7 +68,7 @@ def test_ten_peers_behind_all_routers_do_both_jobs(lab: Laboratory, make_village
             until("every pair is as good as it gets", lambda: not misses(village, kinds, watch.pairs) or None, [], 60)
     table = matrix(watch.pairs, village.names)
     assert table.count("\n") == len(village.names) + 1
-    require_paths(village)
+    assert table.count("direct") >= 17, "everybody reaches both public nodes"
 
 
 @pytest.mark.netlab
@@ -100,3 +84,16 @@ def test_a_provider_comes_back_after_its_router_lost_everything(
         faults.move(house)
     village.settled(village.submit(SCRIPT), PATIENCE_S)
     until("both are back", lambda: village.is_whole() or None, [], PATIENCE_S)
+
+
+@pytest.mark.netlab
+def test_a_node_is_restarted_with_another_clock(lab: Laboratory, make_village: Callable[[], Village]) -> None:
+    village = make_village()
+    village.settle(lab.house("late", "full-cone").host)
+    village.settle(lab.house("home", "full-cone").host)
+    village.up()
+    village.reclock("late", -trials.SKEW_S)
+    with village.control("late") as late, village.control("steward") as steward:
+        times = steward.call("node.status")["now"], late.call("node.status")["now"]
+    assert isinstance(times[0], int) and isinstance(times[1], int)
+    assert abs(times[0] - times[1] - trials.SKEW_S * 1e6) < 10e6

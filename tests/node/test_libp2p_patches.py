@@ -6,6 +6,8 @@ import importlib.metadata
 import logging
 import os
 import socket
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 
 import pytest
@@ -13,11 +15,15 @@ import trio
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
 from multiaddr import Multiaddr
 
 from node import libp2p_patches
 from node.libp2p_rim import libp2p_id, listen, make_host, only_error, peer_of, rim
+from node.mux.connection import Connection
+from node.mux.net_streams import lean_read, lean_write
 from protocol.errors import LocalError, Refused, Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.units import PeerId
@@ -120,3 +126,21 @@ def test_only_error_unwraps_one() -> None:
     assert only_error(ExceptionGroup("outer", [ExceptionGroup("inner", [one])])) is one
     both = ExceptionGroup("both", [one, two])
     assert only_error(both) is both
+
+
+def test_our_muxer_is_installed() -> None:
+    assert vars(muxer_multistream)["Yamux"] is Connection
+    assert NetStream.read is lean_read
+    assert NetStream.write is lean_write
+
+
+def test_the_stock_muxer_stays_when_asked_for() -> None:
+    code = (
+        "from node import libp2p_patches; libp2p_patches.install()\n"
+        "from libp2p.network.stream.net_stream import NetStream\n"
+        "from libp2p.stream_muxer import muxer_multistream\n"
+        "print(muxer_multistream.Yamux.__module__, NetStream.read.__module__)"
+    )
+    environment = os.environ | {libp2p_patches.MUXER_VARIABLE: libp2p_patches.STOCK_MUXER}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["libp2p.stream_muxer.yamux.yamux", "libp2p.network.stream.net_stream"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node.peer_cache import PEERS_MAX, PeerCache
 from protocol.identity import Identity, peer_text
-from protocol.units import PeerId
+from protocol.units import SECOND, Micros, PeerId
 
 PEERS = [Identity(number.to_bytes(32, "big")).peer for number in range(PEERS_MAX + 10)]
 ADDRESS = "/ip4/192.0.2.1/tcp/4001"
@@ -55,6 +55,32 @@ def test_garbage_is_an_empty_cache_that_can_be_saved(tmp_path: Path, garbage: by
     assert cache.load() == {}
     cache.save({PEERS[0]: (ADDRESS,)})
     assert PeerCache(path).load() == {PEERS[0]: (ADDRESS,)}
+
+
+def test_a_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    path.write_text(json.dumps({"version": 1, "peers": {peer_text(PEERS[0]): [ADDRESS]}}))
+    assert PeerCache(path).load() == {PEERS[0]: (ADDRESS,)}
+
+
+def test_peers_that_worked_last_are_kept_and_come_last(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    cache = PeerCache(path)
+    cache.worked([PEERS[3]], Micros(1_700_000_100 * SECOND))
+    cache.worked([PEERS[1]], Micros(1_700_000_000 * SECOND))
+    cache.save(dict.fromkeys(PEERS, (ADDRESS,)))
+    loaded = list(PeerCache(path).load())
+    assert len(loaded) == PEERS_MAX
+    assert loaded[-2:] == [PEERS[1], PEERS[3]]
+    again = PeerCache(path)
+    known = again.load()
+    again.worked([PEERS[1]], Micros(1_700_000_001 * SECOND))
+    path.unlink()
+    again.save(known)
+    assert not path.exists()  # A second more is not worth a write.
+    again.worked([PEERS[1]], Micros(1_700_001_000 * SECOND))
+    again.save(known)
+    assert list(PeerCache(path).load())[-1] == PEERS[1]
 
 
 def test_one_bad_entry_costs_one_entry(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

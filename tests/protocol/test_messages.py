@@ -45,8 +45,6 @@ def values(kind: inspect.Type) -> st.SearchStrategy[object]:
             return st.lists(values(item), min_size=least or 0, max_size=min(most or 3, 3)).map(tuple)
         case inspect.UnionType(types=types):
             return st.one_of([values(one) for one in types])
-        case inspect.UnsetType():
-            return st.just(msgspec.UNSET)
         case inspect.TupleType(item_types=items):
             return st.tuples(*map(values, items))
     raise TypeError(f"no strategy for {kind}")

@@ -9,7 +9,6 @@ from node import (
     addresses,
     dialer,
     door,
-    gossip,
     libp2p_rim,
     links,
     requests,
@@ -17,7 +16,6 @@ from node import (
     streams,
     transport,
 )
-from protocol.messages import STATEMENT_KINDS
 from protocol.overlay import admission, resume
 from protocol.overlay.resume import Heard, resumed
 
@@ -27,7 +25,6 @@ MODULES = (
     admission,
     dialer,
     door,
-    gossip,
     libp2p_rim,
     links,
     requests,
@@ -43,12 +40,6 @@ def test_constants_are_the_code_s() -> None:
         owners = [module for module in MODULES if name in vars(module)]
         assert owners, f"{name} is not in the code"
         assert all(vars(module)[name] == value for module in owners), name
-
-
-def test_topics_are_the_code_s() -> None:
-    listed = {row["topic"].strip("`"): (row["kind"].strip("`"), row["body"]) for row in SPEC.table("protocols")}
-    kinds = {kind: body.__name__ for body, kind in STATEMENT_KINDS.items()}
-    assert listed == {topic: (kind, kinds[kind]) for topic, kind in gossip.TOPICS.items()}
 
 
 def test_sessions_go_on_as_the_code_does() -> None:

@@ -12,4 +12,4 @@ from typing import Final
 SHIFT_NS: Final = int(float(os.environ.get("NETLAB_SKEW_S", "0")) * 1e9)
 _real: Final = time.time_ns
 
-vars(time).update(time_ns=lambda: _real() + SHIFT_NS, time=lambda: (_real() + SHIFT_NS) / 1e9)
+time.__dict__.update(time_ns=lambda: _real() + SHIFT_NS, time=lambda: (_real() + SHIFT_NS) / 1e9)

@@ -44,6 +44,7 @@ def test_chunks_that_came_are_here_after_a_restart(tmp_path: Path) -> None:
     assert loaded(tmp_path / "x") == frozenset({1, 3})
     assert loaded(tmp_path / "x", size_max=len(DATA) - 1) is None
     assert loaded(tmp_path / "y") is None
+    assert not (tmp_path / "y").exists()
 
 
 def test_bytes_that_changed_meanwhile_are_fetched_again(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ from node.sessions import PROTOCOL_VERSION, Sessions
 from node.upkeep import keep_connected
 from protocol.identity import Identity, peer_text
 from protocol.messages import Hello
-from protocol.units import PeerId
 
 NETWORK = "reef"
 REPORT_S = 0.25
@@ -55,6 +54,7 @@ class Plan:
     port: int = 0
     bootstraps: list[str] = field(default_factory=list)
     mdns: bool = False
+    interfaces: tuple[str, ...] = ()
     cache: str = ""
     neighbours: int = 8
     region: str = ""
@@ -98,7 +98,7 @@ class SmallNode:
             register(self.sessions.protocol, self.sessions.accept)
             requests = Requests(NETWORK, self.dialer, self.sessions.punish, register, self.counts)
             ground = Ground(self.dialer, self.sessions, requests, register, self.counts)
-            settings = Settings(self.plan.region, self.plan.mdns, neighbours=self.plan.neighbours)
+            settings = Settings(self.plan.region, self.plan.mdns, tuple(self.plan.interfaces), self.plan.neighbours)
             self.around = Surroundings(self.identity, NETWORK, settings, ground)
             await listen(self.host, where, stack)
             bootstraps = [split_address(text) for text in self.plan.bootstraps]

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import trio
-from libp2p.abc import IHost, INetStream, ISecureConn
+from libp2p.abc import IHost, IMuxedConn, INetStream, ISecureConn
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
@@ -59,11 +59,11 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
         kind = Yamux if secured.get_local_peer() in plain else Connection
         return kind(secured, peer, is_initiator=is_initiator, on_close=on_close)
 
+    hosts = [make_host(identity, [ANY], (), os.urandom(32)) for identity in identities]
     was = vars(muxer_multistream)["Yamux"]
     vars(muxer_multistream)["Yamux"] = choose
     try:
         async with AsyncExitStack() as stack:
-            hosts = [make_host(identity, [ANY], (), os.urandom(32)) for identity in identities]
             for host in hosts:
                 stack.push_async_callback(libp2p_patches.close_listeners, host)
                 await listen(host, [ANY], stack)
@@ -72,7 +72,10 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
             addresses = [a for found in listeners(hosts[1]) for a in found]
             with trio.fail_after(20):
                 await hosts[0].connect(PeerInfo(hosts[1].get_id(), addresses))
+            assert [isinstance(conn, Yamux) for conn in connections(two)] == list(stock)
             yield two
+            for connection in connections(two) if any(stock) else []:
+                await connection.close()  # libp2p's own leaves its socket open at the end of its host
     finally:
         vars(muxer_multistream)["Yamux"] = was
 
@@ -80,6 +83,16 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
 def listeners(host: IHost) -> list[list[object]]:
     """Where a host listens."""
     return [list(listener.get_addrs()) for listener in host.get_network().listeners.values()]
+
+
+def connections(two: Two) -> list[IMuxedConn]:
+    """The muxed connections of one and two, as they are."""
+    found: list[IMuxedConn] = []
+    for host, other in ((two.one, two.two), (two.two, two.one)):
+        network = host.get_network()
+        assert isinstance(network, Swarm)
+        found += [connection.muxed_conn for connection in network.get_connections(other.get_id())[:1]]
+    return found
 
 
 def connection_of(host: IHost, other: IHost) -> Connection:

@@ -11,8 +11,11 @@ import trio
 import trio.testing
 from libp2p.abc import INetStream
 from libp2p.network.stream.exceptions import StreamClosed, StreamEOF, StreamReset
+from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamReset
 
+from node.libp2p_rim import peer_of
+from node.mux.connection import violation_of
 from protocol.overlay import yamux_limits as limits
 from protocol.overlay.yamux_frames import Flag, Kind, header
 from protocol.overlay.yamux_stream import Phase
@@ -189,6 +192,7 @@ async def test_a_peer_that_ignores_the_window_is_thrown_out(monkeypatch: pytest.
             await victim.event_closed.wait()
         assert victim.violation is not None
         assert victim.violation.code == "mux_window"
+        assert victim.violation.peer == peer_of(two.one.get_id())
         assert process.memory_info().rss - before < 64 * MIB
         assert pushed < 64 * MIB
 
@@ -197,6 +201,10 @@ async def test_a_peer_that_opens_too_much_hurts_nobody_else() -> None:
     async with two_hosts() as two:
         attacker = connection_of(two.one, two.two)
         victim = connection_of(two.two, two.one)
+        network = two.two.get_network()
+        assert isinstance(network, Swarm)
+        wrapper = network.get_connections(two.one.get_id())[0]
+        assert violation_of(wrapper) is None
         attacker.session.outbox.control += b"".join(
             header(Kind.CREDIT, Flag.OPEN, number, 0) for number in range(1_001, 9_001, 2)
         )
@@ -205,6 +213,7 @@ async def test_a_peer_that_opens_too_much_hurts_nobody_else() -> None:
             await victim.event_closed.wait()
         assert victim.violation is not None
         assert victim.violation.code == "mux_flood"
+        assert violation_of(wrapper) is victim.violation
         assert victim.session.places.open_streams() == []
 
 
@@ -282,3 +291,49 @@ async def test_more_streams_than_places_wait(monkeypatch: pytest.MonkeyPatch) ->
         await held[0].reset()
         with trio.fail_after(5):
             await two.stream()
+
+
+async def test_the_end_of_a_host_leaves_no_socket() -> None:
+    """While streams are written, read and opened."""
+    before = {each.fd for each in psutil.Process().net_connections("tcp")}
+    with trio.fail_after(20):
+        async with two_hosts() as two, trio.open_nursery() as nursery:
+            forever = trio.Event()
+
+            async def never(stream: INetStream) -> None:
+                await forever.wait()
+
+            two.serve(never, "/test/never/1")
+            for _ in range(5):
+                stream = await two.stream("/test/never/1")
+                nursery.start_soon(stream.write, bytes(4 * MIB))
+                nursery.start_soon((await two.back()).read, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert {each.fd for each in psutil.Process().net_connections("tcp")} <= before
+
+
+async def test_a_connection_that_was_closed_does_not_start() -> None:
+    async with two_hosts() as two:
+        connection = connection_of(two.one, two.two)
+        await connection.close()
+        await connection.close()
+        with trio.fail_after(5):
+            await connection.start()
+        assert not connection.is_established
+
+
+async def test_streams_that_are_reset_at_once_start_no_task() -> None:
+    async with two_hosts() as two:
+        attacker, victim = connection_of(two.one, two.two), connection_of(two.two, two.one)
+        numbers = range(1_001, 1_201, 2)
+        opened = b"".join(header(Kind.CREDIT, flag, n, 0) for n in numbers for flag in (Flag.OPEN, Flag.RESET))
+        attacker.session.outbox.control += opened
+        attacker.pump()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert victim.session.places.inbound == 0
+        assert not victim._arrived
+        assert victim.violation is None
+        stream = await two.stream()
+        await stream.write(b"x")
+        assert await read_exactly(stream, 1) == b"x"

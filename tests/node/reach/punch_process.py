@@ -1,8 +1,8 @@
-"""One peer of a punch in the laboratory, as a process of its own: `relay ADDRESS`, `listener` or `dialer`.
+"""One peer of a punch in the laboratory, as a process of its own. The number makes its identity.
 
-    python punch_process.py relay /ip4/11.0.1.130/tcp/4301
-    python punch_process.py listener RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND
-    python punch_process.py dialer RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND LISTENER_PEER
+    python punch_process.py 0 relay /ip4/11.0.1.130/tcp/4301
+    python punch_process.py 1 listener RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND
+    python punch_process.py 2 dialer RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND LISTENER_PEER
 
 Each says one JSON line when it is ready; the dialer says a second one with what it measured.
 """
@@ -87,11 +87,11 @@ async def measure(node: Node, relay_peer: PeerId, peer: PeerId) -> None:
 
 
 async def main(*arguments: str) -> None:
-    role, words = arguments[0], list(arguments[1:])
+    number, role, *words = arguments
     address = words[0] if role == "relay" else f"/ip4/0.0.0.0/tcp/{PORT}"
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
-        node = await open_node(stack, nursery, {"relay": 0, "listener": 1, "dialer": 2}[role], address)
+        node = await open_node(stack, nursery, int(number), address)
         if role == "relay":
             await relay(node)
         else:

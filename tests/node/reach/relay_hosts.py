@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -20,7 +20,8 @@ from node.reach.circuit_messages import DCUTR_PROTOCOL, HOP_PROTOCOL, STOP_PROTO
 from node.reach.punching import Puncher, Surroundings, is_public
 from node.reach.relay_client import RelayClient
 from node.reach.relay_server import RelayServer
-from protocol.errors import RemoteViolation
+from node.streams import read_some, reset, write_all
+from protocol.errors import RemoteViolation, Unavailable
 from protocol.identity import Identity
 from protocol.overlay.nat_kind import NatKind
 from protocol.overlay.relay_budget import RelayBudget, RelayLimits
@@ -150,6 +151,23 @@ async def open_node(stack: AsyncExitStack, nursery: trio.Nursery, number: int, a
     stack.push_async_callback(libp2p_patches.close_listeners, host)
     await listen(host, [address], stack)
     return Node(host, identity.peer, nursery)
+
+
+async def bridge(one: INetStream, other: INetStream, early: bytes, change: Callable[[bytes], bytes] = bytes) -> None:
+    """Pass everything on, changed, until one of the two ends; `early` came from the other one already."""
+
+    async def go(came: INetStream, to: INetStream, piece: bytes = b"") -> None:
+        with suppress(Unavailable):
+            while piece := piece or await read_some(came):
+                await write_all(to, change(piece))
+                piece = b""
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(go, one, other)
+        nursery.start_soon(go, other, one, early)
+    await reset(one)
+    await reset(other)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[3]
 HOST, INSIDE, OUTSIDE, STRANGER = "192.168.77.10", "192.168.77.1", "44.1.2.2", "44.1.2.1"
 WAIT_S: Final = 20.0
+Event = dict[str, object]
 
 RULES: Final = """
 table inet filter {
@@ -129,26 +130,26 @@ class Home:
             subprocess.run(["ip", "netns", "del", self.tag + name], capture_output=True)
 
 
-class Mapper:
-    """`mapper_process.py` in the host's namespace: events come as JSON lines."""
+class Guest:
+    """A Python process in one of the namespaces: events come as JSON lines."""
 
-    def __init__(self, home: Home, ports: Sequence[int]) -> None:
-        words = [sys.executable, str(Path(__file__).with_name("mapper_process.py")), *map(str, ports)]
+    def __init__(self, home: Home, where: str, script: str, *arguments: str) -> None:
+        words = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
         self.process = subprocess.Popen(
-            home.inside("h", *words), stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, cwd=ROOT,
+            home.inside(where, *words), stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         self.events: list[dict[str, object]] = []
 
-    def next(self, kind: str) -> dict[str, object]:
-        """The next event of a kind; the process ends by itself when nothing happens for too long."""
+    def next(self, kind: str, fits: Callable[[Event], bool] = lambda event: True) -> Event:
+        """The next event of a kind that fits; the process ends by itself when nothing happens for too long."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            event = json.loads(line)
+            event: Event = json.loads(line)
             self.events.append(event)
-            if event["event"] == kind:
-                return dict(event)
-        raise AssertionError(f"no {kind!r} came, only {self.events}")
+            if event["event"] == kind and fits(event):
+                return event
+        raise AssertionError(f"no {kind!r} came, only {self.events[-3:]}")
 
     def stop(self) -> None:
         """Ask it to close its ports and end."""
@@ -169,9 +170,9 @@ def home(folder: Path) -> Iterator[Home]:
 
 
 @contextmanager
-def mapper(house: Home, *ports: int) -> Iterator[Mapper]:
-    """A mapper that is killed when the test forgets it."""
-    started = Mapper(house, ports)
+def guest(house: Home, where: str, script: str, *arguments: str) -> Iterator[Guest]:
+    """A process that is killed when the test forgets it."""
+    started = Guest(house, where, script, *arguments)
     try:
         yield started
     finally:
@@ -183,9 +184,8 @@ def mapper(house: Home, *ports: int) -> Iterator[Mapper]:
                 pipe.close()
 
 
-def until(holds: object, what: str) -> None:
+def until(holds: Callable[[], bool], what: str) -> None:
     """Wait for another process, with a limit."""
-    assert callable(holds)
     limit = time.monotonic() + WAIT_S
     while not holds():
         assert time.monotonic() < limit, f"in vain: {what}"

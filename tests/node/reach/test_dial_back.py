@@ -17,7 +17,6 @@ from node.blobs import BlobStore
 from node.clock import Clock
 from node.reach.dial_back import DialBackServer, endpoints_of
 from node.reach.knock import knock
-from node.reach.outlook import Outlook, Place
 from node.reach.sockets import local_port
 from node.transport import Transport, TransportConfig
 from protocol.errors import Refused
@@ -56,7 +55,6 @@ async def peers(folder: Path, *names: Identity) -> AsyncIterator[list[Peer]]:
             await stack.enter_async_context(transport.serving())
             parts = transport._serving
             server = DialBackServer(identity, "reef", parts.dialer, Clock(), Counter())
-            server.serve(parts.requests)
             found.append(Peer(transport, identity, server))
         yield found
 
@@ -70,7 +68,7 @@ async def meet(asker: Peer, *others: Peer) -> None:
 
 async def ask(asker: Peer, witness: Peer, *addresses: str) -> dict[str, Outcome]:
     question = DialBack(NONCE, addresses)
-    requests = asker.transport._serving.requests
+    requests = asker.transport._serving.core.requests
     reply = await requests.ask(witness.identity.peer, KIND, question, dialled_back_decoder)
     verdicts = [open_verdict(statement, "reef", witness.identity.peer) for statement in reply.verdicts]
     assert all((one.subject, one.nonce) == (asker.identity.peer, NONCE) for one in verdicts)
@@ -137,30 +135,17 @@ async def test_who_is_not_connected_directly_is_refused(tmp_path: Path) -> None:
 async def test_three_random_peers_sign_that_we_are_public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way: candidates, questions, dials, signatures, the verdict, and evidence that others can check."""
     monkeypatch.setattr("node.reach.outlook.is_global", lambda ip: True)
-    async with peers(tmp_path, ASKER, *NAMES) as (asker, *witnesses), trio.open_nursery() as nursery:
+    async with peers(tmp_path, ASKER, *NAMES) as (asker, *witnesses):
         await meet(asker, *witnesses)
-        parts = asker.transport._serving
         own = endpoint(asker.address)
         assert own is not None
-        place = Place(ASKER, "reef", own.port)
-        closed = Endpoint("127.9.9.9", own.port).text
-        outlook = Outlook(
-            place,
-            parts.dialer,
-            parts.requests,
-            asker.server,
-            Clock(),
-            asker.transport.connected,
-            lambda: (own.text, closed),
-        )
-        with trio.fail_after(10):
-            while len(asker.transport.connected()) < 3:
-                await parts.sessions.changed.wait()
-            settled = outlook.witnesses.settled
-            outlook.witnesses.begin(nursery)
-            await settled.wait()
+        assert asker.transport.overlay is not None
+        outlook = asker.transport.overlay.outlook
         machine = outlook.witnesses.machine
-        assert (machine.state, machine.public, machine.asked) == ("public", (own.text,), 3)
+        with trio.fail_after(20):
+            while machine.asked < 3:
+                await outlook.witnesses.settled.wait()
+        assert (machine.state, machine.public) == ("public", (own.text,))
         assert outlook.external_addresses() == (own.text,)
         statements = [word.statement for word in machine.words]
         tallies = judge(ASKER.peer, statements, "reef", Clock().now(), ASKER.peer)

@@ -12,9 +12,11 @@ import pytest
 import trio
 
 from node.reach.pcp import open_line
-from tests.node.reach.router_lab import INSIDE, OUTSIDE, Mapper, home, mapper, missing, until
+from tests.node.reach.router_lab import INSIDE, OUTSIDE, Guest, guest, home, missing, until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no router laboratory: {missing()}")
+
+MAPPER = ("h", "mapper_process.py")
 
 FORGER = """
 import socket, struct, sys, time
@@ -30,7 +32,7 @@ while True:
 """
 
 
-def three_failures(node: Mapper) -> dict[str, str]:
+def three_failures(node: Guest) -> dict[str, str]:
     """Why each method gave nothing."""
     failed: dict[str, str] = {}
     while len(failed) < 3:
@@ -40,7 +42,7 @@ def three_failures(node: Mapper) -> dict[str, str]:
 
 
 def test_pcp_opens_both_ports_and_closes_them(tmp_path: Path) -> None:
-    with home(tmp_path) as house, mapper(house, 4301, 4302) as node:
+    with home(tmp_path) as house, guest(house, *MAPPER, "4301", "4302") as node:
         assert not house.can_dial(4301)
         house.start_daemon()
         first, second = node.next("gained"), node.next("gained")
@@ -56,7 +58,7 @@ def test_pcp_opens_both_ports_and_closes_them(tmp_path: Path) -> None:
 def test_upnp_when_the_router_speaks_nothing_else(tmp_path: Path) -> None:
     with home(tmp_path) as house:
         house.start_daemon(nat_pmp=False)
-        with mapper(house, 4301) as node:
+        with guest(house, *MAPPER, "4301") as node:
             gained = node.next("gained")
             assert (gained["method"], gained["external"]) == ("upnp", f"{OUTSIDE}:4301")
             assert house.can_dial(4301)
@@ -68,7 +70,7 @@ def test_a_router_that_restarts_is_mapped_again(tmp_path: Path) -> None:
     """Power cut: daemon and table are gone. It announces itself when it is back, so nobody waits for a check."""
     with home(tmp_path) as house:
         house.start_daemon()
-        with mapper(house, 4301) as node:
+        with guest(house, *MAPPER, "4301") as node:
             node.next("gained")
             house.stop_daemon()
             house.rules()
@@ -77,10 +79,10 @@ def test_a_router_that_restarts_is_mapped_again(tmp_path: Path) -> None:
             until(lambda: house.can_dial(4301), "mapped again")
 
 
-def test_a_short_lease_is_renewed_and_ends_without_its_owner(tmp_path: Path) -> None:
+def test_a_lease_ends_without_its_owner(tmp_path: Path) -> None:
     with home(tmp_path) as house:
-        house.start_daemon(lifetime=12)
-        with mapper(house, 4301) as node:
+        house.start_daemon(lifetime=5)
+        with guest(house, *MAPPER, "4301") as node:
             node.next("gained")
             node.process.kill()
             node.process.wait()
@@ -92,7 +94,7 @@ def test_a_router_that_refuses_and_then_does_not(tmp_path: Path) -> None:
     """By UPnP: asked by PCP to open what its rules forbid, miniupnpd 2.3.1 looks for another port for minutes."""
     with home(tmp_path) as house:
         house.start_daemon(nat_pmp=False, rule="deny")
-        with mapper(house, 4301) as node:
+        with guest(house, *MAPPER, "4301") as node:
             failed = three_failures(node)
             assert failed["pcp"] == failed["nat_pmp"] == "the router does not speak it"
             assert "refuses" in failed["upnp"]
@@ -103,7 +105,7 @@ def test_a_router_that_refuses_and_then_does_not(tmp_path: Path) -> None:
 
 
 def test_no_router_software_at_all(tmp_path: Path) -> None:
-    with home(tmp_path) as house, mapper(house, 4301) as node:
+    with home(tmp_path) as house, guest(house, *MAPPER, "4301") as node:
         failed = three_failures(node)
         assert failed["pcp"] == failed["nat_pmp"] == "the router does not speak it"
         assert "UPnP" in failed["upnp"]
@@ -116,7 +118,7 @@ def test_rubbish_from_the_router_is_survived(tmp_path: Path) -> None:
         with subprocess.Popen(words, stdout=subprocess.PIPE) as forger:
             assert forger.stdout is not None
             assert forger.stdout.readline() == b"ready\n"
-            with mapper(house, 4301) as node:
+            with guest(house, *MAPPER, "4301") as node:
                 assert node.next("failed")["method"] == "pcp"
                 forger.kill()
                 forger.wait()

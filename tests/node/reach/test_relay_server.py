@@ -169,13 +169,11 @@ async def test_a_peer_that_left_is_not_reached() -> None:
 
 
 async def test_a_hundred_half_open_circuits_hold_nobody_up() -> None:
-    async with nodes(4) as (relay, alice, silent, bob):
-        limits = RelayLimits(
-            circuits_per_peer=100, circuits_per_address=200, request_burst=200, opening_us=Micros(2 * SECOND)
-        )
+    async with nodes(5) as (relay, alice, carol, silent, bob):
+        opening = Micros(4 * SECOND)
+        limits = RelayLimits(circuits_per_peer=101, circuits_per_address=200, request_burst=200, opening_us=opening)
         server = relay.relays(limits)
         await joined(relay, silent, bob)
-        alice.knows(relay)
 
         async def say_nothing(stream: INetStream) -> None:
             await trio.sleep(20)
@@ -183,21 +181,26 @@ async def test_a_hundred_half_open_circuits_hold_nobody_up() -> None:
         silent.serve(STOP_PROTOCOL, say_nothing)
         codes: list[str] = []
 
-        async def dial() -> None:
+        async def dial(who: Node) -> None:
             try:
-                await alice.client._circuit(relay.peer, silent.peer)
+                await who.client._circuit(relay.peer, silent.peer)
             except Refused as error:
                 codes.append(error.code)
 
-        await alice.connect(relay.peer)
+        def is_open() -> bool:
+            return server.status.circuits + len(codes) >= wanted
+
+        for node in (alice, carol):
+            node.knows(relay)
+            await node.connect(relay.peer)
         async with trio.open_nursery() as nursery:
-            for count in range(10, 101, 10):
-                for _ in range(10):
-                    nursery.start_soon(dial)
-                assert await until(lambda count=count: server.status.circuits >= count, 3)  # type: ignore[misc]
+            for wanted in range(20, 101, 20):  # noqa: B007  `is_open` reads it
+                for who in [alice, carol] * 10:
+                    nursery.start_soon(dial, who)
+                assert await until(is_open, 3)
             started = trio.current_time()
-            await silent.client.dial(relay.peer, bob.peer)
-            assert await silent.echoed(bob.peer, b"still") == b"still"
+            await alice.client.dial(relay.peer, bob.peer)
+            assert await alice.echoed(bob.peer, b"still") == b"still"
             assert trio.current_time() - started < 1.5
         assert codes == ["connection_failed"] * 100
         assert server.status.circuits == 1

@@ -1,0 +1,215 @@
+"""Relayed connections become direct ones: on loopback by the driver's rules, in the laboratory through real routers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from benchmarks.netlab import ground
+from benchmarks.netlab.laboratory import Host, Laboratory
+from benchmarks.netlab.routers import Kind
+from node.libp2p_rim import libp2p_id, protocol_id
+from node.reach.circuit_messages import DCUTR_PROTOCOL, MessageReader, say_punch
+from node.reach.punching import Puncher, is_public
+from node.reach.relayed_connection import open_directly
+from protocol.errors import Unavailable
+from protocol.overlay.nat_kind import NatKind
+from protocol.overlay.punch import Connect, Sync
+from shoal.processes import shoal_environment
+from tests.node.reach.relay_hosts import Node, nodes, until
+
+PEER = Path(__file__).parent / "punch_process.py"
+
+
+@pytest.fixture(autouse=True)
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.reach.punching.GRACE_S", 0.3)
+
+
+async def relayed(relay: Node, alice: Node, bob: Node) -> None:
+    """Alice has dialled Bob through the relay."""
+    relay.relays()
+    alice.knows(relay)
+    bob.knows(relay)
+    await bob.client.reserve(relay.peer)
+    await alice.client.dial(relay.peer, bob.peer)
+
+
+def punches(node: Node, *, at: str = "", kinds: tuple[NatKind, NatKind] = ("unknown", "unknown")) -> Puncher:
+    """A puncher that tells `at`, its own address unless said otherwise, and may dial loopback."""
+    return node.punches(lambda: [at or node.address], kinds, is_allowed=lambda address: True)
+
+
+async def test_a_relayed_connection_becomes_direct_and_goes() -> None:
+    async with nodes(3) as (relay, alice, bob):
+        punches(alice)
+        punches(bob)
+        await relayed(relay, alice, bob)
+        assert await until(lambda: "direct" in alice.kinds(bob.peer) and "direct" in bob.kinds(alice.peer), 2)
+        assert await until(lambda: bob.counts["punches_succeeded"] == 1, 2)
+        assert await until(lambda: set(alice.kinds(bob.peer)) == set(bob.kinds(alice.peer)) == {"direct"}, 3)
+        assert await alice.echoed(bob.peer, b"still here") == b"still here"
+        assert (bob.upgraded, alice.upgraded) == ([(alice.peer, True)], [(bob.peer, True)])
+        assert (alice.counts["punches_tried"], bob.counts["punches_tried"]) == (0, 1)
+
+
+async def test_a_punch_that_cannot_work_is_given_up_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.reach.punching.LOOK_S", 0.2)
+    async with nodes(3) as (relay, alice, bob):
+        told = ["/ip4/127.0.0.1/tcp/1"]
+        alice.punches(lambda: told, is_allowed=lambda address: True)
+        bob.punches(lambda: told, is_allowed=lambda address: True)
+        started = trio.current_time()
+        await relayed(relay, alice, bob)
+        assert await alice.echoed(bob.peer, b"meanwhile") == b"meanwhile"
+        assert await until(lambda: bob.counts["punches_failed"] == 1, 8)
+        assert trio.current_time() - started < 6.5
+        assert alice.kinds(bob.peer) == ["relayed"]
+        await trio.sleep(0.6)
+        assert bob.counts["punches_tried"] == 1
+        told[:] = [bob.address]
+        assert await until(lambda: bob.counts["punches_tried"] == 2, 2)
+        assert await until(lambda: "direct" in alice.kinds(bob.peer), 4)
+
+
+async def test_two_symmetric_routers_are_not_even_tried() -> None:
+    async with nodes(3) as (relay, alice, bob):
+        punches(alice, kinds=("symmetric", "symmetric"))
+        punches(bob, kinds=("symmetric", "symmetric"))
+        started = trio.current_time()
+        await relayed(relay, alice, bob)
+        assert await until(lambda: bob.counts["punches_failed"] == 1, 2)
+        assert trio.current_time() - started < 2
+        assert alice.kinds(bob.peer) == ["relayed"]
+
+
+async def test_the_smaller_id_initiates_when_both_listen() -> None:
+    async with nodes(3) as (relay, alice, bob):
+        await relayed(relay, alice, bob)
+        await alice.client.reserve(relay.peer)
+        await bob.client.dial(relay.peer, alice.peer)
+        assert await until(lambda: alice.kinds(bob.peer) == ["relayed", "relayed"], 2)
+        one, other = sorted((alice, bob), key=lambda node: node.peer)
+        first, second = punches(one), punches(other)
+        results: list[bool] = []
+
+        async def upgrade(puncher: Puncher, peer: bytes) -> None:
+            results.append(await puncher.upgrade(next(node.peer for node in (one, other) if node.peer == peer)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upgrade, second, one.peer)
+            nursery.start_soon(upgrade, first, other.peer)
+        assert results == [True, True]
+        assert (one.counts["punches_tried"], other.counts["punches_tried"]) == (1, 0)
+
+
+async def test_a_public_peer_is_dialled_back_at_once() -> None:
+    """The book knows an address of Alice that works: no messages are needed."""
+    async with nodes(3) as (relay, alice, bob):
+        bob.punches(list, known=(alice.address,), is_allowed=lambda address: True)
+        await relayed(relay, alice, bob)
+        assert await until(lambda: "direct" in alice.kinds(bob.peer), 1)
+
+
+async def test_rules_are_kept() -> None:
+    async with nodes(3) as (relay, alice, bob):
+        await relayed(relay, alice, bob)
+        punches(bob)
+        name = libp2p_id(bob.peer)
+        for wrong in (Sync(), Connect(())):
+            stream = await alice.host.new_stream(name, [protocol_id(DCUTR_PROTOCOL)])
+            await say_punch(stream, wrong)
+            if wrong == Connect(()):
+                await MessageReader(stream, bob.peer).punch_message()
+                await say_punch(stream, wrong)
+        assert await until(lambda: [one.code for one in bob.punished] == ["punch_order"] * 2, 2)
+        relay.knows(bob)
+        with pytest.raises(Unavailable):
+            stream = await open_directly(relay.host, bob.peer, DCUTR_PROTOCOL)
+            await say_punch(stream, Connect((relay.address,)))
+            await MessageReader(stream, bob.peer).punch_message()
+
+
+def test_what_others_may_make_us_dial() -> None:
+    assert is_public("/ip4/11.22.33.44/tcp/4301") and is_public("/ip6/2a00:1450::1/tcp/1")
+    inside = ["/ip4/127.0.0.1/tcp/22", "/ip4/192.168.1.1/tcp/80", "/ip4/100.64.0.1/tcp/1", "/ip6/::1/tcp/1"]
+    odd = ["/dns4/localhost/tcp/22", "/ip4/11.22.33.44/udp/1", "/ip4/11.22.33.44/tcp/0", "", "/ip4/0.0.0.1"]
+    assert not any(map(is_public, inside + odd))
+
+
+# ── through real routers ─────────────────────────────────────────────────────────────────────────────────────────────
+PAIRS: dict[tuple[Kind, Kind, NatKind, NatKind], float | None] = {
+    ("port-restricted", "port-restricted", "unknown", "unknown"): 1.5,
+    ("remapping", "port-restricted", "unknown", "cone"): 1.5,
+    ("remapping", "cgnat", "unknown", "unknown"): 1.5,
+    ("address-restricted", "symmetric", "unknown", "unknown"): 1.5,
+    ("symmetric", "full-cone", "symmetric", "unknown"): 1.5,
+    ("port-restricted", "symmetric", "cone", "symmetric"): None,
+    ("symmetric", "symmetric", "unknown", "unknown"): None,
+}
+"""(dialer's router, listener's router, what each knows of its own) and the seconds that a punch may take, or None."""
+
+
+@pytest.fixture
+def lab() -> Iterator[Laboratory]:
+    if why := ground.missing():
+        pytest.skip(why)
+    with Laboratory() as made:
+        yield made
+
+
+def start(stack: ExitStack, host: Host, *words: str) -> subprocess.Popen[str]:
+    with host.entered():
+        process = subprocess.Popen(
+            [sys.executable, str(PEER), *words], stdout=subprocess.PIPE, text=True, env=shoal_environment()
+        )
+    stack.enter_context(process)
+    stack.callback(process.kill)
+    return process
+
+
+def said(process: subprocess.Popen[str]) -> dict[str, object]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "the peer ended without a word"
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+def test_routers(lab: Laboratory) -> None:
+    with ExitStack() as stack:
+        shop = lab.house("shop", "public").host
+        relay = said(start(stack, shop, "0", "relay", f"/ip4/{shop.address}/tcp/4301"))
+        where = (str(relay["peer"]), str(relay["address"]))
+        listeners = [
+            start(
+                stack,
+                lab.house(f"listener{number}", theirs).host,
+                str(number + 1),
+                "listener",
+                *where,
+                kind_theirs,
+                kind_ours,
+            )
+            for number, (_, theirs, kind_ours, kind_theirs) in enumerate(PAIRS)
+        ]
+        dialers = []
+        for number, (pair, listener) in enumerate(zip(PAIRS, listeners, strict=True)):
+            home = lab.house(f"dialer{number}", pair[0]).host
+            dialers.append(
+                start(stack, home, str(number + 51), "dialer", *where, pair[2], pair[3], str(said(listener)["peer"]))
+            )
+        for pair, dialer in zip(PAIRS, dialers, strict=True):
+            result = said(dialer)
+            limit = PAIRS[pair]
+            assert result["is_usable"], (pair, result)
+            assert result["kinds"] == (["relayed"] if limit is None else ["direct"]), (pair, result)
+            took = result["direct"]
+            assert took is None if limit is None else isinstance(took, float) and took < limit, (pair, result)
