@@ -16,13 +16,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
 
-from report import FOLDER, Aim, Figure, machine, show, write
+from benchmarks.report import FOLDER, Aim, Figure, machine, show, write
 
 ROOT: Final = Path(__file__).parents[1]
 PEER: Final = str(Path(__file__).with_name("bulk_peer.py"))
@@ -61,7 +61,7 @@ def plane(folder: Path, mib: int, reps: int, connections: int) -> dict[str, list
     gigabytes = mib * (1 << 20) / 1e9
     found = {key: [row[key] for row in rows[1:]] for key in rows[0]}
     found["first_mb_per_s"] = [rows[0]["mb_per_s"]]
-    found["holder_cpu_s_per_gb"] = [(b - a) / gigabytes for a, b in zip(held, held[1:], strict=False)]
+    found["holder_cpu_s_per_gb"] = [(b - a) / gigabytes for a, b in pairwise(held)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What else moves a gigabyte between two processes: a TLS socket, a stock py-libp2p stream, iroh. A child of bench_bulk.py.
+"""What else moves a gigabyte between two processes: a TLS socket, a stock py-libp2p stream, iroh. See bench_bulk.py.
 
     bulk_rivals.py tls|stock|iroh serve MIB          prints where it listens, then what receiving cost
     bulk_rivals.py tls|stock|iroh send MIB WHERE     prints {"mb_per_s": …, "cpu_tx": seconds, "cpu_rx": seconds}
@@ -47,10 +47,9 @@ def certificate(folder: Path) -> Path:
         "-days",
         "2",
         "-nodes",
-        "-subj",
-        "/CN=x",
     ]
-    subprocess.run([*command, "-keyout", str(path), "-out", f"{path}.crt"], check=True, stderr=subprocess.DEVNULL)
+    files = ["-subj", "/CN=x", "-keyout", str(path), "-out", f"{path}.crt"]
+    subprocess.run([*command, *files], check=True, stderr=subprocess.DEVNULL)
     with path.open("ab") as file:
         file.write(Path(f"{path}.crt").read_bytes())
     return path
@@ -135,7 +134,7 @@ def iroh_run(role: str, size: int, where: str) -> None:
     import asyncio
 
     import iroh  # type: ignore[import-not-found]
-    from iroh import iroh_ffi  # type: ignore[import-not-found]
+    from iroh import iroh_ffi
 
     def write(self: object, value: bytes) -> None:
         with self._reserve(len(value)):  # type: ignore[attr-defined]

@@ -44,7 +44,7 @@ LookUp = Callable[[PeerId], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class PeerPath:
     """One open connection to a peer: how it goes, where it ends, and through which relay."""
 
     kind: PathKind
@@ -80,7 +80,7 @@ class Dialer:
         """True when a libp2p connection is open."""
         return bool(self._connections(peer))
 
-    def paths(self, peer: PeerId) -> list[Path]:
+    def paths(self, peer: PeerId) -> list[PeerPath]:
         """The open connections to a peer, the best first."""
         found = [self._path(peer, connection) for connection in self._connections(peer)]
         return sorted(found, key=lambda path: path.kind == "relayed")
@@ -161,14 +161,14 @@ class Dialer:
     def _connections(self, peer: PeerId) -> list[INetConn]:
         return self._host.get_network().get_connections(libp2p_id(peer))
 
-    def _path(self, peer: PeerId, connection: INetConn) -> Path:
+    def _path(self, peer: PeerId, connection: INetConn) -> PeerPath:
         with rim("addresses of a connection"):
             addresses = [str(address) for address in connection.get_transport_addresses()]
             is_relayed = connection.get_connection_type() == ConnectionType.RELAYED
         address = addresses[0] if addresses else ""
         if not is_relayed:
-            return Path("punched" if peer in self.punched else "direct", address)
-        return Path("relayed", address, relay_of(address))
+            return PeerPath("punched" if peer in self.punched else "direct", address)
+        return PeerPath("relayed", address, relay_of(address))
 
     async def _dial(self, peer: PeerId) -> None:
         done = self._busy[peer] = trio.Event()

@@ -8,6 +8,7 @@ from node import control_methods as params
 from node.blob_api import BlobApi
 from node.control import Handler, stream, takeover, unary
 from node.job_api import JobApi
+from node.network_api import NetworkApi
 from node.node_api import NodeApi
 from node.parts import Parts
 from node.renter_api import RenterApi
@@ -19,6 +20,7 @@ def methods(parts: Parts, uploads: Path, tunnels: TunnelClient | None = None) ->
     """Name to handler."""
     reach = TunnelApi(parts, tunnels)
     node, renter, job, blob = NodeApi(parts), RenterApi(parts), JobApi(parts), BlobApi(parts, uploads)
+    network = NetworkApi(parts)
     return {
         "node.status": unary(params.NoParams, node.status),
         "node.peers": unary(params.NoParams, node.peers),
@@ -27,6 +29,7 @@ def methods(parts: Parts, uploads: Path, tunnels: TunnelClient | None = None) ->
         "node.earnings": unary(params.NoParams, node.earnings),
         "node.events": stream(params.EventsParams, node.follow),
         "node.stop": unary(params.NoParams, node.stop),
+        "network.status": unary(params.NoParams, network.status),
         "blob.begin": unary(params.BlobBeginParams, blob.begin),
         "blob.part": unary(params.BlobPartParams, blob.part),
         "blob.end": unary(params.BlobEndParams, blob.end),

@@ -117,6 +117,11 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             peer_cache=config.data / "peers.json",
             software=SOFTWARE,
             roles=config.roles,
+            announce=config.announce,
+            region=config.region,
+            relays=config.relay,
+            maps_ports=config.port_mapping,
+            uses_mdns=config.mdns,
         ),
         blobs,
     )

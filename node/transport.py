@@ -26,7 +26,7 @@ from node.addresses import AddressBook, split_address
 from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blobs import BlobStore
 from node.bulk.plane import BulkPlane
-from node.dialer import Dialer
+from node.dialer import Dialer, PeerPath
 from node.door import Door
 from node.gossip import Gossip
 from node.libp2p_rim import in_nursery, listen, listening_port, make_host, only_error, peer_of, protocol_id
@@ -141,6 +141,10 @@ class Transport:
     def hello_of(self, peer: PeerId) -> Hello | None:
         """How a peer that is up introduced itself."""
         return self._serving.sessions.up.get(peer)
+
+    def paths(self, peer: PeerId) -> list[PeerPath]:
+        """The open connections to a peer, the best first."""
+        return self._serving.dialer.paths(peer)
 
     def learn(self, peer: PeerId, addresses: Iterable[str]) -> None:
         """Where a peer can be reached, from its offer for example."""

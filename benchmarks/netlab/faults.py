@@ -43,11 +43,11 @@ def move(house: House) -> str:
     if house.kind == "public":
         raise Refused("the hosts of a public house own their addresses", code="laboratory")
     before, number = house.address, int(house.address.rpartition(".")[2])
-    house.address = f"11.0.{house.number}.{2 + (number - 1) % (LAST_ADDRESS - 1)}"
+    house.address = f"11.{house.number}.0.{2 + (number - 1) % (LAST_ADDRESS - 1)}"
     house.edge.ip(
         f"addr del {before}/25 dev wan",
         f"addr add {house.address}/25 dev wan",
-        f"route replace default via 11.0.{house.number}.1",
+        f"route replace default via 11.{house.number}.0.1",
     )
     house.edge.flush_connections()
     return house.address

@@ -8,7 +8,7 @@
 
 Every house hangs on the internet by a wire, or by a shaped link when one is given. All private networks are
 192.168.1.0/24, as they are in real homes: a private address of another house leads to a stranger, or nowhere. Public
-addresses are 11.0.<house>.0/25; nothing of this leaves the machine.
+addresses are 11.<house>.0.0/25; nothing of this leaves the machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from protocol.errors import Refused, Unavailable
 from shoal.processes import Child, end_all
 
 HOUSES_MAX: Final = 200
-"""One /24 each below 11.0.0.0/16."""
+"""One /16 each below 11.0.0.0/8: what counts peers by subnet sees as many subnets as houses."""
 
 HOSTS_MAX: Final = 60
 """In one house."""
@@ -102,7 +102,7 @@ class House:
         self, number: int, name: str, kind: Kind, internet: Namespace, dice: random.Random, lan: str = LAN
     ) -> None:
         self.number = number
-        self.lan = f"11.0.{number}" if kind == "public" else lan
+        self.lan = f"11.{number}.0" if kind == "public" else lan
         self.name = name
         self.kind: Kind = kind
         self.internet = internet
@@ -110,7 +110,7 @@ class House:
         self.carrier = ground.fresh(next(_numbers), f"{name}.carrier") if kind == "cgnat" else None
         self.edge = self.carrier or self.router
         """The namespace whose `wan` has the public address."""
-        self.address = f"11.0.{number}.2"
+        self.address = f"11.{number}.0.2"
         self.hosts: tuple[Host, ...] = ()
         self.link: ShapedLink | None = None
         self.mapper: PortMapper | None = None
@@ -197,13 +197,13 @@ class House:
             self.link = ShapedLink(near, "wan", net, self.device, link)
         net.ip(
             f"link set {self.device} up",
-            f"addr add 11.0.{self.number}.1/25 dev {self.device}",
-            f"route add 11.0.{self.number}.128/25 via 11.0.{self.number}.2",
+            f"addr add 11.{self.number}.0.1/25 dev {self.device}",
+            f"route add 11.{self.number}.0.128/25 via 11.{self.number}.0.2",
         )
         near.ip(
             "link set wan up",
             f"addr add {self.address}/25 dev wan",
-            f"route add default via 11.0.{self.number}.1",
+            f"route add default via 11.{self.number}.0.1",
         )
         _routes(near)
 

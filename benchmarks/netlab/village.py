@@ -40,7 +40,7 @@ Way = Literal["direct", "punched", "relayed", "none"]
 WAYS: Final[tuple[Way, ...]] = ("direct", "punched", "relayed", "none")
 
 
-class PathRow(Struct):
+class PathRow(Struct, frozen=True):
     """One path to a peer, as `network.status` tells it."""
 
     kind: Literal["direct", "punched", "relayed"]
@@ -48,17 +48,24 @@ class PathRow(Struct):
     relay: str | None = None
 
 
-class PeerRow(Struct):
+class PeerRow(Struct, frozen=True):
     """A peer and the paths to it."""
 
     peer: str
     paths: tuple[PathRow, ...] = ()
 
 
-class NetworkRow(Struct):
+class NatRow(Struct, frozen=True):
+    """What a node believes of its router."""
+
+    kind: str = "unknown"
+
+
+class NetworkRow(Struct, frozen=True):
     """What the laboratory reads of `network.status`."""
 
     peers: tuple[PeerRow, ...] = ()
+    nat: NatRow = NatRow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,11 @@ class Village(Devnet):
             if kinds and peer.peer in self.peer_names:
                 best[self.peer_names[peer.peer]] = next(way for way in WAYS if way in kinds)
         return best
+
+    def nat(self, name: str) -> str:
+        """What a node believes of its router: none, cone, symmetric or unknown."""
+        with self.control(name) as control:
+            return msgspec.convert(control.call("network.status"), NetworkRow).nat.kind
 
     def knows_paths(self) -> bool:
         """Whether this build's nodes tell the paths to their peers."""

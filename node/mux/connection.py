@@ -36,7 +36,7 @@ KEY_BYTES: Final = 32
 CLOSE_S: Final = 1.0
 """Time for what is queued, and the goodbye, when a connection closes."""
 
-BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, BaseLibp2pError, EOFError)
+BROKEN: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, BaseLibp2pError, EOFError, Unavailable)
 """What a carrier raises when the connection is gone."""
 
 log: Final = logging.getLogger("shoal.mux")
@@ -284,7 +284,8 @@ class Connection(IMuxedConn):
         except BROKEN as error:
             log.debug("no goodbye: %r", error)
         try:
-            await self.secured_conn.close()
+            with trio.move_on_after(CLOSE_S):
+                await self.secured_conn.close()
         except BROKEN as error:
             log.debug("closed already: %r", error)
 

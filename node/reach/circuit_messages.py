@@ -38,7 +38,7 @@ DCUTR_PROTOCOL: Final = "/libp2p/dcutr"
 MESSAGE_BYTES_MAX: Final = 4 * KIB
 """The specification's bound of all three."""
 
-ADDRESSES_MAX: Final = 16
+ADDRESSES_READ_MAX: Final = 16
 """Addresses that are read from one message; more are passed over."""
 
 LENGTH_BYTES_MAX: Final = 2
@@ -237,7 +237,7 @@ async def say_punch(stream: INetStream, message: punch.Message) -> None:
     if isinstance(message, punch.Sync):
         await _write(stream, HolePunch(type=HolePunch.SYNC))
     else:
-        addresses = [Multiaddr(text).to_bytes() for text in message.addresses[:ADDRESSES_MAX]]
+        addresses = [Multiaddr(text).to_bytes() for text in message.addresses[:ADDRESSES_READ_MAX]]
         await _write(stream, HolePunch(type=HolePunch.CONNECT, ObsAddrs=addresses))
 
 
@@ -263,7 +263,7 @@ def _length(buffer: bytearray) -> tuple[int, int] | None:
 def _texts(raw: Iterable[bytes]) -> tuple[str, ...]:
     """Addresses as text; what is none is passed over."""
     found: list[str] = []
-    for data, _ in zip(raw, range(ADDRESSES_MAX), strict=False):
+    for data, _ in zip(raw, range(ADDRESSES_READ_MAX), strict=False):
         try:
             found.append(str(Multiaddr(data)))
         except ValueError:

@@ -69,7 +69,7 @@ class Pump:
         try:
             await work()
         except ShoalError as error:
-            trouble.append(error)
+            trouble.append(_broken_off(error) if error.code == "link" else error)
         if trouble or self._tunnel.is_over:
             scope.cancel()
 
@@ -98,7 +98,7 @@ class Pump:
             if self._tunnel.is_over:
                 return
             data = await read_some(self._stream)
-        raise Unavailable("the tunnel broke off", code="tunnel_lost", fix="Connect again; the chunk may have moved.")
+        raise _broken_off(None)
 
     async def _hear(self, frame: Frame) -> None:
         heard = self._tunnel.receive(frame, self._now())
@@ -155,3 +155,9 @@ class Pump:
             await self._say(frame)
             with rim("close"):
                 await self._stream.close()
+
+
+def _broken_off(cause: ShoalError | None) -> Unavailable:
+    """The link between the two nodes has gone."""
+    detail = f"the tunnel broke off: {cause.detail}" if cause is not None else "the tunnel broke off"
+    return Unavailable(detail, code="tunnel_lost", fix="Connect again; the chunk may have moved.")

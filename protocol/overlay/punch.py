@@ -31,10 +31,10 @@ ATTEMPTS: Final = 2
 ADDRESSES_MAX: Final = 4
 """Addresses that are dialled for a peer: nobody makes us knock at a hundred doors."""
 
-RETRY_US: Final = Micros(10 * MINUTE)
+PUNCH_RETRY_US: Final = Micros(10 * MINUTE)
 """Wait after a failed punch, doubled each time; a change of our own addresses ends it."""
 
-RETRY_MAX_US: Final = Micros(2 * HOUR)
+PUNCH_RETRY_MAX_US: Final = Micros(2 * HOUR)
 """Longest wait before a peer is tried again."""
 
 ANSWERS_PER_MINUTE: Final = 6
@@ -277,7 +277,7 @@ class PunchMemory:
         """A punch failed: wait, and twice as long the next time."""
         before = self._failures.pop(peer, None)
         count = before.count if before is not None and before.addresses == addresses else 0
-        wait = min(RETRY_US << min(count, 30), RETRY_MAX_US)
+        wait = min(PUNCH_RETRY_US << min(count, 30), PUNCH_RETRY_MAX_US)
         self._failures[peer] = _Failure(count + 1, Micros(now + wait), addresses)
         while len(self._failures) > PEERS_MAX:
             del self._failures[next(iter(self._failures))]

@@ -35,6 +35,8 @@ class ControlSocket:
         self.server: asyncio.Server | None = None
         self.writers: set[asyncio.StreamWriter] = set()
         self.failures: list[BaseException] = []
+        self.tunnels: list[Plain] = []
+        """Parameters of every tunnel that was asked for."""
 
     async def start(self) -> None:
         self.server = await asyncio.start_unix_server(self._serve, str(self.path))
@@ -57,6 +59,9 @@ class ControlSocket:
                     if frame["id"] in tasks:
                         tasks.pop(frame["id"]).cancel()
                     continue
+                if frame["method"] == "tunnel.open":
+                    await self._tunnel(frame["id"], frame["params"], reader, writer)
+                    return
                 tasks[frame["id"]] = asyncio.create_task(self._one(frame, writer))
                 tasks[frame["id"]].add_done_callback(self._note)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -67,6 +72,25 @@ class ControlSocket:
             await asyncio.gather(*tasks.values(), return_exceptions=True)
             self.writers.discard(writer)
             writer.close()
+
+    async def _tunnel(
+        self, number: int, params: Plain, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Port 8888 sends everything back, any other one is not declared."""
+        self.tunnels.append(params)
+        if params.get("port") != 8888:
+            self._send(writer, {"id": number, "error": {"detail": "not declared", "code": "port_not_declared", "fix": "Do.",
+                                                        "fault": "caller", "numbers": {"port": 1}}})  # fmt: skip
+            return
+        self._send(writer, {"id": number, "result": {}})
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
+    @staticmethod
+    def _send(writer: asyncio.StreamWriter, frame: Plain) -> None:
+        body = msgspec.msgpack.encode(frame)
+        writer.write(len(body).to_bytes(4, "big") + body)
 
     def _note(self, task: asyncio.Task[None]) -> None:
         """A failure of the model itself fails the test that runs on it, not only its request."""

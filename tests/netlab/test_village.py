@@ -10,13 +10,15 @@ import pytest
 from benchmarks.netlab import faults, trials
 from benchmarks.netlab.laboratory import Laboratory
 from benchmarks.netlab.pairs import Reached, Watch, expected, matrix
-from benchmarks.netlab.routers import KINDS, Kind
+from benchmarks.netlab.routers import KINDS, ROUTERS, Kind
 from benchmarks.netlab.village import WAYS, Village
 from shoal.processes import until
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "script" / "job.yml"
 RENDER = SCRIPT.parents[1] / "render" / "job.yml"
 PATIENCE_S = 120.0
+NAT_WORDS = {"none": "none", "independent": "cone", "dependent": "symmetric"}
+"""What a node calls the mapping of its router."""
 
 
 def misses(village: Village, kinds: dict[str, Kind], pairs: dict[tuple[str, str], Reached]) -> list[str]:
@@ -66,6 +68,12 @@ def test_ten_peers_behind_all_routers_do_both_jobs(lab: Laboratory, make_village
             assert status.money is not None and status.money.paid > 0
         if village.knows_paths():
             until("every pair is as good as it gets", lambda: not misses(village, kinds, watch.pairs) or None, [], 60)
+            beliefs = {name: NAT_WORDS[ROUTERS[kind].mapping] for name, kind in kinds.items()}
+
+            def right() -> bool | None:
+                return {name: village.nat(name) for name in kinds} == beliefs or None
+
+            until("every node knows its router", right, [], 60)
     table = matrix(watch.pairs, village.names)
     assert table.count("\n") == len(village.names) + 1
     assert table.count("direct") >= 17, "everybody reaches both public nodes"

@@ -12,8 +12,7 @@ import trio
 
 from node.addresses import AddressBook, is_global, is_usable, split_circuit, without_target
 from node.blobs import BlobStore
-from node.dialer import DIAL_S, relay_of
-from node.dialer import Path as Way
+from node.dialer import DIAL_S, PeerPath, relay_of
 from node.transport import Transport, TransportConfig
 from protocol.errors import Unavailable
 from protocol.identity import Identity, peer_text
@@ -45,7 +44,7 @@ async def test_a_dead_and_a_silent_address_cost_a_moment(tmp_path: Path) -> None
             )
             with trio.fail_after(DIAL_S / 2):
                 await alice._serving.dialer.connect(BOB.peer)
-        assert alice._serving.dialer.paths(BOB.peer) == [Way("direct", direct(bob))]
+        assert alice._serving.dialer.paths(BOB.peer) == [PeerPath("direct", direct(bob))]
         assert alice._serving.dialer.book.of(BOB.peer)[0] == direct(bob)
 
 

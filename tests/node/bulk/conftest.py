@@ -96,8 +96,3 @@ async def until(condition: Callable[[], bool]) -> None:
 def until_fixture() -> Callable[[Callable[[], bool]], object]:
     """`until`, for tests."""
     return until
-
-
-def peers(*nodes: Node) -> list[PeerId]:
-    """Their ids."""
-    return [one.peer for one in nodes]

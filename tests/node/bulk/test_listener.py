@@ -82,14 +82,12 @@ def has_failed(node: Node, number: int) -> bool:
     return node.count("bulk_handshakes_failed") == number
 
 
-async def test_connections_of_one_peer_are_bounded(node: Make, serving: Serving) -> None:
+async def test_connections_of_one_peer_are_bounded(node: Make, serving: Serving, until: Until) -> None:
     a, b = node("a"), node("b")
     digest = a.blobs.put(bytes(10 * KIB))
     async with serving(a, b):
         links = [await b.plane._open_link(a.peer, (digest,)) for _ in range(listener.CONNECTIONS_PER_PEER + 2)]
-        with trio.fail_after(5):
-            while a.plane._listener.pending:  # noqa: ASYNC110  there is no event to wait for
-                await trio.sleep(0.01)
+        await until(lambda: a.plane._listener.pending == 0)
         assert a.plane._listener.connections == listener.CONNECTIONS_PER_PEER
         for link in links:
             await link.channel.close()

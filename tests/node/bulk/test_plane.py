@@ -75,7 +75,7 @@ async def test_a_large_blob_comes_from_all_its_sources(node: Make, serving: Serv
     digest = held(data, *holders)
     async with serving(b, *holders):
         for holder in holders:
-            holder.plane.up.set_rate(40 * MIB)
+            holder.plane.up.set_rate(8 * MIB)
         await b.fetch(digest, *holders)
         moved = b.plane.tally.transfers[-1]
         assert {peer for peer, _ in moved.by_source} == {holder.peer for holder in holders}

@@ -17,6 +17,7 @@ from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamRese
 from node.libp2p_rim import peer_of
 from node.mux.connection import violation_of
 from protocol.overlay import yamux_limits as limits
+from protocol.overlay import yamux_pulse
 from protocol.overlay.yamux_frames import Flag, Kind, header
 from protocol.overlay.yamux_stream import Phase
 from protocol.units import MIB, SECOND, Micros
@@ -337,3 +338,17 @@ async def test_streams_that_are_reset_at_once_start_no_task() -> None:
         stream = await two.stream()
         await stream.write(b"x")
         assert await read_exactly(stream, 1) == b"x"
+
+
+async def test_a_silent_peer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP says nothing of a peer behind a relay, or of a process that hangs."""
+    monkeypatch.setattr(yamux_pulse, "KEEPALIVE", Micros(200_000))
+    monkeypatch.setattr(yamux_pulse, "SILENCE", Micros(200_000))
+    async with two_hosts() as two:
+        ours, theirs = connection_of(two.one, two.two), connection_of(two.two, two.one)
+        with trio.fail_after(10):
+            while not ours.rtt():
+                await trio.testing.wait_all_tasks_blocked(0.02)
+            monkeypatch.setattr(theirs, "pump", lambda: None)
+            await ours.event_closed.wait()
+        assert ours.violation is None

@@ -17,7 +17,7 @@ import trio
 
 from node import overlay
 from node.blobs import BlobStore
-from node.reach.outlook import Outlook
+from node.reach.outlook import Outlook, Place
 from node.transport import Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.units import GIB
@@ -61,5 +61,5 @@ async def main(folder: Path, seed: int, listen: list[str], bootstraps: list[str]
 
 words = sys.argv[1:]
 cut = words.index("--") if "--" in words else len(words)
-overlay.Standing = functools.partial(overlay.Standing, maps_ports="--" in words)
+vars(overlay)["Standing"] = functools.partial(Place, maps_ports="--" in words)
 trio.run(main, Path(words[0]), int(words[1]), words[2:cut], words[cut + 1 :])

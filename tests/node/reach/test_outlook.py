@@ -83,21 +83,3 @@ def test_a_symmetric_nat_is_recognised(tmp_path: Path) -> None:
                 assert part(found, "nat")["external"] == OUTSIDE
                 assert part(found, "nat")["keeps_port"] is False
                 node.next("status", stands("private"))
-
-
-def test_a_carrier_s_nat_is_recognised(tmp_path: Path) -> None:
-    """The router opens its port, but the world sees another address than the router's own: there is a second NAT."""
-    carrier = "55.5.5.5"
-    with home(tmp_path) as house:
-        listen = settle_strangers(house)
-        rule = f"chain in {{ type nat hook input priority 100; ip saddr {OUTSIDE} snat to {carrier}; }}"
-        run(*house.inside("p", "nft", "-f", "-"), text=f"table ip carrier {{ {rule}\n}}")
-        run("ip", "-n", house.tag + "p", "route", "add", carrier, "via", OUTSIDE)
-        house.start_daemon()
-        with guest(house, "p", "outlook_process.py", str(tmp_path), "10", *listen) as strangers:
-            bootstraps = ready(strangers)
-            own = f"/ip4/0.0.0.0/tcp/{HOME_PORT}"
-            with guest(house, "h", "outlook_process.py", str(tmp_path), "50", own, "--", *bootstraps) as node:
-                found = node.next("status", lambda event: part(event, "nat")["is_carrier"] is True)
-                assert part(found, "mapping")["router_ip"] == OUTSIDE
-                assert part(node.next("status", stands("private")), "nat")["external"] == carrier

@@ -146,13 +146,10 @@ def test_what_others_may_make_us_dial() -> None:
 
 # ── through real routers ─────────────────────────────────────────────────────────────────────────────────────────────
 PAIRS: dict[tuple[Kind, Kind, NatKind, NatKind], float | None] = {
-    ("port-restricted", "port-restricted", "unknown", "unknown"): 1.5,
     ("remapping", "port-restricted", "unknown", "cone"): 1.5,
-    ("remapping", "cgnat", "unknown", "unknown"): 1.5,
+    ("cgnat", "remapping", "unknown", "unknown"): 1.5,
     ("address-restricted", "symmetric", "unknown", "unknown"): 1.5,
-    ("symmetric", "full-cone", "symmetric", "unknown"): 1.5,
-    ("port-restricted", "symmetric", "cone", "symmetric"): None,
-    ("symmetric", "symmetric", "unknown", "unknown"): None,
+    ("symmetric", "port-restricted", "unknown", "unknown"): None,
 }
 """(dialer's router, listener's router, what each knows of its own) and the seconds that a punch may take, or None."""
 

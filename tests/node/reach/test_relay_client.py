@@ -66,7 +66,7 @@ def drops(piece: bytes) -> bytes:
 
 
 def changes(piece: bytes) -> bytes:
-    return piece[:-1] + bytes([piece[-1] ^ 1])
+    return piece[:-1] + bytes([(piece[-1] + 1) % 256])
 
 
 @pytest.mark.parametrize("change", [drops, changes])

@@ -19,8 +19,8 @@ from protocol.overlay.punch import (
     DIAL_US,
     GIVE_UP_US,
     PEERS_MAX,
-    RETRY_MAX_US,
-    RETRY_US,
+    PUNCH_RETRY_MAX_US,
+    PUNCH_RETRY_US,
     Connect,
     Dial,
     Dialling,
@@ -196,12 +196,14 @@ def test_failures_are_remembered_until_something_changes() -> None:
     for _ in range(6):
         memory.failed(BOB, here, now)
         assert memory.may_try(BOB, elsewhere, now)
-        wait = next(us for us in range(0, RETRY_MAX_US + 1, MINUTE) if memory.may_try(BOB, here, Micros(now + us)))
+        wait = next(
+            us for us in range(0, PUNCH_RETRY_MAX_US + 1, MINUTE) if memory.may_try(BOB, here, Micros(now + us))
+        )
         waits.append(wait)
         now = Micros(now + wait)
-    assert waits[:3] == [RETRY_US, 2 * RETRY_US, 4 * RETRY_US] and waits[-1] == RETRY_MAX_US
+    assert waits[:3] == [PUNCH_RETRY_US, 2 * PUNCH_RETRY_US, 4 * PUNCH_RETRY_US] and waits[-1] == PUNCH_RETRY_MAX_US
     memory.failed(BOB, elsewhere, now)
-    assert memory.may_try(BOB, elsewhere, Micros(now + RETRY_US))
+    assert memory.may_try(BOB, elsewhere, Micros(now + PUNCH_RETRY_US))
     memory.failed(BOB, elsewhere, now)
     memory.succeeded(BOB)
     assert memory.may_try(BOB, elsewhere, now)
