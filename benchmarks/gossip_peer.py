@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -125,6 +125,17 @@ class Listener:
         return sorted(peer_text(peer) for peer in self._router.mesh(f"/shoal/{NETWORK}/offers"))
 
 
+def know_only(transport: Transport, allowed: Collection[str]) -> None:
+    """Discovery finds the peers' own doors, past the relays: those addresses are not learned here."""
+    book = transport._book
+    learn = book.learn
+
+    def learn_allowed(peer: PeerId, addresses: Iterable[str]) -> bool:
+        return learn(peer, [address for address in addresses if address in allowed])
+
+    book.learn = learn_allowed  # type: ignore[method-assign]
+
+
 def offer(clock: Clock) -> Offer:
     """A small offer, newer than the one before."""
     now = clock.now()
@@ -182,6 +193,7 @@ async def main(seed: int, index: int, folder: Path) -> None:
         opened = Opened(peer_text(identity.peer), int(transport.addresses()[0].split("/")[4]), 0)
         answer(opened)
         wiring = await order(Wiring)
+        know_only(transport, set(wiring.dial.values()))
         for text, address in wiring.dial.items():
             transport.learn(peer_from_text(text), (address,))
         await all_up(transport, wiring.degree)

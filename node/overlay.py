@@ -98,11 +98,14 @@ class Overlay:
         self._clock = Clock()
         dialer, sessions, counts = core.dialer, core.sessions, core.counts
         self._from_directory: dict[PeerId, Candidate] = {}
-        place = Standing(identity, network, said.listen_port, said.data_port)
+        place = Standing(
+            identity, network, said.listen_port, said.data_port, announce=said.announce, maps_ports=said.maps_ports
+        )
         server = DialBackServer(identity, network, dialer, self._clock, counts)
         self.outlook = Outlook(
             place, dialer, core.requests, server, self._clock, lambda: list(sessions.up), self._listening
         )
+        self.outlook.witnesses.punish = sessions.punish
         self.relay_server = RelayServer(
             core.host,
             RelayBudget(RelayLimits()),

@@ -207,7 +207,7 @@ class Transport:
             lambda violation: nursery.start_soon(sessions.punish, violation),
             self._counts,
         )
-        host.get_network().register_notifee(_Connections(sessions, nursery))
+        host.get_network().register_notifee(_Connections(self._identity.peer, sessions, self._twin_seen, nursery))
 
         def register(name: str, handle: Callable[[INetStream], Awaitable[None]]) -> None:
             host.set_stream_handler(protocol_id(name), in_nursery(nursery, handle))
@@ -267,6 +267,10 @@ class Transport:
         nursery.start_soon(keep_neighbours, self._config.neighbours_min, me, parts.dialer, parts.sessions, explore)
         log.info("%s listens on %s", peer_text(me), ", ".join(self.addresses()))
 
+    def _twin_seen(self, address: str) -> None:
+        if self.overlay is not None:
+            self.overlay.outlook.twin_seen(address)
+
     async def _deliver(self, arrival: Arrival) -> None:
         """Into the inbox; what arrives while the node shuts down is dropped."""
         try:
@@ -278,7 +282,9 @@ class Transport:
 class _Connections(INotifee):
     """libp2p tells us about connections. It waits for the answer, so the work happens in our own nursery."""
 
-    def __init__(self, sessions: Sessions, nursery: trio.Nursery) -> None:
+    def __init__(self, me: PeerId, sessions: Sessions, twin_seen: Callable[[str], None], nursery: trio.Nursery) -> None:
+        self._me = me
+        self._twin_seen = twin_seen
         self._sessions = sessions
         self._nursery = nursery
 
@@ -286,6 +292,10 @@ class _Connections(INotifee):
         try:
             peer = peer_of(conn.muxed_conn.peer_id)
         except Refused:
+            await conn.close()
+            return
+        if peer == self._me:
+            self._twin_seen(next((str(address) for address in conn.get_transport_addresses()), "an unknown address"))
             await conn.close()
             return
         self._nursery.start_soon(self._sessions.connected, peer)

@@ -110,8 +110,11 @@ class Catchup:
 
     accepts: tuple[type, ...] = (Overheard, Neighbour, Summary, Listing, Wanted, Told)
 
-    def __init__(self, network: str, neighbours: Callable[[], Sequence[PeerId]], random: Random, life: Micros) -> None:
+    def __init__(
+        self, me: PeerId, network: str, neighbours: Callable[[], Sequence[PeerId]], random: Random, life: Micros
+    ) -> None:
         """`life`: µs that an offer of anybody may last."""
+        self._me = me
         self._network = network
         self._neighbours = neighbours
         self._random = random
@@ -123,6 +126,8 @@ class Catchup:
         self._begun: Micros | None = None
         """The last exchange that we began."""
         self._gaps = 0
+        self._heard_at: Micros | None = None
+        """When somebody else was heard last."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -163,6 +168,10 @@ class Catchup:
         held = self._entry(statement, body, now)
         if known is not None and not isinstance(body, Head) and held.sequence - known.sequence > GAP:
             self._gaps += 1
+        if statement.signer != self._me:
+            if self._heard_at is not None and now - self._heard_at > GAP:
+                self._gaps = GAPS_MIN  # Nobody at all was heard for so long.
+            self._heard_at = now
         self._hold(key, held, now)
         if self._gaps >= GAPS_MIN and self._next > now + SECOND:
             self._gaps = 0

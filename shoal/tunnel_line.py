@@ -14,8 +14,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection
-from trio_websocket import connect_websocket_url as connect
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_client_stream,
+)
 
 from node.control_client import FRAME_BYTES_MAX, Frame, raised
 from protocol.errors import Unavailable
@@ -23,6 +28,9 @@ from shoal.session import problem_error
 
 OPEN_S: Final = 65.0
 """Seconds until a line is open or refused; the gateway itself gives up on its node at 60."""
+
+CLOSE_S: Final = 2.0
+"""Seconds for a goodbye at the end of a line."""
 
 READ_BYTES: Final = 64 << 10
 MESSAGE_BYTES_MAX: Final = 1 << 20
@@ -78,34 +86,55 @@ class GatewayCaller:
     @asynccontextmanager
     async def opened(self, target: Target) -> AsyncIterator[Line]:
         """A line for the block."""
+        stream = await self._dialled()
         try:
             async with trio.open_nursery() as nursery:
-                socket = await self._connected(nursery, target)
+                with trio.fail_after(OPEN_S):
+                    socket = await self._shaken(nursery, stream, target)
                 yield SocketLine(socket)
+                with trio.move_on_after(CLOSE_S):
+                    await socket.aclose()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             error = only_error(group)
             if isinstance(error, ConnectionRejected):  # Raised by a task of the library, so it comes out here.
                 raise problem_error(error.status_code, error.body or b"") from None
             raise error from None
+        finally:
+            await trio.aclose_forcefully(stream)
 
-    async def _connected(self, nursery: trio.Nursery, target: Target) -> WebSocketConnection:
+    async def _dialled(self) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
         parts = urlsplit(self.url)
-        scheme = {"http": "ws", "https": "wss"}[parts.scheme]
-        path = f"/v1/jobs/{quote(target.job, safe='')}/chunks/{target.chunk}"
-        url = f"{scheme}://{parts.netloc}{parts.path}{path}/{_tail(target)}"
+        is_secure = parts.scheme == "https"
+        host, port = parts.hostname or "", parts.port or (443 if is_secure else 80)
+        try:
+            if is_secure:
+                return await trio.open_ssl_over_tcp_stream(host, port)
+            return await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise self._away(error) from error
+
+    async def _shaken(
+        self, nursery: trio.Nursery, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], target: Target
+    ) -> WebSocketConnection:
+        parts = urlsplit(self.url)
+        path = f"{parts.path}/v1/jobs/{quote(target.job, safe='')}/chunks/{target.chunk}/{_tail(target)}"
         headers = [(b"Authorization", b"Bearer " + self.token.encode())] if self.token else []
         try:
-            with trio.fail_after(OPEN_S):
-                return await connect(
-                    nursery, url, extra_headers=headers, max_message_size=MESSAGE_BYTES_MAX,
-                    receive_buffer_size=READ_BYTES,
-                )  # fmt: skip
-        except (HandshakeError, OSError, trio.TooSlowError) as error:
-            raise Unavailable(
-                f"no gateway answers at {self.url}: {str(error) or type(error).__name__}", code="gateway_unreachable",
-                fix="Check --gateway; `shoal devnet status` shows whether a local network runs.",
-            ) from error  # fmt: skip
+            return await wrap_client_stream(
+                nursery, stream, parts.netloc, path, extra_headers=headers, max_message_size=MESSAGE_BYTES_MAX,
+                receive_buffer_size=READ_BYTES,
+            )  # fmt: skip
+        except (HandshakeError, trio.BrokenResourceError) as error:
+            if isinstance(error, ConnectionRejected):
+                raise
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"no gateway answers at {self.url}: {str(error) or type(error).__name__}", code="gateway_unreachable",
+            fix="Check --gateway; `shoal devnet status` shows whether a local network runs.",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def wire_machines(
         replica=replica,
         judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
-        catchup=Catchup(network, outside.neighbours, outside.dice(), outside.offer_life_max),
+        catchup=Catchup(me, network, outside.neighbours, outside.dice(), outside.offer_life_max),
     )
     client.listeners += [machines.steward, machines.provider]
     return machines

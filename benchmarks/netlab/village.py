@@ -35,15 +35,15 @@ PORT: Final = 4301
 GATEWAY_PORT: Final = 8080
 PUBLIC: Final = ("steward", "validator")
 
-Way = Literal["direct", "punched", "relayed", "none"]
-"""How a peer is reached, from best to worst."""
-WAYS: Final[tuple[Way, ...]] = ("direct", "punched", "relayed", "none")
+Way = Literal["direct", "punched", "relayed", "connected", "none"]
+"""How a peer is reached, from best to worst; `connected`: somehow, for the node does not tell its paths."""
+WAYS: Final[tuple[Way, ...]] = ("direct", "punched", "relayed", "connected", "none")
 
 
 class PathRow(Struct, frozen=True):
     """One path to a peer, as `network.status` tells it."""
 
-    kind: Literal["direct", "punched", "relayed"]
+    kind: Way
     address: str = ""
     relay: str | None = None
 
@@ -171,7 +171,7 @@ class Village(Devnet):
         except Refused as error:
             if error.code != "unknown_method":
                 raise
-            told = {"peers": [_dialled(peer) for peer in _texts(control.call("node.status")["connected"])]}
+            told = {"peers": [_somehow(peer) for peer in _texts(control.call("node.status")["connected"])]}
         best: dict[str, Way] = {}
         for peer in msgspec.convert(told, NetworkRow).peers:
             kinds = {path.kind for path in peer.paths}
@@ -247,9 +247,9 @@ class Village(Devnet):
         self._children[name] = child
 
 
-def _dialled(peer: str) -> dict[str, object]:
-    """A connection of a build without relays and punching: there is only one kind."""
-    return {"peer": peer, "paths": [{"kind": "direct"}]}
+def _somehow(peer: str) -> dict[str, object]:
+    """A peer of a node that does not tell its paths."""
+    return {"peer": peer, "paths": [{"kind": "connected"}]}
 
 
 def _texts(value: object) -> list[str]:

@@ -107,7 +107,7 @@ class Download:
         started = self._shop.clock.now()
         try:
             with self._space:
-                self._have = await trio.to_thread.run_sync(self._assembly.load, limiter=self._shop.hashers)
+                self._have = await trio.to_thread.run_sync(self._assembly.load)
                 chunks = self._assembly.chunks
                 if chunks is not None:
                     self._space.enter_context(self._shop.store.space(chunks.total))
@@ -141,7 +141,7 @@ class Download:
 
     async def _is_right(self) -> bool:
         """The whole decides. When it is wrong, everybody who stated its list lied; when right, those who did not."""
-        is_right = await trio.to_thread.run_sync(self._assembly.is_right, limiter=self._shop.hashers)
+        is_right = await trio.to_thread.run_sync(self._assembly.is_right)
         liars = self._assembly.dissented if is_right else self._assembly.agreed
         for liar in sorted(liars - self._liars):
             self._liars.add(liar)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -129,20 +130,33 @@ class Listener:
                 log.debug("%s: %s", host, error.detail)
             finally:
                 self._done(number)
-            if met is not None and self._peers[met.peer] < CONNECTIONS_PER_PEER:
+            if met is not None:
                 await self._keep(accepted, met)
 
     async def _keep(self, accepted: trio.socket.SocketType, met: Met) -> None:
         """Authenticated: serve it to its end."""
-        self._peers[met.peer] += 1
-        channel = SocketChannel(socket.socket(fileno=accepted.detach()))
         try:
-            await self._on_met(channel, met)
+            with self.place(met.peer):
+                channel = SocketChannel(socket.socket(fileno=accepted.detach()))
+                try:
+                    await self._on_met(channel, met)
+                finally:
+                    await channel.close()
+        except Unavailable as error:
+            log.debug("%s", error.detail)
+
+    @contextmanager
+    def place(self, peer: PeerId) -> Iterator[None]:
+        """One of a peer's places while it is served; Unavailable when it has all of them."""
+        if self._peers[peer] >= CONNECTIONS_PER_PEER:
+            raise Unavailable(f"a peer has {CONNECTIONS_PER_PEER} data connections at most", code="too_many")
+        self._peers[peer] += 1
+        try:
+            yield
         finally:
-            self._peers[met.peer] -= 1
-            if not self._peers[met.peer]:
-                del self._peers[met.peer]
-            await channel.close()
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
 
 
 def _bound(host: str, port: int) -> socket.socket:

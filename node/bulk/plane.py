@@ -53,7 +53,7 @@ from protocol.units import MIB, Digest, PeerId
 SERVED_MAX: Final = 64
 """Connections served at a time, a thread each; the others wait their turn."""
 
-LANES_TOTAL: Final = 32
+LANES_TOTAL: Final = 64
 """Connections of all fetches at a time, a thread each."""
 
 FETCHED_MAX: Final = 4
@@ -149,7 +149,8 @@ class BulkPlane:
             met = await self._parlour.as_holder(partial(write_all, stream), partial(next_frame, frames))
             if met.peer != peer:
                 raise RemoteViolation(peer, "it uses somebody else's ticket", code="no_ticket")
-            await self._serve_channel(StreamChannel(stream, frames.rest()), met)
+            with self._listener.place(peer):
+                await self._serve_channel(StreamChannel(stream, frames.rest()), met)
         except RemoteViolation as violation:
             await self._punish(violation)
         except Unavailable as error:

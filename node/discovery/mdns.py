@@ -128,7 +128,9 @@ class LocalNetwork:
 
 
 def service_info(kind: str, me: PeerId, addresses: Iterable[str]) -> ServiceInfo | None:
-    """Our announcement: the port of the first direct address, and every IPv4 address with that port."""
+    """Our announcement: the port of the first direct address, and every IPv4 address with that port.
+
+    Loopback is told only where there is nothing else: elsewhere it is somebody else."""
     found: dict[str, list[str]] = {}
     for text in addresses:
         parts = text.split("/")
@@ -136,7 +138,8 @@ def service_info(kind: str, me: PeerId, addresses: Iterable[str]) -> ServiceInfo
             found.setdefault(parts[4], []).append(parts[2])
     if not found:
         return None
-    port, hosts = next(iter(found.items()))
+    port, every = next(iter(found.items()))
+    hosts = [host for host in every if not ipaddress.ip_address(host).is_loopback] or every
     name = peer_text(me)
     return ServiceInfo(
         kind,

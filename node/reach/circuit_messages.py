@@ -23,6 +23,7 @@ from multiaddr import Multiaddr
 from node.libp2p_rim import libp2p_id, peer_of, rim
 from node.streams import write_all
 from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.identity import peer_text
 from protocol.overlay import punch
 from protocol.units import KIB, SECOND, Micros, PeerId
 
@@ -40,6 +41,9 @@ MESSAGE_BYTES_MAX: Final = 4 * KIB
 
 ADDRESSES_READ_MAX: Final = 16
 """Addresses that are read from one message; more are passed over."""
+
+MULTISTREAM: Final = b"/multistream/1.0.0"
+"""The first line of every negotiation of a protocol."""
 
 LENGTH_BYTES_MAX: Final = 2
 """A varint of 4 KiB."""
@@ -103,15 +107,25 @@ HopRequest = ReserveRequest | ConnectRequest
 
 
 class MessageReader:
-    """Reads messages, and knows what came behind the last one on a stream that goes on with raw bytes."""
+    """Reads messages, and knows what came behind the last one on a stream that goes on with raw bytes.
 
-    def __init__(self, stream: INetStream, sender: PeerId) -> None:
+    `proposed` is the protocol of a stream that was opened eagerly: that it is accepted is said in front of the first
+    message."""
+
+    def __init__(self, stream: INetStream, sender: PeerId, proposed: str = "") -> None:
         self._stream = stream
         self._sender = sender
         self._buffer = bytearray()
+        self._expected = [MULTISTREAM + b"\n", proposed.encode() + b"\n"] if proposed else []
 
     async def read(self) -> bytes:
         """The next message. RemoteViolation when it is too long; Unavailable when the stream ends."""
+        while self._expected:
+            if await self._read() != self._expected.pop(0):
+                raise Unavailable(f"{peer_text(self._sender)} does not speak this protocol", code="not_spoken")
+        return await self._read()
+
+    async def _read(self) -> bytes:
         while (length := _length(self._buffer)) is None:
             if len(self._buffer) >= LENGTH_BYTES_MAX:
                 raise self._bad("a message is longer than 4 KiB")

@@ -9,6 +9,7 @@ Spec: specs/21-reach.md.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -43,6 +44,9 @@ INTERFACES_S: Final = 10.0
 
 TWINS_MAX: Final = 8
 """Places remembered from which somebody came with our own key."""
+
+FORMER_MAX: Final = 8
+"""Addresses remembered that were ours: a peer that still holds our old connection sees no twin."""
 
 log: Final = logging.getLogger("shoal.reach")
 
@@ -91,6 +95,7 @@ class Outlook:
         self.changed = trio.Event()
         """Set and replaced when an address, a mapping or the NAT changed."""
         self._twins: dict[str, None] = {}
+        self._former: deque[str] = deque(maxlen=FORMER_MAX)
         server.serve(requests)
 
     async def run(self) -> None:
@@ -140,7 +145,9 @@ class Outlook:
 
     def status(self) -> Plain:
         """Everything for `doctor`, as plain values."""
-        return reach_status(self.nat, self.mapper.status, self.witnesses.machine, self.skew.skew(), self._twins)
+        machine = self.witnesses.machine
+        twins = [*self._twins, *(ip for ip in machine.twins if ip not in self._former)]
+        return reach_status(self.nat, self.mapper.status, machine, self.skew.skew(), twins)
 
     # ── what is heard ────────────────────────────────────────────────────────────────────────────────────────────────
     def greeted(self, peer: PeerId, hello: Hello, stream: INetStream) -> None:
@@ -177,6 +184,8 @@ class Outlook:
 
     def _react(self, changes: list[AddressChanged]) -> None:
         for change in changes:
+            if change.before:
+                self._former.append(change.before)
             log.info(
                 "the world sees this node at %s%s", change.after, f", no longer {change.before}" * bool(change.before)
             )

@@ -12,10 +12,9 @@ import trio
 from libp2p.abc import IHost, INetStream
 
 from node.clock import Clock
-from node.libp2p_rim import HANDSHAKE_S, libp2p_id, protocol_id, rim
 from node.reach.circuit_messages import DCUTR_PROTOCOL, MessageReader, say_punch
 from node.reach.punch_dials import PunchDials
-from node.reach.relayed_connection import is_relayed
+from node.reach.relayed_connection import is_relayed, open_eagerly
 from node.streams import reset
 from protocol.errors import RemoteViolation, Unavailable
 from protocol.identity import peer_text
@@ -50,7 +49,7 @@ class PunchTalk:
                             case Open():
                                 stream = await self._open(punch.peer)
                                 opened.append(stream)
-                                reader = MessageReader(stream, punch.peer)
+                                reader = MessageReader(stream, punch.peer, DCUTR_PROTOCOL)
                             case Send(message=message) if stream is not None:
                                 await say_punch(stream, message)
                             case Dial():
@@ -75,8 +74,7 @@ class PunchTalk:
         return punch.tick(self._clock.now())
 
     async def _open(self, peer: PeerId) -> INetStream:
-        with rim(f"arrange a punch with {peer_text(peer)}"), trio.fail_after(HANDSHAKE_S):
-            stream = await self._host.new_stream(libp2p_id(peer), [protocol_id(DCUTR_PROTOCOL)])
+        stream = await open_eagerly(self._host, peer, DCUTR_PROTOCOL)
         if not is_relayed(stream):
             await reset(stream)
             raise Unavailable(f"{peer_text(peer)} is connected directly", code="not_relayed")

@@ -27,7 +27,7 @@ def reach_status(
         "mapping": mapping_view(mapping),
         "reachability": reachability_view(machine),
         "skew_us": skew,
-        "twins": [*dict.fromkeys((*twins, *machine.twins))],
+        "twins": list(dict.fromkeys(twins)),
     }
 
 

@@ -26,6 +26,7 @@ from node.reach.circuit_messages import (
     CircuitLimit,
     ConnectRequest,
     MessageReader,
+    Reply,
     Status,
     answer_stop,
     ask_for_circuit,
@@ -110,7 +111,7 @@ class RelayClient:
         try:
             with rim(f"reserve at {peer_text(relay)}"), trio.fail_after(REPLY_S):
                 await ask_to_reserve(stream)
-                reply = await MessageReader(stream, relay).hop_reply()
+                reply = await self._reply(MessageReader(stream, relay, HOP_PROTOCOL))
         finally:
             await reset(stream)
         reply.check(f"reserve at {peer_text(relay)}")
@@ -230,15 +231,23 @@ class RelayClient:
         doing = f"connect to {peer_text(target)} through {peer_text(relay)}"
         stream = await self._ask(relay)
         try:
-            reader = MessageReader(stream, relay)
+            reader = MessageReader(stream, relay, HOP_PROTOCOL)
             with rim(doing), trio.fail_after(REPLY_S):
                 await ask_for_circuit(stream, target)
-                (await reader.hop_reply()).check(doing)
+                (await self._reply(reader)).check(doing)
             circuit = _circuit_text(_direct_address(stream, ()), relay)
         except BaseException:
             await reset(stream)
             raise
         return RelayedConnection(stream, reader.rest(), circuit, is_initiator=True)
+
+    async def _reply(self, reader: MessageReader) -> Reply:
+        """A relay's answer; rubbish is reported, and to the caller it is no answer."""
+        try:
+            return await reader.hop_reply()
+        except RemoteViolation as error:
+            await self._punish(error)
+            raise Unavailable(f"the relay answers rubbish: {error.rule}", code="link") from error
 
     async def _ask(self, relay: PeerId) -> INetStream:
         await self._connect(relay)

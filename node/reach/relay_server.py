@@ -190,7 +190,7 @@ class RelayServer:
         try:
             with rim("ask the target"), trio.fail_after(seconds):
                 other = await open_directly(self._host, circuit.target, STOP_PROTOCOL)
-                reader = MessageReader(other, circuit.target)
+                reader = MessageReader(other, circuit.target, STOP_PROTOCOL)
                 await announce_circuit(other, circuit.source, self._limit)
                 (await reader.stop_reply()).check("the target")
                 return other, reader.rest()

@@ -1,6 +1,6 @@
 """Keeps this node reachable through relays while it is not public: reservations at the nearest, checked and replaced.
 
-    relays = Relays(client, candidates, is_public, clock)
+    relays = Relays(client, candidates, is_public, clock, counts)
     nursery.start_soon(relays.run);  relays.addresses();  await relays.changed.wait()
 
 Which relays, and when, is decided by `protocol.overlay.relay_choice`. Spec: specs/20-relays.md.

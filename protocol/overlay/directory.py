@@ -105,8 +105,11 @@ class Directory:
         return self._own.contact
 
     def announce(self, profile: Profile, now: Micros) -> list[Effect]:
-        """Say this from now on, and bring it where others look for it; the same again is no news."""
-        if self._own.is_signed and profile == self._own.profile:
+        """Say this from now on, and bring it where others look for it; to be called again and again.
+
+        The same is no news, a coordinate that moved waits for the next signature, and whatever comes within
+        `ANNOUNCE_GAP` of the last one waits for a later call: an address that flaps would keep everybody busy."""
+        if self._own.is_signed and not self._own.is_news(profile, now):
             return []
         self._own.sign(profile, now)
         return self._publish(now)

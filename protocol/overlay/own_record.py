@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from protocol.errors import LocalError
@@ -18,10 +18,13 @@ from protocol.overlay.peer_record import (
     topic_key,
 )
 from protocol.overlay.place import NOWHERE, Place
-from protocol.units import Micros
+from protocol.units import SECOND, Micros
 
 MEMBERS: Final = "members"
 """The topic of everybody in a network."""
+
+ANNOUNCE_GAP: Final = Micros(5 * SECOND)
+"""Microseconds between two signatures whatever happens: each is brought to two dozen peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,15 @@ class OwnRecord:
     def is_due(self, now: Micros) -> bool:
         """True when half of its life is over."""
         return self._contact is not None and now >= self._contact.record.issued + RECORD_LIFE // 2
+
+    def is_news(self, profile: Profile, now: Micros) -> bool:
+        """True when this should be said now. A coordinate that moved is remembered for the next signature."""
+        known = self.profile
+        place = Place(profile.place.region, known.place.coordinate)
+        if replace(profile, place=place) == known:
+            self.profile = profile
+            return False
+        return self._contact is None or now >= self._contact.record.issued + ANNOUNCE_GAP
 
     def sign(self, profile: Profile, now: Micros) -> None:
         """Say this from now on. Refused when it is too long for a record."""

@@ -127,16 +127,18 @@ def run_doctor(args: argparse.Namespace, out: Output) -> int:
 
 
 def _live_network(socket: Path) -> Row | None:
-    """What a running node says of its network; None when none runs, or it is too old to say."""
+    """What a running node says of its network, empty when it is too old to say; None when none runs."""
     from node.control_client import ControlClient
 
-    if not socket.exists():
-        return None
     try:
-        with ControlClient(socket, LIVE_S) as node:
-            return node.call("network.status")
+        node = ControlClient(socket, LIVE_S)
     except ShoalError:
         return None
+    with node:
+        try:
+            return node.call("network.status")
+        except (ShoalError, OSError):
+            return {}
 
 
 def run_config(args: argparse.Namespace, out: Output) -> int:

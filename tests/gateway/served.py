@@ -79,18 +79,13 @@ class ControlSocket:
         """Port 8888 sends everything back, any other one is not declared."""
         self.tunnels.append(params)
         if params.get("port") != 8888:
-            self._send(writer, {"id": number, "error": {"detail": "not declared", "code": "port_not_declared", "fix": "Do.",
-                                                        "fault": "caller", "numbers": {"port": 1}}})  # fmt: skip
+            error: Plain = {"detail": "no", "code": "port_not_declared", "fix": "Do.", "fault": "caller"}
+            await self._send(writer, {"id": number, "error": {**error, "numbers": {"port": 1}}})
             return
-        self._send(writer, {"id": number, "result": {}})
+        await self._send(writer, {"id": number, "result": {}})
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
-
-    @staticmethod
-    def _send(writer: asyncio.StreamWriter, frame: Plain) -> None:
-        body = msgspec.msgpack.encode(frame)
-        writer.write(len(body).to_bytes(4, "big") + body)
 
     def _note(self, task: asyncio.Task[None]) -> None:
         """A failure of the model itself fails the test that runs on it, not only its request."""

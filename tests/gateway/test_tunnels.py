@@ -47,7 +47,9 @@ async def test_bytes_come_back_as_they_were_sent(site: Site, job: str) -> None:
         with trio.fail_after(20):
             is_over = False
             while not is_over:
-                for frame in cutter.feed(await line.receive()):
+                data = await line.receive()
+                assert data, "the line ended before the other side did"
+                for frame in cutter.feed(data):
                     found += frame.payload
                     is_over = frame.kind is Kind.END
     assert found == content

@@ -78,7 +78,7 @@ class Pair:
         self.now = START
         self.around: dict[PeerId, list[PeerId]] = {A: [B], B: [A]}
         self.machines = {
-            peer: Catchup(NETWORK, lambda peer=peer: self.around[peer], Random(7), MINUTE)  # type: ignore[misc]
+            peer: Catchup(peer, NETWORK, lambda peer=peer: self.around[peer], Random(7), MINUTE)  # type: ignore[misc]
             for peer in (A, B)
         }
         self.heard: dict[PeerId, list[Hear]] = {A: [], B: []}
@@ -189,7 +189,19 @@ def test_one_signer_that_was_away_is_not_our_absence() -> None:
     machine = pair.machines[A]
     machine.tick(START)
     pair.hear(A, offer(SIGNERS[0], START))
+    pair.hear(A, offer(SIGNERS[1], START))
+    machine._heard_at = Micros(START + 2 * GAP - SECOND)
     assert machine.receive(A, offer(SIGNERS[0], START + 2 * GAP), Micros(START + 2 * GAP)) == []
+
+
+def test_hearing_anybody_after_a_long_silence_is_our_absence() -> None:
+    pair = Pair()
+    machine = pair.machines[A]
+    machine.tick(START)
+    pair.hear(A, offer(SIGNERS[0], START))
+    later = Micros(START + GAP + SECOND)
+    machine._next = Micros(later + 20 * SECOND)
+    assert machine.receive(A, offer(SIGNERS[1], later), later) == [Wake(Micros(later + SECOND))]
 
 
 def test_every_half_minute_somebody_is_asked_and_alone_we_look_again_soon() -> None:

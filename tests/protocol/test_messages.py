@@ -43,8 +43,6 @@ def values(kind: inspect.Type) -> st.SearchStrategy[object]:
             return st.sampled_from(options)
         case inspect.VarTupleType(item_type=item, min_length=least, max_length=most):
             return st.lists(values(item), min_size=least or 0, max_size=min(most or 3, 3)).map(tuple)
-        case inspect.UnionType(types=types):
-            return st.one_of([values(one) for one in types])
         case inspect.TupleType(item_types=items):
             return st.tuples(*map(values, items))
     raise TypeError(f"no strategy for {kind}")

@@ -102,7 +102,7 @@ def test_scores_are_the_code_s(first: int, seconds: int, invalid: int, behaviour
 
 @given(st.integers(0, 1 << 40), st.one_of(st.none(), st.integers(0, 1 << 40)))
 def test_what_is_news(sequence: int, held: int | None) -> None:
-    machine = catchup.Catchup("reef", tuple, Random(1), Micros(60 * SECOND))
+    machine = catchup.Catchup(PeerId(bytes(32)), "reef", tuple, Random(1), Micros(60 * SECOND))
     if held is not None:
         signed = wire.Signed(bytes(32), b"", bytes(64))
         machine._held[b"k" * 8] = catchup.Held(held, held >> 24, signed, Micros(1))

@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from blake3 import blake3
 
-from protocol.bulk.chunks import CHUNK_BYTES, ChunkList
+from protocol import wire
+from protocol.bulk.chunks import CHUNK_BYTES, Bye, ChunkList, Describe, Description, Sorry, Wait, Want, WantList
 from protocol.bulk.handshake import Fetcher, Holder, Say, met_of, offers
 from protocol.bulk.records import CONTROL, DATA, HEADER_BYTES, REKEY_BYTES, TAG_BYTES, Kind, Sealer
-from protocol.bulk.tickets import TicketOffice, ticket_id
+from protocol.bulk.tickets import ABSENT, TicketOffice, TicketReply, TicketRequest, ticket_id
 from protocol.identity import Identity
 from protocol.units import Digest, Micros
 
@@ -72,10 +73,26 @@ def chunk_list() -> dict[str, object]:
     return {"total": total, "chunks": chunks.flat.hex(), "commitment": chunks.commitment.hex()}
 
 
+def messages() -> dict[str, str]:
+    """One of every message that is not in the handshake."""
+    digest = b"d" * 32
+    every = (
+        TicketRequest((digest,)), TicketReply((5, ABSENT), SECRET, ("/ip4/192.0.2.1/tcp/4002",)), Describe(digest),
+        Description(5, digest), WantList(digest), Want(digest, 7), Wait(), Sorry("gone"), Bye(),
+    )  # fmt: skip
+    return {type(one).__name__: wire.encode(one).hex() for one in every}
+
+
 def vectors() -> dict[str, object]:
     """All of them."""
     ticket = {"secret": SECRET.hex(), "id": ticket_id(SECRET).hex()}
-    return {"ticket": ticket, "handshake": handshake(), "records": records(), "list": chunk_list()}
+    return {
+        "ticket": ticket,
+        "handshake": handshake(),
+        "records": records(),
+        "messages": messages(),
+        "list": chunk_list(),
+    }
 
 
 if __name__ == "__main__":

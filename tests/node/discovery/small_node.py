@@ -25,19 +25,25 @@ from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from multiaddr import Multiaddr
 
 from node import entropy
-from node.addresses import AddressBook, dialable_addresses, split_address
+from node.addresses import AddressBook, dialable_addresses, split_address, without_target
 from node.arrivals import Arrival
+from node.clock import Clock
 from node.dialer import Dialer
-from node.discovery.surroundings import Ground, Settings, Surroundings
+from node.discovery.finder import Finder
+from node.discovery.mdns import LocalNetwork
+from node.discovery.pings import Pings
 from node.libp2p_rim import in_nursery, listen, make_host, peer_of, protocol_id
 from node.peer_cache import PeerCache
 from node.requests import Requests
 from node.sessions import PROTOCOL_VERSION, Sessions
-from node.upkeep import keep_connected
+from node.upkeep import Wanted, keep_connected, keep_neighbours
 from protocol.identity import Identity, peer_text
 from protocol.messages import Hello
+from protocol.overlay.own_record import MEMBERS, Profile
+from protocol.units import PeerId
 
 NETWORK = "reef"
+Register = Callable[[str, Callable[[INetStream], Awaitable[None]]], None]
 REPORT_S = 0.25
 
 
@@ -73,7 +79,7 @@ class SmallNode:
         self.host: IHost
         self.dialer: Dialer
         self.sessions: Sessions
-        self.around: Surroundings
+        self.around: Around
 
     def addresses(self) -> list[str]:
         return dialable_addresses(str(address) for address in self.host.get_addrs())
@@ -97,9 +103,7 @@ class SmallNode:
 
             register(self.sessions.protocol, self.sessions.accept)
             requests = Requests(NETWORK, self.dialer, self.sessions.punish, register, self.counts)
-            ground = Ground(self.dialer, self.sessions, requests, register, self.counts)
-            settings = Settings(self.plan.region, self.plan.mdns, tuple(self.plan.interfaces), self.plan.neighbours)
-            self.around = Surroundings(self.identity, NETWORK, settings, ground)
+            self.around = Around(self, requests, register)
             await listen(self.host, where, stack)
             bootstraps = [split_address(text) for text in self.plan.bootstraps]
             if self.plan.cache:
@@ -109,21 +113,55 @@ class SmallNode:
                 self.book.learn(peer, (address,))
                 if peer != self.peer:
                     nursery.start_soon(keep_connected, peer, self.dialer, self.sessions)
-            nursery.start_soon(self.around.run, self.addresses, self.hello, [peer for peer, _ in bootstraps])
+            nursery.start_soon(self.around.run, [peer for peer, _ in bootstraps])
             yield
 
     def report(self) -> dict[str, object]:
-        skew = self.around.skew_us()
+        skew = self.around.pings.skew_us()
         return {
             "peer": peer_text(self.peer),
             "addresses": self.addresses(),
             "up": sorted(peer_text(peer) for peer in self.sessions.up),
             "table": sorted(peer_text(entry.contact.peer) for entry in self.around.finder.directory.table),
             "skew": skew,
-            "known": self.around.coordinate.is_known,
+            "known": self.around.pings.coordinate.is_known,
             "cached": {peer_text(peer): list(known) for peer, known in self.book.all().items()},
-            **self.around.statistics(),
+            "splits": self.around.finder.check.splits,
         }
+
+
+class Around:
+    """Discovery as a node has it."""
+
+    def __init__(self, node: SmallNode, requests: Requests, register: Register) -> None:
+        self.node = node
+        clock, punish = Clock(), node.sessions.punish
+        self.finder = Finder(node.identity, NETWORK, requests, node.dialer, clock, punish, node.counts)
+        self.pings = Pings(NETWORK, node.plan.region, node.dialer, clock, register, punish)
+        self.local = LocalNetwork(node.peer, NETWORK, lambda peer, found: ignored(node.book.learn(peer, found)))
+
+    async def run(self, bootstraps: list[PeerId]) -> None:
+        node = self.node
+        wanted = Wanted(node.plan.neighbours)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.finder.run, self.profile, bootstraps, lambda: list(node.sessions.up))
+            nursery.start_soon(self.pings.run, lambda: list(node.sessions.up))
+            nursery.start_soon(keep_neighbours, wanted, node.peer, node.dialer, node.sessions, self.explore)
+            if node.plan.mdns:
+                nursery.start_soon(self.local.run, node.addresses, tuple(node.plan.interfaces))
+
+    def profile(self) -> Profile:
+        capabilities = self.node.sessions.capabilities
+        addresses = tuple(without_target(text) for text in self.node.addresses())
+        topics = (MEMBERS, *capabilities)
+        return Profile(addresses, self.node.hello.roles, capabilities, topics, self.pings.place)
+
+    async def explore(self) -> list[PeerId]:
+        return [contact.peer for contact in await self.finder.explore()]
+
+
+def ignored(_: bool) -> None:
+    """Whether an address was new is of no interest."""
 
 
 class Connections(INotifee):

@@ -14,6 +14,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
 
 from node import libp2p_patches
 from node.libp2p_rim import libp2p_id, listen, make_host, protocol_id
@@ -69,9 +70,8 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
                 await listen(host, [ANY], stack)
             two = Two(hosts[0], hosts[1])
             two.serve(echo)
-            addresses = [a for found in listeners(hosts[1]) for a in found]
             with trio.fail_after(20):
-                await hosts[0].connect(PeerInfo(hosts[1].get_id(), addresses))
+                await hosts[0].connect(PeerInfo(hosts[1].get_id(), addresses_of(hosts[1])))
             assert [isinstance(conn, Yamux) for conn in connections(two)] == list(stock)
             yield two
             for connection in connections(two) if any(stock) else []:
@@ -80,9 +80,9 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
         vars(muxer_multistream)["Yamux"] = was
 
 
-def listeners(host: IHost) -> list[list[object]]:
+def addresses_of(host: IHost) -> list[Multiaddr]:
     """Where a host listens."""
-    return [list(listener.get_addrs()) for listener in host.get_network().listeners.values()]
+    return [address for listener in host.get_network().listeners.values() for address in listener.get_addrs()]
 
 
 def connections(two: Two) -> list[IMuxedConn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from contextlib import suppress
 
 import psutil
@@ -12,6 +13,7 @@ import trio.testing
 from libp2p.abc import INetStream
 from libp2p.network.stream.exceptions import StreamClosed, StreamEOF, StreamReset
 from libp2p.network.swarm import Swarm
+from libp2p.peer.peerinfo import PeerInfo
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamReset
 
 from node.libp2p_rim import peer_of
@@ -21,7 +23,7 @@ from protocol.overlay import yamux_pulse
 from protocol.overlay.yamux_frames import Flag, Kind, header
 from protocol.overlay.yamux_stream import Phase
 from protocol.units import MIB, SECOND, Micros
-from tests.node.mux.muxed_hosts import connection_of, muxed, read_exactly, two_hosts
+from tests.node.mux.muxed_hosts import addresses_of, connection_of, muxed, read_exactly, two_hosts
 
 
 async def bounce(stream: INetStream, data: bytes) -> bytes:
@@ -352,3 +354,22 @@ async def test_a_silent_peer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
             monkeypatch.setattr(theirs, "pump", lambda: None)
             await ours.event_closed.wait()
         assert ours.violation is None
+
+
+async def test_sealed_rubbish_ends_its_connection_and_no_other() -> None:
+    async with two_hosts() as honest, two_hosts() as rude:
+        dice = random.Random(18)
+        target = PeerInfo(honest.two.get_id(), addresses_of(honest.two))
+        for _ in range(8):
+            await rude.one.connect(target)
+            attacker = connection_of(rude.one, honest.two)
+            attacker.session.outbox.control += dice.randbytes(dice.choice([1, 13, 5_000, 300_000]))
+            attacker.session.outbox.control += b"\xff" * 12 * 40_000  # Where a length was invented, it ends here.
+            attacker.pump()
+            with trio.fail_after(5):
+                await attacker.event_closed.wait()
+            with trio.fail_after(1):
+                stream = await honest.stream()
+                await stream.write(b"x")
+                assert await read_exactly(stream, 1) == b"x"
+                await stream.close()

@@ -7,7 +7,6 @@ One node per listen address, the n-th with the seed SEED + n. Ends when its stan
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from contextlib import AsyncExitStack
@@ -15,9 +14,8 @@ from pathlib import Path
 
 import trio
 
-from node import overlay
 from node.blobs import BlobStore
-from node.reach.outlook import Outlook, Place
+from node.reach.outlook import Outlook
 from node.transport import Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.units import GIB
@@ -61,5 +59,4 @@ async def main(folder: Path, seed: int, listen: list[str], bootstraps: list[str]
 
 words = sys.argv[1:]
 cut = words.index("--") if "--" in words else len(words)
-vars(overlay)["Standing"] = functools.partial(Place, maps_ports="--" in words)
 trio.run(main, Path(words[0]), int(words[1]), words[2:cut], words[cut + 1 :])

@@ -134,7 +134,7 @@ async def test_rules_are_kept() -> None:
         with pytest.raises(Unavailable):
             stream = await open_directly(relay.host, bob.peer, DCUTR_PROTOCOL)
             await say_punch(stream, Connect((relay.address,)))
-            await MessageReader(stream, bob.peer).punch_message()
+            await MessageReader(stream, bob.peer, DCUTR_PROTOCOL).punch_message()
 
 
 def test_what_others_may_make_us_dial() -> None:

@@ -45,7 +45,7 @@ def crooked(relay: Node, change: Change) -> Callable[[INetStream], Awaitable[Non
             return
         other = await open_directly(relay.host, request.peer, STOP_PROTOCOL)
         await announce_circuit(other, relay.peer_at(stream), CircuitLimit())
-        target = MessageReader(other, request.peer)
+        target = MessageReader(other, request.peer, STOP_PROTOCOL)
         (await target.stop_reply()).check("target")
         await answer_hop(stream, Reply(Status.OK))
         await bridge(stream, other, target.rest(), change)
@@ -104,7 +104,7 @@ async def test_a_relay_cannot_lie_about_the_source() -> None:
             assert isinstance(request, ConnectRequest)
             other = await open_directly(relay.host, bob.peer, STOP_PROTOCOL)
             await announce_circuit(other, MALLORY, CircuitLimit())
-            target = MessageReader(other, bob.peer)
+            target = MessageReader(other, bob.peer, STOP_PROTOCOL)
             await target.stop_reply()
             await answer_hop(stream, Reply(Status.OK))
             await bridge(stream, other, target.rest())
@@ -127,7 +127,9 @@ async def test_nobody_brings_circuits_unasked() -> None:
         for source in (MALLORY, bob.peer):
             stream = await open_directly(mallory.host, bob.peer, STOP_PROTOCOL)
             await announce_circuit(stream, source, CircuitLimit())
-            assert (await MessageReader(stream, bob.peer).stop_reply()).status == Status.PERMISSION_DENIED
+            assert (
+                await MessageReader(stream, bob.peer, STOP_PROTOCOL).stop_reply()
+            ).status == Status.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,20 @@ async def test_a_silent_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(Unavailable):
             await bob.client.dial(relay.peer, MALLORY)
         assert trio.current_time() - started < 2
+
+
+async def test_a_relay_that_talks_rubbish_is_reported() -> None:
+    async with nodes(2) as (relay, bob):
+
+        async def serve(stream: INetStream) -> None:
+            await stream.write(b"\x03abc")
+
+        relay.serve(HOP_PROTOCOL, serve)
+        bob.knows(relay)
+        for ask in (bob.client.reserve(relay.peer), bob.client.dial(relay.peer, MALLORY), bob.client.probe(relay.peer)):
+            with pytest.raises(Unavailable, match="rubbish"):
+                await ask
+        assert [one.code for one in bob.punished] == ["malformed_circuit_message"] * 3
 
 
 async def test_a_peer_that_is_no_relay_says_so() -> None:

@@ -214,7 +214,9 @@ async def test_nonsense_is_answered_and_punished() -> None:
         for nonsense in (b"\xff\xff\xff", b"\x05nonsense", b"\x02\x08\x02", b"\x04\x08\x01\x12\x00"):
             stream = await open_directly(alice.host, relay.peer, HOP_PROTOCOL)
             await stream.write(nonsense)
-            assert (await MessageReader(stream, relay.peer).hop_reply()).status == Status.MALFORMED_MESSAGE
+            assert (
+                await MessageReader(stream, relay.peer, HOP_PROTOCOL).hop_reply()
+            ).status == Status.MALFORMED_MESSAGE
         assert await until(lambda: len(relay.punished) == 4, 1)
         assert {one.code for one in relay.punished} == {"malformed_circuit_message"}
         stream = await open_directly(alice.host, relay.peer, HOP_PROTOCOL)

@@ -14,8 +14,9 @@ from protocol import wire
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.overlay.directory import ASK_BURST, LOOKUPS_MAX, PUBLISH_EVERY, Directory
 from protocol.overlay.directory_effects import Ask, Done, Fault, Twin
-from protocol.overlay.own_record import Profile
+from protocol.overlay.own_record import ANNOUNCE_GAP, Profile
 from protocol.overlay.peer_record import RECORD_KIND, RECORD_LIFE, key_of, topic_key
+from protocol.overlay.place import Coordinate, Place
 from protocol.overlay.questions import KEPT_MAX, NAMED_MAX, Find, Found, Keep, Kept, Question, Reply
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
 from protocol.wire import Signed
@@ -138,6 +139,7 @@ def directory(number: int = 0) -> Directory:
 
 
 OTHER = directory(1)
+LATER = Micros(START + ANNOUNCE_GAP)
 FIND = Find(key_of(identity_of(0).peer), OTHER.own.signed)
 
 
@@ -161,7 +163,7 @@ def test_rubbish_is_refused_and_changes_nothing() -> None:
 def test_a_stale_record_replaces_nothing() -> None:
     one, other = directory(), directory(1)
     old = other.own.signed
-    other.announce(Profile(("/ip4/11.0.0.2/tcp/2",)), START)
+    other.announce(Profile(("/ip4/11.0.0.2/tcp/2",)), LATER)
     for signed in (other.own.signed, old):
         one.answer(other.own.peer, Keep(key_of(other.own.peer), signed), START)
     reply, _ = one.answer(other.own.peer, Find(key_of(other.own.peer), other.own.signed), START)
@@ -189,11 +191,11 @@ def test_who_asks_is_asked_back_once() -> None:
 
 def test_a_twin_is_told_once_and_outdone() -> None:
     one, twin = directory(), directory()
-    twin.announce(Profile(("/ip4/11.9.9.9/tcp/9",)), Micros(START + SECOND))
-    told = one.meet(twin.own.signed, Micros(START + SECOND), OTHER.own.peer)
+    twin.announce(Profile(("/ip4/11.9.9.9/tcp/9",)), LATER)
+    told = one.meet(twin.own.signed, LATER, OTHER.own.peer)
     assert [effect.contact for effect in told if isinstance(effect, Twin)] == [twin.own]
-    assert one.meet(twin.own.signed, Micros(START + SECOND), OTHER.own.peer) == []
-    one.announce(Profile(("/ip4/11.0.0.3/tcp/3",)), Micros(START + SECOND))
+    assert one.meet(twin.own.signed, LATER, OTHER.own.peer) == []
+    one.announce(Profile(("/ip4/11.0.0.3/tcp/3",)), LATER)
     assert one.own.record.sequence > twin.own.record.sequence
 
 
@@ -210,6 +212,17 @@ def test_it_is_used_in_order() -> None:
         one.look_up(Digest(number.to_bytes(32, "big")), START)
     with pytest.raises(Refused, match="under way"):
         one.look_up(Digest(b"x" * 32), START)
+
+
+def test_what_flaps_waits_and_a_coordinate_is_no_news() -> None:
+    one = directory()
+    before = one.own
+    moved = Place("", Coordinate(5, 5, 5, 5))
+    assert one.announce(Profile(("/ip4/11.0.0.1/tcp/1",), place=moved), LATER) == []
+    assert one.announce(Profile(("/ip4/11.0.0.2/tcp/1",), place=moved), Micros(LATER - 1)) == []
+    assert one.own is before
+    one.announce(Profile(("/ip4/11.0.0.2/tcp/1",), place=moved), LATER)
+    assert (one.own.addresses, one.own.record.place) == (("/ip4/11.0.0.2/tcp/1",), moved)
 
 
 def test_the_record_is_renewed_at_half_of_its_life() -> None:

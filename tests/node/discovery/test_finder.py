@@ -85,12 +85,12 @@ async def test_pings_measure_distance_and_clocks() -> None:
             for other in nodes * 3:
                 if other is not node:
                     await node.around.pings.measure(other.peer)
-        assert all(node.around.coordinate.is_known for node in nodes)
-        skews = [node.around.skew_us() for node in nodes]
+        assert all(node.around.pings.coordinate.is_known for node in nodes)
+        skews = [node.around.pings.skew_us() for node in nodes]
         assert all(skew is not None and abs(skew) < SECOND for skew in skews)
         assert nodes[0].around.pings.rtt_us(nodes[1].peer) is not None
         assert nodes[0].around.pings.place_of(nodes[1].peer) is not None
-        assert nodes[0].around.place.region == "eu-west"
+        assert nodes[0].around.pings.place.region == "eu-west"
 
 
 async def test_a_clock_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,11 +172,19 @@ async def test_a_forged_answer_costs_its_sender_its_place() -> None:
 
 def test_announcements_on_the_local_network() -> None:
     kind, me = service_type(NETWORK), identity_of("a").peer
-    addresses = ["/ip4/192.168.1.2/tcp/4301/p2p/x", "/ip4/11.22.33.44/tcp/4301", "/ip4/10.0.0.9/tcp/4302"]
+    addresses = [
+        "/ip4/192.168.1.2/tcp/4301/p2p/x",
+        "/ip4/127.0.0.1/tcp/4301",
+        "/ip4/11.22.33.44/tcp/4301",
+        "/ip4/10.0.0.9/tcp/4302",
+    ]
     info = service_info(kind, me, addresses)
     assert info is not None
     assert len(kind.split(".")[0]) <= 16  # RFC 6763: fifteen characters after the underscore.
     assert said_by(info, kind) == (me, ("/ip4/192.168.1.2/tcp/4301",))
+    alone = service_info(kind, me, ["/ip4/127.0.0.1/tcp/4301"])
+    assert alone is not None
+    assert said_by(alone, kind) == (me, ("/ip4/127.0.0.1/tcp/4301",))
     assert service_info(kind, me, ["/ip6/::1/tcp/1", "/ip4/1.2.3.4/tcp/1/p2p/x/p2p-circuit"]) is None
     info.name = f"nobody.{kind}"
     assert said_by(info, kind) is None
