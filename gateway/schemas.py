@@ -85,6 +85,10 @@ class Candidate(Struct):
     executor: str = ""
     slots: int = 0
     reputation: float | None = None
+    region: str = ""
+    """As its owner says."""
+    latency_ms: int | None = None
+    """Estimated round trip from the node that carries the job; null: unknown, and so behind its equals."""
 
 
 class Exclusion(Struct):

@@ -92,7 +92,7 @@ class Loaded:
 FIELDS: Final = tuple(Config.__struct_fields__)
 _LISTS: Final = ("roles", "listen", "bootstrap", "announce", "serves", "executors")
 _SWITCHES: Final = ("port_mapping", "relay", "mdns")
-_WORDS: Final = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+_WORDS: Final = dict.fromkeys(("on", "true", "yes", "1"), True) | dict.fromkeys(("off", "false", "no", "0"), False)
 _PATHS: Final = ("data", "genesis")
 _NUMBERS: Final = ("slots", "blob_bytes_max")
 

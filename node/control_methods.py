@@ -21,7 +21,7 @@ Counter = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class NoParams(Struct, frozen=True, forbid_unknown_fields=True):
-    """node.status, node.peers, node.earnings, node.stop, network.status, market.pricing, market.queue, market.cluster."""
+    """node.status, .peers, .earnings, .stop, network.status, market.pricing, .queue, .cluster."""
 
 
 class PriceParams(Struct, frozen=True, forbid_unknown_fields=True):

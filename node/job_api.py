@@ -177,6 +177,8 @@ def plan_view(plan: Plan) -> Plain:
                 "executor": item.executor,
                 "slots": item.slots,
                 "reputation": item.reputation / 1_000_000,
+                "region": item.region,
+                "latency_ms": None if item.latency is None else -(-item.latency // 1_000),
             }
             for item in plan.candidates
         ],

@@ -111,7 +111,7 @@ class Overlay:
             RelayBudget(RelayLimits()),
             self._clock,
             self.addresses,
-            dialer.book.is_forbidden,
+            self._gets_no_circuit,
             sessions.punish,
             counts,
         )
@@ -197,7 +197,7 @@ class Overlay:
         core.dialer.dial_circuit = self.relay_client.dial
         core.dialer.look_up = self.look_up
         core.sessions.greeted.append(self._greeted)
-        core.sessions.departed.append(self.relays.disconnected)
+        core.sessions.departed += [self.relays.disconnected, core.dialer.punched.discard]
         core.sessions.capabilities = self.capabilities
 
     def _learn(self, peer: PeerId, addresses: Iterable[str]) -> None:
@@ -224,6 +224,9 @@ class Overlay:
 
     def _needs_no_relay(self) -> bool:
         return self.is_public
+
+    def _gets_no_circuit(self, peer: PeerId) -> bool:
+        return RELAY not in self.capabilities or self._core.dialer.book.is_forbidden(peer)
 
     def _kind_of(self, peer: PeerId) -> NatKind:
         hello = self._core.sessions.up.get(peer)

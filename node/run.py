@@ -103,6 +103,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         audits_at_once=host.audits,
         now=clock.now,
         dice=entropy.dice,
+        coordinate=lambda: transport.place.coordinate,
         neighbours=lambda: transport.connected(),
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
@@ -222,7 +223,8 @@ def _restore(machines: Machines, identity: Identity, records: RecordStore, drive
 async def _keep_offer(machines: Machines, driver: Driver, transport: Transport, terms: Terms) -> None:
     """Publish the first offer, and a new one whenever slots or addresses change, at most once a second."""
     while True:
-        here = replace(terms, addresses=tuple(transport.addresses()[:ADDRESSES_PER_PEER]))
+        addresses = tuple(transport.addresses()[:ADDRESSES_PER_PEER])
+        here = replace(terms, addresses=addresses, place=transport.place)
         driver.command(machines.maker, functools.partial(machines.offer, here))
         await trio.sleep(OFFER_GAP_S)
 

@@ -39,6 +39,7 @@ from protocol.completions import Fetched
 from protocol.errors import LocalError, Refused
 from protocol.identity import Identity, peer_text
 from protocol.messages import Hello, Message
+from protocol.overlay.place import NOWHERE, Place
 from protocol.units import Digest, PeerId
 from protocol.wire import Signed
 
@@ -141,6 +142,11 @@ class Transport:
     def hello_of(self, peer: PeerId) -> Hello | None:
         """How a peer that is up introduced itself."""
         return self._serving.sessions.up.get(peer)
+
+    @property
+    def place(self) -> Place:
+        """Where this node is, by its owner's word and its own measurements."""
+        return self.overlay.pings.place if self.overlay else NOWHERE
 
     def paths(self, peer: PeerId) -> list[PeerPath]:
         """The open connections to a peer, the best first."""

@@ -60,7 +60,7 @@ def choose(
     bidders: Iterable[Bidder],
     chunk: int,
     now: Micros,
-    rank: Callable[[PeerId], tuple[int, int]],
+    rank: Callable[[PeerId], tuple[int, ...]],
     random: Random,
     preferred: PeerId | None = None,
 ) -> Bidder | None:

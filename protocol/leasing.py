@@ -17,6 +17,7 @@ from protocol.escrow_state import ChunkLease
 from protocol.granting import Bidder, choose, lease, watchers
 from protocol.identity import Identity, is_signed_by
 from protocol.job_record import ChunkRecord, JobRecord
+from protocol.jobspec import JobSpec
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
@@ -50,10 +51,12 @@ class Desk:
     is_current: Callable[[], bool]
     """Whether this peer's copy of the ledger has caught up with the network."""
     random: Random
-    rank: Callable[[PeerId], tuple[int, int]]
-    """(reputation in ppm, stake) of a provider."""
+    rank: Callable[[PeerId], tuple[int, ...]]
+    """(reputation in ppm, stake, nearness) of a provider: the larger, the better."""
     peers: Callable[[Micros], list[PeerId]]
     """Peers with a live offer, who can watch."""
+    suits: Callable[[JobSpec, PeerId, Micros], bool] = lambda spec, provider, now: True
+    """Whether a provider is where the job may run."""
 
 
 @dataclass(slots=True)
@@ -94,6 +97,8 @@ class Leasing:
         """A provider wants chunks; a newer bid replaces its older one."""
         record = self._record
         if provider in record.barred or bid.price_per_hour > record.spec.price_per_hour_max:
+            return []
+        if not self._desk.suits(record.spec, provider, now):
             return []
         known = self.bidders.get(provider)
         if known is None:

@@ -16,11 +16,13 @@ def plan_text(plan: Plan) -> str:
             one.executor,
             one.slots,
             _share(one.reputation),
+            one.region or "–",
+            "unknown" if one.latency_ms is None else f"{one.latency_ms} ms",
         )
         for one in plan.candidates
     ]
-    heads = ("candidate", "per hour", "per chunk", "executor", "slots", "reputation")
-    parts = [table(heads, rows, right=(1, 2, 4, 5)) or "no candidate"]
+    heads = ("candidate", "per hour", "per chunk", "executor", "slots", "reputation", "region", "latency")
+    parts = [table(heads, rows, right=(1, 2, 4, 5, 7)) or "no candidate"]
     if plan.excluded:
         left_out = [(short_peer(one.peer), one.code, one.detail) for one in plan.excluded]
         parts.append(table(("left out", "code", "why"), left_out))

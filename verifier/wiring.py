@@ -26,6 +26,8 @@ from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Offer
 from protocol.offers import OFFER_INTERVAL, OFFER_LIFE_MAX, OfferBook, OfferMaker, Terms
+from protocol.overlay.place import Coordinate, estimate
+from protocol.overlay.vivaldi import RTT_MAX
 from protocol.peer import Peer
 from protocol.provider import Provider
 from protocol.ranking import rank, standing_record
@@ -63,6 +65,8 @@ class Outside:
     offer_interval: Micros = OFFER_INTERVAL
     """Microseconds between publications of an unchanged offer."""
     offer_life_max: Micros = OFFER_LIFE_MAX
+    coordinate: Callable[[], Coordinate] = Coordinate
+    """Where this peer is, by its own measurements; the default knows nothing."""
     """Microseconds that an offer of anybody may last."""
     neighbours: Callable[[], Sequence[PeerId]] = tuple
     """Peers that are connected now."""
@@ -109,13 +113,13 @@ class Machines:
         return Peer(self.listed)
 
     def offer(self, terms: Terms, now: Micros) -> list[Effect]:
-        """Say what this host offers now. Until the first word `terms` counts, later its addresses do: a host may get
-        others, and what else it sells is changed by its owner. Called about once a second."""
+        """Say what this host offers now. Until the first word `terms` counts, later its addresses and place do: a
+        host may get others, and what else it sells is changed by its owner. Called about once a second."""
         known = self.maker.terms
         if known is None:  # The provider counts free slots from the offer that is out: before the first there are none.
             return self.maker.change(terms, now)
         free = self.provider.slots_free if known.slots else 0
-        return self.maker.change(replace(known, slots_free=free, addresses=terms.addresses), now)
+        return self.maker.change(replace(known, slots_free=free, addresses=terms.addresses, place=terms.place), now)
 
     def restored(self, records: Iterable[tuple[str, bytes]], me: PeerId) -> list[Command]:
         """What to do first so that this peer goes on where an earlier run of it ended. `records`: key, value."""
@@ -165,13 +169,23 @@ def wire_machines(
         known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}
         own = known.pop(me, None)
         ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
-        made = matching.plan(known, spec, renter, ranks, now, planning)
+        made = matching.plan(known, spec, renter, ranks, now, planning, outside.coordinate())
         return made if own is None or not own.slots else replace(made, excluded=(*made.excluded, _itself(me)))
 
     def exclusion(spec: JobSpec, renter: PeerId, now: Micros) -> tuple[str, str] | None:
         offer = maker.offer(now)
         why = matching.exclusion(_as_if_idle(offer), spec, renter, now) if offer else None
         return (why.code, why.detail) if why else None
+
+    def nearness(peer: PeerId) -> int:
+        """Microseconds of round trip, negative: the nearest is best, the unknown last."""
+        offer = offers.get(peer, outside.now())
+        latency = estimate(outside.coordinate(), matching.place_of(offer).coordinate) if offer else None
+        return -(RTT_MAX if latency is None else latency)
+
+    def suits(spec: JobSpec, provider: PeerId, now: Micros) -> bool:
+        offer = offers.get(provider, now)
+        return offer is None or next(matching.placement_exclusions(offer, spec, outside.coordinate()), None) is None
 
     def auditors(facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
         return _auditors(facts, provider, me, validators.peers, offers.offers(outside.now()), maker, ledger())
@@ -187,7 +201,8 @@ def wire_machines(
         ledger=ledger,
         is_current=is_current,
         random=outside.dice(),
-        rank=lambda peer: rank(ledger(), peer),
+        rank=lambda peer: (*rank(ledger(), peer), nearness(peer)),
+        suits=suits,
         peers=lambda now: list(offers.offers(now)),
     )
     nothing = Terms((), outside.capability)

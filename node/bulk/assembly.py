@@ -136,7 +136,6 @@ class Assembly:
             is_known = self._plan is None or self._plan.has(index)
         if not is_known:
             self._partial.write(chunks, index, data)
-            self._hash.feed(chunks.offset(index), data)
         with self._changed:
             if self.chunks is not chunks or self._plan is None:
                 return 0

@@ -116,27 +116,15 @@ class WholeHash:
         self._partial = partial
         self._hasher = blake3()
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._lock = threading.Lock()
         self.offset = 0
         """Bytes hashed."""
 
-    def feed(self, offset: int, data: memoryview) -> None:
-        """Hash bytes that are at hand, if they are the next ones and nobody else is hashing."""
-        if self.offset == offset and self._lock.acquire(blocking=False):
-            try:
-                if self.offset == offset:
-                    self._hasher.update(data)
-                    self.offset += len(data)
-            finally:
-                self._lock.release()
-
     def advance(self, end: int) -> None:
         """Hash up to `end`; all of it is here."""
-        with self._lock:
-            while self.offset < end:
-                size = self._partial.read(self._buffer[: min(READ_BYTES, end - self.offset)], self.offset)
-                self._hasher.update(self._buffer[:size])
-                self.offset += size
+        while self.offset < end:
+            size = self._partial.read(self._buffer[: min(READ_BYTES, end - self.offset)], self.offset)
+            self._hasher.update(self._buffer[:size])
+            self.offset += size
 
     def digest(self) -> Digest:
         """Of everything hashed."""
