@@ -52,6 +52,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Carry connections of peers behind routers, within a budget, while others can reach this node."""
     mdns: bool = True
     """Find peers on the local network, and be found there."""
+    data_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """TCP port for bulk data, on the hosts of `listen`; 0: any. Fix it to open it in a router by hand."""
+    up_mbps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Megabits per second that bulk data may leave with; 0: no cap."""
+    down_mbps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Megabits per second that bulk data may come with; 0: no cap."""
     region: Annotated[str, Meta(max_length=32, pattern=r"^([a-z][a-z0-9-]*)?$")] = ""
     """Where this machine stands, like `eu-west`, for renters who ask for it; empty: not said."""
     genesis: Path | None = None
@@ -94,7 +100,7 @@ _LISTS: Final = ("roles", "listen", "bootstrap", "announce", "serves", "executor
 _SWITCHES: Final = ("port_mapping", "relay", "mdns")
 _WORDS: Final = dict.fromkeys(("on", "true", "yes", "1"), True) | dict.fromkeys(("off", "false", "no", "0"), False)
 _PATHS: Final = ("data", "genesis")
-_NUMBERS: Final = ("slots", "blob_bytes_max")
+_NUMBERS: Final = ("slots", "blob_bytes_max", "data_port", "up_mbps", "down_mbps")
 
 
 def default_home(environment: Mapping[str, str]) -> Path:

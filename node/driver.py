@@ -20,6 +20,7 @@ from node.journal import Journal
 from node.runner import Runner
 from node.store import RecordStore
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport
+from protocol import wire
 from protocol.completions import Completion, Fetched, FetchFailed, Neighbour, Overheard, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Hear, Machine, Publish, Run, Send, Stop, Store, Wake
 from protocol.errors import Refused, RemoteViolation, ShoalError
@@ -206,17 +207,18 @@ class Driver:
             self._fetching.discard((work.digest, work.is_output))
             self.give(Fetched(work.digest, self._world.blobs.size(work.digest)))
 
-    async def _bring(self, work: Fetch) -> None:
+    async def _bring(self, work: Fetch, job: bytes = b"") -> None:
         sources = tuple(dict.fromkeys(peer for peer in work.sources if peer != self._world.identity_peer))
-        await self._world.transport.fetch(work.digest, work.size_max, sources, work.is_output)
+        await self._world.transport.fetch(work.digest, work.size_max, sources, work.is_output, job)
 
     async def _run(self, work: Run) -> None:
         """Inputs first, all of them; then the sandbox."""
+        job = wire.digest(wire.encode(work.spec))
         try:
             for file in work.spec.files:
-                await self._bring(Fetch(Digest(file.digest), file.size, work.sources))
+                await self._bring(Fetch(Digest(file.digest), file.size, work.sources), job)
             for output in work.outputs:
-                await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True))
+                await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
         except ShoalError as error:
             self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return

@@ -48,6 +48,9 @@ STOP_GRACE_S: Final = 3.0
 OFFER_GAP_S: Final = 1.0
 """Seconds between two looks at the own offer: a host of short chunks would fill the gossip with its free slots."""
 
+MEGABIT: Final = 125_000
+"""Bytes."""
+
 LAST_WORDS_S: Final = 0.2
 """Seconds for the withdrawn offer to leave the gossip queue before connections close."""
 
@@ -123,6 +126,9 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             relays=config.relay,
             maps_ports=config.port_mapping,
             uses_mdns=config.mdns,
+            bulk_port=config.data_port,
+            up_rate=config.up_mbps * MEGABIT or None,
+            down_rate=config.down_mbps * MEGABIT or None,
         ),
         blobs,
     )

@@ -77,6 +77,10 @@ class TransportConfig:
     """Ask the router for open ports."""
     uses_mdns: bool = False
     """Find peers on the local network, and be found there."""
+    up_rate: int | None = None
+    """Bytes per second that bulk data may leave with; None: no cap."""
+    down_rate: int | None = None
+    """Bytes per second that bulk data may come with; None: no cap."""
     bulk_port: int = 0
     """TCP port of the data plane, on the hosts listened on; 0: any."""
     queue_max: int = QUEUE_MAX
@@ -172,12 +176,19 @@ class Transport:
         """Gossip a statement on `offers`, `jobs` or `heads`; it comes back through our own inbox too."""
         await self._serving.gossip.publish(topic, signed)
 
-    async def fetch(self, digest: Digest, size_max: int, sources: Sequence[PeerId], is_output: bool = False) -> Fetched:
+    async def fetch(
+        self,
+        digest: Digest,
+        size_max: int,
+        sources: Sequence[PeerId],
+        is_output: bool = False,
+        job: bytes = b"",
+    ) -> Fetched:
         """Bring a blob here, and for an output every file of its manifest. Sources are asked in the order given.
 
-        Raises Unavailable when no source delivers, Refused when it is too large, malformed or does not fit the disk."""
+        Jobs share a capped link evenly. Raises Unavailable when no source delivers, Refused when it is too large, malformed or does not fit the disk."""
         others = [source for source in sources if source != self._identity.peer]
-        return await self._serving.blobs.fetch(digest, size_max, others, is_output)
+        return await self._serving.blobs.fetch(digest, size_max, others, is_output, job)
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start, and how things stand now."""
@@ -222,6 +233,8 @@ class Transport:
         requests = Requests(self._network, dialer, sessions.punish, register, self._counts)
         gossip.carry_bodies(requests)
         blobs = BulkPlane(self._network, self._identity, self._store, dialer, requests, sessions.punish, self._counts)
+        blobs.up.set_rate(self._config.up_rate)
+        blobs.down.set_rate(self._config.down_rate)
         register(blobs.protocol, blobs.serve)
         core = Core(host, dialer, sessions, requests, nursery, self._counts, register)
         return _Parts(host, Door(host, self._counts), dialer, sessions, gossip, blobs, requests, core)

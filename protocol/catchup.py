@@ -26,18 +26,8 @@ from protocol import wire
 from protocol.completions import Completion, Neighbour, Overheard
 from protocol.effects import Effect, Hear, Send, Wake
 from protocol.errors import LocalError, RemoteViolation
-from protocol.messages import (
-    STATEMENT_KINDS,
-    Head,
-    JobNotice,
-    Listing,
-    Message,
-    Offer,
-    Summary,
-    Told,
-    Wanted,
-    message_decoder,
-)
+from protocol.exchange import Listing, Summary, Told, Wanted
+from protocol.messages import STATEMENT_KINDS, Head, JobNotice, Message, Offer, message_decoder
 from protocol.units import MINUTE, SECOND, Micros, PeerId
 
 INTERVAL: Final = Micros(30 * SECOND)

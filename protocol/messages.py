@@ -11,10 +11,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from protocol.exchange import Listing, Summary, Told, Wanted
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 from protocol.overlay.place import Place
-from protocol.wire import Signed
 
 JobKey = Annotated[bytes, Meta(min_length=16, max_length=16)]
 ChunkIndex = Annotated[int, Meta(ge=0, le=4096)]
@@ -387,30 +387,6 @@ class Skip(Struct, frozen=True, forbid_unknown_fields=True, tag="skip"):
     """The next message on this stream has this number: those before it were given up. Not numbered itself."""
 
     number: Annotated[int, Meta(ge=1, le=2**62)]
-
-
-class Summary(Struct, frozen=True, forbid_unknown_fields=True, tag="summary"):
-    """Which statements the sender holds, in short: 64 numbers of 8 bytes, one per bucket (`protocol.catchup`)."""
-
-    buckets: Annotated[bytes, Meta(max_length=512)]
-
-
-class Listing(Struct, frozen=True, forbid_unknown_fields=True, tag="listing"):
-    """The answer where they differ: 8 bytes of key and 8 of sequence for each statement of the differing buckets."""
-
-    entries: Annotated[bytes, Meta(max_length=32_768)]
-
-
-class Wanted(Struct, frozen=True, forbid_unknown_fields=True, tag="wanted"):
-    """The keys of 8 bytes whose statements are new to the sender."""
-
-    keys: Annotated[bytes, Meta(max_length=16_384)]
-
-
-class Told(Struct, frozen=True, forbid_unknown_fields=True, tag="told"):
-    """Those statements, as they were signed."""
-
-    statements: Annotated[tuple[Signed, ...], Meta(min_length=1, max_length=64)]
 
 
 class Goodbye(Struct, frozen=True, forbid_unknown_fields=True, tag="goodbye"):

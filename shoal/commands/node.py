@@ -74,6 +74,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         ("--port-mapping", "port_mapping", "on or off: ask the router for an open port"),
         ("--relay", "relay", "on or off: carry connections of peers behind routers, within a budget"),
         ("--mdns", "mdns", "on or off: find peers on the local network"),
+        ("--data-port", "data_port", "TCP port for bulk data; 0: any"),
+        ("--up-mbps", "up_mbps", "cap on what bulk data sends, megabits per second; 0: none"),
+        ("--down-mbps", "down_mbps", "cap on what bulk data receives, megabits per second; 0: none"),
         ("--region", "region", "where this machine stands, like eu-west; for renters who ask"),
         ("--log-level", "log_level", "debug, info, warning or error"),
     ):

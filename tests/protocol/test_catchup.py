@@ -25,6 +25,7 @@ from protocol.catchup import (
 from protocol.completions import Neighbour, Overheard
 from protocol.effects import Effect, Hear, Send, Wake
 from protocol.errors import LocalError, RemoteViolation
+from protocol.exchange import Listing, Summary, Told, Wanted
 from protocol.identity import Identity
 from protocol.jobspec import Resources
 from protocol.messages import (
@@ -33,11 +34,7 @@ from protocol.messages import (
     Head,
     Header,
     JobNotice,
-    Listing,
     Offer,
-    Summary,
-    Told,
-    Wanted,
 )
 from protocol.operations import Signature
 from protocol.units import MINUTE, SECOND, Micros, PeerId
