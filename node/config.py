@@ -58,6 +58,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Megabits per second that bulk data may leave with; 0: no cap."""
     down_mbps: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """Megabits per second that bulk data may come with; 0: no cap."""
+    muxer: Literal["own", "stock"] = "own"
+    """Stream multiplexer; `stock` is libp2p's, slower and without bounds, should ours ever misbehave."""
     region: Annotated[str, Meta(max_length=32, pattern=r"^([a-z][a-z0-9-]*)?$")] = ""
     """Where this machine stands, like `eu-west`, for renters who ask for it; empty: not said."""
     genesis: Path | None = None

@@ -20,8 +20,8 @@ from node.addresses import Backoff
 from node.streams import frame, reset, write_all
 from protocol import wire
 from protocol.errors import Unavailable
+from protocol.greetings import Ack, Skip
 from protocol.identity import peer_text
-from protocol.messages import Ack, Skip
 from protocol.overlay.resume import SESSION_BYTES, Numbered, Outbox
 from protocol.units import KIB, PeerId
 

@@ -31,8 +31,8 @@ from node.reach.relays import Relays
 from node.requests import Requests
 from node.sessions import Sessions
 from protocol.errors import Refused, Unavailable
+from protocol.greetings import Hello
 from protocol.identity import Identity, peer_text
-from protocol.messages import Hello
 from protocol.overlay.nat_kind import NatKind
 from protocol.overlay.own_record import MEMBERS, Profile
 from protocol.overlay.relay_budget import RelayBudget, RelayLimits

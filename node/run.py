@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ from node.events import EventLog
 from node.gpu import HostSource
 from node.host import Host, inspect_host
 from node.journal import Journal
+from node.libp2p_patches import MUXER_VARIABLE, STOCK_MUXER
 from node.methods import methods
 from node.node_api import SOFTWARE
 from node.outcomes import Outcomes
@@ -33,6 +35,7 @@ from node.renter_api import renter_identity
 from node.store import RecordStore
 from node.thermal import Decision, ThermalMachine
 from node.transport import Transport, TransportConfig
+from node.tunnels.wiring import wire_tunnels
 from protocol import genesis as genesis_file
 from protocol.bidding import SPEC_BYTES_MAX
 from protocol.errors import Refused
@@ -66,6 +69,8 @@ def main(config: Config) -> int:
         force=True,
     )
     logging.getLogger("libp2p").setLevel(logging.ERROR)
+    if config.muxer == "stock":
+        os.environ[MUXER_VARIABLE] = STOCK_MUXER
     with data_lock.hold(config.data):
         identity = load_identity(config)
         try:
@@ -143,7 +148,9 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             nursery.start_soon(driver.run)
             nursery.start_soon(_watch_signals, ending)
             parts = _parts(config, identity, world, driver, machines, outcomes, terms, ending.set)
-            await nursery.start(ControlServer(config.socket, methods(parts, config.data / "uploads")).serve)
+            tunnels = wire_tunnels(genesis.chain, transport, nursery, machines.provider, host.runner, clock.now)
+            table = methods(parts, config.data / "uploads", tunnels)
+            await nursery.start(ControlServer(config.socket, table).serve)
             nursery.start_soon(_tell, events, outcomes)
             keeper = trio.CancelScope()
             nursery.start_soon(_within, keeper, _keep_offer, machines, driver, transport, terms)

@@ -24,8 +24,9 @@ from node.links import Links, LinkSettings
 from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
+from protocol.greetings import Ack, Goodbye, Hello, Skip
 from protocol.identity import peer_text
-from protocol.messages import Ack, Goodbye, Hello, Message, Skip, message_decoder
+from protocol.messages import Message, message_decoder
 from protocol.overlay.resume import SESSION_BYTES, Heard, Outbox, resumed
 from protocol.units import PeerId
 

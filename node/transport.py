@@ -30,15 +30,17 @@ from node.dialer import Dialer, PeerPath
 from node.door import Door
 from node.gossip import Gossip
 from node.libp2p_rim import in_nursery, listen, listening_port, make_host, only_error, peer_of, protocol_id
+from node.mux.connection import violation_of
 from node.overlay import Circumstances, Core, Overlay, Role
 from node.peer_cache import PeerCache
 from node.requests import Requests
 from node.sessions import PROTOCOL_VERSION, Sessions
 from node.upkeep import keep_cache, keep_connected, keep_neighbours
 from protocol.completions import Fetched
-from protocol.errors import LocalError, Refused
+from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.greetings import Hello
 from protocol.identity import Identity, peer_text
-from protocol.messages import Hello, Message
+from protocol.messages import Message
 from protocol.overlay.place import NOWHERE, Place
 from protocol.units import Digest, PeerId
 from protocol.wire import Signed
@@ -186,9 +188,22 @@ class Transport:
     ) -> Fetched:
         """Bring a blob here, and for an output every file of its manifest. Sources are asked in the order given.
 
-        Jobs share a capped link evenly. Raises Unavailable when no source delivers, Refused when it is too large, malformed or does not fit the disk."""
+        Jobs share a capped link evenly. Raises Unavailable when no source delivers, Refused when the blob is too large,
+        malformed or does not fit the disk."""
         others = [source for source in sources if source != self._identity.peer]
         return await self._serving.blobs.fetch(digest, size_max, others, is_output, job)
+
+    async def open_stream(self, peer: PeerId, protocol: str) -> INetStream:
+        """A stream of its own to a peer, over the best path. Unavailable when there is none."""
+        return await self._serving.dialer.open_stream(peer, protocol)
+
+    def serve_streams(self, protocol: str, handle: Callable[[INetStream], Awaitable[None]]) -> None:
+        """Answer inbound streams of a protocol."""
+        self._serving.core.register(protocol, handle)
+
+    async def punish(self, violation: RemoteViolation) -> None:
+        """A peer broke a rule of a protocol that others serve here."""
+        await self._serving.sessions.punish(violation)
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start, and how things stand now."""
@@ -325,6 +340,8 @@ class _Connections(INotifee):
         except Refused:
             return
         self._nursery.start_soon(self._sessions.disconnected, peer)
+        if (violation := violation_of(conn)) is not None:
+            self._nursery.start_soon(self._sessions.punish, violation)
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
         """Streams announce themselves by their protocol."""

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol.exchange import Listing, Summary, Told, Wanted
+from protocol.greetings import Ack, Goodbye, Hello, Skip
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 from protocol.overlay.place import Place
@@ -20,7 +21,6 @@ JobKey = Annotated[bytes, Meta(min_length=16, max_length=16)]
 ChunkIndex = Annotated[int, Meta(ge=0, le=4096)]
 Epoch = Annotated[int, Meta(ge=1, le=1_000)]
 LogLine = Annotated[str, Meta(max_length=2_048)]
-Capable = Annotated[str, Meta(max_length=32)]
 OPS_MAX: Final = 64
 
 
@@ -356,43 +356,6 @@ class Blocks(Struct, frozen=True, forbid_unknown_fields=True, tag="blocks"):
 
     blocks: Annotated[tuple[Block, ...], Meta(max_length=1_000)]
     tip: NonNegative
-
-
-# ── session ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-class Hello(Struct, frozen=True, forbid_unknown_fields=True, tag="hello"):
-    """First message on a stream: same network, same protocol version, or goodbye. What follows belongs to `session`."""
-
-    network: Annotated[str, Meta(max_length=64)]
-    version: Annotated[int, Meta(ge=1, le=1_000)]
-    software: Text
-    roles: Annotated[tuple[Literal["provider", "validator", "steward"], ...], Meta(max_length=3)]
-    capabilities: Annotated[tuple[Capable, ...], Meta(max_length=16)] = ()
-    """What else this peer can do for others, like `relay/1`."""
-    observed: Annotated[str, Meta(max_length=256)] = ""
-    """Where the receiver's end of this connection is, seen from here; empty through a relay."""
-    session: Annotated[bytes, Meta(min_length=16, max_length=16)] = bytes(16)
-    """Name of the sender's direction; a new one when the sender remembers nothing of an earlier one."""
-    first: Annotated[int, Meta(ge=1, le=2**62)] = 1
-    """Number of the first message that follows."""
-
-
-class Ack(Struct, frozen=True, forbid_unknown_fields=True, tag="ack"):
-    """Everything of your session up to this number has been heard. Acks are not numbered themselves."""
-
-    session: Annotated[bytes, Meta(min_length=16, max_length=16)]
-    count: NonNegative
-
-
-class Skip(Struct, frozen=True, forbid_unknown_fields=True, tag="skip"):
-    """The next message on this stream has this number: those before it were given up. Not numbered itself."""
-
-    number: Annotated[int, Meta(ge=1, le=2**62)]
-
-
-class Goodbye(Struct, frozen=True, forbid_unknown_fields=True, tag="goodbye"):
-    """A clean end, so that nobody has to wait for a timeout."""
-
-    reason: Reason
 
 
 Message = (

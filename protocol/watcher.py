@@ -13,10 +13,11 @@ from protocol import operations, wire
 from protocol.completions import Completion
 from protocol.effects import Effect, Emit, Send, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.greetings import Goodbye
 from protocol.identity import Identity, is_signed_by, peer_text
 from protocol.ledger import operation_decoder
 from protocol.liveness import HEALTH_MAX, Alive, Dead, Detector, Liveness, Unknown
-from protocol.messages import Attestation, Beat, Goodbye, Message, Unwatch, Watch
+from protocol.messages import Attestation, Beat, Message, Unwatch, Watch
 from protocol.operations import Assign, Fence, SignedOp
 from protocol.units import HOUR, SECOND, Micros, PeerId
 

@@ -8,7 +8,8 @@ from html import escape
 from typing import Final
 
 from protocol.effects import Compute, Emit, Fail, Run, Stop
-from protocol.messages import Beat, BlocksRequest, Hello, LogLines, Offer
+from protocol.greetings import Hello
+from protocol.messages import Beat, BlocksRequest, LogLines, Offer
 from simulations.recent import Event, Handled, Injected, Moved, Sent, describe, effect_text, fault_text, name_of
 from simulations.scenario import NS
 

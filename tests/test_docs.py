@@ -84,7 +84,7 @@ def test_version_is_one() -> None:
 def commands() -> list[str]:
     """Every `shoal noun verb` that the documents name."""
     texts = [path.read_text(encoding="utf-8") for path in documents() if path.parent in (ROOT, ROOT / "docs")]
-    command = re.compile(r"(?:^|`)shoal ([a-z]+(?: [a-z]+(?:-[a-z]+)*)?)", re.MULTILINE)
+    command = re.compile(r"(?:^|`)shoal ([a-z]+(?:-[a-z]+)*(?: [a-z]+(?:-[a-z]+)*)?)", re.MULTILINE)
     named = {found for text in texts for found in command.findall(text)}
     return sorted(named)
 

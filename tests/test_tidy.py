@@ -32,6 +32,9 @@ SLEEP_S_MAX: Final = 0.25
 LOANS: Final[dict[str, int]] = {}
 """`path` or `path::function` -> lines, `path::Class` -> methods that it may have for now, above the limits."""
 
+AGAINST_THE_WHOLE: Final = ("end_to_end", "bad_input", "interop", "netlab", "attacks")
+"""Tests of running nodes, which mirror no folder."""
+
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "managers"}
 UNFINISHED: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError")
 MACHINE_PATH: Final = re.compile(r"(?<![\w.])/(?:work|root|home/\w+)(?:/|\b)")
@@ -219,6 +222,6 @@ def test_tests_mirror_modules() -> None:
     strays = [
         name_of(path)
         for path in (ROOT / "tests").glob("*/**/test_*.py")
-        if path.relative_to(ROOT / "tests").parts[0] not in (*FOLDERS, "end_to_end", "bad_input")
+        if path.relative_to(ROOT / "tests").parts[0] not in (*FOLDERS, *AGAINST_THE_WHOLE)
     ]
     complain(strays, "tests/<folder>/ mirrors a folder of the repository")

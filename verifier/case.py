@@ -84,6 +84,8 @@ class Facts:
     timeout: Micros
     numeric: str
     runtime: str
+    is_interactive: bool
+    """The renter reaches in while it runs: nobody can execute it again, so it is never drawn."""
 
     @classmethod
     def of(cls, digest: Digest, size: int, spec: JobSpec) -> Facts:
@@ -98,6 +100,7 @@ class Facts:
             spec.timeout,
             spec.numeric,
             spec.runtime,
+            spec.is_interactive,
         )
 
 

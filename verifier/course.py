@@ -106,7 +106,7 @@ class Course:
         escrow, chunk, epoch = case.place
         if chunk >= facts.steps or self._bench.outputs(escrow, chunk, facts) is None:
             return self.decide(case, "missing", "inputs_missing", now)
-        ppm = sampling.audit_ppm(facts.audit_ppm, case.consecutive_valid)
+        ppm = 0 if facts.is_interactive else sampling.audit_ppm(facts.audit_ppm, case.consecutive_valid)
         if sampling.is_drawn(case.beacon, escrow, chunk, epoch, ppm):
             return self._audit(case, now)
         return self._ask_reveal(case, now)

@@ -28,8 +28,8 @@ from node.reach.reach_status import Plain, reach_status
 from node.reach.sockets import local_port
 from node.reach.witnesses import Witnesses
 from node.requests import Requests
+from protocol.greetings import Hello
 from protocol.identity import Identity
-from protocol.messages import Hello
 from protocol.overlay.clock_skew import ClockSkew
 from protocol.overlay.endpoint import SUBNET_BITS, Endpoint, endpoint, is_global
 from protocol.overlay.lease import Gained, Lost

@@ -77,6 +77,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         ("--data-port", "data_port", "TCP port for bulk data; 0: any"),
         ("--up-mbps", "up_mbps", "cap on what bulk data sends, megabits per second; 0: none"),
         ("--down-mbps", "down_mbps", "cap on what bulk data receives, megabits per second; 0: none"),
+        ("--muxer", "muxer", "own or stock: whose stream multiplexer carries connections"),
         ("--region", "region", "where this machine stands, like eu-west; for renters who ask"),
         ("--log-level", "log_level", "debug, info, warning or error"),
     ):

@@ -12,8 +12,9 @@ from libp2p.abc import INetStream
 from node.blobs import BlobStore
 from node.libp2p_rim import libp2p_id, remote_address
 from node.transport import Received, Transport, TransportConfig
+from protocol.greetings import Hello
 from protocol.identity import Identity
-from protocol.messages import BlocksRequest, Hello
+from protocol.messages import BlocksRequest
 from protocol.units import GIB, PeerId
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)

@@ -28,9 +28,10 @@ from protocol import wire
 from protocol.errors import LocalError, Refused, Unavailable
 from protocol.gossip import rpc as rpcs
 from protocol.gossip.effects import SendRpc
+from protocol.greetings import Goodbye, Hello
 from protocol.identity import Identity
 from protocol.jobspec import Manifest, OutputFile
-from protocol.messages import Beat, Bid, BlocksRequest, Capability, Goodbye, Hello, NoBid, Offer
+from protocol.messages import Beat, Bid, BlocksRequest, Capability, NoBid, Offer
 from protocol.units import GIB, MIB, Digest, PeerId
 
 NETWORK = "reef"

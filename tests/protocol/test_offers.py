@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from protocol import wire
 from protocol.effects import Emit, Publish, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.greetings import Goodbye
 from protocol.identity import Identity
-from protocol.messages import Capability, Goodbye, Offer
+from protocol.messages import Capability, Offer
 from protocol.offers import (
     OFFER_INTERVAL,
     OFFER_LIFE,

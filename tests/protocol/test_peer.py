@@ -5,7 +5,8 @@ from __future__ import annotations
 from protocol.completions import Completion, Fetched
 from protocol.effects import Effect, Emit, Fail, Wake
 from protocol.errors import RemoteViolation
-from protocol.messages import Beat, Goodbye, Message
+from protocol.greetings import Goodbye
+from protocol.messages import Beat, Message
 from protocol.peer import Peer
 from protocol.units import Digest, Micros, PeerId
 

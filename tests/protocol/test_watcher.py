@@ -9,10 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from protocol import operations, wire
 from protocol.effects import Effect, Emit, Send, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.greetings import Goodbye, Hello
 from protocol.identity import Identity, is_signed_by
 from protocol.ledger import operation_decoder
 from protocol.liveness import SILENCE_DEAD, Alive, Unknown
-from protocol.messages import Attestation, Beat, Goodbye, Hello, Unwatch, Watch
+from protocol.messages import Attestation, Beat, Unwatch, Watch
 from protocol.operations import Assign, Claim, Fence, SignedOp
 from protocol.units import SECOND, Micros
 from protocol.watcher import ATTEST_AGAIN, LOOK_INTERVAL, WATCHES_PER_STEWARD_MAX, Watcher

@@ -10,9 +10,10 @@ from protocol import operations, wire
 from protocol.completions import Fetched, FetchFailed, RunDone
 from protocol.effects import Compute, Effect, Fetch, Run, Send
 from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.greetings import Goodbye
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
-from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal, Goodbye
+from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
 from protocol.units import SECOND, Digest, Micros, PeerId
 from verifier.auditor import FETCH_AGAIN, FETCH_TRIES, KEEP, QUEUE_MAX, Auditor
 

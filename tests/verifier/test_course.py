@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from protocol.completions import Fetched, FetchFailed, RunDone
 from protocol.effects import Compute, Effect, Fetch, Run, Send
 from protocol.errors import LocalError, Refused, RemoteViolation
-from protocol.messages import (
-    AuditCommit,
-    AuditOpenRequest,
-    AuditRequest,
-    AuditReveal,
-    Goodbye,
-    RevealRequest,
-    Submit,
-)
+from protocol.greetings import Goodbye
+from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal, RevealRequest, Submit
 from protocol.operations import Verdict
 from protocol.units import SECOND, Digest
 from tests.verifier.court import (

@@ -37,8 +37,8 @@ from node.peer_cache import PeerCache
 from node.requests import Requests
 from node.sessions import PROTOCOL_VERSION, Sessions
 from node.upkeep import Wanted, keep_connected, keep_neighbours
+from protocol.greetings import Hello
 from protocol.identity import Identity, peer_text
-from protocol.messages import Hello
 from protocol.overlay.own_record import MEMBERS, Profile
 from protocol.units import PeerId
 
