@@ -120,21 +120,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     transport = Transport(
         identity,
         genesis.chain,
-        TransportConfig(
-            listen=config.listen,
-            bootstraps=config.bootstrap,
-            peer_cache=config.data / "peers.json",
-            software=SOFTWARE,
-            roles=config.roles,
-            announce=config.announce,
-            region=config.region,
-            relays=config.relay,
-            maps_ports=config.port_mapping,
-            uses_mdns=config.mdns,
-            bulk_port=config.data_port,
-            up_rate=config.up_mbps * MEGABIT or None,
-            down_rate=config.down_mbps * MEGABIT or None,
-        ),
+        _transport_config(config),
         blobs,
     )
     events = EventLog()
@@ -169,6 +155,24 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         records.close()
         if journal:
             journal.close()
+
+
+def _transport_config(config: Config) -> TransportConfig:
+    return TransportConfig(
+        listen=config.listen,
+        bootstraps=config.bootstrap,
+        peer_cache=config.data / "peers.json",
+        software=SOFTWARE,
+        roles=config.roles,
+        announce=config.announce,
+        region=config.region,
+        relays=config.relay,
+        maps_ports=config.port_mapping,
+        uses_mdns=config.mdns,
+        bulk_port=config.data_port,
+        up_rate=config.up_mbps * MEGABIT or None,
+        down_rate=config.down_mbps * MEGABIT or None,
+    )
 
 
 def _parts(

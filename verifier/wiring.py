@@ -155,7 +155,7 @@ def wire_machines(
     """
     network, me = genesis.chain, identity.peer
     validators = genesis.validator_set
-    is_validator = me in validators
+    judges, is_validator = validators.peers, me in validators
     replica = Orderer(identity, genesis, blocks, voted) if is_validator else shared or Follower(genesis)
     offers = OfferBook(life_max=outside.offer_life_max)
     maker = OfferMaker(identity, network, outside.offer_interval)
@@ -177,23 +177,13 @@ def wire_machines(
         why = matching.exclusion(_as_if_idle(offer), spec, renter, now) if offer else None
         return (why.code, why.detail) if why else None
 
-    def nearness(peer: PeerId) -> int:
-        """Microseconds of round trip, negative: the nearest is best, the unknown last."""
-        offer = offers.get(peer, outside.now())
-        latency = estimate(outside.coordinate(), matching.place_of(offer).coordinate) if offer else None
-        return -(RTT_MAX if latency is None else latency)
-
-    def suits(spec: JobSpec, provider: PeerId, now: Micros) -> bool:
-        offer = offers.get(provider, now)
-        return offer is None or next(matching.placement_exclusions(offer, spec, outside.coordinate()), None) is None
-
     def auditors(facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
-        return _auditors(facts, provider, me, validators.peers, offers.offers(outside.now()), maker, ledger())
+        return _auditors(facts, provider, me, judges, offers.offers(outside.now()), maker, ledger())
 
     def is_current() -> bool:
         return isinstance(replica, Orderer) or 0 < replica.height >= replica.tip
 
-    planning = outside.dice()
+    planning, around = outside.dice(), _Around(offers, outside.coordinate)
     desk = Desk(
         identity=identity,
         network=network,
@@ -201,13 +191,12 @@ def wire_machines(
         ledger=ledger,
         is_current=is_current,
         random=outside.dice(),
-        rank=lambda peer: (*rank(ledger(), peer), nearness(peer)),
-        suits=suits,
+        rank=lambda peer: (*rank(ledger(), peer), around.nearness(peer, outside.now())),
+        suits=around.suits,
         peers=lambda now: list(offers.offers(now)),
     )
     nothing = Terms((), outside.capability)
     counter = Counter(lambda: maker.terms or nothing, exclusion, outside.read, outside.executor, ledger)
-    judges = validators.peers
     machines = Machines(
         client=client,
         offers=offers,
@@ -222,6 +211,25 @@ def wire_machines(
     )
     client.listeners += [machines.steward, machines.provider]
     return machines
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """How far others are from here, and whether a job may run there."""
+
+    offers: OfferBook
+    here: Callable[[], Coordinate]
+
+    def nearness(self, peer: PeerId, now: Micros) -> int:
+        """Microseconds of round trip, negative: the nearest is best, the unknown last."""
+        offer = self.offers.get(peer, now)
+        latency = estimate(self.here(), matching.place_of(offer).coordinate) if offer else None
+        return -(RTT_MAX if latency is None else latency)
+
+    def suits(self, spec: JobSpec, provider: PeerId, now: Micros) -> bool:
+        """Whether a provider is where the job may run; one whose offer is unknown is not kept out."""
+        offer = self.offers.get(provider, now)
+        return offer is None or next(matching.placement_exclusions(offer, spec, self.here()), None) is None
 
 
 def _itself(me: PeerId) -> matching.Excluded:

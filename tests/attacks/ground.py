@@ -6,6 +6,7 @@ import contextlib
 import json
 import mmap
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -173,15 +174,16 @@ class Victim:
         (self.data_port,) = listening - {self.port}
 
 
-def start_victim(folder: Path, *flags: str, listen: str = "/ip4/127.0.0.1/tcp/0", prefix: Sequence[str] = ()) -> Victim:
-    """A node of its own network, up and located."""
+def start_victim(folder: Path, *flags: str, host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Victim:
+    """A node of its own network, up and located; it says itself where it is, so that it relays for others."""
+    listen = f"/ip4/{host}/tcp/{free_port()}"
     data, census = folder / "victim", folder / "census"
     data.mkdir(mode=0o700)
     genesis = Genesis(NETWORK, 0, ((Identity(bytes(32)).peer, 1),), ())
     (data / "genesis.json").write_text(genesis.to_json())
     BlobStore(data / "blobs", 1 << 30).put(BLOB)
     still = ("--mdns", "off", "--port-mapping", "off", "--executors", "wasm", "--roles", "steward")
-    words = ("node", "run", "--data", str(data), "--listen", listen, *still, *flags)
+    words = ("node", "run", "--data", str(data), "--listen", listen, "--announce", listen, *still, *flags)
     command = (*prefix, sys.executable, str(HERE / "victim.py"), str(census), *words)
     child = Child("victim", command, folder / "victim.log", shoal_environment())
 
@@ -249,10 +251,16 @@ class Ground:
         return -1.0, left
 
 
+def free_port() -> int:
+    """A TCP port that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[Ground]:
     """A victim, an honest peer that measures all the time, an attacker that waits for its orders."""
-    victim = start_victim(folder, "--announce", "/ip4/127.0.0.1/tcp/1")
+    victim = start_victim(folder)
     address = f"/ip4/{victim.host}/tcp/{victim.port}/p2p/{victim.peer}"
     talkers: list[Talker] = []
     try:
