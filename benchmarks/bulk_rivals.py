@@ -133,15 +133,14 @@ def iroh_run(role: str, size: int, where: str) -> None:
     """iroh's wheel; its binding copies bytes one by one (iroh-ffi issue 229), which is mended here."""
     import asyncio
 
-    import iroh  # type: ignore[import-not-found]
-    from iroh import iroh_ffi
+    import iroh.iroh_ffi  # type: ignore[import-not-found]
 
     def write(self: object, value: bytes) -> None:
         with self._reserve(len(value)):  # type: ignore[attr-defined]
             buffer = self.rbuf  # type: ignore[attr-defined]
             ctypes.memmove(ctypes.addressof(buffer.data.contents) + buffer.len, bytes(value), len(value))
 
-    iroh_ffi._UniffiRustBufferBuilder.write = write
+    iroh.iroh_ffi._UniffiRustBufferBuilder.write = write
     protocol = b"bulk/1"
 
     async def run() -> None:

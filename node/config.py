@@ -100,7 +100,10 @@ class Loaded:
 FIELDS: Final = tuple(Config.__struct_fields__)
 _LISTS: Final = ("roles", "listen", "bootstrap", "announce", "serves", "executors")
 _SWITCHES: Final = ("port_mapping", "relay", "mdns")
-_WORDS: Final = dict.fromkeys(("on", "true", "yes", "1"), True) | dict.fromkeys(("off", "false", "no", "0"), False)
+_WORDS: Final[dict[str, bool]] = {
+    **dict.fromkeys(("on", "true", "yes", "1"), True),
+    **dict.fromkeys(("off", "false", "no", "0"), False),
+}
 _PATHS: Final = ("data", "genesis")
 _NUMBERS: Final = ("slots", "blob_bytes_max", "data_port", "up_mbps", "down_mbps")
 

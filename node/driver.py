@@ -220,6 +220,7 @@ class Driver:
             for output in work.outputs:
                 await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
         except ShoalError as error:
+            log.warning("%s has no inputs: %s", work.task, error.detail)
             self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return
         done = await self._world.runner.run(

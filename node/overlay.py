@@ -232,7 +232,10 @@ class Overlay:
         hello = self._core.sessions.up.get(peer)
         said = next((text for text in hello.capabilities if text.startswith(NAT)), "") if hello else ""
         kinds: tuple[NatKind, ...] = get_args(NatKind)
-        return next((kind for kind in kinds if said == NAT + kind), "unknown")
+        for kind in kinds:
+            if said == NAT + kind:
+                return kind
+        return "unknown"
 
     def _candidates(self) -> Sequence[Candidate]:
         """Peers that offer to relay: those that are up, then those that the directory knows."""

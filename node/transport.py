@@ -284,6 +284,7 @@ class Transport:
         hosts = [text.split("/")[2] for text in self._config.listen]
         await stack.enter_async_context(parts.blobs.serving(hosts, self._config.bulk_port, self.addresses))
         self.overlay = Overlay(self._identity, self._network, parts.core, self._place(parts))
+        parts.blobs.mapped = self.overlay.outlook.data_addresses
         stack.push_async_callback(self.overlay.puncher.close)
         nursery.start_soon(self.overlay.run)
         if self._config.peer_cache is not None:

@@ -30,6 +30,9 @@ from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
 from protocol.units import MIB, SECOND, Digest, PeerId
 
+PAUSE_S: Final = 0.3
+"""Seconds before all sources are asked again, twice as long before the third time: a busy one has ended something."""
+
 ROUNDS: Final = 3
 """How often all sources are asked before a fetch fails; a proven liar does not count as a round."""
 
@@ -133,6 +136,8 @@ class Download:
                 self._start_over()
             elif self._refusals:
                 raise self._refusals[0]
+            elif rounds < ROUNDS:
+                await trio.sleep(PAUSE_S * rounds)
             rounds -= len(self._liars) > known_liars
         said = "; ".join(f"{peer_text(peer)}: {reason}" for peer, reason in self._reasons.items())
         raise Unavailable(

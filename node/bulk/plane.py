@@ -94,6 +94,8 @@ class BulkPlane:
         self._routes = Routes(self.protocol, dialer, self._parlour, self._tally)
         self._listener = Listener(self._parlour, self._serve_channel, self._tally)
         self._addresses: Callable[[], Iterable[str]] = tuple
+        self.mapped: Callable[[], Iterable[str]] = tuple
+        """Where routers let others in to the data port."""
         self._served = trio.CapacityLimiter(SERVED_MAX)
         self._running: dict[Digest, tuple[Download, trio.Event]] = {}
         self.up = Gate(self._clock, None)
@@ -238,7 +240,8 @@ class BulkPlane:
             return TicketReply(sizes, bytes(32), ())
         secret = entropy.seed()
         self._office.issue(peer, digests, secret, self._clock.now())
-        told = dict.fromkeys(self._data_address(text) for text in self._addresses() if "/p2p-circuit" not in text)
+        here = (self._data_address(text) for text in self._addresses() if "/p2p-circuit" not in text)
+        told = dict.fromkeys([*self.mapped(), *here])
         return TicketReply(sizes, secret, tuple(told)[:DATA_ADDRESSES_MAX])
 
     def _data_address(self, control: str) -> str:
@@ -254,6 +257,8 @@ class BulkPlane:
             raise RemoteViolation(source, "its ticket is for something else", code="bad_ticket")
         if reply.sizes[0] == ABSENT:
             raise Unavailable("it does not have the blob", code="no_blob")
+        for idle in self._routes.spare(source):
+            await self._part(idle)
         return await self._routes.open(source, reply.secret, reply.addresses, frozenset(wanted))
 
     async def _serve_channel(self, channel: Channel, met: Met) -> None:

@@ -82,6 +82,13 @@ class Routes:
                 return link
         return None
 
+    def spare(self, holder: PeerId) -> list[Link]:
+        """The links to a holder that wait, for closing: none of them covers what is wanted now, and a holder bounds
+        how many a peer has."""
+        found = [link for link, _ in self._idle if link.met.peer == holder]
+        self._idle = [(link, until) for link, until in self._idle if link.met.peer != holder]
+        return found
+
     def keep(self, link: Link) -> Link | None:
         """Let a link wait for its next use; the one that has to be closed for it, if any."""
         self._idle.append((link, trio.current_time() + IDLE_S))

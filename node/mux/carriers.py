@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Final, Protocol, cast
 
 import trio
 from libp2p.abc import ISecureConn
@@ -149,11 +149,25 @@ class SecuredCarrier(Carrier):
         return [data] if data else []
 
 
+class _Cipher(Protocol):
+    """One direction of a finished handshake, as the Noise library keeps it."""
+
+    k: bytes
+    n: int
+
+
+class _Ciphers(Protocol):
+    """Both directions."""
+
+    cipher_state_encrypt: _Cipher
+    cipher_state_decrypt: _Cipher
+
+
 def carrier_for(secured: ISecureConn, peer: PeerId) -> Carrier:
     """The fastest that fits the connection."""
     if not isinstance(secured, SecureSession) or not isinstance(secured.conn, NoiseTransportReadWriter):
         return SecuredCarrier(secured)
-    noise = secured.conn.noise_state.noise_protocol
+    noise = cast("_Ciphers", secured.conn.noise_state.noise_protocol)
     ours, theirs = noise.cipher_state_encrypt, noise.cipher_state_decrypt
     sealer, opener = Sealer(ours.k, ours.n), Opener(peer, theirs.k, theirs.n)
     early = secured._drain(None)

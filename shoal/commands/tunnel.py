@@ -55,7 +55,7 @@ def run_forward(args: argparse.Namespace, out: Output) -> int:
     from shoal.forwarding import Forwarder, Standard, forward_of
 
     forwards = tuple(forward_of(text) for text in args.ports)
-    if args.stdio and len(forwards) > 1:
+    if args.stdio and len(forwards) != 1:
         raise Refused("--stdio carries one connection", code="usage", fix="Name one port.")
     caller, target = _reached(args)
     forwarder = Forwarder(caller, target, out.say)

@@ -130,6 +130,10 @@ class Victim:
         self._process = psutil.Process(self.child.pid)
 
     @property
+    def address(self) -> str:
+        return f"/ip4/{self.host}/tcp/{self.port}/p2p/{self.peer}"
+
+    @property
     def rss_mib(self) -> float:
         return float(self._process.memory_info().rss) / (1 << 20)
 
@@ -212,19 +216,31 @@ class Ground:
     folder: Path
     victim: Victim
     honest: Talker
-    attacker: Talker
+    attacker: Talker = field(init=False)
     fds: int = 0
     tasks: int = 0
     table: dict[str, tuple[Figures, Report]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.attacker = self._new_attacker()
+        self.fds, self.tasks = self.victim.fds, self.victim.tasks
+
+    def _new_attacker(self) -> Talker:
+        words = (sys.executable, str(HERE / "attacker.py"), NETWORK, self.victim.address, str(self.victim.data_port))
+        return Talker(words, self.folder / "attacker.log")
+
     def attack(self, name: str, seconds: float) -> tuple[Figures, Report]:
         """Let the attacker work, look at the others meanwhile, wait until what it took is given back."""
+        assert self.attacker.wait_for(1, PATIENCE_S), (self.folder / "attacker.log").read_text()[-2_000:]
         first, answers = len(self.honest.lines), len(self.attacker.lines)
         self.victim.reset_turn()
         self.attacker.say(json.dumps({"attack": name, "seconds": seconds}))
         rss = self.victim.rss_mib
         while not self.attacker.wait_for(answers + 1, 0.05):
-            assert self.attacker.process.poll() is None, (self.folder / "attacker.log").read_text()[-2_000:]
+            if self.attacker.process.poll() is not None:
+                self.attacker.end()
+                self.attacker = self._new_attacker()
+                raise AssertionError((self.folder / "attacker.log").read_text()[-2_000:])
             self.victim.child.require_alive()
             rss = max(rss, self.victim.rss_mib)
         self.honest.wait_for(max(len(self.honest.lines), first) + 1, PATIENCE_S)
@@ -261,20 +277,15 @@ def free_port() -> int:
 def opened(folder: Path) -> Iterator[Ground]:
     """A victim, an honest peer that measures all the time, an attacker that waits for its orders."""
     victim = start_victim(folder)
-    address = f"/ip4/{victim.host}/tcp/{victim.port}/p2p/{victim.peer}"
-    talkers: list[Talker] = []
+    words = (sys.executable, str(HERE / "honest.py"), str(folder / "honest"), NETWORK, victim.address, str(PROBE_S))
+    honest = Talker(words, folder / "honest.log")
+    ground: Ground | None = None
     try:
-        honest = (sys.executable, str(HERE / "honest.py"), str(folder / "honest"), NETWORK, address, str(PROBE_S))
-        attacker = (sys.executable, str(HERE / "attacker.py"), NETWORK, address, str(victim.data_port))
-        talkers.append(Talker(honest, folder / "honest.log"))
-        talkers.append(Talker(attacker, folder / "attacker.log"))
-        ground = Ground(folder, victim, *talkers)
-        assert ground.honest.wait_for(4, PATIENCE_S), (folder / "honest.log").read_text()[-2_000:]
-        assert ground.attacker.wait_for(1, PATIENCE_S), (folder / "attacker.log").read_text()[-2_000:]
-        ground.fds, ground.tasks = victim.fds, victim.tasks
+        assert honest.wait_for(4, PATIENCE_S), (folder / "honest.log").read_text()[-2_000:]
+        ground = Ground(folder, victim, honest)
         yield ground
     finally:
-        for talker in talkers:
+        for talker in (honest, ground.attacker) if ground else (honest,):
             talker.end()
         end_all([victim.child.pid])
         victim.child.reap()

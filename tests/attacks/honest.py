@@ -40,21 +40,24 @@ async def main(folder: str, network: str, victim: str, interval: float, listen: 
         transport.learn(peer, (address,))
         while True:
             started = trio.current_time()
-            error = "no answer"
+            error, reached = "no answer", list[float]()
             with trio.move_on_after(PATIENCE_S) as deadline:
-                error = await _attempt(transport, peer)
+                error = await _attempt(transport, peer, reached)
             took = trio.current_time() - started if not error and not deadline.cancelled_caught else PATIENCE_S
-            print(json.dumps({"seconds": took, "error": error}), flush=True)
+            steps = [round(at - started, 3) for at in reached]
+            print(json.dumps({"seconds": took, "error": error, "steps": steps}), flush=True)
             await trio.sleep(max(0.0, interval - (trio.current_time() - started)))
 
 
-async def _attempt(transport: Transport, peer: PeerId) -> str:
-    """Connect, Hello, one question; why it failed, or nothing."""
+async def _attempt(transport: Transport, peer: PeerId, reached: list[float]) -> str:
+    """Connect, Hello, one question, each with the time it took; why it failed, or nothing."""
     parts, overlay = transport._serving, transport._opened
     try:
         await parts.dialer.connect(peer)
+        reached.append(trio.current_time())
         while peer not in parts.sessions.up:
             await parts.sessions.changed.wait()
+        reached.append(trio.current_time())
         question = Find(key_of(peer), overlay.finder.directory.own.signed)
         await parts.requests.ask(peer, "find", question, found_decoder, PATIENCE_S)
     except (Unavailable, Refused) as error:

@@ -97,7 +97,8 @@ async def silent_peer(target: Target) -> Report:
 
     async def act(guest: Stranger) -> None:
         nonlocal cut
-        cut += await guest.cut_within(target.seconds)
+        if await guest.cut_within(target.seconds):
+            cut += 1
 
     return {"inside": await crowd(target, 40, act, spread=4), "cut": cut}
 

@@ -67,7 +67,7 @@ def source() -> str:
 
 def fresh_identity() -> Identity:
     """Nobody yet knows its faults."""
-    return Identity(b"stranger %d" % next(_seeds) + bytes(20))
+    return Identity((b"stranger %d" % next(_seeds)).ljust(32, b"."))
 
 
 async def knock(target: Target, address: str, port: int = 0) -> trio.SocketStream:
@@ -93,7 +93,8 @@ async def count_ended(streams: list[trio.SocketStream], seconds: float) -> int:
 
     async def look(stream: trio.SocketStream) -> None:
         nonlocal ended
-        ended += await is_ended(stream, seconds)
+        if await is_ended(stream, seconds):
+            ended += 1
 
     async with trio.open_nursery() as nursery:
         for stream in streams:

@@ -3,11 +3,16 @@
 //   {"id": 1, "do": "listen"}                      -> {"id": 1, "peer": "12D3...", "addresses": ["/ip4/127.0.0.1/tcp/..."]}
 //   {"id": 2, "do": "nonsense"}                    -> {"id": 2, "error": "..."}
 //
-// Lines without an id are events: {"event": "ready"}, {"event": "gossip", "topic": ..., "data": hex, "from": ...}.
+// Lines without an id are events: {"event": "ready"}, {"event": "gossip", "topic": ..., "data": hex, "from": ...},
+// and those of shoal.mjs.
 // Bytes travel as hex. A new command is one more function in `commands`.
 
-import { webcrypto } from 'node:crypto'
+import { randomBytes, webcrypto } from 'node:crypto'
 import readline from 'node:readline'
+
+import { publicOf } from './bulk.mjs'
+import { Puller, sendOn as send } from './pipes.mjs'
+import { shoalCommands } from './shoal.mjs'
 
 // libp2p 3 expects Node 22; this is what 18 and 20 lack of it.
 Promise.withResolvers ??= () => {
@@ -27,6 +32,7 @@ const { yamux } = await import('@libp2p/yamux')
 const { identify } = await import('@libp2p/identify')
 const { ping } = await import('@libp2p/ping')
 const { gossipsub } = await import('@libp2p/gossipsub')
+const { generateKeyPairFromSeed } = await import('@libp2p/crypto/keys')
 const { multiaddr } = await import('@multiformats/multiaddr')
 const { blake3 } = await import('@noble/hashes/blake3.js')
 
@@ -51,28 +57,8 @@ const joined = parts => {
 const statementId = message => blake3(joined([new TextEncoder().encode(message.topic + '\0'), message.data])).slice(0, 20)
 
 let host = null
+let me = null // {seed, key}: 32 bytes each
 let options = {}
-
-// A stream as something to pull exact sizes from.
-class Puller {
-  constructor (stream) { this.chunks = stream[Symbol.asyncIterator](); this.rest = Buffer.alloc(0) }
-
-  async exactly (size) { // null when the stream ends first
-    const parts = [this.rest]
-    let have = this.rest.length
-    while (have < size) {
-      const { value, done } = await this.chunks.next()
-      if (done) return null
-      parts.push(Buffer.from(flat(value)))
-      have += value.byteLength
-    }
-    const all = Buffer.concat(parts)
-    this.rest = all.subarray(size)
-    return all.subarray(0, size)
-  }
-}
-
-const send = async (stream, bytes) => { if (!stream.send(bytes)) await stream.onDrain() }
 
 const count = size => { const bytes = Buffer.alloc(8); bytes.writeBigUInt64BE(BigInt(size)); return bytes }
 
@@ -111,12 +97,15 @@ const high = times => times.sort((a, b) => a - b)[Math.floor(times.length * 0.99
 const open = (peer, protocol) => host.dialProtocol(multiaddr(peer), protocol, { maxOutboundStreams: 2000 })
 
 const commands = {
-  // listen {address?, gossip?: {sign?: bool, ...options of gossipsub}}: start the host; must come first. address null: dial only.
+  // listen {seed?: hex, address?, gossip?: {sign?: bool, ...options of gossipsub}}: start the host; must come first. address null: dial only.
   async listen (ask) {
     const address = ask.address === undefined ? '/ip4/127.0.0.1/tcp/0' : ask.address
     options = ask.gossip ?? {}
     const { sign = false, ...rest } = options
+    const seed = ask.seed === undefined ? randomBytes(32) : Buffer.from(unhex(ask.seed))
+    me = { seed, key: publicOf('ed25519', seed) }
     host = await createLibp2p({
+      privateKey: await generateKeyPairFromSeed('Ed25519', seed),
       addresses: { listen: address === null ? [] : [address] },
       transports: [tcp()],
       connectionEncrypters: [noise()],
@@ -290,6 +279,8 @@ const commands = {
       fresh_p50_ms: median(each), fresh_p99_ms: high(each), fresh_cpu_us: (cpu() - used) / (number / 5) * 1e6
     }
   },
+
+  ...shoalCommands({ host: () => host, me: () => me, dial: peer => host.dial(multiaddr(peer)), report: say }),
 
   async stop () { await host?.stop(); return {} }
 }

@@ -75,7 +75,7 @@ async def test_loss_follows_the_seed(lab: Laboratory, home: House) -> None:
 
 async def test_a_capped_uplink_carries_a_megabit(lab: Laboratory, home: House) -> None:
     assert home.link is not None
-    home.link.set(Link(up=Flow(rate_kbit=1_000)))
+    home.link.set(Link(up=Flow(rate_kbit=1_000, queue_bytes=1 << 20)))
     took = await seconds_to_send(lab, 2 * MBIT)
     assert 0.8 <= 2 / took <= 1.0
     counts = home.link.set(Link())

@@ -18,6 +18,7 @@ from protocol.identity import Identity
 from protocol.messages import BlocksRequest
 from protocol.overlay.admission import GREETED_MAX, INBOUND_MAX
 from protocol.units import GIB
+from tests.node.waiting import happens
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 SECONDS = 20
@@ -85,9 +86,7 @@ async def test_two_thousand_connections_leave_nothing_behind(tmp_path: Path) -> 
     async with bob_serves(tmp_path) as (bob, port):
         await trio.to_thread.run_sync(knock, port, 2_000)
         assert await is_served(tmp_path, port, bob)
-        with trio.fail_after(SECONDS):
-            while bob._serving.door.admission.greeted:  # noqa: ASYNC110  there is no event to wait for
-                await trio.sleep(0.05)
+        await happens(lambda: not bob._serving.door.admission.greeted, SECONDS)
         assert bob._serving.door.admission.standing <= 1
 
 
@@ -97,9 +96,7 @@ async def test_places_come_back_when_connections_end(tmp_path: Path, monkeypatch
     async with bob_serves(tmp_path) as (bob, port):
         for _ in range(8):
             assert await is_served(tmp_path, port, bob)
-            with trio.fail_after(SECONDS):
-                while bob._serving.door.admission.standing:  # noqa: ASYNC110  there is no event to wait for
-                    await trio.sleep(0.01)
+            await happens(lambda: not bob._serving.door.admission.standing, SECONDS)
     assert INBOUND_MAX == 384
 
 

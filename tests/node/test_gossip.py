@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,7 @@ from protocol.identity import Identity
 from protocol.messages import Capability, Offer, Runtime
 from protocol.units import PeerId
 from tests.node.test_transport import Node, publish_until_heard, serving
+from tests.node.waiting import happens, until
 
 NETWORK = "reef"
 TOPIC = f"/shoal/{NETWORK}/offers"
@@ -85,12 +86,6 @@ class Speaker:
         self.gossip.streams.send(peer, rpcs.frame(Rpc(messages=(Envelope(TOPIC, data),))), Rank.OWN)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110  there is no event to wait for
-            await trio.sleep(0.01)
-
-
 @asynccontextmanager
 async def speaking(*names: str) -> AsyncIterator[list[Speaker]]:
     """Speakers that listen on loopback; nobody is connected yet."""
@@ -113,7 +108,7 @@ async def connect(a: Speaker, b: Speaker) -> None:
     """`a` dials `b`, and both are in each other's mesh."""
     a.dialer.book.learn(b.peer, dialable_addresses(str(address) for address in b.host.get_addrs()))
     await a.dialer.connect(b.peer)
-    await until(lambda: a.peer in b.gossip.router.mesh(TOPIC) and b.peer in a.gossip.router.mesh(TOPIC))
+    await happens(lambda: a.peer in b.gossip.router.mesh(TOPIC) and b.peer in a.gossip.router.mesh(TOPIC))
 
 
 async def test_a_statement_reaches_everybody_in_a_chain_once() -> None:
@@ -125,8 +120,7 @@ async def test_a_statement_reaches_everybody_in_a_chain_once() -> None:
             (heard,) = await speaker.hears(1)
             assert heard.signed == signed and heard.topic == "offers"
             assert heard.forwarder == speakers[max(0, place - 1)].peer
-        await trio.sleep(0.1)
-        assert [len(speaker.heard) for speaker in speakers] == [1, 1, 1, 1]
+        assert not await until(lambda: any(len(speaker.heard) != 1 for speaker in speakers), 0.1)
 
 
 async def test_a_burst_arrives_and_the_next_waits_its_turn() -> None:
@@ -155,7 +149,7 @@ async def test_who_says_far_too_much_is_told_so() -> None:
         async with trio.open_nursery() as nursery:
             for sequence in range(OWN_BURST + 60):
                 nursery.start_soon(say, sequence)
-            await until(lambda: len(refused) > 5)
+            await happens(lambda: len(refused) > 5)
             nursery.cancel_scope.cancel()
         assert {error.code for error in refused} == {"too_fast"}
         assert a.counts["statements_too_fast"] == len(refused) <= 60 - PACE_S * OWN_RATE + 2
@@ -167,7 +161,7 @@ async def test_an_author_over_its_rate_is_not_passed_on_and_nobody_is_blamed() -
         await connect(b, c)
         for sequence in range(params.AUTHOR_BURST + 40):
             a.send(b.peer, wire.encode(statement(a.identity, sequence)))
-        await until(lambda: b.counts["statements_over_rate"] >= 30)
+        await happens(lambda: b.counts["statements_over_rate"] >= 30)
         await c.hears(params.AUTHOR_BURST)
         assert len(c.heard) <= params.AUTHOR_BURST + 10
         assert b.gossip.router.scores.value(a.peer, now()) >= 0 and b.violations == []
@@ -186,7 +180,7 @@ async def test_what_is_wrong_is_not_passed_on_and_its_forwarder_is_told_of(what:
             "too large": wire.encode(statement(a.identity, 1, runtimes=30)),
         }[what]
         a.send(b.peer, bad)
-        await until(lambda: b.counts["statements_refused"] == 1)
+        await happens(lambda: b.counts["statements_refused"] == 1)
         assert [violation.peer for violation in b.violations] == [a.peer]
         assert a.peer not in b.gossip.router.mesh(TOPIC)
         await c.say(1)
@@ -216,7 +210,7 @@ async def test_a_peer_that_goes_is_forgotten() -> None:
         await connect(a, b)
         with rim("close"):
             await a.host.disconnect(b.host.get_id())
-        await until(lambda: not a.gossip.router.neighbours and not b.gossip.router.neighbours)
+        await happens(lambda: not a.gossip.router.neighbours and not b.gossip.router.neighbours)
         await connect(b, a)
         await a.say(1)
         await b.hears(1)
@@ -228,9 +222,7 @@ async def test_garbage_and_giants_end_the_stream_and_are_told_of() -> None:
         for data in (b"\xff" * 20, b"\x80\x80\x80\x01", b"\x03\x0b\x0b\x0b"):
             stream = await a.host.new_stream(b.host.get_id(), PROTOCOLS)
             await stream.write(data)
-            with trio.fail_after(5):
-                while not b.violations:  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+            await happens(lambda: bool(b.violations))
             assert b.violations.pop().peer == a.peer
         await a.say(1)
         await b.hears(1)
@@ -242,7 +234,7 @@ async def test_a_signed_envelope_is_refused() -> None:
         message = b"\x0a\x01a" + b"\x12\x01x" + b"\x22" + bytes([len(TOPIC)]) + TOPIC.encode()
         body = b"\x12" + bytes([len(message)]) + message
         a.gossip.streams.send(b.peer, bytes([len(body)]) + body, Rank.OWN)
-        await until(lambda: bool(b.violations))
+        await happens(lambda: bool(b.violations))
         assert b.violations[0].code == "signed_envelope" and b.heard == []
 
 
@@ -291,7 +283,7 @@ async def test_an_announcement_of_nothing_costs_its_forwarder(tmp_path: Path) ->
             for effect in a.transport._serving.gossip.router.publish(TOPIC, data, now()):
                 if isinstance(effect, SendRpc):
                     a.transport._serving.gossip.streams.send(b.peer, rpcs.frame(effect.rpc), effect.rank)
-        await until(lambda: gossip.router.counts["statements_retry"] == 8)
+        await happens(lambda: gossip.router.counts["statements_retry"] == 8)
         assert gossip.router.scores.value(a.peer, now()) < 0
         assert c.transport.statistics().get("statements_refused", 0) == 0
 
@@ -315,9 +307,9 @@ async def test_a_killed_process_leaves_the_mesh(tmp_path: Path) -> None:
         child = await trio.to_thread.run_sync(lambda: subprocess.Popen(command))
         try:
             router = a.transport._serving.gossip.router
-            await until(lambda: len(router.mesh(TOPIC)) == 1, 15)
+            await happens(lambda: len(router.mesh(TOPIC)) == 1, 15)
             child.kill()
-            await until(lambda: router.neighbours == ())
+            await happens(lambda: router.neighbours == ())
         finally:
             child.kill()
             child.wait()

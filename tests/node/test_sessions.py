@@ -16,6 +16,7 @@ from protocol.greetings import Hello
 from protocol.identity import Identity
 from protocol.messages import BlocksRequest
 from protocol.units import GIB, PeerId
+from tests.node.waiting import happens
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 SECONDS = 15
@@ -71,11 +72,11 @@ async def test_what_was_heard_is_acknowledged_and_forgotten(tmp_path: Path) -> N
             async for arrival in bob.inbox:
                 if isinstance(arrival, Received) and arrival.message == BlocksRequest(4):
                     break
-            link = alice._serving.sessions.links.known(BOB.peer)
-            assert link is not None
-            while link.outbox.unacknowledged:  # noqa: ASYNC110  there is no event to wait for
-                await trio.sleep(0.02)
-        assert link.outbox.acked == 5
+        link = alice._serving.sessions.links.known(BOB.peer)
+        assert link is not None
+        outbox = link.outbox
+        await happens(lambda: not outbox.unacknowledged)
+        assert outbox.acked == 5
 
 
 async def test_hello_says_what_the_sender_sees_and_can(tmp_path: Path) -> None:
@@ -88,9 +89,7 @@ async def test_hello_says_what_the_sender_sees_and_can(tmp_path: Path) -> None:
         bob._serving.sessions.greeted.append(hear)
         alice._serving.sessions.capabilities = ("relay/1",)
         alice.send_nowait(BOB.peer, BlocksRequest(1))
-        with trio.fail_after(SECONDS):
-            while not heard:  # noqa: ASYNC110  there is no event to wait for
-                await trio.sleep(0.02)
+        await happens(lambda: bool(heard))
         peer, hello, address = heard[0]
         assert peer == ALICE.peer
         assert hello.capabilities == ("relay/1",)

@@ -33,18 +33,12 @@ from protocol.identity import Identity
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Beat, Bid, BlocksRequest, Capability, NoBid, Offer
 from protocol.units import GIB, MIB, Digest, PeerId
+from tests.node.waiting import happens, until
 
 NETWORK = "reef"
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
 SECONDS = 10
 T = TypeVar("T")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that announces itself by no event; TooSlowError when it does not happen."""
-    with trio.fail_after(SECONDS):
-        while not condition():  # noqa: ASYNC110  there is no event to wait for
-            await trio.sleep(0.01)
 
 
 class Node:
@@ -73,7 +67,7 @@ class Node:
 
     async def count(self, name: str, at_least: int = 1) -> None:
         """Wait until a counter of the transport is high enough."""
-        await until(lambda: self.transport.statistics().get(name, 0) >= at_least)
+        await happens(lambda: self.transport.statistics().get(name, 0) >= at_least)
 
 
 @asynccontextmanager
@@ -150,10 +144,9 @@ async def publish_until_heard(speaker: Node, listeners: list[Node]) -> None:
             for node in listeners:
                 nursery.start_soon(listen, node)
             sequence = 0
-            while not set.intersection(*heard.values()):
+            while not await until(lambda: bool(set.intersection(*heard.values())), 0.1):
                 sequence += 1
                 await speaker.transport.publish("offers", offer(speaker, sequence))
-                await trio.sleep(0.1)
             nursery.cancel_scope.cancel()
 
 
@@ -339,7 +332,7 @@ async def test_another_version_is_told_why(tmp_path: Path) -> None:
         old.transport._serving.host.set_stream_handler(protocol_id(f"/shoal/{NETWORK}/{PROTOCOL_VERSION}"), listen)
         stream = await open_direct(old, a)
         await stream.write(frame(wire.encode(Hello(NETWORK, PROTOCOL_VERSION + 1, "old", ()))))
-        await until(lambda: any(b"goodbye" in body for body in said))
+        await happens(lambda: any(b"goodbye" in body for body in said))
         await a.count("foreign_peers")
         goodbye = wire.decode(said[-1], wire.decoder(Goodbye), a.peer)
         assert goodbye.reason == "you: reef/3, here: reef/2"

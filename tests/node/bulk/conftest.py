@@ -83,16 +83,3 @@ def serving() -> Serving:
             yield
 
     return serve
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that announces itself by no event; TooSlowError when it does not happen."""
-    with trio.fail_after(SECONDS):
-        while not condition():  # noqa: ASYNC110  there is no event to wait for
-            await trio.sleep(0.01)
-
-
-@pytest.fixture(name="until")
-def until_fixture() -> Callable[[Callable[[], bool]], object]:
-    """`until`, for tests."""
-    return until

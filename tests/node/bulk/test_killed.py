@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -16,12 +16,12 @@ import trio
 from node.addresses import split_address
 from node.blobs import BlobStore
 from protocol.units import GIB, MIB
+from tests.node.waiting import happens
 
 if TYPE_CHECKING:
     from tests.node.bulk.conftest import Node, Serving
 
 Make = Callable[..., "Node"]
-Until = Callable[[Callable[[], bool]], Awaitable[None]]
 SCRIPT = Path(__file__).with_name("bulk_process.py")
 
 
@@ -40,7 +40,7 @@ def process(folder: Path, name: str, rate: int, *wanted: str) -> Iterator[tuple[
 
 
 async def test_a_source_that_is_killed_costs_only_what_was_on_its_way(
-    node: Make, serving: Serving, tmp_path: Path, until: Until
+    node: Make, serving: Serving, tmp_path: Path
 ) -> None:
     data = random.Random(1).randbytes(24 * MIB)
     digest = BlobStore(tmp_path / "doomed", GIB).put(data)
@@ -53,7 +53,7 @@ async def test_a_source_that_is_killed_costs_only_what_was_on_its_way(
             b.transport.learn(doomed, (address,))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(b.transport.fetch, digest, GIB, [doomed, a.peer])
-                await until(lambda: b.count("blob_bytes_received") > 4 * MIB)
+                await happens(lambda: b.count("blob_bytes_received") > 4 * MIB)
                 child.kill()
             assert b.blobs.read(digest, GIB) == data
             by_source = b.plane.tally.transfers[-1].by_source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,17 +19,15 @@ from protocol import wire
 from protocol.bulk.handshake import Open
 from protocol.errors import Unavailable
 from protocol.units import KIB
+from tests.node.waiting import happens
 
 if TYPE_CHECKING:
     from tests.node.bulk.conftest import Node, Serving
 
 Make = Callable[..., "Node"]
-Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
-async def test_an_honest_peer_is_served_beside_a_thousand_silent_connections(
-    node: Make, serving: Serving, until: Until
-) -> None:
+async def test_an_honest_peer_is_served_beside_a_thousand_silent_connections(node: Make, serving: Serving) -> None:
     a, b = node("a"), node("b")
     digest = a.blobs.put(bytes(100_000))
     async with serving(a, b):
@@ -44,13 +42,13 @@ async def test_an_honest_peer_is_served_beside_a_thousand_silent_connections(
             assert await b.fetch(digest, a) == 100_000
             assert b.count("bulk_connections_direct") == 1, "straight through the crowd"
             assert trio.current_time() - started < 5
-            await until(lambda: a.plane._listener.pending <= listener.PENDING_PER_ADDRESS)
+            await happens(lambda: a.plane._listener.pending <= listener.PENDING_PER_ADDRESS)
             assert a.count("bulk_handshakes_evicted") > 0
-        await until(lambda: a.plane._listener.pending == 0)
+        await happens(lambda: a.plane._listener.pending == 0)
 
 
 async def test_silence_and_half_a_handshake_end_by_themselves(
-    node: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch, until: Until
+    node: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meeting, "MEETING_S", 0.3)
     a = node("a")
@@ -58,12 +56,12 @@ async def test_silence_and_half_a_handshake_end_by_themselves(
         where = "127.0.0.1", a.plane.port
         with socket.create_connection(where) as silent, socket.create_connection(where) as half:
             half.sendall((60).to_bytes(4, "big") + b"half")
-            await until(lambda: a.count("bulk_handshakes_failed") == 2)
+            await happens(lambda: a.count("bulk_handshakes_failed") == 2)
             assert half.recv(10) == silent.recv(10) == b""
         assert a.plane._listener.connections == 0
 
 
-async def test_rubbish_and_unknown_tickets_are_refused(node: Make, serving: Serving, until: Until) -> None:
+async def test_rubbish_and_unknown_tickets_are_refused(node: Make, serving: Serving) -> None:
     a = node("a")
     dice = random.Random(1)
     sent = [dice.randbytes(40), bytes([0, 0, 255, 255]), (8).to_bytes(4, "big") + dice.randbytes(8)]
@@ -73,7 +71,7 @@ async def test_rubbish_and_unknown_tickets_are_refused(node: Make, serving: Serv
         for number, data in enumerate(sent, start=1):
             with socket.create_connection(("127.0.0.1", a.plane.port)) as stranger:
                 stranger.sendall(data)
-                await until(partial(has_failed, a, number))
+                await happens(partial(has_failed, a, number))
         assert a.count("violations") == 0, "nobody can be blamed for what a stranger sends"
 
 
@@ -82,12 +80,12 @@ def has_failed(node: Node, number: int) -> bool:
     return node.count("bulk_handshakes_failed") == number
 
 
-async def test_connections_of_one_peer_are_bounded(node: Make, serving: Serving, until: Until) -> None:
+async def test_connections_of_one_peer_are_bounded(node: Make, serving: Serving) -> None:
     a, b = node("a"), node("b")
     digest = a.blobs.put(bytes(10 * KIB))
     async with serving(a, b):
         links = [await b.plane._open_link(a.peer, (digest,)) for _ in range(listener.CONNECTIONS_PER_PEER + 2)]
-        await until(lambda: a.plane._listener.pending == 0)
+        await happens(lambda: a.plane._listener.pending == 0)
         assert a.plane._listener.connections == listener.CONNECTIONS_PER_PEER
         for link in links:
             await link.channel.close()

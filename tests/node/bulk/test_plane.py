@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,18 +13,19 @@ import trio
 from blake3 import blake3
 
 from node.bulk import assembly, channel, download, plane, routes
+from node.bulk.listener import CONNECTIONS_PER_PEER
 from node.bulk.serving import Serving as ServingLink
 from protocol import wire
 from protocol.bulk.chunks import CHUNK_BYTES, ChunkList
 from protocol.errors import Refused, Unavailable
 from protocol.jobspec import Manifest, OutputFile
 from protocol.units import KIB, MIB, Digest
+from tests.node.waiting import happens
 
 if TYPE_CHECKING:
     from tests.node.bulk.conftest import Node, Serving
 
 Make = Callable[..., "Node"]
-Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 def some(size: int, seed: int = 1) -> bytes:
@@ -133,7 +134,7 @@ async def test_a_slow_source_does_not_hold_a_fast_one_up(node: Make, serving: Se
         assert by_source[fast.peer, "direct"] >= 10 * MIB, "alone the slow one would have needed a minute"
 
 
-async def test_a_source_that_appears_later_joins(node: Make, serving: Serving, until: Until) -> None:
+async def test_a_source_that_appears_later_joins(node: Make, serving: Serving) -> None:
     slow, late, b = node("slow"), node("late"), node("b")
     data = some(16 * MIB)
     digest = held(data, slow, late)
@@ -141,7 +142,7 @@ async def test_a_source_that_appears_later_joins(node: Make, serving: Serving, u
         slow.plane.up.set_rate(2 * MIB)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(b.fetch, digest, slow)
-            await until(lambda: b.count("blob_bytes_received") > 0)
+            await happens(lambda: b.count("blob_bytes_received") > 0)
             await b.fetch(digest, late)
         assert b.plane.tally.transfers[-1].by_source[late.peer, "direct"] > 8 * MIB
         assert b.count("blobs_fetched") == 1
@@ -181,6 +182,16 @@ async def test_an_output_of_many_files_uses_few_connections(node: Make, serving:
         assert a.count("blobs_served") >= 200
 
 
+async def test_many_blobs_one_after_the_other_stay_within_a_holder_s_bound(node: Make, serving: Serving) -> None:
+    a, b = node("holder"), node("fetcher")
+    digests = [held(some(1_000 + number), a) for number in range(2 * CONNECTIONS_PER_PEER + 3)]
+    async with serving(a, b):
+        for digest in digests:
+            await b.fetch(digest, a)
+        assert b.count("bulk_connections_direct") == len(digests)
+        assert b.count("bulk_connections_stream") == 0
+
+
 async def test_a_ticket_opens_only_what_it_names(node: Make, serving: Serving) -> None:
     a, b = node("a"), node("b")
     wanted, other = a.blobs.put(some(10)), a.blobs.put(some(20, 2))
@@ -213,18 +224,18 @@ async def test_caps_are_held_and_jobs_share_by_weight(node: Make, serving: Servi
     assert ended[b"one"] == pytest.approx(1.0, rel=0.2), "12 MiB at three quarters of it"
 
 
-async def test_a_fetch_that_is_cancelled_leaves_nothing_running(node: Make, serving: Serving, until: Until) -> None:
+async def test_a_fetch_that_is_cancelled_leaves_nothing_running(node: Make, serving: Serving) -> None:
     a, b = node("a"), node("b")
     digest = a.blobs.put(some(16 * MIB))
     async with serving(a, b):
         a.plane.up.set_rate(2 * MIB)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(b.fetch, digest, a)
-            await until(lambda: b.count("blob_bytes_received") > 0)
+            await happens(lambda: b.count("blob_bytes_received") > 0)
             nursery.cancel_scope.cancel()
         assert b.plane._shop.lanes.borrowed_tokens == b.plane._shop.hashers.borrowed_tokens == 0
         assert b.blobs._promised == 0
-        await until(lambda: a.plane._served.borrowed_tokens == 0)
+        await happens(lambda: a.plane._served.borrowed_tokens == 0)
         received = b.count("blob_bytes_received")
         a.plane.up.set_rate(None)
         await b.fetch(digest, a)

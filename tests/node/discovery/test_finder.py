@@ -19,6 +19,7 @@ from protocol.overlay.place import Coordinate, Place
 from protocol.overlay.questions import Found, Ping, Pong
 from protocol.units import SECOND, Micros, PeerId
 from tests.node.discovery.small_node import NETWORK, Plan, SmallNode, identity_of
+from tests.node.waiting import happens
 
 SECONDS = 15
 
@@ -36,19 +37,13 @@ async def crowd(*names: str, region: str = "") -> AsyncIterator[list[SmallNode]]
         yield nodes
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(SECONDS):
-        while not condition():  # noqa: ASYNC110  there is no event to wait for
-            await trio.sleep(0.02)
-
-
 def table(node: SmallNode) -> set[PeerId]:
     return {entry.contact.peer for entry in node.around.finder.directory.table}
 
 
 async def test_everybody_is_found_with_addresses_roles_and_region() -> None:
     async with crowd("a", "b", "c", "d", region="eu-west") as nodes:
-        await until(lambda: all(len(table(node)) == 3 for node in nodes))
+        await happens(lambda: all(len(table(node)) == 3 for node in nodes))
         one, other = nodes[1], nodes[3]
         contact = await one.around.finder.find(other.peer)
         assert contact is not None
@@ -63,10 +58,10 @@ async def test_everybody_is_found_with_addresses_roles_and_region() -> None:
 
 async def test_a_new_address_is_told_and_an_old_record_forgotten() -> None:
     async with crowd("a", "b") as (a, b):
-        await until(lambda: len(table(a)) == 1)
+        await happens(lambda: len(table(a)) == 1)
         before = b.around.finder.directory.own.record.sequence
         b.sessions.capabilities = ("relay/1",)
-        await until(lambda: b.around.finder.directory.own.record.sequence > before)
+        await happens(lambda: b.around.finder.directory.own.record.sequence > before)
         found: list[PeerId] = []
         with trio.fail_after(SECONDS):
             while not found:
@@ -76,7 +71,7 @@ async def test_a_new_address_is_told_and_an_old_record_forgotten() -> None:
 
 async def test_pings_measure_distance_and_clocks() -> None:
     async with crowd("a", "b", "c", "d", region="eu-west") as nodes:
-        await until(lambda: all(len(node.sessions.up) == 3 for node in nodes))
+        await happens(lambda: all(len(node.sessions.up) == 3 for node in nodes))
         exchange = await nodes[0].around.pings.measure(nodes[1].peer)
         assert exchange is not None
         assert 0 < exchange.rtt < SECOND
@@ -97,7 +92,7 @@ async def test_a_clock_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch)
     async with crowd("a", "b", "c", "d") as nodes:
         late = nodes[0].around.pings
         monkeypatch.setattr(late, "_clock", Slow(late._clock.now))
-        await until(lambda: len(nodes[0].sessions.up) == 3)
+        await happens(lambda: len(nodes[0].sessions.up) == 3)
         for node in nodes[1:]:
             await late.measure(node.peer)
         found = late.skew_us()
@@ -117,17 +112,17 @@ class Slow:
 
 async def test_rubbish_on_a_ping_stream_is_punished_and_pings_go_on() -> None:
     async with crowd("a", "b", "c") as (a, b, c):
-        await until(lambda: len(a.sessions.up) == 2)
+        await happens(lambda: len(a.sessions.up) == 2)
         stream = await b.dialer.open_stream(a.peer, a.around.pings.protocol)
         await write_all(stream, frame(b"rubbish"))
-        await until(lambda: a.counts["violations"] == 1)
+        await happens(lambda: a.counts["violations"] == 1)
         await reset(stream)
         assert await c.around.pings.measure(a.peer) is not None
 
 
 async def test_a_ping_stream_carries_a_few_and_ends() -> None:
     async with crowd("a", "b") as (a, b):
-        await until(lambda: len(a.sessions.up) == 1)
+        await happens(lambda: len(a.sessions.up) == 1)
         stream = await b.dialer.open_stream(a.peer, a.around.pings.protocol)
         frames = FrameReader(stream, a.peer)
         for _ in range(FRAMES_MAX):
@@ -140,7 +135,7 @@ async def test_a_ping_stream_carries_a_few_and_ends() -> None:
 
 async def test_a_neighbour_that_answers_with_lies_is_punished() -> None:
     async with crowd("a", "b", "c") as (a, b, _):
-        await until(lambda: len(a.sessions.up) == 2)
+        await happens(lambda: len(a.sessions.up) == 2)
 
         async def lie(stream: INetStream) -> None:
             frames = FrameReader(stream, a.peer)
@@ -157,7 +152,7 @@ async def test_a_neighbour_that_answers_with_lies_is_punished() -> None:
 
 async def test_a_forged_answer_costs_its_sender_its_place() -> None:
     async with crowd("a", "b", "c") as (a, b, c):
-        await until(lambda: all(len(table(node)) == 2 for node in (a, b, c)))
+        await happens(lambda: all(len(table(node)) == 2 for node in (a, b, c)))
 
         async def lie(stream: INetStream) -> None:
             await FrameReader(stream, a.peer).read()
@@ -167,7 +162,7 @@ async def test_a_forged_answer_costs_its_sender_its_place() -> None:
 
         b.host.set_stream_handler(protocol_id(f"/shoal/{NETWORK}/find/1"), lie)
         assert await a.around.finder.find(c.peer) is not None
-        await until(lambda: b.peer not in table(a) and a.counts["violations"] >= 1)
+        await happens(lambda: b.peer not in table(a) and a.counts["violations"] >= 1)
 
 
 def test_announcements_on_the_local_network() -> None:

@@ -20,6 +20,7 @@ from node.peer_cache import PeerCache
 from protocol.identity import peer_from_text, peer_text
 from protocol.units import PeerId
 from tests.node.discovery.small_node import Plan, identity_of
+from tests.node.waiting import happens
 
 PROGRAM = Path(__file__).with_name("small_node.py")
 Report = dict[str, object]
@@ -78,12 +79,6 @@ async def running(plan: Plan, prefix: tuple[str, ...] = ()) -> AsyncIterator[Pro
             nursery.cancel_scope.cancel()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110  another process tells when it wants
-            await trio.sleep(0.1)
-
-
 def ids(*names: str) -> set[str]:
     return {peer_text(identity_of(name).peer) for name in names}
 
@@ -91,13 +86,13 @@ def ids(*names: str) -> set[str]:
 async def test_a_newcomer_joins_through_the_cache_when_every_bootstrap_is_dead(tmp_path: Path) -> None:
     crowd = [f"n{number}" for number in range(6)]
     async with running(Plan(["boot0", "boot1"])) as boots:
-        await until(lambda: len(boots.said) == 2)
+        await happens(lambda: len(boots.said) == 2)
         dead = boots.addresses()
         async with running(Plan(crowd, bootstraps=dead)) as living:
             everybody = ids("boot0", "boot1", *crowd)
-            await until(lambda: len(living.said) == 6 and all(len(known) >= 7 for known in living.all("table")))
+            await happens(lambda: len(living.said) == 6 and all(len(known) >= 7 for known in living.all("table")))
             boots.kill()
-            await until(lambda: not any(known & ids("boot0", "boot1") for known in living.all("up")))
+            await happens(lambda: not any(known & ids("boot0", "boot1") for known in living.all("up")))
             remembered = next(iter(living.said.values()))["cached"]
             assert isinstance(remembered, dict)
             assert set(remembered) | {next(iter(living.said))} == everybody
@@ -105,8 +100,8 @@ async def test_a_newcomer_joins_through_the_cache_when_every_bootstrap_is_dead(t
             PeerCache(tmp_path / "peers.json").save(known)
             plan = Plan(["late"], bootstraps=dead, cache=str(tmp_path / "peers.json"))
             async with running(plan) as late:
-                await until(lambda: bool(late.said) and late.all("table")[0] >= ids(*crowd))
-                await until(lambda: all(known >= ids("late") for known in living.all("table")))
+                await happens(lambda: bool(late.said) and late.all("table")[0] >= ids(*crowd))
+                await happens(lambda: all(known >= ids("late") for known in living.all("table")))
 
 
 @pytest.fixture
@@ -155,10 +150,10 @@ async def test_two_halves_that_both_live_become_one(
             told = [report for process in processes for report in process.said.items()]
             return len(told) == 3 and all({str(x) for x in _list(said, "table")} >= of - {me} for me, said in told)
 
-        await until(lambda: all(is_whole(own, processes) for own, processes in sides))
+        await happens(lambda: all(is_whole(own, processes) for own, processes in sides))
         assert not any(known & east for process in (a, b) for known in process.all("table"))
         cable("up")
-        await until(lambda: all(is_whole(west | east, processes) for _, processes in sides), 90)
+        await happens(lambda: all(is_whole(west | east, processes) for _, processes in sides), 90)
 
 
 async def test_neighbours_on_one_network_meet_by_mdns(
@@ -170,13 +165,13 @@ async def test_neighbours_on_one_network_meet_by_mdns(
         running(Plan(["m1"], "10.77.0.2", mdns=True), right) as other,
         running(Plan(["m2"], "10.77.0.2", mdns=False), right) as mute,
     ):
-        await until(lambda: one.all("up") == [ids("m1")] and other.all("up") == [ids("m0")])
-        await until(lambda: one.all("table") == [ids("m1")])
+        await happens(lambda: one.all("up") == [ids("m1")] and other.all("up") == [ids("m0")])
+        await happens(lambda: one.all("table") == [ids("m1")])
         assert mute.all("up") == [set()]
 
 
 async def test_a_process_that_is_told_nothing_is_alone() -> None:
     async with running(Plan(["alone"])) as alone:
-        await until(lambda: bool(alone.said))
+        await happens(lambda: bool(alone.said))
         assert alone.all("up") == alone.all("table") == [set()]
         assert PeerId(peer_from_text(next(iter(alone.said)))) == identity_of("alone").peer

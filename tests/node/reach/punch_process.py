@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from node.libp2p_rim import libp2p_id, protocol_id
 from protocol.overlay.nat_kind import NatKind
 from protocol.units import PeerId
-from tests.node.reach.relay_hosts import Node, open_node, until
+from tests.node.reach.relay_hosts import Node, open_node
+from tests.node.waiting import until
 
 SEEN = "/test/seen/1"
 PORT = 4301

@@ -181,11 +181,3 @@ async def nodes(count: int) -> AsyncIterator[list[Node]]:
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise only_error(group) from None
-
-
-async def until(holds: Callable[[], bool], seconds: float) -> bool:
-    """Look every 10 ms until something holds; whether it did in time."""
-    end = trio.current_time() + seconds
-    while not (is_so := holds()) and trio.current_time() < end:  # noqa: ASYNC110
-        await trio.sleep(0.01)
-    return is_so

@@ -26,7 +26,8 @@ from node.reach.relayed_connection import open_directly
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity
 from protocol.units import DAY, HOUR, SECOND, Micros
-from tests.node.reach.relay_hosts import Node, bridge, nodes, until
+from tests.node.reach.relay_hosts import Node, bridge, nodes
+from tests.node.waiting import until
 
 Change = Callable[[bytes], bytes]
 MALLORY = Identity(b"m" * 32).peer
@@ -160,7 +161,7 @@ async def test_a_silent_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     async with nodes(2) as (relay, bob):
 
         async def serve(stream: INetStream) -> None:
-            await trio.sleep(5)
+            await trio.sleep_forever()
 
         relay.serve(HOP_PROTOCOL, serve)
         bob.knows(relay)

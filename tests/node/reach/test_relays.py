@@ -9,8 +9,9 @@ from node.libp2p_rim import libp2p_id
 from node.reach.circuit_messages import HOP_PROTOCOL
 from node.reach.relays import Relays
 from protocol.overlay.relay_choice import Candidate
-from tests.node.reach.relay_hosts import Node, nodes, until
+from tests.node.reach.relay_hosts import Node, nodes
 from tests.node.reach.test_relay_client import crooked, drops
+from tests.node.waiting import until
 
 
 class Surroundings:
@@ -102,20 +103,22 @@ async def test_sybils_of_one_subnet_get_two_places() -> None:
             Candidate(one.peer, one.rtt, f"/ip4/66.66.{n}.1/tcp/1") for n, one in enumerate(around.candidates)
         ]
         assert await until(lambda: len(around.relays.addresses()) == 2, 3)
-        await trio.sleep(0.5)
-        assert len(around.relays.addresses()) == 2
+        assert not await until(lambda: len(around.relays.addresses()) != 2, 0.5)
 
 
 async def test_one_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.reach.relay_client.REPLY_S", 1.0)
     async with nodes(3) as (bob, silent, good):
+        asked = trio.Event()
 
         async def say_nothing(stream: object) -> None:
-            await trio.sleep(10)
+            asked.set()
+            await trio.sleep_forever()
 
         silent.serve(HOP_PROTOCOL, say_nothing)
         around = Surroundings(bob, silent)
-        await trio.sleep(0.3)
+        with trio.fail_after(5):
+            await asked.wait()
         good.relays()
         bob.knows(good)
         around.candidates.append(good.candidate(5, "/ip4/11.5.0.1/tcp/1"))

@@ -1,0 +1,239 @@
+// A peer of Shoal in JavaScript, as commands of peer.mjs: sessions, questions, blobs both ways, statements.
+// Written from specs/03-wire.md, 12-transport.md, 19-bulk.md and 22-gossip.md.
+
+import { randomBytes } from 'node:crypto'
+import net from 'node:net'
+
+import { chunkList, expect, fetchBlob, hash, isSignedBy, Link, meetFetcher, meetHolder, publicOf, serveBlobs, signed, ticketId } from './bulk.mjs'
+import { pack, unpack } from './packing.mjs'
+import { SocketPipe, StreamPipe } from './pipes.mjs'
+import { bulkFailures, messageFailures, plain } from './vectors.mjs'
+
+const [VERSION, MESSAGE_BYTES_MAX, MEETING_MS] = [2, 65_536, 5_000]
+const HELLO = ['network', 'version', 'software', 'roles', 'capabilities', 'observed', 'session', 'first']
+const hex = bytes => Buffer.from(bytes).toString('hex')
+const unhex = text => Buffer.from(text, 'hex')
+const rawKey = peer => Buffer.from(peer.publicKey.raw)
+
+// One session with each peer: what we say is numbered from 1, what we hear is acknowledged.
+class Sessions {
+  constructor (host, network, report) {
+    [this.host, this.network, this.report] = [host, network, report]
+    this.protocol = `/shoal/${network}/${VERSION}`
+    this.out = new Map() // peer -> promise of {pipe, session, sent}
+    this.heard = new Map() // peer -> {session, count}
+  }
+
+  async open () { await this.host.handle(this.protocol, (stream, connection) => this.listen(stream, connection), { maxInboundStreams: 64 }) }
+
+  to (connection) { // our stream to a peer, greeted
+    const peer = connection.remotePeer.toString()
+    if (!this.out.has(peer)) this.out.set(peer, this.greet(connection))
+    return this.out.get(peer)
+  }
+
+  async greet (connection) {
+    const pipe = new StreamPipe(await connection.newStream(this.protocol))
+    const session = randomBytes(16)
+    const observed = connection.remoteAddr.toString().split('/p2p/')[0]
+    await pipe.sendFrame(pack({
+      type: 'hello', network: this.network, version: VERSION, software: 'shoal-js', roles: [], capabilities: [], observed, session, first: 1
+    }))
+    return { pipe, session, sent: 0 }
+  }
+
+  async say (connection, message) {
+    const out = await this.to(connection)
+    await out.pipe.sendFrame(pack(message))
+    out.sent += 1
+    return out.sent
+  }
+
+  async listen (stream, connection) {
+    const peer = connection.remotePeer.toString()
+    const pipe = new StreamPipe(stream)
+    const next = async () => { // like readFrame, and as patient as a session is
+      const length = await pipe.puller.exactly(4)
+      if (length === null) return null
+      if (length.readUInt32BE() > MESSAGE_BYTES_MAX) throw new Error('over_limit')
+      const body = await pipe.puller.exactly(length.readUInt32BE())
+      return body === null ? null : unpack(body)
+    }
+    const hello = expect(await next(), 'hello', HELLO)
+    if (hello.network !== this.network || hello.version !== VERSION) throw new Error('another network')
+    const known = this.heard.get(peer)
+    const goesOn = known !== undefined && known.session.equals(hello.session)
+    const heard = { session: hello.session, count: goesOn ? Math.max(known.count, hello.first - 1) : hello.first - 1 }
+    this.heard.set(peer, heard)
+    this.report({ event: 'hello', peer, hello: plain(hello) })
+    await this.to(connection)
+    let number = hello.first
+    for (let message = await next(); message !== null; message = await next()) {
+      if (message.type === 'ack') this.report({ event: 'ack', peer, count: message.count, session: hex(message.session) })
+      else if (message.type === 'skip') number = message.number
+      else if (message.type === 'goodbye') this.report({ event: 'goodbye', peer, reason: message.reason })
+      else {
+        if (number > heard.count) {
+          heard.count = number
+          this.report({ event: 'message', peer, number, message: plain(message) })
+        }
+        number += 1
+        const { pipe: back } = await this.to(connection)
+        await back.sendFrame(pack({ type: 'ack', session: heard.session, count: heard.count }))
+      }
+    }
+  }
+}
+
+const ask = async (connection, network, name, question) => {
+  const stream = await connection.newStream(`/shoal/${network}/${name}/1`)
+  const pipe = new StreamPipe(stream)
+  await pipe.sendFrame(pack(question))
+  const answer = await pipe.readFrame(MESSAGE_BYTES_MAX + 1)
+  await pipe.close()
+  const said = unpack(answer.subarray(1))
+  if (answer[0] === 1) throw new Error(`${said.code}: ${said.detail}`)
+  if (answer[0] !== 0) throw new Error('malformed: an answer begins with 0 or 1')
+  return said
+}
+
+const connectTo = async address => {
+  const [, , host, , port] = address.split('/')
+  const socket = net.connect({ host, port: Number(port) })
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
+  return new SocketPipe(socket)
+}
+
+// What we hold, and the port and streams where it can be had. `lie` says how this holder is not honest.
+class Holder {
+  constructor (network, me, report, lie) {
+    [this.network, this.me, this.report, this.lie] = [network, me, report, lie]
+    this.blobs = new Map()
+    this.tickets = new Map()
+  }
+
+  async open (host, way) {
+    await host.handle(`/shoal/${this.network}/ticket/1`, async (stream, connection) => {
+      const pipe = new StreamPipe(stream)
+      const { digests } = expect(unpack(await pipe.readFrame(MESSAGE_BYTES_MAX)), 'ticket_request', ['digests'])
+      await pipe.sendFrame(Buffer.concat([Buffer.from([0]), pack(this.ticket(digests, rawKey(connection.remotePeer)))]))
+      await pipe.close()
+    })
+    await host.handle(`/shoal/${this.network}/bulk/1`, stream => this.serve(new StreamPipe(stream)))
+    if (way === 'direct') {
+      this.server = net.createServer(socket => this.serve(new SocketPipe(socket)))
+      await new Promise(resolve => this.server.listen(0, '127.0.0.1', resolve))
+    }
+  }
+
+  ticket (digests, peer) {
+    const sizes = digests.map(digest => this.blobs.get(hex(digest))?.data.length ?? -1)
+    if (Math.max(...sizes) < 0) return { type: 'ticket_reply', sizes, secret: Buffer.alloc(32), addresses: [] }
+    const secret = randomBytes(32)
+    this.tickets.set(hex(ticketId(secret)), { secret, peer, digests })
+    const addresses = this.server === undefined ? [] : [`/ip4/127.0.0.1/tcp/${this.server.address().port}`]
+    return { type: 'ticket_reply', sizes, secret, addresses }
+  }
+
+  async serve (pipe) {
+    const late = setTimeout(() => pipe.abort(), MEETING_MS)
+    try {
+      // The name is the right one, or nobody would come; only the signature is another's.
+      const me = this.lie === 'identity' ? { key: this.me.key, seed: randomBytes(32) } : this.me
+      const met = await meetFetcher(pipe, this.network, me, this.tickets)
+      clearTimeout(late)
+      await serveBlobs(new Link(pipe, met), this.blobs, new Set(met.ticket.digests.map(hex)))
+      this.report({ event: 'served', way: pipe.way, cipher: met.cipher })
+      await pipe.close()
+    } catch (error) {
+      this.report({ event: 'unserved', way: pipe.way, error: error.message })
+      pipe.abort()
+    } finally {
+      clearTimeout(late)
+    }
+  }
+
+  add (data) {
+    const list = chunkList(data)
+    const digest = hash(data)
+    if (this.lie === 'chunk') { // the list is the blob's, the bytes are not
+      data = Buffer.from(data)
+      data[data.length - 1] ^= 255
+    }
+    this.blobs.set(hex(digest), { data, list })
+    return hex(digest)
+  }
+}
+
+// host(), me(), dial(multiaddr text) -> connection, report(event)
+export const shoalCommands = ({ host, me, dial, report }) => {
+  let sessions = null
+
+  return {
+    // join {network, peer?}: speak the direct protocol; with a peer, greet it
+    async join ({ network, peer }) {
+      if (sessions === null) {
+        sessions = new Sessions(host(), network, report)
+        await sessions.open()
+      }
+      if (peer !== undefined) await sessions.to(await dial(peer))
+      return { key: hex(me().key) }
+    },
+
+    // tell {peer, message}: the next message of our session with it
+    async tell ({ peer, message }) { return { number: await sessions.say(await dial(peer), message) } },
+
+    // blob {peer, network, digest, way, ciphers?, thief?: seed, again?: bool}: a ticket, then the blob over the data port or a stream
+    async blob ({ peer, network, digest, way, ciphers, thief, again = false }) {
+      const connection = await dial(peer)
+      const ticket = expect(
+        await ask(connection, network, 'ticket', { type: 'ticket_request', digests: [unhex(digest)] }),
+        'ticket_reply', ['sizes', 'secret', 'addresses'])
+      if (ticket.sizes[0] < 0) throw new Error('no_blob: it is not here')
+      const reach = async () => way === 'direct'
+        ? connectTo(ticket.addresses[0])
+        : new StreamPipe(await connection.newStream(`/shoal/${network}/bulk/1`))
+      const pipe = await reach()
+      const own = thief === undefined ? me() : { seed: unhex(thief), key: publicOf('ed25519', unhex(thief)) }
+      const started = performance.now()
+      const met = await meetHolder(pipe, network, own, rawKey(connection.remotePeer), ticket.secret, ciphers)
+      const data = await fetchBlob(new Link(pipe, met), unhex(digest))
+      await pipe.close()
+      const seconds = (performance.now() - started) / 1e3
+      if (data.length !== ticket.sizes[0]) throw new Error('bad_ticket: another size was promised')
+      if (again) { // the same words once more: whoever heard them cannot use them
+        const other = await reach()
+        await other.sendFrame(met.opening)
+        await other.readFrame(512)
+      }
+      return { size: data.length, digest: hex(hash(data)), cipher: met.cipher, seconds }
+    },
+
+    // hold {network, sizes, way, lie?}: random blobs for others to fetch -> their digests
+    async hold ({ network, sizes, way, lie }) {
+      const holder = new Holder(network, me(), report, lie)
+      await holder.open(host(), way)
+      return { digests: sizes.map(size => holder.add(randomBytes(size))) }
+    },
+
+    // sign {network, kind, body, spoil?}: a statement as gossip carries it, its body made here from plain values
+    async sign ({ network, kind, body, spoil = false }) {
+      const bytes = pack(body)
+      const signature = signed(me().seed, network, kind, bytes)
+      if (spoil) signature[0] ^= 1
+      return { data: hex(pack({ type: 'signed', signer: me().key, body: bytes, signature })) }
+    },
+
+    // verify {network, kind, data}: whose words these are, and which
+    async verify ({ network, kind, data }) {
+      const said = expect(unpack(unhex(data)), 'signed', ['signer', 'body', 'signature'])
+      const isSound = isSignedBy(said.signer, network, kind, said.body, said.signature)
+      return { sound: isSound, signer: hex(said.signer), body: plain(unpack(said.body)) }
+    },
+
+    // vectors {folder}: what of the published vectors does not come out here
+    async vectors ({ folder }) {
+      return { bulk: await bulkFailures(`${folder}/bulk.json`), messages: messageFailures(`${folder}/messages.json`) }
+    }
+  }
+}

@@ -1,0 +1,137 @@
+"""A peer that was written from the documents, in JavaScript: sessions, questions, blobs both ways, and its lies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+from blake3 import blake3
+
+from node.arrivals import PeerUp, Received
+from protocol.errors import Unavailable
+from protocol.identity import peer_from_text
+from protocol.messages import Decline
+from protocol.units import MIB, Digest
+from tests.interop.js_peer import JsPeer, js_peer
+from tests.node.bulk.conftest import SECONDS, Node
+from tests.node.bulk.test_plane import some
+from tests.node.waiting import happens
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+@pytest.fixture
+async def ours(node_modules: None, tmp_path: Path) -> AsyncIterator[Node]:
+    """A whole node, serving."""
+    node = Node("ours", tmp_path)
+    async with node.transport.serving():
+        yield node
+
+
+async def join(js: JsPeer, ours: Node) -> str:
+    """The js peer greets ours, and is greeted; our address."""
+    address = ours.transport.addresses()[0]
+    await js.do("join", network="reef", peer=address)
+    await js.event("hello")
+    await happens(lambda: peer_from_text(js.peer) in ours.transport.connected())
+    return address
+
+
+async def take_blob(ours: Node, js: JsPeer, size: int, **how: object) -> dict[str, object]:
+    """The js peer fetches a blob of ours."""
+    address = await join(js, ours)
+    digest = ours.blobs.put(some(size))
+    found = await js.do("blob", peer=address, network="reef", digest=digest.hex(), **how)
+    assert found["size"] == size and found["digest"] == digest.hex()
+    return found
+
+
+async def hold(js: JsPeer, ours: Node, sizes: list[int], way: str, **how: object) -> list[Digest]:
+    """The js peer has blobs for us, and we know where it is."""
+    await js.do("join", network="reef")
+    ours.transport.learn(peer_from_text(js.peer), js.addresses)
+    digests = (await js.do("hold", network="reef", sizes=sizes, way=way, **how))["digests"]
+    assert isinstance(digests, list)
+    return [Digest(bytes.fromhex(digest)) for digest in digests]
+
+
+async def bring(ours: Node, js: JsPeer, digest: Digest) -> int:
+    """We fetch from the js peer."""
+    with trio.fail_after(SECONDS):
+        return (await ours.transport.fetch(digest, 64 * MIB, [peer_from_text(js.peer)])).size
+
+
+async def test_the_published_vectors_come_out_in_javascript(js: JsPeer) -> None:
+    assert await js.do("vectors", folder=str(VECTORS)) == {"id": 2, "bulk": [], "messages": []}
+
+
+async def test_a_session_counts_and_acknowledges_in_both_directions(ours: Node, js: JsPeer) -> None:
+    address = await join(js, ours)
+    peer = peer_from_text(js.peer)
+    hello = ours.transport.hello_of(peer)
+    assert hello is not None and hello.software == "shoal-js" and hello.observed.startswith("/ip4/127.0.0.1/tcp/")
+    for number in (1, 2, 3):
+        ours.transport.send_nowait(peer, Decline(bytes(31) + bytes([number]), "no"))
+        heard = await js.event("message")
+        assert heard["number"] == number
+        assert heard["message"] == {"type": "decline", "op": f"{number:064x}", "code": "no"}
+    link = ours.transport._serving.sessions.links.to(peer)
+    await happens(lambda: not link.outbox.kept)
+    assert (await js.do("tell", peer=address, message={"type": "goodbye", "reason": "done"}))["number"] == 1
+
+
+@pytest.mark.parametrize("way", ["direct", "stream"])
+@pytest.mark.parametrize("size", [0, 1, 3 * MIB, 20 * MIB])
+async def test_js_fetches_a_blob(ours: Node, js: JsPeer, size: int, way: str) -> None:
+    await take_blob(ours, js, size, way=way)
+    assert ours.count(f"bulk_bytes_sent_{way}") == size
+    assert ours.count("violations") == 0 and ours.count("bulk_handshakes_failed") == 0
+
+
+async def test_js_fetches_with_either_cipher(ours: Node, js: JsPeer) -> None:
+    for cipher in ("aes-128-gcm", "chacha20-poly1305"):
+        found = await take_blob(ours, js, 2 * MIB, way="direct", ciphers=[cipher])
+        assert found["cipher"] == cipher
+
+
+@pytest.mark.parametrize("way", ["direct", "stream"])
+async def test_js_holds_blobs_for_us(ours: Node, js: JsPeer, way: str) -> None:
+    sizes = [0, 1, 5 * MIB + 7]
+    for digest, size in zip(await hold(js, ours, sizes, way), sizes, strict=True):
+        assert await bring(ours, js, digest) == size
+        assert blake3(ours.blobs.read(digest, 64 * MIB)).digest() == digest
+    assert ours.count(f"bulk_bytes_received_{way}") == sum(sizes)
+    assert ours.count("violations") == 0
+    await js.event("served")
+
+
+async def test_a_wrong_chunk_is_named_and_the_holder_shut_out(ours: Node, js: JsPeer) -> None:
+    (digest,) = await hold(js, ours, [3 * MIB], "direct", lie="chunk")
+    with pytest.raises(Unavailable, match="chunk 2"):
+        await bring(ours, js, digest)
+    assert ours.count("violations") == 1
+    assert not ours.blobs.has(digest)
+
+
+async def test_a_holder_without_its_key_is_nobody(ours: Node, js: JsPeer) -> None:
+    (digest,) = await hold(js, ours, [3 * MIB], "direct", lie="identity")
+    with pytest.raises(Unavailable, match="signature is not the peer's"):
+        await bring(ours, js, digest)
+    assert ours.count("violations") == 0, "what does not verify may be anybody's work on the path"
+    assert {(await js.event("unserved"))["way"] for _ in range(2)} >= {"direct", "stream"}
+
+
+async def test_a_stolen_ticket_and_one_used_twice_open_nothing(
+    ours: Node, js: JsPeer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "shoal.bulk")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        await take_blob(ours, js, 1, way="direct", thief=(b"t" * 32).hex())
+    assert "the signature is not the peer's over this handshake" in caplog.text
+    with pytest.raises(RuntimeError, match="interrupted"):
+        await take_blob(ours, js, 1, way="direct", again=True)
+    assert "the ticket is used up or unknown" in caplog.text
+    assert ours.count("bulk_handshakes_failed") == 2 and ours.count("bulk_bytes_sent_direct") == 1
