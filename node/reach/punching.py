@@ -193,7 +193,8 @@ class Puncher:
         self._dials.begin(peer, known, "client", DIAL_US / SECOND, is_from_port=False)
         punch = self._punch(peer)
         await self._drive(punch, punch.initiate(started), None)
-        with trio.move_on_after((started + DIAL_US - self._clock.now()) / SECOND if known else 0):
+        left = max(0, started + DIAL_US - self._clock.now()) if known else 0
+        with trio.move_on_after(left / SECOND):
             await self._until_direct(peer)
         took = (self._clock.now() - started) / SECOND
         if is_connected_directly(self._host, peer):

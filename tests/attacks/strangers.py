@@ -152,7 +152,7 @@ class Stranger:
         while self.muxed._is_flushing and not self.is_cut:
             await trio.sleep(0.001)
         self.raw(data)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
     def number(self) -> int:
         """A stream number that our muxer does not use."""
@@ -204,9 +204,10 @@ async def crowd(target: Target, count: int, act: Callable[[Stranger], Awaitable[
             async with stranger(target, address=addresses[number % spread] if spread else "") as guest:
                 inside += 1
                 await act(guest)
-        except (Unavailable, RemoteViolation):
-            return
+        except* (Unavailable, RemoteViolation):
+            refused.append(number)
 
+    refused: list[int] = []
     async with trio.open_nursery() as nursery:
         for number in range(count):
             nursery.start_soon(one, number)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from gateway import accounts, database
 from gateway.openapi import document
@@ -172,13 +173,17 @@ def test_no_route_without_documentation(site: Site) -> None:
     paths = document(OPERATIONS, "n", "0")["paths"]
     assert isinstance(paths, dict)
     routes = [route for route in site.app.app.routes if isinstance(route, Route)]
-    assert len(routes) == len(site.app.app.routes)
+    sockets = {route.path for route in site.app.app.routes if isinstance(route, WebSocketRoute)}
+    assert len(routes) + len(sockets) == len(site.app.app.routes)
     served = {
         (method, route.path.replace(":path", "")) for route in routes for method in (route.methods or set()) - {"HEAD"}
     }
     documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert {(method, path.removeprefix("/v1") or "/") for method, path in served} == documented
     assert len({operation.name for operation in OPERATIONS}) == len(OPERATIONS)
+    guide = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| WebSocket \| `([^`]+)`", guide, re.MULTILINE))
+    assert {path.replace(":int", "").removeprefix("/v1") for path in sockets} == told, "OpenAPI knows no WebSockets"
 
 
 def test_every_problem_that_an_operation_names_is_in_the_table() -> None:

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 
-import { chunkList, expect, fetchBlob, hash, isSignedBy, Link, meetFetcher, meetHolder, publicOf, serveBlobs, signed, ticketId } from './bulk.mjs'
+import { chunkList, expect, fetchBlob, hash, isSignedBy, Link, meetFetcher, meetHolder, serveBlobs, signed, ticketId } from './bulk.mjs'
 import { pack, unpack } from './packing.mjs'
 import { SocketPipe, StreamPipe } from './pipes.mjs'
 import { bulkFailures, messageFailures, plain } from './vectors.mjs'
@@ -194,7 +194,7 @@ export const shoalCommands = ({ host, me, dial, report }) => {
         ? connectTo(ticket.addresses[0])
         : new StreamPipe(await connection.newStream(`/shoal/${network}/bulk/1`))
       const pipe = await reach()
-      const own = thief === undefined ? me() : { seed: unhex(thief), key: publicOf('ed25519', unhex(thief)) }
+      const own = thief === undefined ? me() : { seed: unhex(thief), key: me().key } // who has the ticket, but not the key
       const started = performance.now()
       const met = await meetHolder(pipe, network, own, rawKey(connection.remotePeer), ticket.secret, ciphers)
       const data = await fetchBlob(new Link(pipe, met), unhex(digest))
