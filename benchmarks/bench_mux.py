@@ -69,7 +69,7 @@ AIMS: Final[dict[str, tuple[str, str, Aim | None]]] = {
 
 async def new_host(stack: AsyncExitStack) -> IHost:
     """A host on loopback until the stack unwinds."""
-    host = make_host(Identity(secrets.token_bytes(32)), [ANY], (), secrets.token_bytes(32))
+    host = make_host(Identity(secrets.token_bytes(32)), [ANY], secrets.token_bytes(32))
     stack.push_async_callback(libp2p_patches.close_listeners, host)
     await listen(host, [ANY], stack)
     return host

@@ -44,7 +44,7 @@ async def plane(name: str, folder: Path) -> AsyncIterator[tuple[BulkPlane, BlobS
     """A data plane over a bare libp2p host: no gossip and no sessions, so that nothing else is measured."""
     store = BlobStore(folder / name, 64 * GIB)
     identity = Identity(name.encode().ljust(32, b"."))
-    host = make_host(identity, LISTEN, (), entropy.seed())
+    host = make_host(identity, LISTEN, entropy.seed())
     counts: Counter[str] = Counter()
 
     async def complain(violation: RemoteViolation) -> None:

@@ -102,7 +102,7 @@ class Crowd:
 
     def __init__(self, first: int, count: int) -> None:
         self.identities = [identity_of(first + place) for place in range(count)]
-        self.hosts = [make_host(one, [LOOPBACK], [], one.seed) for one in self.identities]
+        self.hosts = [make_host(one, [LOOPBACK], one.seed) for one in self.identities]
         self.dialers = [Dialer(host, AddressBook(), Random(first)) for host in self.hosts]
         self.heard: list[tuple[int, int]] = []
         self.counts: Counter[str] = Counter()

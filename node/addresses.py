@@ -73,17 +73,6 @@ def is_usable(text: str) -> bool:
     return is_dialable(text) or split_circuit(text) is not None
 
 
-def is_global(text: str) -> bool:
-    """True when a direct address leads out of the local network; a name does, as far as anybody knows."""
-    parts = text.split("/")
-    if len(parts) < 3 or not parts[1].startswith("ip"):
-        return True
-    try:
-        return ipaddress.ip_address(parts[2]).is_global
-    except ValueError:
-        return False
-
-
 def is_dialable(text: str) -> bool:
     """True for TCP over IPv4, IPv6 or a name, with a port that can be dialled."""
     parts = text.split("/")

@@ -20,10 +20,11 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from node import libp2p_patches
-from node.addresses import AddressBook, Backoff, is_global, split_circuit
-from node.libp2p_rim import HANDSHAKE_S, dial, libp2p_id, protocol_id, rim
+from node.addresses import AddressBook, Backoff, split_circuit, without_target
+from node.libp2p_rim import HANDSHAKE_S, dial, libp2p_id, peer_of, protocol_id, rim
 from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_from_text, peer_text
+from protocol.overlay.subnets import is_global_address
 from protocol.units import PeerId
 
 DIAL_S: Final = 5.0
@@ -57,6 +58,7 @@ class Dialer:
 
     def __init__(self, host: IHost, book: AddressBook, dice: random.Random) -> None:
         self._host = host
+        self._me = peer_of(host.get_id())
         self.book = book
         self.dice = dice
         self._busy: dict[PeerId, trio.Event] = {}
@@ -161,6 +163,10 @@ class Dialer:
     def _connections(self, peer: PeerId) -> list[INetConn]:
         return self._host.get_network().get_connections(libp2p_id(peer))
 
+    def _own_addresses(self) -> set[str]:
+        """Where this node listens: another peer's private address may read the same, and is not to be reached there."""
+        return {without_target(str(address)) for address in self._host.get_addrs()}
+
     def _path(self, peer: PeerId, connection: INetConn) -> PeerPath:
         with rim("addresses of a connection"):
             addresses = [str(address) for address in connection.get_transport_addresses()]
@@ -180,7 +186,8 @@ class Dialer:
 
     async def _climb(self, peer: PeerId) -> None:
         """Direct addresses first; relays join after a head start, or at once when there is nothing else."""
-        known = self.book.of(peer)
+        own = self._own_addresses()
+        known = [address for address in self.book.of(peer) if address not in own]
         direct = tuple(address for address in known if split_circuit(address) is None)
         circuits = [circuit for address in known if (circuit := split_circuit(address)) is not None]
         failures: list[str] = []
@@ -211,8 +218,8 @@ class Dialer:
         for relay, address in circuits:
             if self.is_connected(peer) or self.dial_circuit is None:
                 break
-            if relay == peer:
-                continue
+            if relay in (peer, self._me):
+                continue  # A circuit through ourselves leads to ourselves.
             self.book.learn(relay, (address,))
             self.dials += 1
             try:
@@ -244,7 +251,7 @@ class Dialer:
 
     async def _dial_one(self, peer: PeerId, address: str) -> None:
         """One address: from the listening port when it leads out of the local network, else from any port."""
-        if self.listen_port and address.startswith("/ip4/") and is_global(address):
+        if self.listen_port and address.startswith("/ip4/") and is_global_address(address):
             started = trio.current_time()
             try:
                 await self._dial_from(peer, address, ("0.0.0.0", self.listen_port))

@@ -22,6 +22,10 @@ from protocol.errors import LocalError, Unavailable
 from protocol.overlay.admission import Admission, Turned, Visit
 from protocol.units import SECOND, Micros
 
+QUEUE: Final = 4_096
+"""Connections that the kernel holds until they are accepted; libp2p asks for 128, and a crowd that fills those makes
+everybody else's first packet get lost, which costs a second. The kernel's own limit (`somaxconn`) is 4096 too."""
+
 GREET_S: Final = 10.0
 """Deadline of an accepted connection's handshake: five round trips over the worst link, three times over."""
 
@@ -43,6 +47,13 @@ class Door:
         self._greeting: dict[int, trio.CancelScope] = {}
         self.admission = Admission()
         libp2p_patches.answer_the_door(host, self.handle)
+
+    def widen(self) -> None:
+        """Lengthen the kernel's queues before the door. Call it when the host listens."""
+        for listener in self._network.listeners.values():
+            for listening in getattr(listener, "listeners", ()):
+                if isinstance(listening, trio.SocketListener):
+                    listening.socket.listen(QUEUE)
 
     async def handle(self, stream: ReadWriteCloser, listening: Multiaddr) -> None:
         """One accepted connection from its first byte to its end; libp2p closes the socket when this returns."""

@@ -77,7 +77,7 @@ def remote_of(stream: INetStream) -> PeerId:
     return peer_of(stream.muxed_conn.peer_id)
 
 
-def make_host(identity: Identity, listen: Sequence[str], announce: Sequence[str], noise_seed: bytes) -> IHost:
+def make_host(identity: Identity, listen: Sequence[str], noise_seed: bytes) -> IHost:
     """A host that speaks Noise over TCP and nothing else, under the identity's own key."""
     libp2p_patches.install()
     keys = create_new_key_pair(identity.seed)
@@ -87,7 +87,6 @@ def make_host(identity: Identity, listen: Sequence[str], announce: Sequence[str]
         sec_opt={NOISE: noise},
         muxer_preference="YAMUX",
         listen_addrs=[Multiaddr(text) for text in listen],
-        announce_addrs=[Multiaddr(text) for text in announce] or None,
         negotiate_timeout=int(HANDSHAKE_S),
         connection_config=ConnectionConfig(
             max_connections=CONNECTIONS_MAX,

@@ -36,7 +36,7 @@ class NetworkApi:
                 "circuits": relaying.circuits,
                 "bytes_passed": relaying.bytes_passed,
             },
-            "clock_skew_us": overlay.pings.skew_us(),
+            "skew_us": overlay.pings.skew_us(),
             "peers": [self._peer(peer) for peer in sorted(transport.connected())],
             "counts": transport.statistics(),
         }

@@ -15,7 +15,7 @@ import trio
 from libp2p.abc import IHost, INetStream
 
 from node import entropy
-from node.addresses import ADDRESSES_PER_PEER, dialable_addresses, is_dialable, is_global, without_target
+from node.addresses import ADDRESSES_PER_PEER, dialable_addresses, is_dialable, without_target
 from node.clock import Clock
 from node.dialer import Dialer
 from node.discovery.finder import Finder
@@ -37,6 +37,7 @@ from protocol.overlay.nat_kind import NatKind
 from protocol.overlay.own_record import MEMBERS, Profile
 from protocol.overlay.relay_budget import RelayBudget, RelayLimits
 from protocol.overlay.relay_choice import Candidate
+from protocol.overlay.subnets import is_global_address
 from protocol.units import SECOND, Micros, PeerId
 
 Role = Literal["provider", "validator", "steward"]
@@ -136,18 +137,18 @@ class Overlay:
     def addresses(self) -> list[str]:
         """Where others can dial us, the best first: announced, seen from outside, through relays, local."""
         here = self._listening()
-        outside = [text for text in here if is_global(text)]
-        local = [text for text in here if not is_global(text) and not _is_loopback(text)]
+        outside = [text for text in here if is_global_address(text)]
+        local = [text for text in here if not is_global_address(text) and not _is_loopback(text)]
         through = self.relays.addresses()
-        every = [*self._said.announce, *outside, *self.outlook.external_addresses(), *through, *(local or here)]
-        return list(dict.fromkeys(map(without_target, every)))[:ADDRESSES_PER_PEER]
+        every = [*self._said.announce, *outside, *self.outlook.external_addresses(), *through, *local]
+        return list(dict.fromkeys(map(without_target, every or here)))[:ADDRESSES_PER_PEER]
 
     @property
     def is_public(self) -> bool:
         """Others can dial us: witnesses signed it, the owner says so, or somebody came in at an address of our own."""
         if self.outlook.witnesses.machine.state == "public" or self._said.announce:
             return True
-        return self.outlook.witnesses.machine.state == "unknown" and any(map(is_global, self._listening()))
+        return self.outlook.witnesses.machine.state == "unknown" and any(map(is_global_address, self._listening()))
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -261,7 +262,7 @@ class Overlay:
                 contact.peer: Candidate(contact.peer, RTT_UNKNOWN, address)
                 for contact in contacts
                 for address in contact.record.addresses
-                if is_dialable(address) and is_global(address)
+                if is_dialable(address) and is_global_address(address)
             }
             self.relays.poke()
 

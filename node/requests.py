@@ -30,6 +30,9 @@ from protocol.units import PeerId
 ANSWERED_MAX: Final = 128
 """Questions answered at a time, of all peers together."""
 
+READ_MAX: Final = 1_024
+"""Questions that are being read at a time, 64 KiB each at most; the longest under way gives its place to one more."""
+
 ANSWERED_PER_PEER_MAX: Final = 8
 """Questions of one peer answered at a time; one more ends its stream."""
 
@@ -76,6 +79,8 @@ class Requests:
         self._register = register
         self._counts = counts
         self._slots = trio.Semaphore(ANSWERED_MAX)
+        self._reading: dict[int, trio.CancelScope] = {}
+        self._numbers = 0
         self._served: Counter[PeerId] = Counter()
 
     def protocol(self, name: str) -> str:
@@ -122,8 +127,10 @@ class Requests:
             return
         self._served[peer] += 1
         try:
-            async with self._slots:
-                await self._answer(stream, peer, name, request, answer)
+            body = await self._read(stream, peer)
+            if body is not None:
+                async with self._slots:  # Only whole questions take a place: whoever is slow keeps nobody waiting.
+                    await self._answer(stream, peer, wire.decode(body, request, peer), answer)
             with rim("close"):
                 await stream.close()
         except RemoteViolation as violation:
@@ -137,21 +144,23 @@ class Requests:
             if not self._served[peer]:
                 del self._served[peer]
 
-    async def _answer(
-        self,
-        stream: INetStream,
-        peer: PeerId,
-        name: str,
-        request: msgspec.msgpack.Decoder[Q],
-        answer: Answer[Q],
-    ) -> None:
-        body: bytes | None = None
-        with trio.move_on_after(ASK_S):
-            body = await FrameReader(stream, peer).read()
-        if body is None:
-            return
+    async def _read(self, stream: INetStream, peer: PeerId) -> bytes | None:
+        """A question; None when it does not come in time, or others need the place."""
+        while len(self._reading) >= READ_MAX:
+            self._reading.pop(next(iter(self._reading))).cancel()
+            self._counts["requests_evicted"] += 1
+        self._numbers += 1
+        number = self._numbers
+        with trio.move_on_after(ASK_S) as scope:
+            self._reading[number] = scope
+            try:
+                return await FrameReader(stream, peer).read()
+            finally:
+                self._reading.pop(number, None)
+        return None
+
+    async def _answer(self, stream: INetStream, peer: PeerId, question: Q, answer: Answer[Q]) -> None:
         self._counts["requests_answered"] += 1
-        question = wire.decode(body, request, peer)
         try:
             reply = GOOD + wire.encode(await answer(peer, question))
         except (Refused, Unavailable) as error:

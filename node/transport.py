@@ -271,13 +271,14 @@ class Transport:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         """Put everything to work; `stack` undoes it in the opposite order."""
-        host = make_host(self._identity, self._config.listen, (), entropy.seed())
+        host = make_host(self._identity, self._config.listen, entropy.seed())
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         stack.push_async_callback(libp2p_patches.close_listeners, host)
         parts = self._assemble(host, nursery)
         stack.push_async_callback(parts.dialer.close)
         await listen(host, self._config.listen, stack)
+        parts.door.widen()
         await stack.enter_async_context(parts.gossip.serving(nursery))
         self._parts = parts
         parts.dialer.listen_port = listening_port(host)

@@ -27,6 +27,9 @@ from protocol.units import PeerId
 UPKEEP_S: Final = 5.0
 """Seconds between looks at the neighbours."""
 
+ALONE_S: Final = 5.0
+"""Longest wait between dials to a bootstrap while nobody at all is up: nothing else tells that the line is back."""
+
 SAVE_S: Final = 30.0
 """Seconds between looks at whether the peer cache has news for the disk."""
 
@@ -76,7 +79,8 @@ async def keep_connected(peer: PeerId, dialer: Dialer, sessions: Sessions) -> No
             await dialer.connect(peer)
         except Unavailable as error:
             log.info("bootstrap %s: %s", peer_text(peer), error.detail)
-        await trio.sleep(backoff.next())
+        wait = backoff.next()
+        await trio.sleep(wait if sessions.up else min(wait, ALONE_S))
 
 
 def newcomers(

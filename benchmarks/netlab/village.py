@@ -61,11 +61,20 @@ class NatRow(Struct, frozen=True):
     kind: str = "unknown"
 
 
+class RelayRow(Struct, frozen=True):
+    """A relay where a node has a place."""
+
+    peer: str
+
+
 class NetworkRow(Struct, frozen=True):
     """What the laboratory reads of `network.status`."""
 
     peers: tuple[PeerRow, ...] = ()
     nat: NatRow = NatRow()
+    relays: tuple[RelayRow, ...] = ()
+    is_public: bool = False
+    counts: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,10 @@ class Resident:
 
 
 class Village(Devnet):
-    """A devnet whose processes live on hosts of a laboratory; everything else is the devnet's own doing."""
+    """A devnet whose processes live on hosts of a laboratory; everything else is the devnet's own doing.
+
+    Houses named `steward` and `validator` are built public, unless the laboratory has them already. Bootstraps are the
+    public ones of the two, or every public node where both are at home."""
 
     def __init__(self, lab: Laboratory, folder: Path, say: Callable[[str], None]) -> None:
         super().__init__(folder, say, {})
@@ -179,10 +191,22 @@ class Village(Devnet):
                 best[self.peer_names[peer.peer]] = next(way for way in WAYS if way in kinds)
         return best
 
+    def network(self, name: str) -> NetworkRow:
+        """What a node says of its network."""
+        with self.control(name) as control:
+            return msgspec.convert(control.call("network.status"), NetworkRow)
+
     def nat(self, name: str) -> str:
         """What a node believes of its router: none, cone, symmetric or unknown."""
-        with self.control(name) as control:
-            return msgspec.convert(control.call("network.status"), NetworkRow).nat.kind
+        return self.network(name).nat.kind
+
+    def relay_between(self, one: str, other: str) -> str | None:
+        """The node that carries the connection of two others; None where they have none, or need no relay."""
+        rows = [row for row in self.network(one).peers if self.peer_names.get(row.peer) == other]
+        paths = rows[0].paths if rows else ()
+        if not paths or any(path.kind != "relayed" for path in paths):
+            return None
+        return next((self.peer_names[path.relay] for path in paths if path.relay), None)
 
     def knows_paths(self) -> bool:
         """Whether this build's nodes tell the paths to their peers."""
@@ -221,7 +245,9 @@ class Village(Devnet):
         peers = layout.lay_out(self.folder, plans)
         self.peer_names = {peer: name for name, peer in peers.items()}
         runtimes = layout.find_runtimes({})
-        bootstraps = {name: f"/ip4/{self.host(name).address}/tcp/{PORT}/p2p/{peers[name]}" for name in PUBLIC}
+        public = [name for name in self._residents if self.host(name).house.kind == "public"]
+        first = [name for name in public if name in PUBLIC] or public
+        bootstraps = {name: f"/ip4/{self.host(name).address}/tcp/{PORT}/p2p/{peers[name]}" for name in first}
         token, account = self._account()
         renters: tuple[str, ...] = ()
         for plan in plans:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -35,8 +34,6 @@ from protocol.units import PeerId
 
 DIALS_MAX: Final = 16
 """Dials for others under way at a time; more are declined, not queued: the asker has a deadline."""
-
-Knock = Callable[[str, int, PeerId], Awaitable[Outcome]]
 
 log: Final = logging.getLogger("shoal.reach")
 

@@ -30,14 +30,13 @@ from node.reach.witnesses import Witnesses
 from node.requests import Requests
 from protocol.greetings import Hello
 from protocol.identity import Identity
-from protocol.overlay.clock_skew import ClockSkew
 from protocol.overlay.endpoint import SUBNET_BITS, Endpoint, endpoint, is_global
 from protocol.overlay.lease import Gained, Lost
 from protocol.overlay.nat_kind import Nat
 from protocol.overlay.observed import AddressChanged, Observation, Observations
 from protocol.overlay.reachability import Reachability
-from protocol.overlay.verdicts import ADDRESSES_MAX, DialledBack, open_verdict
-from protocol.units import Micros, PeerId
+from protocol.overlay.verdicts import ADDRESSES_MAX, DialledBack
+from protocol.units import PeerId
 
 INTERFACES_S: Final = 10.0
 """Seconds between looks at the interfaces' addresses."""
@@ -91,7 +90,6 @@ class Outlook:
         self.mapper = PortMapper(ports, clock, self._mapping_changed)
         machine = Reachability(place.identity.peer, place.network, entropy.dice(), place.subnet_bits)
         self.witnesses = Witnesses(machine, requests, dialer, clock, connected, self.candidates, self._heard)
-        self.skew = ClockSkew()
         self.changed = trio.Event()
         """Set and replaced when an address, a mapping or the NAT changed."""
         self._twins: dict[str, None] = {}
@@ -147,7 +145,7 @@ class Outlook:
         """Everything for `doctor`, as plain values."""
         machine = self.witnesses.machine
         twins = [*self._twins, *(ip for ip in machine.twins if ip not in self._former)]
-        return reach_status(self.nat, self.mapper.status, machine, self.skew.skew(), twins)
+        return reach_status(self.nat, self.mapper.status, machine, twins)
 
     # ── what is heard ────────────────────────────────────────────────────────────────────────────────────────────────
     def greeted(self, peer: PeerId, hello: Hello, stream: INetStream) -> None:
@@ -171,9 +169,6 @@ class Outlook:
 
     def _heard(self, witness: PeerId, reply: DialledBack) -> None:
         now = self._clock.now()
-        for statement in reply.verdicts[:1]:
-            issued = Micros(open_verdict(statement, self._place.network, witness).issued)
-            self.skew.sample(witness, now, issued, issued, now)
         for end in endpoints_of(self._dialer, witness)[:1]:
             self._react(self.observations.seen_again(witness, end.text, reply.seen, now))
 

@@ -8,15 +8,13 @@ from node.reach.port_mapper import MappingStatus
 from protocol.identity import peer_text
 from protocol.overlay.nat_kind import Nat
 from protocol.overlay.reachability import Reachability
-from protocol.units import Micros, PeerId
+from protocol.units import PeerId
 
 Plain = dict[str, object]
 
 
-def reach_status(
-    nat: Nat, mapping: MappingStatus, machine: Reachability, skew: Micros | None, twins: Iterable[str]
-) -> Plain:
-    """`nat`, `mapping`, `reachability`, `skew_us`, `twins`; JSON-ready, times in microseconds."""
+def reach_status(nat: Nat, mapping: MappingStatus, machine: Reachability, twins: Iterable[str]) -> Plain:
+    """`nat`, `mapping`, `reachability`, `twins`; JSON-ready, times in microseconds."""
     return {
         "nat": {
             "kind": nat.kind,
@@ -26,7 +24,6 @@ def reach_status(
         },
         "mapping": mapping_view(mapping),
         "reachability": reachability_view(machine),
-        "skew_us": skew,
         "twins": list(dict.fromkeys(twins)),
     }
 

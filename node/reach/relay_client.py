@@ -18,7 +18,7 @@ from typing import Final
 import trio
 from libp2p.abc import IHost, INetStream
 
-from node.addresses import is_dialable, is_global
+from node.addresses import is_dialable
 from node.clock import Clock
 from node.libp2p_rim import peer_of, remote_of, rim
 from node.reach.circuit_messages import (
@@ -43,6 +43,7 @@ from node.reach.relayed_connection import (
 from node.streams import read_some, reset, write_all
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
+from protocol.overlay.subnets import is_global_address
 from protocol.units import HOUR, KIB, MINUTE, Micros, PeerId
 
 REPLY_S: Final = 8.0
@@ -263,7 +264,7 @@ def _direct_address(stream: INetStream, offered: tuple[str, ...]) -> str:
     host = seen[0].rpartition("/tcp/")[0]
     said = [text for text in (text.partition("/p2p/")[0] for text in offered) if is_dialable(text)]
     fitting = [text for text in said if text.rpartition("/tcp/")[0] == host]
-    public = [] if is_global(seen[0]) else [text for text in said if is_global(text)]
+    public = [] if is_global_address(seen[0]) else [text for text in said if is_global_address(text)]
     return (fitting or public or seen)[0]
 
 

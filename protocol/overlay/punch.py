@@ -31,8 +31,11 @@ ATTEMPTS: Final = 2
 ADDRESSES_MAX: Final = 4
 """Addresses that are dialled for a peer: nobody makes us knock at a hundred doors."""
 
+PUNCH_AGAIN_US: Final = Micros(1 * MINUTE)
+"""Wait after the first failed punch: a busy machine or a lost packet is the reason as often as the routers are."""
+
 PUNCH_RETRY_US: Final = Micros(10 * MINUTE)
-"""Wait after a failed punch, doubled each time; a change of our own addresses ends it."""
+"""Wait after the second failed punch, doubled each time; a change of our own addresses ends it."""
 
 PUNCH_RETRY_MAX_US: Final = Micros(2 * HOUR)
 """Longest wait before a peer is tried again."""
@@ -274,10 +277,10 @@ class PunchMemory:
         return True
 
     def failed(self, peer: PeerId, addresses: frozenset[str], now: Micros) -> None:
-        """A punch failed: wait, and twice as long the next time."""
+        """A punch failed: try once more soon, then wait, and twice as long each time."""
         before = self._failures.pop(peer, None)
         count = before.count if before is not None and before.addresses == addresses else 0
-        wait = min(PUNCH_RETRY_US << min(count, 30), PUNCH_RETRY_MAX_US)
+        wait = min(PUNCH_RETRY_US << min(count - 1, 30), PUNCH_RETRY_MAX_US) if count else PUNCH_AGAIN_US
         self._failures[peer] = _Failure(count + 1, Micros(now + wait), addresses)
         while len(self._failures) > PEERS_MAX:
             del self._failures[next(iter(self._failures))]

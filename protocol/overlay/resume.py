@@ -128,11 +128,6 @@ class Heard:
     acked: int
 
     @property
-    def is_ack_due(self) -> bool:
-        """True when the sender keeps something that it need not."""
-        return self.acked < self.count
-
-    @property
     def is_ack_urgent(self) -> bool:
         """True when the sender keeps a lot."""
         return self.count - self.acked >= ACK_EVERY

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from node.clock import Clock
 from node.streams import frame, write_all
 from protocol import wire
 from protocol.errors import Unavailable
@@ -26,7 +27,6 @@ from tests.attacks.strangers import (
     record,
     stranger,
 )
-from node.clock import Clock
 
 PING: Final = "/ipfs/ping/1.0.0"
 MULTISTREAM: Final = b"\x13/multistream/1.0.0\n"
@@ -66,11 +66,11 @@ async def rapid_reset(target: Target) -> Report:
 
 
 async def window_ignored(target: Target) -> Report:
-    """Thirty-two megabytes into a window of 256 KiB."""
+    """One byte more than the window takes, and then megabytes."""
 
     async def act(guest: Stranger) -> None:
         number = guest.number()
-        await guest.pour(opening(number) + data(number, MULTISTREAM))
+        await guest.pour(opening(number) + data(number, bytes(STREAM_BYTES + 1)))
         for _ in range(500):
             await guest.pour(data(number, bytes(FRAME_BYTES)))
 
@@ -125,11 +125,10 @@ async def tiny_windows(target: Target) -> Report:
         streams = [await guest.open(target.beside("find")) for _ in range(8)]
         for stream in streams:
             await write_all(stream, question)
-        guest.deaf()
+        numbers = [stream.muxed_stream.state.id for stream in streams]  # type: ignore[attr-defined]
         with trio.move_on_after(target.seconds):
             while not guest.is_cut:
-                for number in range(1, 64, 2):
-                    await guest.pour(header(Kind.CREDIT, 0, number, 1))
+                await guest.pour(b"".join(header(Kind.CREDIT, 0, number, 1) for number in numbers) * 100)
 
     return await cut(target, act)
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 import trio
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.io.trio import TrioTCPStream
+from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 
 from node import entropy
 from node.bulk.meeting import receive_frame, send_frame
 from node.libp2p_rim import libp2p_id, make_host, rim
-from node.requests import Requests
+from node.streams import FrameReader, frame, write_all
 from protocol import wire
 from protocol.bulk.handshake import Fetcher, Finish, Open, offers
 from protocol.bulk.tickets import TicketReply, TicketRequest
 from protocol.errors import Unavailable
-from node.streams import FrameReader, frame, write_all
 from tests.attacks.ground import BLOB, IS_LONG, Report
-from tests.attacks.strangers import Attack, Target, count_ended, fresh_identity, is_ended, knock, source, stranger
+from tests.attacks.strangers import Attack, Target, count_ended, fresh_identity, knock, source, stranger
 
 MULTISTREAM: Final = b"\x13/multistream/1.0.0\n"
 NOISE: Final = b"\x07/noise\n"
@@ -105,7 +104,7 @@ async def no_muxer(target: Target) -> Report:
 
     async def one(address: str) -> None:
         nonlocal secured
-        host = make_host(fresh_identity(), (), (), entropy.seed())
+        host = make_host(fresh_identity(), (), entropy.seed())
         network = host.get_network()
         assert isinstance(network, Swarm)
         try:

@@ -140,9 +140,12 @@ class Stranger:
         return await self.open("/meshsub/1.2.0")
 
     def raw(self, data: bytes) -> None:
-        """Bytes of our own into the secured connection, past our muxer. Unavailable when it is gone."""
+        """Bytes of our own into the secured connection, past our muxer, which hears nothing from now on.
+
+        Unavailable when the connection is gone."""
         if self.is_cut:
             raise Unavailable("the connection is gone", code="link")
+        self.muxed.session.receive = lambda piece, now: []  # type: ignore[method-assign]
         if not self.muxed._is_flushing and not self.muxed._carrier.send_now(data):
             self.muxed._is_flushing = True
             self.muxed._work.set()
@@ -179,7 +182,7 @@ def hello(target: Target, **said: object) -> Hello:
 async def stranger(target: Target, identity: Identity | None = None, address: str = "") -> AsyncIterator[Stranger]:
     """A fresh host, connected from an address of its own."""
     identity = identity or fresh_identity()
-    host = make_host(identity, (), (), entropy.seed())
+    host = make_host(identity, (), entropy.seed())
     name = libp2p_id(target.peer)
     async with host.run([]):
         with rim("dial"):

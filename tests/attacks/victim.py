@@ -18,7 +18,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 CELLS: Final = struct.Struct("=qqq")
-"""Tasks alive; µs of the longest turn since somebody wrote 0 there; µs of work since the start."""
+"""Tasks alive; µs of processor time of the longest turn since somebody wrote 0 there, and of all turns."""
 
 
 class Census(trio.abc.Instrument):
@@ -30,7 +30,7 @@ class Census(trio.abc.Instrument):
             self._cells = mmap.mmap(file.fileno(), CELLS.size)
         self._tasks = 0
         self._work = 0
-        self._woke = time.perf_counter()
+        self._woke = time.thread_time()
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         self._tasks += 1
@@ -39,10 +39,10 @@ class Census(trio.abc.Instrument):
         self._tasks -= 1
 
     def after_io_wait(self, timeout: float) -> None:
-        self._woke = time.perf_counter()
+        self._woke = time.thread_time()
 
     def before_io_wait(self, timeout: float) -> None:
-        turn = int((time.perf_counter() - self._woke) * 1e6)
+        turn = int((time.thread_time() - self._woke) * 1e6)
         self._work += turn
         longest = CELLS.unpack_from(self._cells)[1]
         CELLS.pack_into(self._cells, 0, self._tasks, max(longest, turn), self._work)

@@ -209,7 +209,7 @@ export const chunkList = blob => Buffer.concat(Array.from({ length: chunkCount(b
   return hash(blob.subarray(start, start + chunkSize(blob.length, index)))
 }))
 
-// The bytes of a blob, every chunk and the whole checked; then Bye in both directions.
+// The bytes of a blob and their digest, every chunk and the whole checked; then Bye in both directions.
 export const fetchBlob = async (link, digest) => {
   await link.say({ type: 'describe', digest })
   let said = await link.hear()
@@ -236,11 +236,12 @@ export const fetchBlob = async (link, digest) => {
     whole.update(chunk)
     chunks.push(chunk)
   }
-  if (!isSame(Buffer.from(whole.digest()), digest)) throw new Error('wrong_list: the whole is another blob')
+  const found = Buffer.from(whole.digest())
+  if (!isSame(found, digest)) throw new Error('wrong_list: the whole is another blob')
   await link.say({ type: 'bye' }, true)
   const end = await link.hear()
   if (end.type !== 'bye' || !end.isLast) throw new Error(`bulk_order: ${end.type} instead of bye`)
-  return Buffer.concat(chunks)
+  return { data: Buffer.concat(chunks), digest: found }
 }
 
 // Answer one link to its end. blobs: digest in hexadecimal -> {data, list}; allowed: the ticket's digests in hexadecimal.

@@ -34,7 +34,8 @@ class Pipe {
     const late = new Promise((resolve, reject) => {
       timer = setTimeout(() => reject(new Error('stalled: nothing came for 10 s')), PATIENCE_MS)
     })
-    const bytes = await Promise.race([this.puller.exactly(size), late]).finally(() => clearTimeout(timer))
+    const coming = this.puller.exactly(size).catch(error => { throw new Error(`interrupted: ${error.message}`) })
+    const bytes = await Promise.race([coming, late]).finally(() => clearTimeout(timer))
     if (bytes === null) throw new Error('interrupted: the other side ended the connection')
     return bytes
   }

@@ -15,6 +15,14 @@ const hex = bytes => Buffer.from(bytes).toString('hex')
 const unhex = text => Buffer.from(text, 'hex')
 const rawKey = peer => Buffer.from(peer.publicKey.raw)
 
+// What JSON cannot hold: texts that begin with 0x are bytes.
+const revived = value => {
+  if (typeof value === 'string' && value.startsWith('0x')) return unhex(value.slice(2))
+  if (Array.isArray(value)) return value.map(revived)
+  if (value !== null && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, revived(item)]))
+  return value
+}
+
 // One session with each peer: what we say is numbered from 1, what we hear is acknowledged.
 class Sessions {
   constructor (host, network, report) {
@@ -32,14 +40,20 @@ class Sessions {
     return this.out.get(peer)
   }
 
-  async greet (connection) {
+  async greet (connection, session = randomBytes(16), first = 1) {
     const pipe = new StreamPipe(await connection.newStream(this.protocol))
-    const session = randomBytes(16)
     const observed = connection.remoteAddr.toString().split('/p2p/')[0]
     await pipe.sendFrame(pack({
-      type: 'hello', network: this.network, version: VERSION, software: 'shoal-js', roles: [], capabilities: [], observed, session, first: 1
+      type: 'hello', network: this.network, version: VERSION, software: 'shoal-js', roles: [], capabilities: [], observed, session, first
     }))
-    return { pipe, session, sent: 0 }
+    return { pipe, session, sent: first - 1 }
+  }
+
+  async resume (connection, first) { // another stream goes on with the session, from a number on
+    const { session, pipe } = await this.to(connection)
+    this.out.set(connection.remotePeer.toString(), this.greet(connection, session, first))
+    await this.to(connection)
+    await pipe.close()
   }
 
   async say (connection, message) {
@@ -181,7 +195,10 @@ export const shoalCommands = ({ host, me, dial, report }) => {
     },
 
     // tell {peer, message}: the next message of our session with it
-    async tell ({ peer, message }) { return { number: await sessions.say(await dial(peer), message) } },
+    async tell ({ peer, message }) { return { number: await sessions.say(await dial(peer), revived(message)) } },
+
+    // resume {peer, first}: a new stream in place of ours, and the next message has this number
+    async resume ({ peer, first }) { await sessions.resume(await dial(peer), first); return {} },
 
     // blob {peer, network, digest, way, ciphers?, thief?: seed, again?: bool}: a ticket, then the blob over the data port or a stream
     async blob ({ peer, network, digest, way, ciphers, thief, again = false }) {
@@ -197,7 +214,7 @@ export const shoalCommands = ({ host, me, dial, report }) => {
       const own = thief === undefined ? me() : { seed: unhex(thief), key: me().key } // who has the ticket, but not the key
       const started = performance.now()
       const met = await meetHolder(pipe, network, own, rawKey(connection.remotePeer), ticket.secret, ciphers)
-      const data = await fetchBlob(new Link(pipe, met), unhex(digest))
+      const { data, digest: found } = await fetchBlob(new Link(pipe, met), unhex(digest))
       await pipe.close()
       const seconds = (performance.now() - started) / 1e3
       if (data.length !== ticket.sizes[0]) throw new Error('bad_ticket: another size was promised')
@@ -206,7 +223,7 @@ export const shoalCommands = ({ host, me, dial, report }) => {
         await other.sendFrame(met.opening)
         await other.readFrame(512)
       }
-      return { size: data.length, digest: hex(hash(data)), cipher: met.cipher, seconds }
+      return { size: data.length, digest: hex(found), cipher: met.cipher, seconds }
     },
 
     // hold {network, sizes, way, lie?}: random blobs for others to fetch -> their digests
@@ -218,7 +235,7 @@ export const shoalCommands = ({ host, me, dial, report }) => {
 
     // sign {network, kind, body, spoil?}: a statement as gossip carries it, its body made here from plain values
     async sign ({ network, kind, body, spoil = false }) {
-      const bytes = pack(body)
+      const bytes = pack(revived(body))
       const signature = signed(me().seed, network, kind, bytes)
       if (spoil) signature[0] ^= 1
       return { data: hex(pack({ type: 'signed', signer: me().key, body: bytes, signature })) }
@@ -231,9 +248,9 @@ export const shoalCommands = ({ host, me, dial, report }) => {
       return { sound: isSound, signer: hex(said.signer), body: plain(unpack(said.body)) }
     },
 
-    // vectors {folder}: what of the published vectors does not come out here
-    async vectors ({ folder }) {
-      return { bulk: await bulkFailures(`${folder}/bulk.json`), messages: messageFailures(`${folder}/messages.json`) }
+    // vectors {folder, document}: what of the published vectors does not come out here; the fields are those of a document
+    async vectors ({ folder, document }) {
+      return { bulk: await bulkFailures(`${folder}/bulk.json`), messages: messageFailures(`${folder}/messages.json`, document) }
     }
   }
 }

@@ -1,58 +1,39 @@
-"""A peer that was written from the documents, in JavaScript: sessions, questions, blobs both ways, and its lies."""
+"""Blobs to and from a peer that was written from the documents, in JavaScript; and what it cannot lie about."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 from blake3 import blake3
 
-from node.arrivals import PeerUp, Received
+import specs
 from protocol.errors import Unavailable
 from protocol.identity import peer_from_text
-from protocol.messages import Decline
 from protocol.units import MIB, Digest
-from tests.interop.js_peer import JsPeer, js_peer
+from tests.interop.conftest import NETWORK, join
+from tests.interop.js_peer import JsPeer
 from tests.node.bulk.conftest import SECONDS, Node
 from tests.node.bulk.test_plane import some
-from tests.node.waiting import happens
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-
-
-@pytest.fixture
-async def ours(node_modules: None, tmp_path: Path) -> AsyncIterator[Node]:
-    """A whole node, serving."""
-    node = Node("ours", tmp_path)
-    async with node.transport.serving():
-        yield node
-
-
-async def join(js: JsPeer, ours: Node) -> str:
-    """The js peer greets ours, and is greeted; our address."""
-    address = ours.transport.addresses()[0]
-    await js.do("join", network="reef", peer=address)
-    await js.event("hello")
-    await happens(lambda: peer_from_text(js.peer) in ours.transport.connected())
-    return address
 
 
 async def take_blob(ours: Node, js: JsPeer, size: int, **how: object) -> dict[str, object]:
     """The js peer fetches a blob of ours."""
     digest = ours.blobs.put(some(size))
-    found = await js.do("blob", peer=ours.transport.addresses()[0], network="reef", digest=digest.hex(), **how)
+    found = await js.do("blob", peer=ours.transport.addresses()[0], network=NETWORK, digest=digest.hex(), **how)
     assert found["size"] == size and found["digest"] == digest.hex()
     return found
 
 
 async def hold(js: JsPeer, ours: Node, sizes: list[int], way: str, **how: object) -> list[Digest]:
     """The js peer has blobs for us, and we know where it is."""
-    await js.do("join", network="reef")
+    await js.do("join", network=NETWORK)
     ours.transport.learn(peer_from_text(js.peer), js.addresses)
-    digests = (await js.do("hold", network="reef", sizes=sizes, way=way, **how))["digests"]
+    digests = (await js.do("hold", network=NETWORK, sizes=sizes, way=way, **how))["digests"]
     assert isinstance(digests, list)
     return [Digest(bytes.fromhex(digest)) for digest in digests]
 
@@ -64,22 +45,8 @@ async def bring(ours: Node, js: JsPeer, digest: Digest) -> int:
 
 
 async def test_the_published_vectors_come_out_in_javascript(js: JsPeer) -> None:
-    assert await js.do("vectors", folder=str(VECTORS)) == {"id": 2, "bulk": [], "messages": []}
-
-
-async def test_a_session_counts_and_acknowledges_in_both_directions(ours: Node, js: JsPeer) -> None:
-    address = await join(js, ours)
-    peer = peer_from_text(js.peer)
-    hello = ours.transport.hello_of(peer)
-    assert hello is not None and hello.software == "shoal-js" and hello.observed.startswith("/ip4/127.0.0.1/tcp/")
-    for number in (1, 2, 3):
-        ours.transport.send_nowait(peer, Decline(bytes(31) + bytes([number]), "no"))
-        heard = await js.event("message")
-        assert heard["number"] == number
-        assert heard["message"] == {"type": "decline", "op": f"{number:064x}", "code": "no"}
-    link = ours.transport._serving.sessions.links.to(peer)
-    await happens(lambda: link.outbox.unacknowledged == 0)
-    assert (await js.do("tell", peer=address, message={"type": "goodbye", "reason": "done"}))["number"] == 1
+    found = await js.do("vectors", folder=str(VECTORS), document=str(specs.FOLDER / "03-wire.md"))
+    assert (found["bulk"], found["messages"]) == ([], [])
 
 
 @pytest.mark.parametrize("way", ["direct", "stream"])

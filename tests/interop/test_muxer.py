@@ -32,7 +32,7 @@ SOURCE = "/shoal-interop/source/1"
 async def host() -> AsyncIterator[IHost]:
     """One of ours, with the echo that peer.mjs knows."""
     async with AsyncExitStack() as stack:
-        found = make_host(Identity(os.urandom(32)), [ANY], (), os.urandom(32))
+        found = make_host(Identity(os.urandom(32)), [ANY], os.urandom(32))
         stack.push_async_callback(libp2p_patches.close_listeners, found)
         await listen(found, [ANY], stack)
         found.set_stream_handler(protocol_id(ECHO), echo)

@@ -4,6 +4,7 @@ import { EventEmitter, once } from 'node:events'
 import { readFileSync } from 'node:fs'
 
 import { chunkCount, chunkList, commitment, hash, meetFetcher, meetHolder, Opener, publicOf, Sealer, ticketId } from './bulk.mjs'
+import { schemaOf } from './fields.mjs'
 import { pack, unpack } from './packing.mjs'
 
 const hex = bytes => Buffer.from(bytes).toString('hex')
@@ -101,7 +102,12 @@ export const plain = value => {
   return value
 }
 
-export const messageFailures = file => JSON.parse(readFileSync(file, 'utf8')).filter(({ value, bytes }) => {
-  const found = unpack(unhex(bytes)) // throws when it is not canonical here
-  return JSON.stringify(plain(found)) !== JSON.stringify(value) || hex(pack(found)) !== bytes
-}).map(({ name }) => name)
+// Read with no knowledge but the document's tables of fields: value -> bytes, and bytes -> value.
+export const messageFailures = (file, document) => {
+  const schema = schemaOf(document)
+  return JSON.parse(readFileSync(file, 'utf8')).filter(({ name, value, bytes }) => {
+    const found = unpack(unhex(bytes)) // throws when it is not canonical here
+    const ours = schema.read(value.type === undefined ? name : `\`${value.type}\``, value)
+    return JSON.stringify(plain(found)) !== JSON.stringify(value) || hex(pack(ours)) !== bytes
+  }).map(({ name }) => name)
+}

@@ -109,7 +109,7 @@ def test_a_fresh_node_s_own_status_is_understood() -> None:
     """What `network.status` really answers fits what the doctor reads."""
     machine = Reachability(ME.peer, "reef", random.Random(1))
     mapping = MappingStatus("192.168.1.1", "", (), (("pcp", "no answer"),), is_needed=True, is_on=True)
-    found = by_name(live_checks(reach_status(Nat(), mapping, machine, None, ["/ip4/66.6.6.6/tcp/1"]), NOW))
+    found = by_name(live_checks(reach_status(Nat(), mapping, machine, ["/ip4/66.6.6.6/tcp/1"]), NOW))
     assert found["key in use twice"]["status"] == "fail"
     assert "not known yet" in found["nat"]["detail"]
     assert found["router"]["status"] == "warn"

@@ -94,7 +94,7 @@ async def speaking(*names: str) -> AsyncIterator[list[Speaker]]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
         for number, speaker in enumerate(speakers):
-            speaker.host = make_host(speaker.identity, ["/ip4/127.0.0.1/tcp/0"], [], bytes(31) + speaker.peer[:1])
+            speaker.host = make_host(speaker.identity, ["/ip4/127.0.0.1/tcp/0"], bytes(31) + speaker.peer[:1])
             speaker.gossip = Gossip(speaker.host, NETWORK, speaker.deliver, speaker.violations.append, speaker.counts)
             stack.push_async_callback(libp2p_patches.close_listeners, speaker.host)
             speaker.dialer = Dialer(speaker.host, AddressBook(), Random(number))

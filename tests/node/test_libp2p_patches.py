@@ -65,10 +65,10 @@ async def test_every_tcp_stream_notices_silence() -> None:
 
 
 async def test_a_listener_owns_its_port_and_is_closed_at_the_end() -> None:
-    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], bytes(32))
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         port = int(str(host.get_addrs()[0]).split("/")[4])
-        other = make_host(BOB, [], [], bytes(32))
+        other = make_host(BOB, [], bytes(32))
         async with AsyncExitStack() as stack:
             with pytest.raises(Unavailable, match="Address already in use") as caught:
                 await listen(other, [f"/ip4/127.0.0.1/tcp/{port}"], stack)
@@ -79,7 +79,7 @@ async def test_a_listener_owns_its_port_and_is_closed_at_the_end() -> None:
 
 
 async def test_the_auto_connector_stays_off() -> None:
-    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], bytes(32))
     network = host.get_network()
     assert isinstance(network, swarm.Swarm)
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
@@ -91,7 +91,7 @@ async def test_the_auto_connector_stays_off() -> None:
 
 
 def test_a_failure_is_forgotten() -> None:
-    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], bytes(32))
     network = host.get_network()
     assert isinstance(network, swarm.Swarm)
     name = libp2p_id(Identity(b"b" * 32).peer)
@@ -101,7 +101,7 @@ def test_a_failure_is_forgotten() -> None:
 
 
 def test_the_host_has_the_identity_s_name() -> None:
-    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], [], bytes(32))
+    host = make_host(ALICE, ["/ip4/127.0.0.1/tcp/0"], bytes(32))
     assert str(host.get_id()) == peer_text(ALICE.peer)
     assert peer_of(host.get_id()) == ALICE.peer == peer_of(libp2p_id(PeerId(ALICE.peer)))
 

@@ -90,7 +90,7 @@ class SmallNode:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         where = [f"/ip4/{self.plan.listen}/tcp/{self.plan.port}"]
-        self.host = make_host(self.identity, where, (), entropy.seed())
+        self.host = make_host(self.identity, where, entropy.seed())
         async with AsyncExitStack() as stack:
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)

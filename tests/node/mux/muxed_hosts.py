@@ -60,7 +60,7 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
         kind = Yamux if secured.get_local_peer() in plain else Connection
         return kind(secured, peer, is_initiator=is_initiator, on_close=on_close)
 
-    hosts = [make_host(identity, [ANY], (), os.urandom(32)) for identity in identities]
+    hosts = [make_host(identity, [ANY], os.urandom(32)) for identity in identities]
     was = vars(muxer_multistream)["Yamux"]
     vars(muxer_multistream)["Yamux"] = choose
     try:

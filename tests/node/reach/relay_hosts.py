@@ -147,7 +147,7 @@ async def echo(stream: INetStream) -> None:
 async def open_node(stack: AsyncExitStack, nursery: trio.Nursery, number: int, address: str) -> Node:
     """A node that listens on one address until the stack unwinds."""
     identity = Identity(bytes([number + 1]) * 32)
-    host = make_host(identity, [address], [], bytes([number + 101]) * 32)
+    host = make_host(identity, [address], bytes([number + 101]) * 32)
     stack.push_async_callback(libp2p_patches.close_listeners, host)
     await listen(host, [address], stack)
     return Node(host, identity.peer, nursery)

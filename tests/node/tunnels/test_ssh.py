@@ -45,7 +45,7 @@ async def no_violation(violation: RemoteViolation) -> None:
 
 @asynccontextmanager
 async def hosted(identity: Identity) -> AsyncIterator[IHost]:
-    host = make_host(identity, ["/ip4/127.0.0.1/tcp/0"], (), entropy.seed())
+    host = make_host(identity, ["/ip4/127.0.0.1/tcp/0"], entropy.seed())
     async with AsyncExitStack() as stack:
         await listen(host, ["/ip4/127.0.0.1/tcp/0"], stack)
         yield host

@@ -23,7 +23,7 @@ from protocol.overlay.peer_record import (
     sign_record,
     topic_key,
 )
-from protocol.overlay.subnets import is_crowded, subnet_of, subnets_of, usable
+from protocol.overlay.subnets import is_crowded, is_global_address, subnet_of, subnets_of, usable
 from protocol.units import SECOND, Micros, PeerId
 from protocol.wire import Signed
 
@@ -115,6 +115,20 @@ def test_subnets(address: str, subnet: str) -> None:
 @given(st.text(max_size=64))
 def test_no_address_crashes_the_subnet(text: str) -> None:
     assert isinstance(subnet_of(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/ip4/11.22.33.1/tcp/1", True),
+        ("/ip4/192.168.1.2/tcp/1", False),
+        ("/ip4/100.64.0.1/tcp/1", False),
+        ("/ip6/::1/tcp/1", False),
+        ("/dns/example.org/tcp/1", True),
+    ],
+)
+def test_what_leads_out_of_the_local_network(text: str, expected: bool) -> None:
+    assert is_global_address(text) is expected
 
 
 def test_a_third_of_one_network_is_a_crowd() -> None:

@@ -19,6 +19,7 @@ from protocol.overlay.punch import (
     DIAL_US,
     GIVE_UP_US,
     PEERS_MAX,
+    PUNCH_AGAIN_US,
     PUNCH_RETRY_MAX_US,
     PUNCH_RETRY_US,
     Connect,
@@ -193,7 +194,7 @@ def test_failures_are_remembered_until_something_changes() -> None:
     here, elsewhere = frozenset(HERE), frozenset(THERE)
     now, waits = NOW, []
     assert memory.may_try(BOB, here, now)
-    for _ in range(6):
+    for _ in range(7):
         memory.failed(BOB, here, now)
         assert memory.may_try(BOB, elsewhere, now)
         wait = next(
@@ -201,9 +202,11 @@ def test_failures_are_remembered_until_something_changes() -> None:
         )
         waits.append(wait)
         now = Micros(now + wait)
-    assert waits[:3] == [PUNCH_RETRY_US, 2 * PUNCH_RETRY_US, 4 * PUNCH_RETRY_US] and waits[-1] == PUNCH_RETRY_MAX_US
+    assert waits[:4] == [PUNCH_AGAIN_US, PUNCH_RETRY_US, 2 * PUNCH_RETRY_US, 4 * PUNCH_RETRY_US]
+    assert waits[-1] == PUNCH_RETRY_MAX_US
     memory.failed(BOB, elsewhere, now)
-    assert memory.may_try(BOB, elsewhere, Micros(now + PUNCH_RETRY_US))
+    assert not memory.may_try(BOB, elsewhere, Micros(now + PUNCH_AGAIN_US - 1))
+    assert memory.may_try(BOB, elsewhere, Micros(now + PUNCH_AGAIN_US)), "elsewhere nothing failed yet"
     memory.failed(BOB, elsewhere, now)
     memory.succeeded(BOB)
     assert memory.may_try(BOB, elsewhere, now)
