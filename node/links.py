@@ -106,6 +106,13 @@ class Link:
         self._is_wanted = True
         self.reopen()
 
+    def recover(self) -> None:
+        """A connection came or went: unless our stream is on one that lives, greet anew, even when there is no more to
+        say and this link is about to end."""
+        self.retry()
+        if self._stream is None or self._stream.muxed_conn.is_closed:
+            self.renew()
+
     async def flush(self) -> None:
         """Wait until everything queued is handed to the connection."""
         await self._idle.wait()
@@ -141,6 +148,7 @@ class Link:
         self.outbox.rewind()
         self._number = self.outbox.first
         self._stream = stream = await self._open_stream(self.peer, self.outbox)
+        self._is_wanted = False
         self._backoff.reset()
         return stream
 

@@ -117,7 +117,7 @@ class Sessions:
         if self._book.is_forbidden(peer):
             await self._dialer.disconnect(peer)
             return
-        self.links.to(peer).retry()
+        self.links.to(peer).recover()
         if peer in self._up and len(self._dialer.paths(peer)) > 1 and not self._dialer.is_relayed(peer):
             self.renew(peer)  # A path without a relay is there: what is said goes that way from now on.
         with trio.move_on_after(HANDSHAKE_S):
@@ -131,6 +131,9 @@ class Sessions:
     async def disconnected(self, peer: PeerId) -> None:
         """A connection ended; the peer is down when it was the last one."""
         if self._dialer.is_connected(peer):
+            link = self.links.known(peer)
+            if link is not None:
+                link.recover()
             return
         self.links.reopen(peer)
         for hear in self.departed:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from protocol import genesis
@@ -140,3 +142,15 @@ def test_a_provider_with_a_full_disk_gives_its_work_to_others(network: Network) 
         network.devnet.kill("provider-1")
         config.write_text(whole, encoding="utf-8")
         network.devnet.restart("provider-1")
+
+
+def test_a_node_tells_its_paths_and_the_doctor_reads_them(network: Network) -> None:
+    peers = network.ask("provider-1", "network.status")["peers"]
+    assert isinstance(peers, list)
+    kinds = {network.name(peer["peer"]): {path["kind"] for path in peer["paths"]} for peer in peers}
+    assert {"steward", "validator"} <= kinds.keys()
+    assert set().union(*kinds.values()) == {"direct"}
+    command = [sys.executable, "-m", "shoal", "doctor", "--json", "--data", str(network.devnet.folder / "provider-1")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    names = {check["name"] for check in json.loads(told.stdout)["checks"]}
+    assert {"reachability", "relays"} <= names, names

@@ -56,10 +56,14 @@ def table(kinds: tuple[Kind, ...], listed: set[Kind]) -> dict[str, str]:
         info = inspect.type_info(kind)
         assert isinstance(info, inspect.StructType)
         found[f"`{info.tag}`" if info.tag is not None else kind.__name__] = ", ".join(
-            f"{field.encode_name} {written(field.type, waiting)}{'?' * (field.default is msgspec.UNSET)}"
-            for field in info.fields
+            f"{field.encode_name} {written(field.type, waiting)}{'?' * may_be_absent(field)}" for field in info.fields
         )
     return found
+
+
+def may_be_absent(field: inspect.Field) -> bool:
+    """Its default is not to be there."""
+    return not field.required and field.default is field.default_factory is msgspec.NODEFAULT
 
 
 def number(value: int) -> str:

@@ -32,9 +32,7 @@ OFFER: Final[dict[str, object]] = {
 """As specs/04-offers.md and the vectors have it. `place` is not known, so it is not there."""
 
 
-async def received(
-    ours: Node, kind: type[Received | Statement | PeerDown]
-) -> Received | Statement | PeerDown:
+async def received(ours: Node, kind: type[Received | Statement | PeerDown]) -> Received | Statement | PeerDown:
     """The next arrival of a kind."""
     with trio.fail_after(SECONDS):
         async for arrival in ours.transport.inbox:
