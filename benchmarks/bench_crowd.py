@@ -55,7 +55,7 @@ RATE: Final = 2.0
 TALK_S: Final = 15.0
 LINGER_S: Final = 4.0
 LOOKUPS: Final = 24
-PATIENCE_S: Final = 120.0
+PATIENCE_S: Final = 60.0
 """For the crowd to find itself."""
 
 T = TypeVar("T")
@@ -132,7 +132,9 @@ def crowd(size: int, processes: int, say: Callable[[str], None]) -> dict[str, tu
             worker.tell(Open(seeds))
         opened += [worker.hear(Figures) for worker in others]
         say(f"{size} peers: they gather")
-        gathered = people.all(Gather(size), Gathered)
+        gathered = people.all(Gather(size, PATIENCE_S), Gathered)
+        for number, standing in sorted(late for one in gathered for late in one.late.items()):
+            say(f"peer {number} had not heard everybody after {PATIENCE_S:g} s: {standing}")
         found = {
             "seconds to 8 neighbours": ((max(one.neighbours_at for one in gathered) - began) / NS,),
             "seconds until all hear all": ((max(one.heard_at for one in gathered) - began) / NS,),

@@ -58,6 +58,7 @@ class Gather(Struct, frozen=True, tag=True):
     """Say an offer when there are neighbours, and again, until everybody of `crowd` was heard by all; `Gathered`."""
 
     crowd: int
+    patience_s: float
 
 
 class Quiet(Struct, frozen=True, tag=True):
@@ -104,6 +105,8 @@ class Gathered(Struct, frozen=True):
 
     neighbours_at: int
     heard_at: int
+    late: dict[int, dict[str, int]]
+    """Peers that had not heard everybody when patience ended, and how they stood."""
 
 
 class Heard(Struct, frozen=True):
@@ -181,6 +184,21 @@ class Peer:
         """One offer."""
         await self.transport.publish("offers", wire.sign(self.identity, NETWORK, "offer", offer(number)))
 
+    def standing(self) -> dict[str, int]:
+        """For finding out why somebody hears nothing."""
+        parts = self.transport._parts
+        assert parts is not None
+        router = parts.gossip.router
+        neighbours = router._neighbours.values()
+        return {
+            "authors": len(self.authors),
+            "up": len(self.transport.connected()),
+            "router_knows": len(neighbours),
+            "subscribed": sum(len(one.topics) > 0 for one in neighbours),
+            "mesh": len(router.mesh(f"/shoal/{NETWORK}/offers")),
+            "queued": parts.gossip.streams.queued,
+        } | dict(router.counts) | {name: n for name, n in self.transport.statistics().items() if n}
+
     async def gather(self, crowd: int) -> None:
         """Offers from the moment when there are neighbours, until cancelled."""
         dice = Random(self.number)
@@ -231,10 +249,14 @@ class House:
     async def gather(self, order: Gather, nursery: trio.Nursery) -> Gathered:
         """Until everybody of ours heard everybody."""
         nursery.start_soon(self._chatter, order.crowd)
-        while not all(peer.heard_at for peer in self.peers):
-            await trio.sleep(LOOK_S)
-        last = max(peer.neighbours_at for peer in self.peers), max(peer.heard_at for peer in self.peers)
-        return Gathered(*last)
+        with trio.move_on_after(order.patience_s):
+            while not all(peer.heard_at for peer in self.peers):
+                await trio.sleep(LOOK_S)
+        late = {peer.number: peer.standing() for peer in self.peers if not peer.heard_at}
+        now = time.monotonic_ns()
+        return Gathered(
+            max(peer.neighbours_at or now for peer in self.peers), max(peer.heard_at or now for peer in self.peers), late
+        )
 
     async def _chatter(self, crowd: int) -> None:
         with self._talk:

@@ -35,6 +35,9 @@ BACKOFF_MAX_S: Final = 30.0
 CIRCUIT: Final = "/p2p-circuit"
 """Ends the address of a peer that is reached through a relay."""
 
+FORBIDDEN_MAX: Final = 4_096
+"""Peers that are shut out at a time; identities cost nothing, so the list must not grow with them."""
+
 FORBID_S: Final = 60.0
 """How long a peer that broke a rule, or belongs to another network, is not dialled and not let in."""
 
@@ -145,7 +148,10 @@ class AddressBook:
 
     def forbid(self, peer: PeerId) -> None:
         """Have nothing to do with a peer for `FORBID_S`."""
+        self._forbidden.pop(peer, None)
         self._forbidden[peer] = trio.current_time() + FORBID_S
+        while len(self._forbidden) > FORBIDDEN_MAX:
+            del self._forbidden[next(iter(self._forbidden))]
 
     def is_forbidden(self, peer: PeerId) -> bool:
         """True while a peer is shut out."""

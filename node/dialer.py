@@ -33,6 +33,10 @@ DIAL_S: Final = 5.0
 STAGGER_S: Final = 0.25
 """Seconds before the next address joins the race (RFC 8305)."""
 
+BESIDE_S: Final = 1.5
+"""Seconds until a dial from the listening port that nobody answered, not even the second SYN, is joined by one from any
+port: after an outage the other end may hold an old connection between the same two ports for minutes."""
+
 HEAD_START_S: Final = 1.0
 """Seconds that direct addresses have before relays are asked too."""
 
@@ -250,23 +254,45 @@ class Dialer:
         failed.set()
 
     async def _dial_one(self, peer: PeerId, address: str) -> None:
-        """One address: from the listening port when it leads out of the local network, else from any port."""
-        if self.listen_port and address.startswith("/ip4/") and is_global_address(address):
-            started = trio.current_time()
-            try:
-                await self._dial_from(peer, address, ("0.0.0.0", self.listen_port))
-                return
-            except Unavailable:
-                if trio.current_time() - started > STAGGER_S:
-                    raise  # It was tried for real; only a port that is taken fails at once.
-        await self._dial_from(peer, address, None)
+        """One address: from the listening port when it leads out of the local network, and soon from any port too."""
+        if not (self.listen_port and address.startswith("/ip4/") and is_global_address(address)):
+            await self._dial_from(peer, address, None)
+            return
+        failures: list[Unavailable] = []
+        answered: WeakSet[TrioTCPStream] = WeakSet()
+        tried = trio.Event()
+        async with trio.open_nursery() as nursery:
 
-    async def _dial_from(self, peer: PeerId, address: str, source: tuple[str, int] | None) -> None:
+            async def go(source: tuple[str, int] | None) -> None:
+                try:
+                    await self._dial_from(peer, address, source, answered)
+                    nursery.cancel_scope.cancel()
+                except Unavailable as error:
+                    failures.append(error)
+                tried.set()
+
+            nursery.start_soon(go, ("0.0.0.0", self.listen_port))
+            with trio.move_on_after(BESIDE_S):
+                await tried.wait()
+            if answered:
+                await tried.wait()  # A handshake that takes its time: from this port others see what our router does.
+            nursery.start_soon(go, None)
+        if len(failures) == 2:
+            raise failures[0]
+
+    async def _dial_from(
+        self, peer: PeerId, address: str, source: tuple[str, int] | None, answered: WeakSet[TrioTCPStream] | None = None
+    ) -> None:
+        """From one local port, or from any. `answered` gets the socket once the other end has accepted it."""
         name = libp2p_id(peer)
         self.dials += 1
-        with rim(address), trio.fail_after(DIAL_S), libp2p_patches.remember_sockets(self._sockets):
-            libp2p_patches.forget_failure(self._host, name)
-            await dial(self._host, Multiaddr(f"{address}/p2p/{name}"), name, source)
+        opened: WeakSet[TrioTCPStream] = WeakSet() if answered is None else answered
+        try:
+            with rim(address), trio.fail_after(DIAL_S), libp2p_patches.remember_sockets(opened):
+                libp2p_patches.forget_failure(self._host, name)
+                await dial(self._host, Multiaddr(f"{address}/p2p/{name}"), name, source)
+        finally:
+            self._sockets |= opened
 
     def _foreign_protocol(self, name: ID, protocol: str) -> str | None:
         """The Shoal protocol that a peer announced instead of ours; None when it announced ours or none."""

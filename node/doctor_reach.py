@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from node.findings import Check, check
+from protocol.offers import OFFER_SKEW_MAX
 from protocol.overlay.clock_skew import SKEW_WARN
 from protocol.units import SECOND
 
@@ -187,7 +188,15 @@ def _relays(view: NetworkView) -> Check:
 def _skew(skew: int | None) -> list[Check]:
     if skew is None:
         return []
+    effect = "; what this node signs looks expired or from the future to them, so it gets no work"
     detail = f"peers' clocks are {abs(skew) / SECOND:.1f} s {'ahead of' if skew > 0 else 'behind'} ours (median)"
     if abs(skew) > SKEW_WARN:
-        return [check("clock skew", "warn", detail, "Set the clock by NTP (systemd-timesyncd), then restart the node.")]
+        return [
+            check(
+                "clock skew",
+                "warn",
+                detail + effect * (abs(skew) > OFFER_SKEW_MAX),
+                "Set the clock by NTP (systemd-timesyncd), then restart the node.",
+            )
+        ]
     return [check("clock skew", "ok", detail)]

@@ -39,6 +39,9 @@ VIOLATIONS_MAX: Final = 3
 GOODBYE_S: Final = 1.0
 """Time for goodbyes at shutdown: nobody waits longer for a peer that does not read."""
 
+FAULTY_MAX: Final = 4_096
+"""Peers whose faults are remembered; the one that was the first to have any is forgiven first."""
+
 SESSIONS_MAX: Final = 4_096
 """Sessions of others that are remembered; a peer of a forgotten one repeats what it has no acknowledgement for."""
 
@@ -117,7 +120,11 @@ class Sessions:
         if self._book.is_forbidden(peer):
             await self._dialer.disconnect(peer)
             return
-        self.links.to(peer).recover()
+        link = self.links.known(peer)
+        if link is None:
+            self.links.to(peer)
+        else:
+            link.recover()
         if peer in self._up and len(self._dialer.paths(peer)) > 1 and not self._dialer.is_relayed(peer):
             self.renew(peer)  # A path without a relay is there: what is said goes that way from now on.
         with trio.move_on_after(HANDSHAKE_S):
@@ -165,6 +172,8 @@ class Sessions:
         """Count a peer's faults; at `VIOLATIONS_MAX` it is shut out for a while."""
         self._counts["violations"] += 1
         self._faults[violation.peer] += faults
+        while len(self._faults) > FAULTY_MAX:
+            del self._faults[next(iter(self._faults))]
         log.warning("%s broke a rule (%s): %s", peer_text(violation.peer), violation.code, violation.rule)
         if self._faults[violation.peer] >= VIOLATIONS_MAX:
             del self._faults[violation.peer]
@@ -279,7 +288,9 @@ class Sessions:
         await self._dialer.disconnect(peer)
 
     async def _open(self, peer: PeerId, outbox: Outbox) -> INetStream:
-        """A stream on which our Hello is written."""
+        """A stream on which our Hello is written. Nobody is dialled only to be greeted."""
+        if not len(outbox) and not self._dialer.is_connected(peer):
+            raise Unavailable(f"{peer_text(peer)} is gone, and there is nothing to say to it", code="not_connected")
         try:
             await self._dialer.search(peer)
             stream = await self._dialer.open_stream(peer, self.protocol)

@@ -79,10 +79,12 @@ class NetworkRow(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A provider's host, and how wrong its clock is."""
+    """A node's host, how wrong its clock is, and whether it takes work; one that does not is a neighbour, and a relay
+    where it is public."""
 
     host: Host
     skew_s: float = 0.0
+    is_provider: bool = True
 
 
 class Village(Devnet):
@@ -93,14 +95,19 @@ class Village(Devnet):
 
     def __init__(self, lab: Laboratory, folder: Path, say: Callable[[str], None]) -> None:
         super().__init__(folder, say, {})
-        self._residents = {name: Resident(self._public(lab, name)) for name in PUBLIC}
+        self._residents = {name: Resident(self._public(lab, name), is_provider=False) for name in PUBLIC}
         self.state: DevnetState | None = None
         self.peer_names: dict[str, str] = {}
         """Node name by peer id, from `up` on."""
 
-    def settle(self, host: Host, skew_s: float = 0.0) -> None:
-        """A provider will live on this host, under its name; before `up`."""
-        self._residents[host.name] = Resident(host, skew_s)
+    def settle(self, host: Host, skew_s: float = 0.0, *, is_provider: bool = True) -> None:
+        """A provider, or a neighbour that takes no work, will live on this host, under its name; before `up`."""
+        self._residents[host.name] = Resident(host, skew_s, is_provider)
+
+    @property
+    def providers(self) -> set[str]:
+        """Who takes work."""
+        return {name for name, resident in self._residents.items() if resident.is_provider}
 
     def host(self, name: str) -> Host:
         """Where a node lives."""
@@ -114,13 +121,17 @@ class Village(Devnet):
     def up(self, providers: int = 0, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT) -> DevnetState:
         """Start all; returns when jobs can be submitted. The number of providers is that of the residents."""
         with self.host("steward").entered():
-            self.state = super().up(len(self._residents) - len(PUBLIC), cheats=cheats, deposit=deposit)
+            self.state = super().up(len(self.providers), cheats=cheats, deposit=deposit)
         return self.state
 
     def restart(self, name: str) -> None:
-        """Start what was killed again; returns when it answers."""
+        """Start what was killed again; returns when it answers. Others that were killed stay dead."""
+        dead = {one: child for one, child in self._children.items() if one != name and child.exit_code is not None}
+        for one in dead:
+            del self._children[one]
         with self.host("steward").entered():
             super().restart(name)
+        self._children.update(dead)
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -225,11 +236,11 @@ class Village(Devnet):
             peers = control.call("node.peers")["peers"]
         assert isinstance(peers, list)
         free = {self.peer_names.get(peer["peer"]) for peer in peers if peer["connected"] and peer["slots_free"]}
-        return set(self._residents) - set(PUBLIC) <= free
+        return self.providers <= free
 
     def reclock(self, name: str, skew_s: float) -> None:
         """Start a node again with another clock."""
-        self._residents[name] = Resident(self.host(name), skew_s)
+        self._residents[name] = replace(self._residents[name], skew_s=skew_s)
         self.kill(name)
         self.restart(name)
 
@@ -240,8 +251,9 @@ class Village(Devnet):
     def _make(self, providers: int, cheats: bool) -> DevnetState:
         prices = layout.node_plans(providers, cheats)[len(PUBLIC) :]
         plans = [layout.NodePlan("steward", ("steward",)), layout.NodePlan("validator", ("validator",))]
-        settled = [name for name in self._residents if name not in PUBLIC]
-        plans += [replace(plan, name=name) for name, plan in zip(settled, prices, strict=True)]
+        working = [name for name, resident in self._residents.items() if resident.is_provider]
+        plans += [replace(plan, name=name) for name, plan in zip(working, prices, strict=True)]
+        plans += [layout.NodePlan(name, ("steward",)) for name in self._residents if name not in {*working, *PUBLIC}]
         peers = layout.lay_out(self.folder, plans)
         self.peer_names = {peer: name for name, peer in peers.items()}
         runtimes = layout.find_runtimes({})

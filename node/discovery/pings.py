@@ -21,11 +21,11 @@ from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
-from protocol.overlay.clock_skew import ClockSkew
+from protocol.overlay.clock_skew import SKEW_WARN, ClockSkew
 from protocol.overlay.place import Coordinate, Place
 from protocol.overlay.questions import Ping, Pong, ping_decoder, pong_decoder
 from protocol.overlay.vivaldi import LatencyMap
-from protocol.units import Micros, PeerId
+from protocol.units import SECOND, Micros, PeerId
 
 PING_EVERY_S: Final = 15.0
 """Seconds between measurements of one neighbour: less than a message a second for sixteen of them."""
@@ -91,6 +91,7 @@ class Pings:
         self._places: dict[PeerId, Place] = {}
         self.map = LatencyMap(dialer.dice)
         self._skew = ClockSkew()
+        self._is_clock_wrong = False
         register(self.protocol, self._answer)
 
     @property
@@ -140,12 +141,31 @@ class Pings:
                 self._places[peer] = best.place
                 self.map.sample(peer, best.rtt, best.place.coordinate)
                 self._skew.sample(peer, best.sent, best.heard, best.said, best.back)
+                self._judge_clock()
                 return best
         except RemoteViolation as violation:
             await self._punish(violation)
         except Unavailable as error:
             log.debug("ping to %s: %s", peer_text(peer), error.detail)
         return None
+
+    def _judge_clock(self) -> None:
+        """Say so when our clock turns out to be wrong, and when it is right again."""
+        skew = self._skew.skew()
+        if skew is None or self._is_clock_wrong == (abs(skew) > SKEW_WARN):
+            return
+        self._is_clock_wrong = not self._is_clock_wrong
+        if not self._is_clock_wrong:
+            log.info("the clock agrees with those of %d neighbours again", self._skew.count)
+            return
+        log.warning(
+            "this machine's clock is %.1f s %s those of %d neighbours (median): what it signs looks %s to them, and it "
+            "gets no work from half a minute on. Set the clock by NTP (timedatectl set-ntp true).",
+            abs(skew) / SECOND,
+            "behind" if skew > 0 else "ahead of",
+            self._skew.count,
+            "expired" if skew > 0 else "not yet valid",
+        )
 
     async def _exchanges(self, peer: PeerId) -> list[Exchange]:
         stream = await self._dialer.open_stream(peer, self.protocol)

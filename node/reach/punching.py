@@ -46,7 +46,7 @@ from protocol.units import SECOND, PeerId
 GRACE_S: Final = 5.0
 """A relayed connection is closed so long after a direct one came about: what is under way on it still arrives."""
 
-LOOK_S: Final = 15.0
+LOOK_S: Final = 5.0
 """Relayed peers are looked through so often, for one that is worth another try."""
 
 PUNCHES_MAX: Final = 16
@@ -202,7 +202,8 @@ class Puncher:
             self._counts["punches_succeeded"] += 1
             log.info("%s is connected directly after %.2f s", peer_text(peer), took)
         else:
-            self._memory.failed(peer, frozenset(self._surroundings.observed()), self._clock.now())
+            own = frozenset(self._surroundings.observed())
+            self._memory.failed(peer, own, self._clock.now(), has_dialled=punch.has_dialled)
             self._counts["punches_failed"] += 1
             why = punch.state.why if isinstance(punch.state, Ended) else "it took too long"
             log.info("%s stays behind its relay after %.2f s: %s", peer_text(peer), took, why)

@@ -37,6 +37,11 @@ class ClockSkew:
         """Microseconds by which the clocks of others are ahead of ours (median); None before three peers answered."""
         return Micros(int(median(self._offsets.values()))) if len(self._offsets) >= PEERS_MIN else None
 
+    @property
+    def count(self) -> int:
+        """Peers that answered."""
+        return len(self._offsets)
+
     def forget(self, peer: PeerId) -> None:
         """It is gone."""
         self._offsets.pop(peer, None)

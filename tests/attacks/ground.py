@@ -33,7 +33,7 @@ PATIENCE_S: Final = 60.0
 IS_LONG: Final = os.environ.get("SHOAL_LONG") == "1"
 """Floods last a minute, silence is waited out."""
 
-PROBE_S: Final = 0.05
+PROBE_S: Final = 0.25
 """Between two questions of the honest peer."""
 
 BLOB: Final = bytes(range(256)) * 4_096

@@ -1,6 +1,7 @@
 """An honest peer in a process of its own: again and again it connects afresh, greets, asks, and says how long it took.
 
-`honest.py FOLDER NETWORK VICTIM INTERVAL [LISTEN]` prints its own address first, then one JSON line per attempt.
+`honest.py FOLDER NETWORK VICTIM INTERVAL [LISTEN]` prints its own address first, then one JSON line per attempt. With
+`-` for the victim it dials nobody, and prints the peers that are up with it whenever these change.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from node.addresses import split_address
 from node.blobs import BlobStore
 from node.transport import Transport, TransportConfig
 from protocol.errors import Refused, Unavailable
-from protocol.identity import Identity
+from protocol.identity import Identity, peer_text
 from protocol.overlay.peer_record import key_of
 from protocol.overlay.questions import Find, found_decoder
 from protocol.units import GIB, PeerId
@@ -31,12 +32,14 @@ HONEST: Final = Identity(b"an honest peer".ljust(32, b"."))
 
 async def main(folder: str, network: str, victim: str, interval: float, listen: str) -> None:
     """Measure until killed."""
-    peer, address = split_address(victim)
     config = TransportConfig(listen=(listen,), neighbours_min=0)
     transport = Transport(HONEST, network, config, BlobStore(Path(folder), GIB))
     async with transport.serving(), trio.open_nursery() as nursery:
         nursery.start_soon(_drain, transport)
         print(transport.addresses()[0], flush=True)
+        if victim == "-":
+            await _watch(transport)
+        peer, address = split_address(victim)
         transport.learn(peer, (address,))
         while True:
             started = trio.current_time()
@@ -70,6 +73,13 @@ async def _attempt(transport: Transport, peer: PeerId, reached: list[float]) -> 
                 while peer in parts.sessions.up:
                     await parts.sessions.changed.wait()
     return ""
+
+
+async def _watch(transport: Transport) -> None:
+    while True:
+        changed = transport._serving.sessions.changed
+        print(json.dumps([peer_text(peer) for peer in transport.connected()]), flush=True)
+        await changed.wait()
 
 
 async def _drain(transport: Transport) -> None:

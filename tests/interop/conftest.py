@@ -38,10 +38,10 @@ async def ours(node_modules: None, tmp_path: Path) -> AsyncIterator[Node]:
         yield node
 
 
-async def join(js: JsPeer, ours: Node) -> str:
-    """The js peer greets ours, and is greeted; our address."""
+async def join(js: JsPeer, ours: Node, *, silent: bool = False) -> str:
+    """The js peer greets ours, and is greeted; our address. A silent one acknowledges nothing."""
     address = ours.transport.addresses()[0]
-    await js.do("join", network=NETWORK, peer=address)
+    await js.do("join", network=NETWORK, peer=address, silent=silent)
     await js.event("hello")
     await happens(lambda: peer_from_text(js.peer) in ours.transport.connected())
     return address

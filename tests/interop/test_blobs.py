@@ -77,12 +77,20 @@ async def test_js_holds_blobs_for_us(ours: Node, js: JsPeer, way: str) -> None:
     await js.event("served")
 
 
-async def test_a_wrong_chunk_is_named_and_the_holder_shut_out(ours: Node, js: JsPeer) -> None:
-    (digest,) = await hold(js, ours, [3 * MIB], "direct", lie="chunk")
-    with pytest.raises(Unavailable, match="chunk 2"):
+@pytest.mark.parametrize(("lie", "told"), [("chunk", "chunk 2"), ("list", "its list of chunks is not that of blob")])
+async def test_wrong_bytes_are_named_and_blamed_on_their_holder(ours: Node, js: JsPeer, lie: str, told: str) -> None:
+    (digest,) = await hold(js, ours, [3 * MIB], "direct", lie=lie)
+    with pytest.raises(Unavailable, match=told):
         await bring(ours, js, digest)
-    assert ours.count("violations") == 1
+    assert ours.blamed == {peer_from_text(js.peer)} and ours.count("violations") == 1
     assert not ours.blobs.has(digest)
+
+
+async def test_js_finds_our_wrong_bytes(ours: Node, js: JsPeer) -> None:
+    await join(js, ours)
+    ours.lie_about_bytes(ours.blobs.put(some(3 * MIB)), 2 * MIB + 5)
+    with pytest.raises(RuntimeError, match="wrong_bytes: chunk 2"):
+        await take_blob(ours, js, 3 * MIB, way="direct")
 
 
 async def test_a_holder_without_its_key_is_nobody(ours: Node, js: JsPeer) -> None:
@@ -93,15 +101,16 @@ async def test_a_holder_without_its_key_is_nobody(ours: Node, js: JsPeer) -> Non
     assert {(await js.event("unserved"))["way"] for _ in range(2)} >= {"direct", "stream"}
 
 
+@pytest.mark.parametrize("way", ["direct", "stream"])
 async def test_a_stolen_ticket_and_one_used_twice_open_nothing(
-    ours: Node, js: JsPeer, caplog: pytest.LogCaptureFixture
+    ours: Node, js: JsPeer, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
     caplog.set_level(logging.DEBUG, "shoal.bulk")
     await join(js, ours)
     with pytest.raises(RuntimeError, match="interrupted"):
-        await take_blob(ours, js, 1, way="direct", thief=(b"t" * 32).hex())
+        await take_blob(ours, js, 1, way=way, thief=(b"t" * 32).hex())
     assert "the signature is not the peer's over this handshake" in caplog.text
     with pytest.raises(RuntimeError, match="interrupted"):
-        await take_blob(ours, js, 1, way="direct", again=True)
+        await take_blob(ours, js, 1, way=way, again=True)
     assert "the ticket is used up or unknown" in caplog.text
-    assert ours.count("bulk_handshakes_failed") == 2 and ours.count("bulk_bytes_sent_direct") == 1
+    assert ours.count(f"bulk_bytes_sent_{way}") == 1 and ours.count("violations") == 0

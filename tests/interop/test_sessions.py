@@ -86,6 +86,21 @@ async def test_messages_are_counted_acknowledged_and_heard_once(ours: Node, js: 
             pass
 
 
+async def test_what_was_not_acknowledged_is_said_again_after_a_new_connection(ours: Node, js: JsPeer) -> None:
+    address = await join(js, ours, silent=True)
+    peer = peer_from_text(js.peer)
+    for number in (1, 2, 3):
+        ours.transport.send_nowait(peer, Decline(number.to_bytes(32, "big"), "no"))
+        assert (await js.event("message"))["number"] == number
+    await js.do("hangup", peer=address)
+    await happens(lambda: peer not in ours.transport.connected())
+    await join(js, ours)
+    link = ours.transport._serving.sessions.links.to(peer)
+    await happens(lambda: link.outbox.unacknowledged == 0)
+    ours.transport.send_nowait(peer, Decline(bytes(32), "no"))
+    assert (await js.event("message"))["number"] == 4, "the first three were counted again, and not heard again"
+
+
 async def test_a_message_with_another_order_of_fields_ends_the_session(ours: Node, js: JsPeer) -> None:
     address = await join(js, ours)
     await js.do("tell", peer=address, message={"type": "decline", "code": "no", "op": "0x" + "00" * 32})

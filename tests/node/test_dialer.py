@@ -59,13 +59,13 @@ async def test_an_address_of_somebody_else_is_told(tmp_path: Path) -> None:
 
 async def test_relays_are_asked_when_nothing_direct_works(tmp_path: Path) -> None:
     async with two(tmp_path) as (alice, bob):
-        dialer = alice._serving.dialer
+        dialer, there = alice._serving.dialer, direct(bob)
         asked: list[tuple[PeerId, PeerId]] = []
 
         async def through(relay: PeerId, target: PeerId) -> None:
             asked.append((relay, target))
-            alice.learn(BOB.peer, [direct(bob)])
-            await dialer.dial_direct(BOB.peer, (direct(bob),))
+            alice.learn(BOB.peer, [there])
+            await dialer.dial_direct(BOB.peer, (there,))
 
         dialer.dial_circuit = through
         alice.learn(BOB.peer, [CIRCUIT])

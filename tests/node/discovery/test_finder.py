@@ -88,7 +88,10 @@ async def test_pings_measure_distance_and_clocks() -> None:
         assert nodes[0].around.pings.place.region == "eu-west"
 
 
-async def test_a_clock_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clock_that_is_wrong_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "shoal.discovery")
     async with crowd("a", "b", "c", "d") as nodes:
         late = nodes[0].around.pings
         monkeypatch.setattr(late, "_clock", Slow(late._clock.now))
@@ -98,6 +101,9 @@ async def test_a_clock_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch)
         found = late.skew_us()
         assert found is not None
         assert abs(found - 5 * SECOND) < SECOND // 2
+        await late.measure(nodes[1].peer)
+        assert len(caplog.messages) == 1, "said once, by the one whose clock it is"
+        assert "s behind those of 3 neighbours" in caplog.messages[0] and "Set the clock by NTP" in caplog.messages[0]
 
 
 class Slow:

@@ -23,6 +23,8 @@ from tests.node.discovery.small_node import Plan, identity_of
 from tests.node.waiting import happens
 
 PROGRAM = Path(__file__).with_name("small_node.py")
+PATIENCE_S = 60
+"""Processes start, and dial peers that are not there; a busy machine takes its time with both."""
 Report = dict[str, object]
 
 
@@ -86,13 +88,15 @@ def ids(*names: str) -> set[str]:
 async def test_a_newcomer_joins_through_the_cache_when_every_bootstrap_is_dead(tmp_path: Path) -> None:
     crowd = [f"n{number}" for number in range(6)]
     async with running(Plan(["boot0", "boot1"])) as boots:
-        await happens(lambda: len(boots.said) == 2)
+        await happens(lambda: len(boots.said) == 2, PATIENCE_S)
         dead = boots.addresses()
         async with running(Plan(crowd, bootstraps=dead)) as living:
             everybody = ids("boot0", "boot1", *crowd)
-            await happens(lambda: len(living.said) == 6 and all(len(known) >= 7 for known in living.all("table")))
+            await happens(
+                lambda: len(living.said) == 6 and all(len(known) >= 7 for known in living.all("table")), PATIENCE_S
+            )
             boots.kill()
-            await happens(lambda: not any(known & ids("boot0", "boot1") for known in living.all("up")))
+            await happens(lambda: not any(known & ids("boot0", "boot1") for known in living.all("up")), PATIENCE_S)
             remembered = next(iter(living.said.values()))["cached"]
             assert isinstance(remembered, dict)
             assert set(remembered) | {next(iter(living.said))} == everybody
@@ -100,8 +104,8 @@ async def test_a_newcomer_joins_through_the_cache_when_every_bootstrap_is_dead(t
             PeerCache(tmp_path / "peers.json").save(known)
             plan = Plan(["late"], bootstraps=dead, cache=str(tmp_path / "peers.json"))
             async with running(plan) as late:
-                await happens(lambda: bool(late.said) and late.all("table")[0] >= ids(*crowd))
-                await happens(lambda: all(known >= ids("late") for known in living.all("table")))
+                await happens(lambda: bool(late.said) and late.all("table")[0] >= ids(*crowd), PATIENCE_S)
+                await happens(lambda: all(known >= ids("late") for known in living.all("table")), PATIENCE_S)
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ async def test_two_halves_that_both_live_become_one(
             told = [report for process in processes for report in process.said.items()]
             return len(told) == 3 and all({str(x) for x in _list(said, "table")} >= of - {me} for me, said in told)
 
-        await happens(lambda: all(is_whole(own, processes) for own, processes in sides))
+        await happens(lambda: all(is_whole(own, processes) for own, processes in sides), PATIENCE_S)
         assert not any(known & east for process in (a, b) for known in process.all("table"))
         cable("up")
         await happens(lambda: all(is_whole(west | east, processes) for _, processes in sides), 90)
@@ -165,13 +169,13 @@ async def test_neighbours_on_one_network_meet_by_mdns(
         running(Plan(["m1"], "10.77.0.2", mdns=True), right) as other,
         running(Plan(["m2"], "10.77.0.2", mdns=False), right) as mute,
     ):
-        await happens(lambda: one.all("up") == [ids("m1")] and other.all("up") == [ids("m0")])
-        await happens(lambda: one.all("table") == [ids("m1")])
+        await happens(lambda: one.all("up") == [ids("m1")] and other.all("up") == [ids("m0")], PATIENCE_S)
+        await happens(lambda: one.all("table") == [ids("m1")], PATIENCE_S)
         assert mute.all("up") == [set()]
 
 
 async def test_a_process_that_is_told_nothing_is_alone() -> None:
     async with running(Plan(["alone"])) as alone:
-        await happens(lambda: bool(alone.said))
+        await happens(lambda: bool(alone.said), PATIENCE_S)
         assert alone.all("up") == alone.all("table") == [set()]
         assert PeerId(peer_from_text(next(iter(alone.said)))) == identity_of("alone").peer

@@ -22,6 +22,7 @@ from protocol.overlay.punch import (
     PUNCH_AGAIN_US,
     PUNCH_RETRY_MAX_US,
     PUNCH_RETRY_US,
+    PUNCH_SOON_US,
     Connect,
     Dial,
     Dialling,
@@ -210,6 +211,18 @@ def test_failures_are_remembered_until_something_changes() -> None:
     memory.failed(BOB, elsewhere, now)
     memory.succeeded(BOB)
     assert memory.may_try(BOB, elsewhere, now)
+
+
+def test_a_punch_without_a_dial_is_repeated_sooner() -> None:
+    memory, now = PunchMemory(), NOW
+    for count in range(3):
+        memory.failed(BOB, frozenset(HERE), now, has_dialled=False)
+        due = Micros(now + (PUNCH_SOON_US << count))
+        assert not memory.may_try(BOB, frozenset(HERE), Micros(due - 1))
+        assert memory.may_try(BOB, frozenset(HERE), due)
+        now = due
+    memory.failed(BOB, frozenset(HERE), now)
+    assert memory.may_try(BOB, frozenset(HERE), Micros(now + PUNCH_AGAIN_US)), "the first one that was dialled"
 
 
 def test_memory_is_bounded() -> None:
