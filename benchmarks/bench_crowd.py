@@ -47,8 +47,8 @@ NS: Final = 1_000_000_000
 SIZES: Final = (25, 50, 100, 200)
 PROCESSES: Final = 8
 BOOTSTRAPS: Final = 3
-CALM_S: Final = 10.0
-"""From the last offer to the idle measurement: searches and handshakes of the beginning are over."""
+CALM_S: Final = 35.0
+"""From the last offer to the idle measurement: the searches, and the hurried pings of the first half minute, are over."""
 IDLE_S: Final = 15.0
 RATE: Final = 2.0
 """Statements per second, by all peers together."""
@@ -206,9 +206,7 @@ def _find(people: Crowd, size: int) -> dict[str, tuple[float, ...]]:
     """Searches for peers drawn by lot, one after the other in three processes at a time."""
     dice = Random(size)
     homes = range(len(people.workers))
-    pairs = [
-        (dice.choice(homes), *dice.sample(range(size), 2)) for _ in range(LOOKUPS)
-    ]
+    pairs = [(dice.choice(homes), *dice.sample(range(size), 2)) for _ in range(LOOKUPS)]
     orders: list[list[tuple[int, int]]] = [[] for _ in homes]
     for home, _, wanted in pairs:
         orders[home].append((dice.randrange(people.workers[home].count), wanted))
@@ -264,9 +262,7 @@ class Measured(Struct, frozen=True):
     found: dict[str, tuple[float, ...]]
 
 
-def measure(
-    say: Callable[[str], None], sizes: Sequence[int] = SIZES, processes: int = PROCESSES
-) -> list[Figure]:
+def measure(say: Callable[[str], None], sizes: Sequence[int] = SIZES, processes: int = PROCESSES) -> list[Figure]:
     """Crowds one after the other, and how everything grows."""
     crowds = [Measured(size, crowd(size, processes, say)) for size in sizes]
     figures = []

@@ -190,19 +190,23 @@ class Peer:
         assert parts is not None
         router = parts.gossip.router
         neighbours = router._neighbours.values()
-        return {
-            "authors": len(self.authors),
-            "up": len(self.transport.connected()),
-            "router_knows": len(neighbours),
-            "subscribed": sum(len(one.topics) > 0 for one in neighbours),
-            "mesh": len(router.mesh(f"/shoal/{NETWORK}/offers")),
-            "queued": parts.gossip.streams.queued,
-        } | dict(router.counts) | {name: n for name, n in self.transport.statistics().items() if n}
+        return (
+            {
+                "authors": len(self.authors),
+                "up": len(self.transport.connected()),
+                "router_knows": len(neighbours),
+                "subscribed": sum(len(one.topics) > 0 for one in neighbours),
+                "mesh": len(router.mesh(f"/shoal/{NETWORK}/offers")),
+                "queued": parts.gossip.streams.queued,
+            }
+            | dict(router.counts)
+            | {name: n for name, n in self.transport.statistics().items() if n}
+        )
 
     async def gather(self, crowd: int) -> None:
         """Offers from the moment when there are neighbours, until cancelled."""
         dice = Random(self.number)
-        while len(self.transport.connected()) < min(DEGREE, crowd - 1):
+        while len(self.transport.connected()) < min(DEGREE, crowd - 1):  # noqa: ASYNC110  looked at, not waited for
             await trio.sleep(LOOK_S)
         self.neighbours_at = time.monotonic_ns()
         for turn in range(1_000):
@@ -237,9 +241,7 @@ class House:
 
     async def open(self, order: Open, stack: AsyncExitStack, nursery: trio.Nursery, crowd: int) -> Figures:
         """Open everything, all at once."""
-        made = [
-            Peer(self._first + place, self._folder / str(place), order.bootstraps) for place in range(self._count)
-        ]
+        made = [Peer(self._first + place, self._folder / str(place), order.bootstraps) for place in range(self._count)]
         for peer in made:
             await stack.enter_async_context(peer.transport.serving())
             nursery.start_soon(peer.read, crowd)
@@ -250,13 +252,12 @@ class House:
         """Until everybody of ours heard everybody."""
         nursery.start_soon(self._chatter, order.crowd)
         with trio.move_on_after(order.patience_s):
-            while not all(peer.heard_at for peer in self.peers):
+            while not all(peer.heard_at for peer in self.peers):  # noqa: ASYNC110  the same
                 await trio.sleep(LOOK_S)
         late = {peer.number: peer.standing() for peer in self.peers if not peer.heard_at}
         now = time.monotonic_ns()
-        return Gathered(
-            max(peer.neighbours_at or now for peer in self.peers), max(peer.heard_at or now for peer in self.peers), late
-        )
+        neighbours_at = max(peer.neighbours_at or now for peer in self.peers)
+        return Gathered(neighbours_at, max(peer.heard_at or now for peer in self.peers), late)
 
     async def _chatter(self, crowd: int) -> None:
         with self._talk:

@@ -90,6 +90,20 @@ def is_dialable(text: str) -> bool:
     return True
 
 
+def require_listenable(text: str) -> None:
+    """Refused unless it is an address of this machine's own kind: an IP address, maybe 0.0.0.0, and a port, maybe 0."""
+    parts = text.split("/")
+    if len(parts) == 5:
+        parts[2] = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts[2], parts[2])
+        parts[4] = "1" if parts[4] == "0" else parts[4]
+    if not text.startswith(("/ip4/", "/ip6/")) or not is_dialable("/".join(parts)):
+        raise Refused(
+            f"{text[:200]!r} cannot be listened on",
+            code="bad_address",
+            fix="Write it like /ip4/0.0.0.0/tcp/4301 or /ip6/::/tcp/4301.",
+        )
+
+
 def dialable_addresses(listening: Iterable[str]) -> list[str]:
     """Addresses that others can dial: 0.0.0.0 and :: stand for every interface, loopback last (for this machine)."""
     found: dict[str, None] = {}

@@ -43,7 +43,7 @@ class Door:
         if not isinstance(network, Swarm):
             raise LocalError(f"libp2p's network is a {type(network).__name__}, not a Swarm", code="libp2p_version")
         self._network = network
-        network.set_resource_manager(None)  # Its counts leak: after 8 unlucky dials to a peer it forbids every further one.
+        network.set_resource_manager(None)  # Its counts leak: after 8 unlucky dials it forbids a peer for ever (0.8.1).
         self._counts = counts
         self._greeting: dict[int, trio.CancelScope] = {}
         self.admission = Admission()

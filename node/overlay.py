@@ -54,6 +54,9 @@ RTT_UNKNOWN: Final = Micros(1 * SECOND)
 LOOK_S: Final = 2.0
 """Seconds between looks at what this node says about itself."""
 
+LISTENING_S: Final = 2.0
+"""Seconds between looks at the interfaces: libp2p parses every address anew, and several tasks ask every second."""
+
 RELAYS_LOOK_S: Final = 30.0
 """Seconds between questions to the directory for relays, while this node has none."""
 
@@ -99,6 +102,7 @@ class Overlay:
         self._clock = Clock()
         dialer, sessions, counts = core.dialer, core.sessions, core.counts
         self._from_directory: dict[PeerId, Candidate] = {}
+        self._listened: tuple[float, list[str]] = (-LISTENING_S, [])
         place = Standing(
             identity, network, said.listen_port, said.data_port, announce=said.announce, maps_ports=said.maps_ports
         )
@@ -217,8 +221,11 @@ class Overlay:
 
     def _listening(self) -> list[str]:
         """Addresses of this host that are listened on, without the peer id."""
-        found = dialable_addresses(str(address) for address in self._core.host.get_addrs())
-        return [text for text in map(without_target, found) if is_dialable(text)]
+        if trio.current_time() >= self._listened[0] + LISTENING_S:
+            found = dialable_addresses(str(address) for address in self._core.host.get_addrs())
+            here = [text for text in map(without_target, found) if is_dialable(text)]
+            self._listened = trio.current_time(), here
+        return self._listened[1]
 
     def _neighbours(self) -> list[PeerId]:
         return list(self._core.sessions.up)

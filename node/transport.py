@@ -22,7 +22,7 @@ from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from multiaddr import Multiaddr
 
 from node import entropy, libp2p_patches
-from node.addresses import AddressBook, split_address
+from node.addresses import AddressBook, require_listenable, split_address
 from node.arrivals import Arrival, PeerDown, PeerUp, Received, Statement
 from node.blobs import BlobStore
 from node.bulk.plane import BulkPlane
@@ -111,6 +111,8 @@ class Transport:
         self._network = network
         self._config = config
         self._store = blobs
+        for text in config.listen:
+            require_listenable(text)
         self._bootstraps = [split_address(text) for text in config.bootstraps]
         self._book = AddressBook()
         self._counts: Counter[str] = Counter()

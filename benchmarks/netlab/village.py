@@ -8,6 +8,8 @@ with Laboratory() as lab:
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -237,6 +239,18 @@ class Village(Devnet):
         assert isinstance(peers, list)
         free = {self.peer_names.get(peer["peer"]) for peer in peers if peer["connected"] and peer["slots_free"]}
         return self.providers <= free
+
+    @contextmanager
+    def asleep(self, name: str) -> Iterator[None]:
+        """The node's computer sleeps: nothing runs, no packet comes or goes, connections stay as they were."""
+        host, pid = self.host(name), self._children[name].pid
+        os.kill(pid, signal.SIGSTOP)
+        host.plug(False)
+        try:
+            yield
+        finally:
+            host.plug(True)
+            os.kill(pid, signal.SIGCONT)
 
     def reclock(self, name: str, skew_s: float) -> None:
         """Start a node again with another clock."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from node.bulk.buffers import Buffers
 from node.bulk.channel import Way
 from node.bulk.partial import PartialFile, WholeHash
 from node.clock import Clock
@@ -32,6 +33,7 @@ class Assembly:
         """Held by workers only, for as long as it takes to get a list and make room for the blob."""
         self._plan: ChunkPlan | None = None
         self._hash = WholeHash(partial)
+        self._buffers = Buffers(0)
         self._is_stopped = False
         self.chunks: ChunkList | None = None
         """The list that was adopted."""
@@ -48,8 +50,7 @@ class Assembly:
             return 0
         chunks, have = found
         with self._changed:
-            self.chunks = chunks
-            self._plan = ChunkPlan(chunks.count, chunk_bytes(chunks.total), have)
+            self._adopt(chunks, have)
             return sum(chunks.size(index) for index in have)
 
     def reset(self) -> None:
@@ -92,15 +93,15 @@ class Assembly:
         if chunk_count(said.total) == 1:
             self._list_of(peer, said, get_list)
         with self._adoption:
-            if self.chunks is None:
+            chunks = self.chunks
+            if chunks is None:
                 chunks = self._list_of(peer, said, get_list)
                 reserve(chunks.total)
                 self._partial.begin(chunks)
                 with self._changed:
-                    self.chunks = chunks
-                    self._plan = ChunkPlan(chunks.count, chunk_bytes(chunks.total))
+                    self._adopt(chunks)
                     self._changed.notify_all()
-            self._compare(peer, said, self.chunks)
+            self._compare(peer, said, chunks)
 
     def join(self, lane: int) -> None:
         """A lane is ready for work."""
@@ -125,11 +126,19 @@ class Assembly:
                 self._changed.wait(LOOK_S)
             return None
 
-    def got(self, lane: int, peer: PeerId, way: Way, index: int, data: memoryview) -> int:
-        """A chunk came; bytes that are new. RemoteViolation when it is not what its own source had stated."""
+    @property
+    def buffers(self) -> Buffers:
+        """Where chunks are received."""
+        return self._buffers
+
+    def got(self, lane: int, peer: PeerId, way: Way, index: int, buffer: memoryview) -> int:
+        """A chunk came, at the start of a buffer of `buffers`, which is ours from now on; bytes that are new.
+
+        RemoteViolation when it is not what its own source had stated."""
         chunks = self.chunks
         if chunks is None:
             raise Unavailable("the transfer began anew", code="aborted")
+        data = buffer[: chunks.size(index)]
         if not chunks.fits(index, data):
             raise RemoteViolation(peer, f"wrong bytes in chunk {index} of {self.digest.hex()}", code="wrong_blob")
         with self._changed:
@@ -140,6 +149,10 @@ class Assembly:
             if self.chunks is not chunks or self._plan is None:
                 return 0
             is_new = self._plan.got(lane, index, self._clock.now())
+            if is_new and chunks.count > 1:
+                self._buffers.keep(index, buffer, len(data))
+            else:
+                self._buffers.give(buffer)
             if is_new:
                 self.by_source[peer, way] += len(data)
             self._changed.notify_all()
@@ -161,10 +174,17 @@ class Assembly:
                     self._changed.wait(LOOK_S)
                 if self._is_stopped or self.chunks is None or self.chunks.count == 1:
                     return
-                end = self.chunks.offset(ready) + self.chunks.size(ready)
-                whole = self._hash
-            whole.advance(end)
+                start, end = self.chunks.offset(ready), self.chunks.offset(ready) + self.chunks.size(ready)
+                whole, buffers = self._hash, self._buffers
+            found = buffers.kept(ready)
+            if found is not None and whole.offset == start:
+                whole.feed(found[0][: found[1]])
+            else:
+                whole.advance(end)
+            if found is not None:
+                buffers.give(found[0])
             ready += 1
+            buffers.drop_below(ready)
 
     def is_right(self) -> bool:
         """Whether the complete blob hashes to its name."""
@@ -175,6 +195,12 @@ class Assembly:
             self._hash.advance(chunks.total)
             return self._hash.digest() == self.digest
         return chunks.flat == self.digest
+
+    def _adopt(self, chunks: ChunkList, have: frozenset[int] = frozenset()) -> None:
+        """Work with this list from now on."""
+        self.chunks = chunks
+        self._plan = ChunkPlan(chunks.count, chunk_bytes(chunks.total), have)
+        self._buffers = Buffers(min(chunks.size(0), chunks.total) or 1)
 
     def _check_size(self, said: Description) -> None:
         if said.total < 0:

@@ -126,6 +126,11 @@ class WholeHash:
             self._hasher.update(self._buffer[:size])
             self.offset += size
 
+    def feed(self, data: memoryview) -> None:
+        """Hash the next bytes of the file, which are these."""
+        self._hasher.update(data)
+        self.offset += len(data)
+
     def digest(self) -> Digest:
         """Of everything hashed."""
         return Digest(self._hasher.digest())

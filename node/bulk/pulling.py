@@ -76,7 +76,7 @@ class Pull:
         chunks = self.assembly.chunks
         if chunks is None:
             return
-        buffer = memoryview(bytearray(min(chunks.size(0), chunks.total) or 1))
+        buffers = self.assembly.buffers
         asked: deque[int] = deque()
         while True:
             while (index := self.assembly.next(self.number, is_idle=not asked)) is not None:
@@ -89,9 +89,9 @@ class Pull:
                 self.is_clean = not asked
                 return
             index = asked.popleft()
-            data = buffer[: chunks.size(index)]
-            self._data(data)
-            new = self.assembly.got(self.number, self.link.met.peer, self.link.channel.way, index, data)
+            buffer = buffers.take()
+            self._data(buffer[: chunks.size(index)])
+            new = self.assembly.got(self.number, self.link.met.peer, self.link.channel.way, index, buffer)
             self.tally.received(self.link.channel.way, new)
 
     def _data(self, into: memoryview) -> None:

@@ -8,7 +8,7 @@ Spec: specs/23-discovery.md.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final
 
@@ -44,8 +44,13 @@ TICK_S: Final = 1.0
 QUESTION_S: Final = 6.0
 """Seconds for a question, dial included: a search meets dead peers and must not wait for them."""
 
-QUESTIONS_MAX: Final = 24
-"""Questions under way at a time, of all searches together."""
+QUESTIONS_MAX: Final = 8
+"""Questions under way at a time, of all searches together. Most begin with a handshake, which takes both sides 10 ms of
+a core: when a hundred peers of one machine start at once, more of them would run into each other's deadlines."""
+
+CHECKS_PER_TICK: Final = 1
+"""Strangers asked per tick whether they are there. A newcomer hears of half the network within a second; to dial all of
+it at once would cost everybody a handshake for every newcomer."""
 
 SEARCH_S: Final = 60.0
 """Seconds after which whoever waits for a search gives up."""
@@ -89,6 +94,8 @@ class Finder:
         self._waiting: dict[int, trio.MemorySendChannel[Done]] = {}
         self._greeted: dict[PeerId, float] = {}
         self._passing: dict[PeerId, float] = {}
+        self._checks: deque[Ask] = deque()
+        """Questions to strangers that can wait."""
 
     async def run(
         self,
@@ -160,6 +167,8 @@ class Finder:
         if len(self.directory.table) < CLOSEST:
             self._suggest(bootstraps, neighbours)
         self._perform(self.directory.tick(now))
+        for _ in range(min(CHECKS_PER_TICK, len(self._checks))):
+            self._start(self._ask, self._checks.popleft())
         self._greet(neighbours)
         known = [peer for peer in self._dialer.book.all() if not self._dialer.book.is_forbidden(peer)]
         for probe in self.check.tick(neighbours, bootstraps, known, now):
@@ -181,6 +190,8 @@ class Finder:
     def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
+                case Ask(is_check=True) if not self._dialer.is_connected(effect.peer):
+                    self._checks.append(effect)
                 case Ask():
                     self._start(self._ask, effect)
                 case Met(contact=contact):

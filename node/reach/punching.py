@@ -203,7 +203,7 @@ class Puncher:
             log.info("%s is connected directly after %.2f s", peer_text(peer), took)
         else:
             own = frozenset(self._surroundings.observed())
-            self._memory.failed(peer, own, self._clock.now(), has_dialled=punch.has_dialled)
+            self._memory.failed(peer, own, self._clock.now(), is_verdict=punch.is_verdict)
             self._counts["punches_failed"] += 1
             why = punch.state.why if isinstance(punch.state, Ended) else "it took too long"
             log.info("%s stays behind its relay after %.2f s: %s", peer_text(peer), took, why)

@@ -8,7 +8,7 @@ that a liar can do is to say nothing, or to name real peers that are of no use. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, Literal
 
@@ -266,7 +266,7 @@ class Directory:
     def _go_on(self, number: int, now: Micros) -> list[Effect]:
         search = self._searches[number]
         find = Find(search.key, self.own.signed)
-        effects = [self._ask(one.peer, one.addresses, find, number) for one in search.lookup.next()]
+        effects: list[Effect] = [self._ask(one.peer, one.addresses, find, number) for one in search.lookup.next()]
         if not search.lookup.is_over:
             return effects
         del self._searches[number]
@@ -289,14 +289,15 @@ class Directory:
         met = [one for one in self.table.closest(target, 1) if one.position == target and one.record.expires > now]
         return kept or met
 
-    def _ask(self, peer: PeerId, addresses: tuple[str, ...], question: Question, search: int | None = None) -> Effect:
+    def _ask(self, peer: PeerId, addresses: tuple[str, ...], question: Question, search: int | None = None) -> Ask:
         self._numbers += 1
         self._pending[self._numbers] = _Pending(peer, search, Digest(question.key))
         return Ask(self._numbers, peer, addresses, question)
 
     def _check(self, contact: Contact) -> Effect:
         """Whether a peer is there; its answer names our own neighbours, which is useful besides."""
-        return self._ask(contact.peer, contact.addresses, Find(key_of(self._identity.peer), self.own.signed))
+        ask = self._ask(contact.peer, contact.addresses, Find(key_of(self._identity.peer), self.own.signed))
+        return replace(ask, is_check=True)
 
     def _met(self, contact: Contact, now: Micros) -> list[Effect]:
         if contact.peer == self._identity.peer:

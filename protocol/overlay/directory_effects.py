@@ -19,6 +19,8 @@ class Ask:
     addresses: tuple[str, ...]
     """Where it said it is; empty when the address book must know."""
     question: Question
+    is_check: bool = False
+    """Nobody waits for the answer: only whether the peer is there at all is to be found out, some time."""
 
 
 @dataclass(frozen=True, slots=True)

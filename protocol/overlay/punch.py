@@ -32,7 +32,7 @@ ADDRESSES_MAX: Final = 4
 """Addresses that are dialled for a peer: nobody makes us knock at a hundred doors."""
 
 PUNCH_SOON_US: Final = Micros(10 * SECOND)
-"""Wait, doubled each time, after a punch in which nobody dialled: who just started does not know its address yet."""
+"""Wait, doubled each time, after a punch that proved nothing: who just started knows neither address nor router."""
 
 PUNCH_AGAIN_US: Final = Micros(1 * MINUTE)
 """Wait after the first failed punch: a busy machine or a lost packet is the reason as often as the routers are."""
@@ -154,8 +154,8 @@ class Punch:
         self.peer = peer
         self.state: State = Idle()
         self.attempt = 0
-        self.has_dialled = False
-        """Whether it came so far that the routers had a say."""
+        self.is_verdict = False
+        """Whether its end tells about the two routers: somebody dialled, and both sides knew what their routers do."""
         self._addresses = addresses
         self._kinds = kinds
         self._is_allowed = is_allowed
@@ -233,7 +233,7 @@ class Punch:
             return self._end("the other side named no address that can be dialled")
         role = role_of(self._kinds[0]) if is_initiator else "client"
         self.state = Dialling(self._until(at, DIAL_US))
-        self.has_dialled = True
+        self.is_verdict = "unknown" not in self._kinds
         return (Dial(at, self.state.until, allowed, role),)
 
     def _end(self, why: str) -> tuple[Effect, ...]:
@@ -260,7 +260,7 @@ class _Failure:
     count: int
     until: Micros
     addresses: frozenset[str]
-    has_dialled: bool
+    is_verdict: bool
 
 
 class PunchMemory:
@@ -283,16 +283,16 @@ class PunchMemory:
         self._answers.spend(peer, 1, now)
         return True
 
-    def failed(self, peer: PeerId, addresses: frozenset[str], now: Micros, *, has_dialled: bool = True) -> None:
+    def failed(self, peer: PeerId, addresses: frozenset[str], now: Micros, *, is_verdict: bool = True) -> None:
         """A punch failed: try once more soon, then wait, and twice as long each time."""
         before = self._failures.pop(peer, None)
-        is_same = before is not None and before.addresses == addresses and before.has_dialled == has_dialled
+        is_same = before is not None and before.addresses == addresses and before.is_verdict == is_verdict
         count = before.count if before is not None and is_same else 0
-        if has_dialled:
+        if is_verdict:
             wait = min(PUNCH_RETRY_US << min(count - 1, 30), PUNCH_RETRY_MAX_US) if count else PUNCH_AGAIN_US
         else:
             wait = min(PUNCH_SOON_US << min(count, 30), PUNCH_RETRY_MAX_US)
-        self._failures[peer] = _Failure(count + 1, Micros(now + wait), addresses, has_dialled)
+        self._failures[peer] = _Failure(count + 1, Micros(now + wait), addresses, is_verdict)
         while len(self._failures) > PEERS_MAX:
             del self._failures[next(iter(self._failures))]
 

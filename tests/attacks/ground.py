@@ -285,7 +285,7 @@ def opened(folder: Path) -> Iterator[Ground]:
         ground = Ground(folder, victim, honest)
         yield ground
     finally:
-        for talker in (honest, ground.attacker) if ground else (honest,):
+        for talker in (honest,) if ground is None else (honest, ground.attacker):
             talker.end()
         end_all([victim.child.pid])
         victim.child.reap()

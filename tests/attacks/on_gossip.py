@@ -224,7 +224,11 @@ async def replayed_record(target: Target) -> Report:
         old = record(guest.identity, target.network, now - 60 * SECOND, topics=(key,))
         answers = [await _ask(guest, "keep", Keep(key, one)) for one in (new, old)]
         found = await _ask(guest, "find", Find(key, new))
-        return {"took_new": b"\xc3" in answers[0][-3:], "took_old": b"\xc3" in answers[1][-3:], "is_old": old.body in found}
+        return {
+            "took_new": b"\xc3" in answers[0][-3:],
+            "took_old": b"\xc3" in answers[1][-3:],
+            "is_old": old.body in found,
+        }
 
 
 async def questions(target: Target) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from struct import pack
 from typing import Final
 
@@ -36,10 +37,8 @@ async def cut(target: Target, act: Callable[[Stranger], Awaitable[None]]) -> Rep
     """Greet, attack, and see whether the connection was cut."""
     async with stranger(target) as guest:
         await guest.greet()
-        try:
+        with suppress(Unavailable):
             await act(guest)
-        except Unavailable:
-            pass
         return {"cut": await guest.cut_within(target.seconds)}
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from node.addresses import split_address
 from node.clock import Clock
-from node.streams import read_some, write_all, frame
+from node.streams import frame, read_some, write_all
 from protocol import wire
 from protocol.errors import Unavailable
 from protocol.gossip import rpc as rpcs

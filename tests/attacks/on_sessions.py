@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -13,7 +14,8 @@ from node.sessions import PROTOCOL_VERSION
 from node.streams import frame, write_all
 from protocol import wire
 from protocol.errors import Unavailable
-from protocol.messages import Ack, BlocksRequest, Message, Skip
+from protocol.greetings import Ack, Skip
+from protocol.messages import BlocksRequest, Message
 from tests.attacks.ground import Report
 from tests.attacks.strangers import (
     Attack,
@@ -50,10 +52,8 @@ def words(make: Callable[[Target], bytes]) -> Attack:
     async def attack(target: Target) -> Report:
         async with stranger(target) as guest:
             stream = await guest.open(target.session)
-            try:
+            with suppress(Unavailable):
                 await write_all(stream, make(target))
-            except Unavailable:
-                pass
             return {"cut": await guest.cut_within(target.seconds)}
 
     return attack
@@ -208,5 +208,3 @@ ATTACKS: Final[dict[str, Attack]] = {
     "oversized messages": oversized,
     "identify pushed": identify_pushed,
 }
-
-Act = Callable[[Stranger], Awaitable[None]]

@@ -143,7 +143,13 @@ async def data_silent(target: Target) -> Report:
 async def data_rubbish(target: Target) -> Report:
     """Frames too long, frames of nothing, frames that are no handshake."""
     told = {"ended": 0.0, "opened": 0.0}
-    for says in (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x04evil", bytes(4_096), wire.encode(Finish(bytes(64), bytes(32)))):
+    for says in (
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\0",
+        b"\0\0\0\x04evil",
+        bytes(4_096),
+        wire.encode(Finish(bytes(64), bytes(32))),
+    ):
         found = await _gather(target, 40, 4, says, target.data_port)
         told = {name: told[name] + found[name] for name in told}
     return told

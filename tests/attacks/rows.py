@@ -24,7 +24,7 @@ class Row:
 
     name: str
     holds: Callable[[Report], bool]
-    seconds: float = 1.0
+    seconds: float = 0.6
 
 
 def is_cut(report: Report) -> bool:

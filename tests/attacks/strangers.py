@@ -6,8 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 from libp2p.abc import IHost, INetStream
@@ -21,8 +20,8 @@ from node.streams import frame, read_some, write_all
 from protocol import wire
 from protocol.errors import RemoteViolation, Unavailable
 from protocol.gossip import rpc as rpcs
+from protocol.greetings import Hello
 from protocol.identity import Identity
-from protocol.messages import Hello
 from protocol.overlay.peer_record import PeerRecord, sign_record
 from protocol.overlay.yamux_frames import Flag, Kind, header
 from protocol.units import HOUR, PeerId
@@ -145,7 +144,7 @@ class Stranger:
         Unavailable when the connection is gone."""
         if self.is_cut:
             raise Unavailable("the connection is gone", code="link")
-        self.muxed.session.receive = lambda piece, now: []  # type: ignore[method-assign]
+        self.muxed.session.receive = lambda data, now: []  # type: ignore[method-assign]
         if not self.muxed._is_flushing and not self.muxed._carrier.send_now(data):
             self.muxed._is_flushing = True
             self.muxed._work.set()
@@ -153,7 +152,9 @@ class Stranger:
     async def pour(self, data: bytes) -> None:
         """The same, waiting until all of it is with the kernel."""
         while self.muxed._is_flushing and not self.is_cut:
-            await trio.sleep(0.001)
+            drained = self.muxed._drained
+            with trio.move_on_after(1):
+                await drained.wait()
         self.raw(data)
         await trio.lowlevel.checkpoint()
 
@@ -165,9 +166,8 @@ class Stranger:
     def deaf(self) -> None:
         """From now on nothing is read from the socket."""
 
-        async def never() -> list[bytes]:
+        async def never() -> NoReturn:
             await trio.sleep_forever()
-            return []
 
         self.muxed._carrier.receive = never  # type: ignore[method-assign]
 
@@ -197,7 +197,7 @@ async def stranger(target: Target, identity: Identity | None = None, address: st
 
 
 async def crowd(target: Target, count: int, act: Callable[[Stranger], Awaitable[None]], spread: int = 0) -> int:
-    """So many strangers act at once; how many were let in. `spread`: on how many addresses they are; 0: each its own."""
+    """So many strangers act at once; how many were let in. `spread`: on so many addresses; 0: each its own."""
     addresses = [source() for _ in range(spread)]
     inside = 0
 
@@ -253,8 +253,3 @@ def record(who: Identity, network: str, now: int, **said: object) -> Signed:
 async def say(stream: INetStream, rpc: rpcs.Rpc) -> None:
     """One RPC of gossip."""
     await write_all(stream, rpcs.frame(rpc))
-
-
-def folder() -> Path:
-    """Where this file is."""
-    return Path(__file__).parent

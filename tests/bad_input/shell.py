@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.bad_input.ground import Ground, Row, Told
+
+SOMEBODY = "12D3KooWLNQaRo2dap7DjThUmXHtv4vkbE18Gy9URVu2YzPVcbJ6"
 
 
 def command(name: str, words: str, code: str, says: str) -> Row:
@@ -66,6 +69,21 @@ def genesis(text: str) -> Callable[[Ground, Path], None]:
 
 def gone(ground: Ground, data: Path) -> None:
     (data / "genesis.json").unlink()
+
+
+def listening(name: str, address: str, code: str, says: str, *words: str) -> Row:
+    """`shoal node run` with a good genesis file, told to listen there. `{port}`: one that is taken."""
+
+    def act(ground: Ground) -> Told:
+        data = ground.fresh()
+        (data / "genesis.json").write_bytes((ground.folder / "net" / "genesis.json").read_bytes())
+        (data / "capability.json").write_bytes((ground.node / "capability.json").read_bytes())
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            where = address.replace("{port}", str(server.getsockname()[1]))
+            quiet = ("--executors", "wasm", "--log-level", "error")
+            return ground.cli("node", "run", "--data", str(data), *quiet, "--listen", where, *words)
+
+    return Row(f"node: {name}", act, code, says)
 
 
 def taken(ground: Ground) -> Told:
@@ -152,6 +170,29 @@ NODE = (
     ),
     plug("bootstrap without a peer", 'bootstrap = ["/ip4/1.2.3.4/tcp/1"]\n', "bad_config", "names no peer"),
     plug("address that is none", 'listen = ["localhost:80"]\n', "bad_config", "'localhost:80' is no address"),
+    listening("port in use", "/ip4/127.0.0.1/tcp/{port}", "address_in_use", "cannot listen on /ip4/127.0.0.1/tcp/"),
+    listening("somebody else's address", "/ip4/203.0.113.7/tcp/4301", "address_unusable", "/ip4/203.0.113.7/tcp/4301"),
+    listening("address out of bounds", "/ip4/300.1.1.1/tcp/4301", "bad_address", "'/ip4/300.1.1.1/tcp/4301' cannot be"),
+    listening("port out of bounds", "/ip4/127.0.0.1/tcp/99999", "bad_address", "tcp/99999' cannot be listened on"),
+    listening("address without a port", "/ip4/127.0.0.1", "bad_address", "'/ip4/127.0.0.1' cannot be listened on"),
+    listening("address of UDP", "/ip4/127.0.0.1/udp/4301", "bad_address", "udp/4301' cannot be listened on"),
+    listening("IPv6 that is none", "/ip6/::zz/tcp/4301", "bad_address", "'/ip6/::zz/tcp/4301' cannot be listened on"),
+    listening(
+        "bootstrap out of bounds",
+        "/ip4/127.0.0.1/tcp/0",
+        "bad_address",
+        "is no address of a peer",
+        "--bootstrap",
+        f"/ip4/300.1.1.1/tcp/1/p2p/{SOMEBODY}",
+    ),
+    listening(
+        "bootstrap that is nobody",
+        "/ip4/127.0.0.1/tcp/0",
+        "bad_peer_id",
+        "'12D3KooW' is no peer id",
+        "--bootstrap",
+        "/ip4/127.0.0.1/tcp/1/p2p/12D3KooW",
+    ),
     plug("misbehaviour", 'misbehave = "wrong-pixels"\n', "bad_config", "is for tests of the network"),
 )
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from benchmarks.netlab.shaper import Flow, both
 from benchmarks.netlab.trials import JOB, WAN
 from benchmarks.netlab.village import Village, Way
 from node.clock import Clock
+from node.links import WAIT_S
 from protocol.units import MIB, SECOND
 from shoal.processes import shoal_command, shoal_environment, until
 from tests.end_to_end import service
@@ -72,7 +74,7 @@ def village(way: Way, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vill
         made.settle(lab.house("neighbour", "public").host, is_provider=False)
         made.up()
         try:
-            until(f"the pair is {way}", lambda: made.ways("steward").get("home") == way or None, [], 60)  # type: ignore[union-attr]
+            until(f"the pair is {way}", lambda: (made.ways("steward") or {}).get("home") == way or None, [], 90)
             yield made
         finally:
             made.down()
@@ -155,6 +157,31 @@ def test_a_large_input_arrives_while_heartbeats_go_on(village: Village, tmp_path
     assert [len(chunk.attempts) for chunk in status.chunks] == [1], "no heartbeat was missed"
     after = village.network("steward").counts
     assert after.get("violations", 0) == before.get("violations", 0)
+
+
+@pytest.mark.parametrize("seconds", [30, 150])
+def test_a_sleeper_is_connected_again(village: Village, tmp_path: Path, way: Way, seconds: int) -> None:
+    (tmp_path / "input.bin").write_bytes(f"{way} {seconds}".encode())
+    (tmp_path / "weigh.yml").write_text(WEIGH, encoding="utf-8")
+    before, clock = village.network("home").counts, Clock()
+    with village.asleep("home"):
+        time.sleep(seconds)
+    woke = clock.now()
+    job = village.submit(tmp_path / "weigh.yml")
+    until("the pair is connected", lambda: "steward" in (village.ways("home") or {}) or None, [], 90)
+    until("it is free for work", lambda: village.is_whole() or None, [], 90)
+    free = (clock.now() - woke) / SECOND
+    village.settled(job, PATIENCE_S)
+    done = (clock.now() - woke) / SECOND
+    until(f"the pair is {way}", lambda: (village.ways("steward") or {}).get("home") == way or None, [], 120)
+    at_best = (clock.now() - woke) / SECOND
+    took = f"free after {free:.1f} s, a job done after {done:.1f}, {way} after {at_best:.1f}"
+    print(f"{way}, asleep for {seconds} s: {took}")
+    after = village.network("home").counts
+    if seconds < WAIT_S:
+        assert after.get("messages_missed", 0) == before.get("messages_missed", 0), "what was queued arrived"
+    assert after.get("violations", 0) == before.get("violations", 0)
+    assert village.network("steward").counts.get("violations", 0) == 0
 
 
 @pytest.fixture

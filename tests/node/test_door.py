@@ -109,3 +109,24 @@ async def test_silence_ends_at_the_deadline(tmp_path: Path, monkeypatch: pytest.
                 while await stream.receive_some():  # libp2p greets first; then comes the end.
                     pass
         assert bob._serving.door.admission.greeted == 0
+
+
+async def test_a_crowd_before_the_door_does_not_make_the_next_one_wait(tmp_path: Path) -> None:
+    async with bob_serves(tmp_path) as (_, port):
+        waiting = [socket.create_connection(("127.0.0.1", port), 2, (OTHER_ADDRESS, 0)) for _ in range(400)]
+        for one in waiting:  # Nobody was accepted meanwhile: the kernel held them all.
+            one.close()
+
+
+async def test_libp2p_s_own_limits_forbid_nothing(tmp_path: Path) -> None:
+    async with bob_serves(tmp_path / "b") as (_, port):
+        config = TransportConfig(("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
+        alice = Transport(ALICE, "reef", config, BlobStore(tmp_path / "a", GIB))
+        async with alice.serving():
+            dialer = alice._serving.dialer
+            alice.learn(BOB.peer, (f"/ip4/127.0.0.1/tcp/{port}",))
+            for _ in range(12):
+                with trio.move_on_after(0.008):
+                    await dialer.connect(BOB.peer)
+            with trio.fail_after(SECONDS):
+                await dialer.connect(BOB.peer)

@@ -87,6 +87,26 @@ async def test_a_malformed_question_shuts_its_asker_out(tmp_path: Path) -> None:
         await happens(lambda: bool(bob.statistics().get("violations")))
 
 
+async def test_whoever_is_slow_to_ask_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob, _):
+        bob._slots = trio.Semaphore(1)
+        slow = await alice._dialer.open_stream(BOB.peer, alice.protocol("add"))
+        await write_all(slow, (60_000).to_bytes(4, "big"))
+        await happens(lambda: bool(bob._reading))
+        with trio.fail_after(2):
+            assert await alice.ask(BOB.peer, "add", Sum((1, 2)), TOTAL) == Total(3)
+
+
+async def test_the_slowest_question_gives_its_place_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.requests.READ_MAX", 2)
+    async with two(tmp_path) as (alice, bob, transport):
+        for _ in range(4):
+            slow = await alice._dialer.open_stream(BOB.peer, alice.protocol("add"))
+            await write_all(slow, (60_000).to_bytes(4, "big"))
+        await happens(lambda: transport.statistics().get("requests_evicted", 0) == 2)
+        assert len(bob._reading) == 2
+
+
 async def test_silence_ends_at_the_deadline_and_waiting_ones_are_bounded(tmp_path: Path) -> None:
     async with two(tmp_path) as (alice, bob, _):
         waiting = trio.Event()

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 from libp2p.abc import INetStream
 
 from node.blobs import BlobStore
 from node.libp2p_rim import libp2p_id, remote_address
 from node.transport import Received, Transport, TransportConfig
+from protocol.errors import RemoteViolation
 from protocol.greetings import Hello
 from protocol.identity import Identity
 from protocol.messages import BlocksRequest
@@ -62,6 +64,46 @@ async def test_nothing_is_lost_or_repeated_when_connections_break(tmp_path: Path
         assert heights == list(range(total))
         assert alice.statistics().get("messages_lost", 0) == 0
         assert alice.statistics()["dials"] > 1
+
+
+async def test_whoever_comes_back_at_once_is_greeted_every_time(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, _):
+        dialer, sessions = alice._serving.dialer, alice._serving.sessions
+        greetings: list[PeerId] = []
+
+        def hear(peer: PeerId, hello: Hello, stream: INetStream) -> None:
+            greetings.append(peer)
+
+        async def greeted(count: int) -> None:
+            await happens(lambda: len(greetings) >= count, 3)
+
+        sessions.greeted.append(hear)
+        for _ in range(40):
+            before = len(greetings)
+            await cut(alice, BOB.peer)
+            await dialer.connect(BOB.peer)
+            await greeted(before + 1)
+
+
+async def test_nobody_is_dialled_only_to_be_greeted(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, _):
+        sessions = alice._serving.sessions
+        sessions.renew(PeerId(bytes(32)))
+        with trio.fail_after(1):  # A search for it would take several.
+            await happens(lambda: sessions.links.known(PeerId(bytes(32))) is None)
+
+
+async def test_faults_and_bans_of_strangers_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.sessions.FAULTY_MAX", 3)
+    monkeypatch.setattr("node.addresses.FORBIDDEN_MAX", 3)
+    async with two(tmp_path) as (alice, _):
+        sessions = alice._serving.sessions
+        for number in range(1, 9):
+            await sessions.punish(RemoteViolation(PeerId(bytes((number,)) * 32), "rubbish", code="malformed"))
+            alice._serving.dialer.book.forbid(PeerId(bytes((number,)) * 32))
+        assert len(sessions._faults) == len(alice._serving.dialer.book._forbidden) == 3
 
 
 async def test_what_was_heard_is_acknowledged_and_forgotten(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from protocol.overlay.nat_kind import NatKind
 from protocol.overlay.punch import Connect, Sync
 from shoal.processes import shoal_environment
 from tests.node.reach.relay_hosts import Node, nodes
-from tests.node.waiting import until
+from tests.node.waiting import SECONDS, until
 
 PEER = Path(__file__).parent / "punch_process.py"
 
@@ -53,9 +53,9 @@ async def test_a_relayed_connection_becomes_direct_and_goes() -> None:
         punches(alice)
         punches(bob)
         await relayed(relay, alice, bob)
-        assert await until(lambda: "direct" in alice.kinds(bob.peer) and "direct" in bob.kinds(alice.peer), 2)
-        assert await until(lambda: bob.counts["punches_succeeded"] == 1, 2)
-        assert await until(lambda: set(alice.kinds(bob.peer)) == set(bob.kinds(alice.peer)) == {"direct"}, 3)
+        assert await until(lambda: "direct" in alice.kinds(bob.peer) and "direct" in bob.kinds(alice.peer), SECONDS)
+        assert await until(lambda: bob.counts["punches_succeeded"] == 1, SECONDS)
+        assert await until(lambda: set(alice.kinds(bob.peer)) == set(bob.kinds(alice.peer)) == {"direct"}, SECONDS)
         assert await alice.echoed(bob.peer, b"still here") == b"still here"
         assert (bob.upgraded, alice.upgraded) == ([(alice.peer, True)], [(bob.peer, True)])
         assert (alice.counts["punches_tried"], bob.counts["punches_tried"]) == (0, 1)
@@ -70,13 +70,13 @@ async def test_a_punch_that_cannot_work_is_given_up_and_remembered(monkeypatch: 
         started = trio.current_time()
         await relayed(relay, alice, bob)
         assert await alice.echoed(bob.peer, b"meanwhile") == b"meanwhile"
-        assert await until(lambda: bob.counts["punches_failed"] == 1, 8)
+        assert await until(lambda: bob.counts["punches_failed"] == 1, SECONDS)
         assert trio.current_time() - started < 6.5
         assert alice.kinds(bob.peer) == ["relayed"]
         assert not await until(lambda: bob.counts["punches_tried"] != 1, 0.6)
         told[:] = [bob.address]
-        assert await until(lambda: bob.counts["punches_tried"] == 2, 2)
-        assert await until(lambda: "direct" in alice.kinds(bob.peer), 4)
+        assert await until(lambda: bob.counts["punches_tried"] == 2, SECONDS)
+        assert await until(lambda: "direct" in alice.kinds(bob.peer), SECONDS)
 
 
 async def test_two_symmetric_routers_are_not_even_tried() -> None:
@@ -85,7 +85,7 @@ async def test_two_symmetric_routers_are_not_even_tried() -> None:
         punches(bob, kinds=("symmetric", "symmetric"))
         started = trio.current_time()
         await relayed(relay, alice, bob)
-        assert await until(lambda: bob.counts["punches_failed"] == 1, 2)
+        assert await until(lambda: bob.counts["punches_failed"] == 1, SECONDS)
         assert trio.current_time() - started < 2
         assert alice.kinds(bob.peer) == ["relayed"]
 
@@ -95,7 +95,7 @@ async def test_the_smaller_id_initiates_when_both_listen() -> None:
         await relayed(relay, alice, bob)
         await alice.client.reserve(relay.peer)
         await bob.client.dial(relay.peer, alice.peer)
-        assert await until(lambda: alice.kinds(bob.peer) == ["relayed", "relayed"], 2)
+        assert await until(lambda: alice.kinds(bob.peer) == ["relayed", "relayed"], SECONDS)
         one, other = sorted((alice, bob), key=lambda node: node.peer)
         first, second = punches(one), punches(other)
         results: list[bool] = []
@@ -115,7 +115,7 @@ async def test_a_public_peer_is_dialled_back_at_once() -> None:
     async with nodes(3) as (relay, alice, bob):
         bob.punches(list, known=(alice.address,), is_allowed=lambda address: True)
         await relayed(relay, alice, bob)
-        assert await until(lambda: "direct" in alice.kinds(bob.peer), 1)
+        assert await until(lambda: "direct" in alice.kinds(bob.peer), SECONDS)
 
 
 async def test_rules_are_kept() -> None:
@@ -129,7 +129,7 @@ async def test_rules_are_kept() -> None:
             if wrong == Connect(()):
                 await MessageReader(stream, bob.peer).punch_message()
                 await say_punch(stream, wrong)
-        assert await until(lambda: [one.code for one in bob.punished] == ["punch_order"] * 2, 2)
+        assert await until(lambda: [one.code for one in bob.punished] == ["punch_order"] * 2, SECONDS)
         relay.knows(bob)
         with pytest.raises(Unavailable):
             stream = await open_directly(relay.host, bob.peer, DCUTR_PROTOCOL)

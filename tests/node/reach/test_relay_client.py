@@ -27,7 +27,7 @@ from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity
 from protocol.units import DAY, HOUR, SECOND, Micros
 from tests.node.reach.relay_hosts import Node, bridge, nodes
-from tests.node.waiting import until
+from tests.node.waiting import SECONDS, until
 
 Change = Callable[[bytes], bytes]
 MALLORY = Identity(b"m" * 32).peer
@@ -117,8 +117,8 @@ async def test_a_relay_cannot_lie_about_the_source() -> None:
         relay.serve(HOP_PROTOCOL, serve)
         with suppress(Unavailable):  # Bob may hang up while Alice is still shaking hands.
             await alice.client.dial(relay.peer, bob.peer)
-        assert await until(lambda: [one.code for one in bob.punished] == ["relay_lied"], 5)
-        assert await until(lambda: not bob.kinds(alice.peer), 3)
+        assert await until(lambda: [one.code for one in bob.punished] == ["relay_lied"], SECONDS)
+        assert await until(lambda: not bob.kinds(alice.peer), SECONDS)
 
 
 async def test_nobody_brings_circuits_unasked() -> None:
@@ -203,4 +203,4 @@ async def test_a_stream_of_another_protocol_is_not_ours() -> None:
         await one.connect(other.peer)
         stream = await one.host.new_stream(libp2p_id(other.peer), [protocol_id(STOP_PROTOCOL)])
         await stream.write(b"\xff\xff\x7f")
-        assert await until(lambda: [one.code for one in other.punished] == ["malformed_circuit_message"], 2)
+        assert await until(lambda: [one.code for one in other.punished] == ["malformed_circuit_message"], SECONDS)

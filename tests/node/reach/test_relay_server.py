@@ -15,7 +15,7 @@ from protocol.overlay.punch import Sync
 from protocol.overlay.relay_budget import RelayLimits
 from protocol.units import MIB, SECOND, Micros
 from tests.node.reach.relay_hosts import Node, nodes
-from tests.node.waiting import until
+from tests.node.waiting import SECONDS, until
 
 FAST = RelayLimits(circuit_rate=1 << 30, total_rate=1 << 30)
 
@@ -34,7 +34,7 @@ async def test_two_peers_talk_through_a_relay() -> None:
         alice.knows(relay)
         await alice.client.dial(relay.peer, bob.peer)
         assert alice.kinds(bob.peer) == ["relayed"]
-        assert await until(lambda: bob.kinds(alice.peer) == ["relayed"], 1)
+        assert await until(lambda: bob.kinds(alice.peer) == ["relayed"], SECONDS)
         data = bytes(range(256)) * 4096
         assert await alice.echoed(bob.peer, data) == data
         assert (server.status.reservations, server.status.circuits) == (1, 1)
@@ -44,7 +44,7 @@ async def test_two_peers_talk_through_a_relay() -> None:
             f"{relay.address}/p2p/{libp2p_id(relay.peer)}/p2p-circuit"
         ]
         await connection.close()
-        assert await until(lambda: not bob.kinds(alice.peer) and not server.status.circuits, 3)
+        assert await until(lambda: not bob.kinds(alice.peer) and not server.status.circuits, SECONDS)
 
 
 async def test_the_limits_are_told() -> None:
@@ -141,7 +141,7 @@ async def test_a_circuit_ends_in_time_and_is_as_fast_as_it_may_be() -> None:
             await write_all(stream, b"x" * 400_000)
             await done.wait()
         assert 50_000 <= len(came) <= 125_000 + 2 * 65_536
-        assert await until(lambda: not server.status.circuits, 4)
+        assert await until(lambda: not server.status.circuits, SECONDS)
         assert 1.9 < trio.current_time() - started < 4
 
 
@@ -153,7 +153,7 @@ async def test_the_relay_dies_within_a_circuit() -> None:
         await alice.client.dial(relay.peer, bob.peer)
         for name in list(relay.host.get_network().get_connections()):
             await name.close()
-        assert await until(lambda: not alice.kinds(bob.peer) and not bob.kinds(alice.peer), 3)
+        assert await until(lambda: not alice.kinds(bob.peer) and not bob.kinds(alice.peer), SECONDS)
 
 
 async def test_a_peer_that_left_is_not_reached() -> None:
@@ -162,7 +162,7 @@ async def test_a_peer_that_left_is_not_reached() -> None:
         await joined(relay, bob)
         alice.knows(relay)
         await bob.host.disconnect(libp2p_id(relay.peer))
-        assert await until(lambda: server.status.reservations == 0, 3)
+        assert await until(lambda: server.status.reservations == 0, SECONDS)
         with pytest.raises(Refused) as none:
             await alice.client.dial(relay.peer, bob.peer)
         assert none.value.code == "no_reservation"
@@ -197,7 +197,7 @@ async def test_a_hundred_half_open_circuits_hold_nobody_up() -> None:
             for wanted in range(20, 101, 20):  # noqa: B007  `is_open` reads it
                 for who in [alice, carol] * 10:
                     nursery.start_soon(dial, who)
-                assert await until(is_open, 3)
+                assert await until(is_open, SECONDS)
             started = trio.current_time()
             await alice.client.dial(relay.peer, bob.peer)
             assert await alice.echoed(bob.peer, b"still") == b"still"
@@ -217,7 +217,7 @@ async def test_nonsense_is_answered_and_punished() -> None:
             assert (
                 await MessageReader(stream, relay.peer, HOP_PROTOCOL).hop_reply()
             ).status == Status.MALFORMED_MESSAGE
-        assert await until(lambda: len(relay.punished) == 4, 1)
+        assert await until(lambda: len(relay.punished) == 4, SECONDS)
         assert {one.code for one in relay.punished} == {"malformed_circuit_message"}
         stream = await open_directly(alice.host, relay.peer, HOP_PROTOCOL)
         await say_punch(stream, Sync())

@@ -11,7 +11,7 @@ from node.reach.relays import Relays
 from protocol.overlay.relay_choice import Candidate
 from tests.node.reach.relay_hosts import Node, nodes
 from tests.node.reach.test_relay_client import crooked, drops
-from tests.node.waiting import until
+from tests.node.waiting import SECONDS, until
 
 
 class Surroundings:
@@ -37,12 +37,12 @@ async def test_the_nearest_three_are_kept_until_the_node_is_public() -> None:
         changed = around.relays.changed
         with trio.fail_after(3):
             await changed.wait()
-        assert await until(lambda: sorted(around.relays.addresses()) == sorted(circuits(*relays[:3])), 3)
+        assert await until(lambda: sorted(around.relays.addresses()) == sorted(circuits(*relays[:3])), SECONDS)
         assert set(around.relays.chosen()) == {relay.peer for relay in relays[:3]}
         assert relays[3].counts["relay_reservations"] == 0
         around.is_public = True
         around.relays.poke()
-        assert await until(lambda: around.relays.addresses() == (), 3)
+        assert await until(lambda: around.relays.addresses() == (), SECONDS)
         assert not bob.client.reserved
 
 
@@ -51,11 +51,11 @@ async def test_a_dead_relay_is_replaced() -> None:
         for relay in relays:
             relay.relays()
         around = Surroundings(bob, *relays)
-        assert await until(lambda: len(around.relays.addresses()) == 3, 3)
+        assert await until(lambda: len(around.relays.addresses()) == 3, SECONDS)
         relays[0].shut_out.add(bob.peer)
         await relays[0].host.disconnect(libp2p_id(bob.peer))
         around.relays.poke()
-        assert await until(lambda: sorted(around.relays.addresses()) == sorted(circuits(*relays[1:])), 5)
+        assert await until(lambda: sorted(around.relays.addresses()) == sorted(circuits(*relays[1:])), SECONDS)
         assert bob.counts["relays_lost"] == 1
 
 
@@ -71,7 +71,7 @@ async def test_a_relay_that_drops_bytes_is_never_told_to_anybody(monkeypatch: py
             told.update(around.relays.addresses())
             return bob.counts["relays_misbehaved"] == 1 and around.relays.addresses() == circuits(good)
 
-        assert await until(is_settled, 5)
+        assert await until(is_settled, SECONDS)
         assert told == set(circuits(good))
 
 
@@ -81,16 +81,16 @@ async def test_a_relay_that_turns_bad_is_noticed_when_circuits_break(monkeypatch
     async with nodes(3) as (bob, relay, other):
         relay.relays()
         around = Surroundings(bob, relay)
-        assert await until(lambda: around.relays.addresses() == circuits(relay), 3)
+        assert await until(lambda: around.relays.addresses() == circuits(relay), SECONDS)
         around.relays.suspect(relay.peer)
-        assert await until(lambda: relay.counts["relay_circuits"] == 2, 3)
+        assert await until(lambda: relay.counts["relay_circuits"] == 2, SECONDS)
         assert around.relays.addresses() == circuits(relay)
         relay.serve(HOP_PROTOCOL, crooked(relay, drops))
         other.relays()
         bob.knows(other)
         around.candidates.append(other.candidate(9, "/ip4/11.9.0.1/tcp/1"))
         around.relays.suspect(relay.peer)
-        assert await until(lambda: around.relays.addresses() == circuits(other), 5)
+        assert await until(lambda: around.relays.addresses() == circuits(other), SECONDS)
         assert bob.counts["relays_misbehaved"] == 1
 
 
@@ -102,7 +102,7 @@ async def test_sybils_of_one_subnet_get_two_places() -> None:
         around.candidates = [
             Candidate(one.peer, one.rtt, f"/ip4/66.66.{n}.1/tcp/1") for n, one in enumerate(around.candidates)
         ]
-        assert await until(lambda: len(around.relays.addresses()) == 2, 3)
+        assert await until(lambda: len(around.relays.addresses()) == 2, SECONDS)
         assert not await until(lambda: len(around.relays.addresses()) != 2, 0.5)
 
 
@@ -122,4 +122,4 @@ async def test_one_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.Monk
         good.relays()
         bob.knows(good)
         around.candidates.append(good.candidate(5, "/ip4/11.5.0.1/tcp/1"))
-        assert await until(lambda: around.relays.addresses() == circuits(good), 7)
+        assert await until(lambda: around.relays.addresses() == circuits(good), SECONDS)

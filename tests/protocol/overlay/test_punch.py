@@ -213,10 +213,10 @@ def test_failures_are_remembered_until_something_changes() -> None:
     assert memory.may_try(BOB, elsewhere, now)
 
 
-def test_a_punch_without_a_dial_is_repeated_sooner() -> None:
+def test_a_punch_that_proved_nothing_is_repeated_sooner() -> None:
     memory, now = PunchMemory(), NOW
     for count in range(3):
-        memory.failed(BOB, frozenset(HERE), now, has_dialled=False)
+        memory.failed(BOB, frozenset(HERE), now, is_verdict=False)
         due = Micros(now + (PUNCH_SOON_US << count))
         assert not memory.may_try(BOB, frozenset(HERE), Micros(due - 1))
         assert memory.may_try(BOB, frozenset(HERE), due)
