@@ -1,6 +1,6 @@
-"""python -m benchmarks [ledger transport sim idle jobs kill gateway] [--profile]: a table, and build/bench.json.
+"""python -m benchmarks [ledger transport mux bulk gossip crowd sim idle jobs kill gateway]: a table, build/bench.json.
 
-Without names all are measured, about twelve minutes. Figures are wall time on a machine that may do other things:
+Without names all are measured, about half an hour. Figures are wall time on a machine that may do other things:
 medians, with least and most beside them.
 """
 
@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import bench_gateway, bench_idle, bench_jobs, bench_ledger, bench_sim, report
+from benchmarks import (
+    bench_bulk,
+    bench_crowd,
+    bench_gateway,
+    bench_gossip,
+    bench_idle,
+    bench_jobs,
+    bench_ledger,
+    bench_mux,
+    bench_sim,
+    report,
+)
 from benchmarks.network import running
 from benchmarks.report import FOLDER, Aim, Figure
 from protocol.ledger import check
 
-NAMES: Final = ("ledger", "transport", "sim", "idle", "jobs", "kill", "gateway")
+NAMES: Final = ("ledger", "transport", "mux", "bulk", "gossip", "crowd", "sim", "idle", "jobs", "kill", "gateway")
 LEDGER_CHUNKS: Final = 1_000
 LEDGER_RUNS: Final = 3
 TRANSPORT_IDLE_S: Final = 5
+MUX_RUNS: Final = 3
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,6 +43,7 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(NAMES)}; all without")
     parser.add_argument("--profile", action="store_true", help="flame graphs of the no-op chunks, with py-spy")
+    parser.add_argument("--iroh", default=os.environ.get(bench_bulk.IROH, ""), help="a Python that has iroh 1.2.0")
     options = parser.parse_args(words)
     unknown = sorted(set(options.names) - set(NAMES))
     if unknown:
@@ -43,6 +57,7 @@ def main(words: Sequence[str]) -> int:
     if "transport" in names:
         say("the transport")
         figures += transport()
+    figures += overlay(names, options.iroh)
     if "sim" in names:
         say("the simulator; a thousand peers for an hour take minutes")
         figures += bench_sim.measure(is_long=True)
@@ -52,6 +67,20 @@ def main(words: Sequence[str]) -> int:
     report.show(facts, figures)
     say(f"all values: {FOLDER / 'bench.json'}")
     return 0
+
+
+def overlay(names: frozenset[str], iroh: str) -> list[Figure]:
+    """The network's own parts, beside what others have: muxer, data plane, gossip, and a crowd of whole peers."""
+    figures: list[Figure] = []
+    if "mux" in names:
+        figures += bench_mux.measure(MUX_RUNS, bench_mux.KINDS, say)
+    if "bulk" in names:
+        figures += bench_bulk.measure(say, iroh=iroh)
+    if "gossip" in names:
+        figures += bench_gossip.measure(bench_gossip.usual(), say)
+    if "crowd" in names:
+        figures += bench_crowd.measure(say)
+    return figures
 
 
 def devnet(names: frozenset[str], profiles: bool) -> list[Figure]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,12 +23,17 @@ from typing import IO, Final
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import js_packages
 from benchmarks.report import FOLDER, Aim, Figure, machine, show, write
 
 ROOT: Final = Path(__file__).parents[1]
 PEER: Final = str(Path(__file__).with_name("bulk_peer.py"))
 RIVALS: Final = str(Path(__file__).with_name("bulk_rivals.py"))
 JS_PEER: Final = ROOT / "tests" / "interop" / "peer.mjs"
+MIB_EACH: Final = 1_024
+REPS: Final = 5
+IROH: Final = "SHOAL_IROH_PYTHON"
+"""Environment variable: a Python that has iroh."""
 FAST: Final = Aim("least", 1_000.0)
 SHARE: Final = Aim("least", 0.8)
 
@@ -78,10 +84,7 @@ def rival(kind: str, python: str, mib: int, reps: int) -> list[dict[str, float]]
 
 def js(mib: int, reps: int) -> list[dict[str, float]]:
     """js-libp2p, TCP + Noise + yamux, writes of 1 MiB."""
-    node = shutil.which("node")
-    if node is None or not (JS_PEER.parent / "node_modules").is_dir():
-        raise FileNotFoundError("no node, or tests/interop/node_modules is missing")
-    with child(node, str(JS_PEER)) as (listen, heard), child(node, str(JS_PEER)) as (dial, news):
+    with child("node", str(JS_PEER)) as (listen, heard), child("node", str(JS_PEER)) as (dial, news):
         address = asked(listen, heard, {"id": 1, "do": "listen"})["addresses"]
         assert isinstance(address, list)
         asked(dial, news, {"id": 1, "do": "listen", "address": None})
@@ -120,44 +123,56 @@ def rival_figures(name: str, rows: list[dict[str, float]], mib: int) -> list[Fig
     return [Figure(name, "MB/s", speed), Figure(f"{name}, both sides", "CPU s/GB", cost)]
 
 
-def measure(options: argparse.Namespace) -> list[Figure]:
+def measure(
+    say: Callable[[str], None], mib: int = MIB_EACH, reps: int = REPS, disk: str = "", iroh: str = ""
+) -> list[Figure]:
     """Everything, ours between the others so that a change of the machine's mood is seen."""
-    mib, reps = int(options.mib), int(options.reps)
     memory = Path("/dev/shm")
     figures: list[Figure] = []
-    tls = rival("tls", sys.executable, mib, reps)
-    one = plane(memory, mib, reps, 1)
-    figures += plane_figures("memory, 1 connection", one, FAST)
-    figures += plane_figures("memory, 2 connections", plane(memory, mib, reps, 2), FAST)
+    say("bulk: TLS sockets and ours by turns")
+    tls, stored = rival("tls", sys.executable, mib, reps), rival("stored", sys.executable, mib, reps)
+    one, two = plane(memory, mib, reps, 1), plane(memory, mib, reps, 2)
+    figures += plane_figures("memory, 1 connection", one, None)
+    figures += plane_figures("memory, 2 connections (as it comes)", two, FAST)
     tls += rival("tls", sys.executable, mib, reps)
-    figures += plane_figures("disk, 2 connections", plane(Path(options.disk), mib, reps, 2), None)
-    figures += rival_figures("TLS 1.3 socket, blocking", tls, mib)
-    ours, theirs = sorted(one["mb_per_s"]), sorted(row["mb_per_s"] for row in tls)
-    ratio = ours[len(ours) // 2] / theirs[len(theirs) // 2]
-    figures.append(Figure("bulk (stored, verified) : TLS socket (neither)", "×", (ratio,), SHARE))
+    stored += rival("stored", sys.executable, mib, reps)
+    say("bulk: to a real disk")
+    figures += plane_figures("disk, 2 connections", plane(Path(disk or tempfile.gettempdir()), mib, reps, 2), None)
+    figures += rival_figures("TLS 1.3 socket, bytes thrown away", tls, mib)
+    figures += rival_figures("TLS 1.3 socket, stored and hashed twice", stored, mib)
+    for name, found, aim in (("1 connection", one, None), ("2 connections", two, SHARE)):
+        for what, rows in (("thrown away", tls), ("stored and hashed", stored)):
+            shares = _over(found["mb_per_s"], [row["mb_per_s"] for row in rows])
+            bound = aim if rows is tls else None
+            figures.append(Figure(f"bulk, {name} : TLS socket, {what}", "×", (shares,), bound))
+    say("bulk: libp2p streams and iroh")
     figures += rival_figures("py-libp2p stream, stock", rival("stock", sys.executable, 128, reps), 128)
-    try:
-        figures += rival_figures("js-libp2p stream", js(256, reps), 256)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"js-libp2p is skipped: {error}")
-    if options.iroh:
-        figures += rival_figures("iroh, binding mended", rival("iroh", options.iroh, 256, reps), 256)
+    if why := js_packages.missing():
+        say(f"bulk js is skipped: {why}")
     else:
-        print("iroh is skipped: name a Python that has it with --iroh")
+        figures += rival_figures("js-libp2p stream", js(256, reps), 256)
+    if iroh:
+        figures += rival_figures("iroh, binding mended", rival("iroh", iroh, 256, reps), 256)
+    else:
+        say(f"iroh is skipped: name a Python that has it with --iroh, or in {IROH}")
     return figures
+
+
+def _over(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(ours) / statistics.median(theirs)
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--reps", type=int, default=5)
-    parser.add_argument("--disk", default=tempfile.gettempdir())
-    parser.add_argument("--iroh", default="")
+    parser.add_argument("--mib", type=int, default=MIB_EACH)
+    parser.add_argument("--reps", type=int, default=REPS)
+    parser.add_argument("--disk", default="")
+    parser.add_argument("--iroh", default=os.environ.get(IROH, ""))
     parser.add_argument("--out", type=Path, default=FOLDER / "bench_bulk.json")
     options = parser.parse_args()
     facts = machine()
-    figures = measure(options)
+    figures = measure(lambda text: print(f"· {text}"), options.mib, options.reps, options.disk, options.iroh)
     write(facts, figures, options.out)
     show(facts, figures)
 

@@ -1,8 +1,9 @@
 """A crowd of real peers on one machine: python -m benchmarks.bench_crowd [--sizes 25 50 100 200] [--processes 8].
 
 Every peer has the whole transport: sockets, sessions, gossip, directory, pings, reachability. The first peer of the
-crowd lives in a process of its own, the others share processes. They all start at once and know three bootstraps. How
-each figure grows with the size of the crowd is fitted at the end: 0 = not at all, 1 = in proportion.
+crowd lives in a process of its own and is everybody's bootstrap, the others share processes and arrive at a steady pace
+(`--pace` per second; a huge one: all at once). Seconds are counted from the arrival of the last. How each figure grows
+with the size of the crowd is fitted at the end: 0 = not at all, 1 = in proportion.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ ROOT: Final = Path(__file__).parents[1]
 NS: Final = 1_000_000_000
 SIZES: Final = (25, 50, 100, 200)
 PROCESSES: Final = 8
-BOOTSTRAPS: Final = 3
+PACE: Final = 20.0
+"""Peers that arrive per second. One costs the machine some 0.3 s of a core, so four cores are fully busy beyond 13."""
 CALM_S: Final = 35.0
-"""From the last offer to the idle measurement: the searches, and the hurried pings of the first half minute, are over."""
+"""From the last offer to the idle measurement: searches and the hurried pings of the first half minute are over."""
 IDLE_S: Final = 15.0
 RATE: Final = 2.0
 """Statements per second, by all peers together."""
@@ -117,27 +119,27 @@ class Crowd:
         return [worker.hear(kind) for worker in self.workers]
 
 
-def crowd(size: int, processes: int, say: Callable[[str], None]) -> dict[str, tuple[float, ...]]:
+def crowd(size: int, processes: int, pace: float, say: Callable[[str], None]) -> dict[str, tuple[float, ...]]:
     """One crowd from its beginning to its end; quantities by name."""
     with ExitStack() as stack:
         people = Crowd(size, processes, stack)
         empty = [worker.hear(Figures) for worker in people.workers]
         founder, others = people.workers[0], people.workers[1:]
         say(f"{size} peers: they open")
-        founder.tell(Open(()))
+        founder.tell(Open((), 0.0))
         opened = [founder.hear(Figures)]
-        began = time.monotonic_ns()
         seeds = tuple(opened[0].addresses)
         for worker in others:
-            worker.tell(Open(seeds))
+            worker.tell(Open(seeds, len(others) / pace))
         opened += [worker.hear(Figures) for worker in others]
+        last = time.monotonic_ns()
         say(f"{size} peers: they gather")
         gathered = people.all(Gather(size, PATIENCE_S), Gathered)
         for number, standing in sorted(late for one in gathered for late in one.late.items()):
             say(f"peer {number} had not heard everybody after {PATIENCE_S:g} s: {standing}")
-        found = {
-            "seconds to 8 neighbours": ((max(one.neighbours_at for one in gathered) - began) / NS,),
-            "seconds until all hear all": ((max(one.heard_at for one in gathered) - began) / NS,),
+        found: dict[str, tuple[float, ...]] = {
+            "seconds to 8 neighbours": ((max(one.neighbours_at for one in gathered) - last) / NS,),
+            "seconds until all hear all": ((max(one.heard_at for one in gathered) - last) / NS,),
         }
         joined = people.all(Quiet(), Figures)
         found["CPU to gather per peer"] = (1e3 * (_cpu(joined) - _cpu(empty)) / size,)
@@ -262,9 +264,11 @@ class Measured(Struct, frozen=True):
     found: dict[str, tuple[float, ...]]
 
 
-def measure(say: Callable[[str], None], sizes: Sequence[int] = SIZES, processes: int = PROCESSES) -> list[Figure]:
+def measure(
+    say: Callable[[str], None], sizes: Sequence[int] = SIZES, processes: int = PROCESSES, pace: float = PACE
+) -> list[Figure]:
     """Crowds one after the other, and how everything grows."""
-    crowds = [Measured(size, crowd(size, processes, say)) for size in sizes]
+    crowds = [Measured(size, crowd(size, processes, pace, say)) for size in sizes]
     figures = []
     for name, unit in UNITS.items():
         points = [(float(one.size), statistics.median(one.found[name])) for one in crowds]
@@ -280,9 +284,14 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_crowd", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--pace", type=float, default=PACE, help="peers that arrive per second")
     options = parser.parse_args(words)
     facts = report.machine()
-    figures = measure(lambda text: print(f"· {text}", file=sys.stderr, flush=True), options.sizes, options.processes)
+
+    def say(text: str) -> None:
+        print(f"· {text}", file=sys.stderr, flush=True)
+
+    figures = measure(say, options.sizes, options.processes, options.pace)
     report.write(facts, figures, report.FOLDER / "bench_crowd.json")
     report.show(facts, figures)
     return 0

@@ -8,12 +8,11 @@ of js-libp2p's (`js`, where node and the packages of tests/interop are installed
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -22,13 +21,13 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from benchmarks import report
+from benchmarks import js_packages, report
 from benchmarks.gossip_crowd import Dials, Doors, Notes, Plan
 from benchmarks.report import Aim, Figure
 
 ROOT: Final = Path(__file__).parents[1]
 SCRIPT: Final = ROOT / "tests" / "interop" / "crowd.mjs"
-PACKAGES: Final = ROOT / "tests" / "interop" / "node_modules"
+KINDS: Final = ("ours", "libp2p", "js")
 NS: Final = 1_000_000_000
 SETTLE_S: Final = 4.0
 """From the last connection to the first statement: meshes are there."""
@@ -156,6 +155,23 @@ def figures(setup: Setup, notes: Sequence[Notes], seconds: float) -> list[Figure
     return found
 
 
+def usual() -> list[Setup]:
+    """What is measured unless somebody says otherwise: fifty hosts, twenty statements a second."""
+    return [Setup(kind, 50, 4, 20.0, 15.0) for kind in KINDS]
+
+
+def measure(setups: Sequence[Setup], say: Callable[[str], None]) -> list[Figure]:
+    """One after the other; js is left out where it cannot be had."""
+    found: list[Figure] = []
+    for setup in setups:
+        if setup.kind == "js" and (why := js_packages.missing()):
+            say(f"gossip js is skipped: {why}")
+            continue
+        say(f"gossip {setup.kind}: {setup.hosts} hosts")
+        found += figures(setup, *run(setup))
+    return found
+
+
 def main(words: Sequence[str]) -> int:
     """Measure, tell; status 1 when the node's own router misses an aim."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench_gossip", description=__doc__)
@@ -164,17 +180,15 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--rate", type=float, default=20.0, help="statements per second, by all hosts together")
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--old-rate", type=float, default=20.0, help="the same for py-libp2p")
-    parser.add_argument("--kinds", nargs="+", default=["ours", "libp2p", "js"], choices=("ours", "libp2p", "js"))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     options = parser.parse_args(words)
-    found: list[Figure] = []
     facts = report.machine()
-    for kind in options.kinds:
-        if kind == "js" and not (shutil.which("node") and (PACKAGES / "@libp2p" / "gossipsub").exists()):
-            print("js is left out: it needs node, and `npm ci` in tests/interop", file=sys.stderr)
-            continue
-        rate = options.old_rate if kind == "libp2p" else options.rate
-        setup = Setup(kind, options.hosts, options.processes, rate, options.seconds)
-        found += figures(setup, *run(setup))
+    setups = [
+        Setup(kind, options.hosts, options.processes, rates.get(kind, options.rate), options.seconds)
+        for kind in options.kinds
+        for rates in ({"libp2p": options.old_rate},)
+    ]
+    found = measure(setups, lambda text: print(f"· {text}", file=sys.stderr, flush=True))
     report.write(facts, found, report.FOLDER / "bench_gossip.json")
     report.show(facts, found)
     return int(any(one.aim is not None and not one.aim.is_met(one.median) for one in found))

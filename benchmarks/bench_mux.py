@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import secrets
-import shutil
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from multiaddr import Multiaddr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import report
+from benchmarks import js_packages, report
 from benchmarks.report import Aim, Figure
 from node import libp2p_patches
 from node.libp2p_rim import listen, make_host, protocol_id
@@ -276,6 +275,9 @@ def first_line(stream: IO[str] | None) -> str:
 
 def measure(runs: int, kinds: Sequence[str], say: Callable[[str], None]) -> list[Figure]:
     """The kinds by turns, so that what else the machine does meets all of them."""
+    if "js" in kinds and (why := js_packages.missing()):
+        say(f"muxer js is skipped: {why}")
+        kinds = [kind for kind in kinds if kind != "js"]
     found: dict[str, list[Values]] = {kind: [] for kind in kinds}
     for run in range(runs):
         for kind in kinds:
@@ -287,7 +289,9 @@ def measure(runs: int, kinds: Sequence[str], say: Callable[[str], None]) -> list
             values = tuple(values[key] for values in found[kind] if key in values)
             if values:
                 note = "dial only" if kind == "js" and key == "connect_ms" else ""
-                figures.append(Figure(f"{kind}: {name}", unit, values, aim if kind == "ours" else None, note))
+                figures.append(
+                    Figure(f"mux {kind}: {name.strip()}", unit, values, aim if kind == "ours" else None, note)
+                )
     return figures
 
 
@@ -304,9 +308,8 @@ def main() -> None:
     elif options.client:
         print(json.dumps(trio.run(client, *options.client)))
     else:
-        kinds = options.only or [kind for kind in KINDS if kind != "js" or shutil.which("node")]
         facts = report.machine()
-        figures = measure(options.runs, kinds, lambda line: print(line, file=sys.stderr, flush=True))
+        figures = measure(options.runs, options.only or KINDS, lambda line: print(line, file=sys.stderr, flush=True))
         report.write(facts, figures, report.FOLDER / "bench-mux.json")
         report.show(facts, figures)
 

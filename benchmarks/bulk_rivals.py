@@ -1,8 +1,9 @@
 """What else moves a gigabyte between two processes: a TLS socket, a stock py-libp2p stream, iroh. See bench_bulk.py.
 
-    bulk_rivals.py tls|stock|iroh serve MIB          prints where it listens, then what receiving cost
-    bulk_rivals.py tls|stock|iroh send MIB WHERE     prints {"mb_per_s": …, "cpu_tx": seconds, "cpu_rx": seconds}
+    bulk_rivals.py tls|stored|stock|iroh serve MIB          prints where it listens, then what receiving cost
+    bulk_rivals.py tls|stored|stock|iroh send MIB WHERE     prints {"mb_per_s": …, "cpu_tx": seconds, "cpu_rx": seconds}
 
+`stored` is `tls` whose receiver keeps and hashes what comes.
 Sender and receiver use memory that is distinct in every page. iroh runs in an environment of its own.
 """
 
@@ -55,8 +56,10 @@ def certificate(folder: Path) -> Path:
     return path
 
 
-def tls_serve(size: int) -> None:
-    """Blocking OpenSSL socket, TLS 1.3, reads of 1 MiB into distinct memory."""
+def tls_serve(size: int, keeps: bool = False) -> None:
+    """Blocking OpenSSL socket, TLS 1.3, reads of 1 MiB into distinct memory.
+
+    With `keeps`, every MiB is hashed, hashed into the whole and written to a file in memory, as the data plane does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     with tempfile.TemporaryDirectory() as folder:
@@ -65,10 +68,20 @@ def tls_serve(size: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(listening.getsockname()[1], flush=True)
         connected = context.wrap_socket(listening.accept()[0], server_side=True)
-        before, got = cpu_s(), 0
-        while got < size:
-            at = got % MEMORY
-            got += connected.recv_into(memory[at : at + BLOCK])
+        before, got, kept = cpu_s(), 0, 0
+        from blake3 import blake3  # The environment of iroh has none.
+
+        whole = blake3()
+        with tempfile.TemporaryFile(dir="/dev/shm") as file:
+            while got < size:
+                at = got % MEMORY
+                got += connected.recv_into(memory[at : at + BLOCK - got % BLOCK])
+                if keeps and got - kept == BLOCK:
+                    block = memory[kept % MEMORY : kept % MEMORY + BLOCK]
+                    blake3(block).digest()
+                    whole.update(block)
+                    os.pwrite(file.fileno(), block, kept)
+                    kept = got
         connected.sendall(json.dumps(cpu_s() - before).encode())
         connected.recv(1)
 
@@ -181,7 +194,7 @@ def main() -> None:
     if kind in others:
         others[kind](role, size, where)
     elif role == "serve":
-        tls_serve(size)
+        tls_serve(size, keeps=kind == "stored")
     else:
         print(json.dumps(tls_send(size, where)), flush=True)
 

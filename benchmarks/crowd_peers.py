@@ -10,6 +10,7 @@ import ctypes
 import gc
 import hashlib
 import logging
+import os
 import resource
 import sys
 import tempfile
@@ -49,9 +50,10 @@ LOOK_S: Final = 0.1
 
 
 class Open(Struct, frozen=True, tag=True):
-    """Open all transports; answered with `Figures`."""
+    """Open all transports, one every `gap_s`; `Figures` at the end."""
 
     bootstraps: tuple[str, ...]
+    gap_s: float
 
 
 class Gather(Struct, frozen=True, tag=True):
@@ -240,12 +242,14 @@ class House:
         return Figures(rss(), used, ends, ups, addresses, dict(counts))
 
     async def open(self, order: Open, stack: AsyncExitStack, nursery: trio.Nursery, crowd: int) -> Figures:
-        """Open everything, all at once."""
-        made = [Peer(self._first + place, self._folder / str(place), order.bootstraps) for place in range(self._count)]
-        for peer in made:
+        """Open one after the other."""
+        self.peers = [
+            Peer(self._first + place, self._folder / str(place), order.bootstraps) for place in range(self._count)
+        ]
+        for peer in self.peers:
             await stack.enter_async_context(peer.transport.serving())
             nursery.start_soon(peer.read, crowd)
-        self.peers = made
+            await trio.sleep(order.gap_s)
         return self.figures()
 
     async def gather(self, order: Gather, nursery: trio.Nursery) -> Gathered:
@@ -342,6 +346,6 @@ async def main(first: int, count: int, crowd: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=os.environ.get("SHOAL_CROWD_LOG", "ERROR"))
     with tempfile.TemporaryDirectory() as name:
         trio.run(main, int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(name))

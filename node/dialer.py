@@ -259,7 +259,7 @@ class Dialer:
             await self._dial_from(peer, address, None)
             return
         failures: list[Unavailable] = []
-        answered: WeakSet[TrioTCPStream] = WeakSet()
+        answered: set[TrioTCPStream] = set()
         tried = trio.Event()
         async with trio.open_nursery() as nursery:
 
@@ -276,23 +276,30 @@ class Dialer:
                 await tried.wait()
             if answered:
                 await tried.wait()  # A handshake that takes its time: from this port others see what our router does.
+            answered = set()
             nursery.start_soon(go, None)
         if len(failures) == 2:
             raise failures[0]
 
     async def _dial_from(
-        self, peer: PeerId, address: str, source: tuple[str, int] | None, answered: WeakSet[TrioTCPStream] | None = None
+        self, peer: PeerId, address: str, source: tuple[str, int] | None, answered: set[TrioTCPStream] | None = None
     ) -> None:
         """From one local port, or from any. `answered` gets the socket once the other end has accepted it."""
         name = libp2p_id(peer)
         self.dials += 1
-        opened: WeakSet[TrioTCPStream] = WeakSet() if answered is None else answered
+        opened: set[TrioTCPStream] = set() if answered is None else answered
+        is_done = False
         try:
             with rim(address), trio.fail_after(DIAL_S), libp2p_patches.remember_sockets(opened):
                 libp2p_patches.forget_failure(self._host, name)
                 await dial(self._host, Multiaddr(f"{address}/p2p/{name}"), name, source)
+            is_done = True
         finally:
-            self._sockets |= opened
+            self._sockets.update(opened)
+            if not is_done:
+                with trio.CancelScope(shield=True):
+                    for stream in opened:
+                        await stream.close()
 
     def _foreign_protocol(self, name: ID, protocol: str) -> str | None:
         """The Shoal protocol that a peer announced instead of ours; None when it announced ours or none."""

@@ -10,11 +10,10 @@ import importlib.metadata
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, MutableSet
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
-from weakref import WeakSet
 
 import trio
 from libp2p.abc import IHost
@@ -145,15 +144,15 @@ def _batch_window_updates() -> None:
 
 _plain_stream_init: Final = TrioTCPStream.__init__
 
-_dialled: Final[ContextVar[WeakSet[TrioTCPStream] | None]] = ContextVar("dialled", default=None)
+_dialled: Final[ContextVar[MutableSet[TrioTCPStream] | None]] = ContextVar("dialled", default=None)
 
 
 @contextmanager
-def remember_sockets(streams: WeakSet[TrioTCPStream]) -> Iterator[None]:
+def remember_sockets(streams: MutableSet[TrioTCPStream]) -> Iterator[None]:
     """Put every TCP stream that is dialled in this block into `streams`.
 
     A connection whose closing is interrupted by the end of its host leaves its socket open (libp2p 0.8.1): the owner
-    of `streams` closes it then."""
+    of `streams` closes it then. One whose handshake fails is left open until it is collected."""
     token = _dialled.set(streams)
     try:
         yield

@@ -48,9 +48,9 @@ QUESTIONS_MAX: Final = 8
 """Questions under way at a time, of all searches together. Most begin with a handshake, which takes both sides 10 ms of
 a core: when a hundred peers of one machine start at once, more of them would run into each other's deadlines."""
 
-CHECKS_PER_TICK: Final = 1
-"""Strangers asked per tick whether they are there. A newcomer hears of half the network within a second; to dial all of
-it at once would cost everybody a handshake for every newcomer."""
+CHECK_S: Final = 5.0
+"""Seconds between two strangers that are asked whether they are there. A newcomer hears of half the network within a
+second; to dial all of it at once would cost everybody a handshake for every newcomer."""
 
 SEARCH_S: Final = 60.0
 """Seconds after which whoever waits for a search gives up."""
@@ -96,6 +96,7 @@ class Finder:
         self._passing: dict[PeerId, float] = {}
         self._checks: deque[Ask] = deque()
         """Questions to strangers that can wait."""
+        self._check_at = 0.0
 
     async def run(
         self,
@@ -167,7 +168,8 @@ class Finder:
         if len(self.directory.table) < CLOSEST:
             self._suggest(bootstraps, neighbours)
         self._perform(self.directory.tick(now))
-        for _ in range(min(CHECKS_PER_TICK, len(self._checks))):
+        if self._checks and trio.current_time() >= self._check_at:
+            self._check_at = trio.current_time() + CHECK_S
             self._start(self._ask, self._checks.popleft())
         self._greet(neighbours)
         known = [peer for peer in self._dialer.book.all() if not self._dialer.book.is_forbidden(peer)]

@@ -141,8 +141,9 @@ class Relays:
         self._choice.reserved(relay, reservation.address, reservation.until, self._clock.now())
 
     async def _check(self, relay: PeerId) -> None:
+        began = self._clock.now()
         await self._probe(relay)
-        self._choice.checked(relay, self._clock.now())
+        self._choice.checked(relay, began)
 
     async def _probe(self, relay: PeerId) -> None:
         try:

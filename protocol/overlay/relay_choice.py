@@ -62,6 +62,7 @@ class Held:
     reserved_at: Micros
     until: Micros
     checked_at: Micros
+    suspected_at: Micros = Micros(0)
 
     @property
     def refresh_at(self) -> Micros:
@@ -118,19 +119,22 @@ class RelayChoice:
     def reserved(self, peer: PeerId, address: str, until: Micros, now: Micros) -> None:
         """A relay granted a reservation and brought a probe back, or refreshed it."""
         before = self._held.get(peer)
-        self._held[peer] = Held(subnet_key(address), now, until, now if before is None else before.checked_at)
+        checked_at, suspected_at = (now, Micros(0)) if before is None else (before.checked_at, before.suspected_at)
+        self._held[peer] = Held(subnet_key(address), now, until, checked_at, suspected_at)
         self._trouble.pop(peer, None)
 
-    def checked(self, peer: PeerId, now: Micros) -> None:
-        """A probe came back."""
-        if peer in self._held:
-            self._held[peer].checked_at = now
+    def checked(self, peer: PeerId, began: Micros) -> None:
+        """A probe that began then came back. It says nothing about a suspicion that is younger."""
+        held = self._held.get(peer)
+        if held is not None and held.suspected_at <= began:
+            held.checked_at = began
 
     def suspected(self, peer: PeerId, now: Micros) -> bool:
         """Probe a relay at the next opportunity; False when it is none of ours, or was probed just now."""
         held = self._held.get(peer)
-        if held is None or now < held.checked_at + SUSPECT_US:
+        if held is None or now < max(held.checked_at, held.suspected_at) + SUSPECT_US:
             return False
+        held.suspected_at = now
         held.checked_at = Micros(now - CHECK_US)
         return True
 

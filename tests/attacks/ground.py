@@ -79,7 +79,7 @@ class Talker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=shoal_environment(),
+            env=shoal_environment(SHOAL_LONG="1" if IS_LONG else "0"),
             start_new_session=True,
             text=True,
         )

@@ -16,7 +16,7 @@ from protocol.errors import Unavailable
 from protocol.overlay.peer_record import key_of
 from protocol.overlay.questions import Find
 from protocol.overlay.yamux_frames import CREDIT_MAX, FRAME_BYTES, Flag, Kind, header
-from tests.attacks.ground import Report
+from tests.attacks.ground import IS_LONG, Report
 from tests.attacks.strangers import (
     STREAM_BYTES,
     Attack,
@@ -28,6 +28,9 @@ from tests.attacks.strangers import (
     record,
     stranger,
 )
+
+FLOODERS: Final = 24 if IS_LONG else 10
+"""Connections that pour in as much as they can: all cores are busy then, those of the attacker too."""
 
 PING: Final = "/ipfs/ping/1.0.0"
 MULTISTREAM: Final = b"\x13/multistream/1.0.0\n"
@@ -91,7 +94,7 @@ async def windows_filled(target: Target) -> Report:
                 sent += FRAME_BYTES
         await trio.sleep(target.seconds)
 
-    inside = await crowd(target, 24, act)
+    inside = await crowd(target, FLOODERS, act)
     return {"inside": inside, "mib": sent >> 20}
 
 
@@ -111,7 +114,7 @@ async def never_reads(target: Target) -> Report:
                         await write_all(echo, bytes(32 * 1_024))
                         sent += 32 * 1_024
 
-    inside = await crowd(target, 24, act)
+    inside = await crowd(target, FLOODERS, act)
     return {"inside": inside, "mib": sent >> 20}
 
 

@@ -60,7 +60,7 @@ def words(make: Callable[[Target], bytes]) -> Attack:
 
 
 async def many_hellos(target: Target) -> Report:
-    """Ten thousand greetings, each on a stream of its own, each of another session."""
+    """Greetings by the thousand, each on a stream of its own, each of another session."""
     greeted = 0
 
     async def act(guest: Stranger) -> None:
@@ -200,7 +200,7 @@ ATTACKS: Final[dict[str, Attack]] = {
     ),
     "rubbish in a session": words(lambda target: said(hello(target)) + frame(b"\xc1" * 500)),
     "a frame too long": words(lambda target: said(hello(target)) + b"\xff\xff\xff\xff"),
-    "ten thousand Hellos": many_hellos,
+    "Hellos without end": many_hellos,
     "one session twice": one_session_twice,
     "silent peers": silent_peer,
     "slow streams": slow,

@@ -63,7 +63,7 @@ class Line:
             for end in (near, far):
                 if self._dice.random() < 0.5:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                await trio.aclose_forcefully(end)
+                end.socket.close()
 
 
 @asynccontextmanager

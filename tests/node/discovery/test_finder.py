@@ -9,12 +9,14 @@ import pytest
 import trio
 from libp2p.abc import INetStream
 
+from node.clock import Clock
+from node.discovery.finder import TICK_S
 from node.discovery.mdns import said_by, service_info, service_type
 from node.discovery.pings import EXCHANGES, FRAMES_MAX
 from node.libp2p_rim import protocol_id
 from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
-from protocol.overlay.own_record import MEMBERS
+from protocol.overlay.own_record import MEMBERS, OwnRecord, Profile
 from protocol.overlay.place import Coordinate, Place
 from protocol.overlay.questions import Found, Ping, Pong
 from protocol.units import SECOND, Micros, PeerId
@@ -54,6 +56,22 @@ async def test_everybody_is_found_with_addresses_roles_and_region() -> None:
         members = await one.around.finder.find_topic(MEMBERS)
         assert other.peer in {contact.peer for contact in members}
         assert one.peer not in {contact.peer for contact in members}
+
+
+async def test_strangers_are_asked_one_after_the_other() -> None:
+    """To hear of many peers at once is no reason to dial them all at once."""
+    async with crowd("a", "b") as (a, _):
+        finder = a.around.finder
+        await happens(lambda: len(table(a)) == 1)
+        now = Clock().now()
+        for number in range(8):
+            record = OwnRecord(identity_of(f"stranger {number}"), NETWORK)
+            record.sign(Profile(addresses=(f"/ip4/127.0.0.1/tcp/{number + 1}",)), now)
+            finder._perform(finder.directory.meet(record.contact.signed, now, a.peer))
+        assert len(finder._checks) == 8
+        await happens(lambda: len(finder._checks) == 7)
+        await trio.sleep(2 * TICK_S)
+        assert len(finder._checks) == 7
 
 
 async def test_a_new_address_is_told_and_an_old_record_forgotten() -> None:

@@ -129,6 +129,19 @@ def test_refresh_before_the_end_and_check_now_and_then() -> None:
     assert not choice.held
 
 
+def test_a_suspicion_outlives_the_probe_that_was_under_way() -> None:
+    choice = RelayChoice()
+    one = [candidate(1, 10)]
+    hold(choice, one)
+    began = Micros(NOW + CHECK_US)
+    assert choice.plan(one, began).check == (one[0].peer,)
+    assert choice.suspected(one[0].peer, Micros(began + 1))
+    choice.checked(one[0].peer, began)
+    assert choice.plan(one, Micros(began + 2)).check == (one[0].peer,)
+    choice.checked(one[0].peer, Micros(began + 2))
+    assert not choice.plan(one, Micros(began + 3)).check
+
+
 def test_suspicion_probes_at_once_but_not_all_the_time() -> None:
     choice = RelayChoice()
     one = [candidate(1, 10)]
