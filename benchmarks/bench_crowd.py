@@ -57,6 +57,7 @@ RATE: Final = 2.0
 TALK_S: Final = 15.0
 LINGER_S: Final = 4.0
 LOOKUPS: Final = 24
+LATE_SHOWN: Final = 3
 PATIENCE_S: Final = 60.0
 """For the crowd to find itself."""
 
@@ -135,10 +136,12 @@ def crowd(size: int, processes: int, pace: float, say: Callable[[str], None]) ->
         last = time.monotonic_ns()
         say(f"{size} peers: they gather")
         gathered = people.all(Gather(size, PATIENCE_S), Gathered)
-        for number, standing in sorted(late for one in gathered for late in one.late.items()):
-            say(f"peer {number} had not heard everybody after {PATIENCE_S:g} s: {standing}")
+        late = sorted(item for one in gathered for item in one.late.items())
+        for number, standing in late[:LATE_SHOWN]:
+            say(f"peer {number} of {len(late)} that had not heard everybody after {PATIENCE_S:g} s: {standing}")
         found: dict[str, tuple[float, ...]] = {
             "seconds to 8 neighbours": ((max(one.neighbours_at for one in gathered) - last) / NS,),
+            "peers that hear all": (float(size - len(late)),),
             "seconds until all hear all": ((max(one.heard_at for one in gathered) - last) / NS,),
         }
         joined = people.all(Quiet(), Figures)
@@ -225,6 +228,7 @@ def _find(people: Crowd, size: int) -> dict[str, tuple[float, ...]]:
 
 UNITS: Final = {
     "seconds to 8 neighbours": "s",
+    "peers that hear all": "peers",
     "seconds until all hear all": "s",
     "CPU to gather per peer": "ms",
     "connections per peer": "ends",
@@ -276,7 +280,17 @@ def measure(
         for one in crowds:
             note = growth if one is crowds[-1] else ""
             figures.append(Figure(f"crowd of {one.size}: {name}", unit, one.found[name], note=note))
-    return figures
+    return figures + end_of_a_connection(crowds)
+
+
+def end_of_a_connection(crowds: Sequence[Measured]) -> list[Figure]:
+    """What one more connection costs a peer that is in the network, from crowds in which peers have more or fewer."""
+    ends = [statistics.mean(one.found["connections per peer"]) for one in crowds]
+    memory = [statistics.mean(one.found["memory per peer, shared process"]) for one in crowds]
+    if len(set(ends)) < 2:
+        return []
+    slope = 1e3 * statistics.linear_regression(ends, memory).slope
+    return [Figure("crowd: memory per connection end", "kB", (slope,), note="sessions, gossip and directory included")]
 
 
 def main(words: Sequence[str]) -> int:

@@ -43,7 +43,10 @@ DEGREE: Final = 8
 """Neighbours that everybody is to have; in a smaller crowd, everybody."""
 
 AGAIN_S: Final = 10.0
-"""Seconds between the offers of one peer while not everybody has heard everybody."""
+"""Least seconds between the offers of one peer while not everybody has heard everybody."""
+
+OFFERS_PER_S: Final = 4.0
+"""Offers of the whole crowd per second: everybody verifies each, so a fixed pace of one peer would cost the square."""
 
 LOOK_S: Final = 0.1
 """Seconds between looks at how far we are."""
@@ -213,7 +216,7 @@ class Peer:
         self.neighbours_at = time.monotonic_ns()
         for turn in range(1_000):
             await self.say(turn * crowd + self.number)
-            await trio.sleep(AGAIN_S * dice.uniform(0.8, 1.2))
+            await trio.sleep(max(AGAIN_S, crowd / OFFERS_PER_S) * dice.uniform(0.8, 1.2))
 
 
 class House:

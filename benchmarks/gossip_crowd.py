@@ -91,7 +91,7 @@ def identity_of(number: int) -> Identity:
 def offer(number: int) -> Offer:
     """A small offer; signed it has 374 bytes."""
     return Offer(
-        sequence=number, issued=number, expires=number + 1, roles=(), addresses=(),
+        sequence=number, issued=number, expires=2**60, roles=(), addresses=(),
         capability=Capability(1, 2, 3, 4, 5), executors=(), runtimes=(), slots=0, slots_free=0, price_per_hour=0,
         serves=(),
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Door:
         self._network = network
         network.set_resource_manager(None)  # Its counts leak: after 8 unlucky dials it forbids a peer for ever (0.8.1).
         self._counts = counts
-        self._greeting: dict[int, trio.CancelScope] = {}
+        self._scopes: dict[int, trio.CancelScope] = {}
         self.admission = Admission()
         libp2p_patches.answer_the_door(host, self.handle)
 
@@ -64,22 +64,34 @@ class Door:
             self._counts[f"turned_away_{found.code}"] += 1
             await _close(stream)
             return
-        if found.instead_of is not None and found.instead_of.number in self._greeting:
+        if found.instead_of is not None and (scope := self._scopes.get(found.instead_of.number)) is not None:
             self._counts["turned_away_crowd"] += 1
-            self._greeting[found.instead_of.number].cancel()
+            scope.cancel()
         try:
             muxed = await self._greet(stream, listening, found.visit)
             if muxed is not None:
-                await _ended(muxed)
+                await self._host(muxed, found.visit)
         finally:
             self.admission.leave(found.visit)
             await _close(stream)
+
+    async def _host(self, muxed: IMuxedConn, visit: Visit) -> None:
+        """Until the connection ends by itself, or somebody else needs its place more."""
+        with trio.CancelScope() as scope:
+            self._scopes[visit.number] = scope
+            try:
+                await _ended(muxed)
+            finally:
+                del self._scopes[visit.number]
+        if scope.cancelled_caught:
+            with rim("close"):
+                await muxed.close()
 
     async def _greet(self, stream: ReadWriteCloser, listening: Multiaddr, visit: Visit) -> IMuxedConn | None:
         """The connection after its handshake; None when that failed, took too long, or the place is gone."""
         muxed: IMuxedConn | None = None
         with trio.move_on_after(GREET_S) as scope:
-            self._greeting[visit.number] = scope
+            self._scopes[visit.number] = scope
             try:
                 with rim("handshake of an accepted connection"):
                     muxed = await self._network.upgrade_inbound_raw_conn(RawConnection(stream, False), listening)
@@ -87,7 +99,7 @@ class Door:
                 self._counts["handshakes_failed"] += 1
                 log.debug("%s", error.detail)
             finally:
-                del self._greeting[visit.number]
+                del self._scopes[visit.number]
         if muxed is not None and not self.admission.stay(visit):
             with rim("close"):
                 await muxed.close()

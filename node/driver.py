@@ -35,6 +35,9 @@ log = logging.getLogger("shoal.driver")
 OUTPUT_BYTES_MAX: Final = 1 << 30
 """Bytes of one earlier chunk's output that a reduce step may read."""
 
+VIOLATORS_MAX: Final = 4_096
+"""Peers whose broken rules are counted; the one that broke none for longest is forgotten first."""
+
 TURN_MAX: Final = 64
 """Rounds of wake-ups in one turn."""
 
@@ -191,7 +194,9 @@ class Driver:
     def _failed(self, error: ShoalError) -> None:
         fields: dict[str, str | int] = {"code": error.code, "detail": error.detail}
         if isinstance(error, RemoteViolation):
-            self.violations[error.peer] = self.violations.get(error.peer, 0) + 1
+            self.violations[error.peer] = self.violations.pop(error.peer, 0) + 1
+            while len(self.violations) > VIOLATORS_MAX:
+                del self.violations[next(iter(self.violations))]
             fields["peer"] = error.peer.hex()
         log.warning("%s: %s", error.code, error.detail)
         self._world.events.emit("fault", fields, self._world.clock.now())

@@ -44,6 +44,9 @@ OWN_BURST: Final = 90
 PACE_S: Final = 5.0
 """Longest wait of our own statement for its turn; one that would have to wait longer is refused."""
 
+STALE: Final = Micros(90 * SECOND)
+"""Microseconds after its end from which a statement is passed on no more: clocks differ by seconds."""
+
 log: Final = logging.getLogger("shoal.transport")
 
 
@@ -162,6 +165,10 @@ class Gossip:
         except RemoteViolation as violation:
             self._refuse(judge, violation)
             return None
+        if is_stale(body, now()):
+            self._counts["statements_stale"] += 1
+            self._decide(judge, Verdict.IGNORE)
+            return None
         self._buckets.take((topic, PeerId(found.signer)), now())
         self._decide(judge, Verdict.ACCEPT)
         return Statement(topic, found, peer, body)
@@ -241,6 +248,13 @@ class Gossip:
         while True:
             self._perform(self.router.tick(now()))
             await trio.sleep(period)
+
+
+def is_stale(body: Offer | JobNotice | Head, at: Micros) -> bool:
+    """Dead for so long that nobody waits for it: a repeated one must not use up its author's share.
+
+    One that has just expired is news: that is how a peer withdraws."""
+    return not isinstance(body, Head) and body.expires + STALE < at
 
 
 def now() -> Micros:

@@ -47,6 +47,13 @@ OPENING_S: Final = 1.0
 INBOUND_MAX: Final = 4
 """Streams read from one neighbour at a time: one per connection and one that is being replaced."""
 
+PACE: Final = 400
+"""Units per second that are read from one stream: a unit is a frame, and each KiB of it. Twenty statements a second in
+a mesh of twelve are less."""
+
+PACE_BURST: Final = 4_000
+"""Units at once: what a neighbour owes after a pause."""
+
 log: Final = logging.getLogger("shoal.transport")
 
 
@@ -268,9 +275,15 @@ class GossipStreams(INotifee):
 
     async def _read_frames(self, stream: INetStream, peer: PeerId) -> None:
         cutter = rpcs.FrameCutter()
+        owed, at = 0.0, trio.current_time()
         while piece := await read_some(stream):
             for body in cutter.feed(piece):
                 await self._ears.heard(peer, rpcs.decode(body))
+                owed += 1 + len(body) / KIB
+            now = trio.current_time()
+            owed, at = max(0.0, owed - (now - at) * PACE), now
+            if owed > PACE_BURST:  # Whoever says so much waits for us; the others do not wait for him.
+                await trio.sleep((owed - PACE_BURST) / PACE)
 
     async def opened_stream(self, network: INetwork, stream: INetStream) -> None:
         """Streams announce themselves by their protocol."""

@@ -133,6 +133,7 @@ class Overlay:
             core.host, core.nursery, self._clock, surroundings, self._upgraded, sessions.punish, counts
         )
         self.finder = Finder(identity, network, core.requests, dialer, self._clock, sessions.punish, counts)
+        self.finder.twin_seen = self.outlook.twin_seen
         self.pings = Pings(network, said.region, dialer, self._clock, core.register, sessions.punish)
         self.local = LocalNetwork(self._me, network, self._learn)
         self._connect()

@@ -88,6 +88,8 @@ class Finder:
         self._punish = punish
         self._counts = counts
         self.directory = Directory(identity, network, dialer.dice)
+        self.twin_seen: Callable[[str], None] = _say_twin
+        """Hears where another node signs with our key."""
         self.check = CrossCheck(identity.peer, clock.now(), dialer.dice)
         self._slots = trio.Semaphore(QUESTIONS_MAX)
         self._nursery: trio.Nursery | None = None
@@ -203,10 +205,7 @@ class Finder:
                         self._waiting[number].send_nowait(effect)
                 case Twin(contact=contact):
                     self._counts["twins"] += 1
-                    log.error(
-                        "another node signs with this node's key, at %s: two nodes must never share an identity",
-                        ", ".join(contact.addresses) or "no address",
-                    )
+                    self.twin_seen(", ".join(contact.addresses) or "no address")
                 case Fault(violation=violation):
                     self._start(self._punish, violation)
 
@@ -277,3 +276,7 @@ class Finder:
             del self._passing[peer]
             if len(neighbours) > PASSING_MAX:
                 await self._dialer.disconnect(peer)
+
+
+def _say_twin(address: str) -> None:
+    log.error("another node signs with this node's key, at %s: two nodes must never share an identity", address)

@@ -1,7 +1,7 @@
 """Who may come in: bounds on connections that are being greeted and that stand, per address, per subnet and in all.
 
-A crowd from one address never keeps others out: it is cut first when the door is full. Addresses of the local network
-are not bounded as a subnet, because a household or a laboratory shares them. Spec: specs/12-transport.md.
+A crowd from one address or subnet never keeps others out: it is cut first when the house is full. Addresses of the
+local network are not bounded as a subnet, because a household or a laboratory shares them. Spec: specs/12-transport.md.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ PER_ADDRESS_MAX: Final = 32
 
 PER_SUBNET_MAX: Final = 64
 """Accepted connections that stand, of one public /24 (IPv4) or /48 (IPv6): addresses next door are cheap."""
+
+CROWD_MIN: Final = 16
+"""Connections of one subnet from which on one of them makes room for somebody from elsewhere."""
 
 ARRIVALS_BURST: Final = 40
 """Connections that one public address may open at once."""
@@ -92,13 +95,15 @@ class Admission:
             return Turned("too_fast")
         if self._greeted_by[address] >= GREETED_PER_ADDRESS_MAX:
             return Turned("too_many_handshakes")
-        if len(self._standing) >= INBOUND_MAX:
-            return Turned("full")
         if not visit.is_local and (
             self._standing_by[address] >= PER_ADDRESS_MAX or self._standing_by[visit.subnet] >= PER_SUBNET_MAX
         ):
             return Turned("too_many_connections")
         victim = self._victim() if len(self._greeted) >= GREETED_MAX else None
+        if len(self._standing) >= INBOUND_MAX:
+            victim = self._crowded(visit)
+            if victim is None:
+                return Turned("full")
         if victim is not None:
             self.leave(victim)
         self._next += 1
@@ -163,6 +168,14 @@ class Admission:
         """The longest under way of the address that has most handshakes under way."""
         most = max(self._greeted_by.values())
         return next(visit for visit in self._greeted.values() if self._greeted_by[visit.address] == most)
+
+    def _crowded(self, visit: Visit) -> Visit | None:
+        """The newest connection of the subnet that has most, when that is a crowd beside the newcomer's."""
+        crowds = Counter(standing.subnet for standing in self._standing.values())
+        subnet, most = crowds.most_common(1)[0]
+        if most < CROWD_MIN or most <= crowds[visit.subnet] + 1:
+            return None
+        return next(standing for standing in reversed(self._standing.values()) if standing.subnet == subnet)
 
     @staticmethod
     def _count(counter: Counter[str], key: str, change: int) -> None:

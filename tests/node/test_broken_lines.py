@@ -22,7 +22,7 @@ from protocol.units import GIB
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 CONFIG = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
 CUTS = 40
-SECONDS = 60
+SECONDS = 25
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
 
@@ -88,7 +88,7 @@ async def test_nobody_is_punished_for_a_line_that_breaks(tmp_path: Path, monkeyp
     async with broken_line(tmp_path, monkeypatch) as (alice, bob, line):
         heights: list[int] = []
         sent = 0
-        with trio.fail_after(SECONDS):
+        with trio.move_on_after(SECONDS):
             while line.breaks < CUTS or len(heights) < sent:
                 alice._serving.sessions.links.retry(BOB.peer)  # No back-off: each dial is another place to break at.
                 if line.breaks < CUTS and sent < len(heights) + 100:
@@ -99,7 +99,8 @@ async def test_nobody_is_punished_for_a_line_that_breaks(tmp_path: Path, monkeyp
                         arrival = await bob.inbox.receive()
                         if isinstance(arrival, Received) and isinstance(arrival.message, BlocksRequest):
                             heights.append(arrival.message.height)
-        assert heights == list(range(sent)), "everything once, in order"
+        assert line.breaks >= CUTS
+        assert heights == list(range(sent)), (alice.statistics(), bob.statistics(), "everything once, in order")
         for node, other in ((alice, BOB.peer), (bob, ALICE.peer)):
             assert node.statistics().get("violations", 0) == 0
             assert not node._serving.dialer.book.is_forbidden(other)

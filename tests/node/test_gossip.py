@@ -19,7 +19,7 @@ from node import libp2p_patches
 from node.addresses import AddressBook, dialable_addresses
 from node.arrivals import Statement
 from node.dialer import Dialer
-from node.gossip import OWN_BURST, OWN_RATE, PACE_S, Gossip, now
+from node.gossip import OWN_BURST, OWN_RATE, PACE_S, STALE, Gossip, is_stale, now
 from node.gossip_streams import PROTOCOLS, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX, Outbox
 from node.libp2p_rim import listen, make_host, rim
 from node.streams import reset
@@ -32,7 +32,7 @@ from protocol.gossip.effects import Rank, SendRpc
 from protocol.gossip.rpc import Envelope, Rpc
 from protocol.identity import Identity
 from protocol.messages import Capability, Offer, Runtime
-from protocol.units import PeerId
+from protocol.units import Micros, PeerId
 from tests.node.test_transport import Node, publish_until_heard, serving
 from tests.node.waiting import happens, until
 
@@ -43,7 +43,7 @@ TOPIC = f"/shoal/{NETWORK}/offers"
 def statement(identity: Identity, sequence: int, runtimes: int = 0) -> wire.Signed:
     """An offer; each runtime adds 100 bytes."""
     body = Offer(
-        sequence=sequence, issued=1, expires=2, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
+        sequence=sequence, issued=1, expires=2**60, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
         executors=(), runtimes=tuple(Runtime("r" * 60, bytes([n]) * 32) for n in range(runtimes)), slots=0,
         slots_free=0, price_per_hour=0, serves=(),
     )  # fmt: skip
@@ -313,3 +313,12 @@ async def test_a_killed_process_leaves_the_mesh(tmp_path: Path) -> None:
         finally:
             child.kill()
             child.wait()
+
+
+def test_what_has_just_ended_is_news_and_what_ended_long_ago_is_not() -> None:
+    body = Offer(
+        sequence=1, issued=5, expires=5, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
+        executors=(), runtimes=(), slots=0, slots_free=0, price_per_hour=0, serves=(),
+    )  # fmt: skip
+    assert not is_stale(body, Micros(5 + STALE))
+    assert is_stale(body, Micros(6 + STALE))

@@ -85,7 +85,7 @@ async def serving(*nodes: Node) -> AsyncIterator[None]:
 def offer(node: Node, sequence: int = 1) -> wire.Signed:
     """A small signed offer."""
     body = Offer(
-        sequence=sequence, issued=1, expires=2, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
+        sequence=sequence, issued=1, expires=2**60, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
         executors=(), runtimes=(), slots=0, slots_free=0, price_per_hour=0, serves=(),
     )  # fmt: skip
     return wire.sign(node.identity, NETWORK, "offer", body)

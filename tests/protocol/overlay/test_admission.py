@@ -123,6 +123,21 @@ def test_addresses_and_subnets_are_bounded_but_not_local_ones() -> None:
     assert standing([f"12.{n // 250}.{n % 250}.1" for n in range(500)]) == INBOUND_MAX
 
 
+def test_a_full_house_makes_room_for_somebody_from_elsewhere() -> None:
+    door = Admission()
+    now = NOW
+    crowd: list[Visit] = []
+    for number in range(INBOUND_MAX):
+        now = Micros(now + SECOND)
+        crowd.append(greeted(door, f"12.{number % 6}.0.{number // 6 + 1}", now).visit)
+        assert door.stay(crowd[-1])
+    late = greeted(door, "13.0.0.1", Micros(now + SECOND))
+    assert late.instead_of in crowd
+    assert door.stay(late.visit)
+    assert door.standing == INBOUND_MAX
+    assert door.arrive("12.0.0.99", Micros(now + 2 * SECOND)) in (Turned("full"), Turned("too_many_connections"))
+
+
 def test_memory_of_rates_is_bounded() -> None:
     door = Admission()
     for number in range(ADDRESSES_MAX + 100):
