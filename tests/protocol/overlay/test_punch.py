@@ -225,6 +225,17 @@ def test_a_punch_that_proved_nothing_is_repeated_sooner() -> None:
     assert memory.may_try(BOB, frozenset(HERE), Micros(now + PUNCH_AGAIN_US)), "the first one that was dialled"
 
 
+def test_only_a_dial_between_known_routers_is_a_verdict() -> None:
+    verdicts = {}
+    for kinds in (("cone", "cone"), UNKNOWN, ("cone", "unknown")):
+        machine = punch(kinds=kinds)
+        machine.initiate(NOW)
+        assert not machine.is_verdict
+        machine.receive(Connect(THERE), Micros(NOW + 1))
+        verdicts[kinds] = machine.is_verdict
+    assert list(verdicts.values()) == [True, False, False]
+
+
 def test_memory_is_bounded() -> None:
     memory = PunchMemory()
     crowd = [PeerId(number.to_bytes(32, "big")) for number in range(PEERS_MAX + 1)]
