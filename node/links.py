@@ -17,7 +17,7 @@ import trio
 from libp2p.abc import INetStream
 
 from node.addresses import Backoff
-from node.streams import frame, reset, write_all
+from node.streams import frame, read_some, reset, write_all
 from protocol import wire
 from protocol.errors import Unavailable
 from protocol.greetings import Ack, Skip
@@ -33,6 +33,9 @@ WAIT_S: Final = 60.0
 
 ACK_S: Final = 2.0
 """Seconds that an acknowledgement waits for a message to travel with; the other side keeps what it sent until then."""
+
+LIFE_MIN_S: Final = 1.0
+"""A stream that the other side ends is replaced after a second of life at the earliest."""
 
 log: Final = logging.getLogger("shoal.transport")
 
@@ -124,7 +127,7 @@ class Link:
             while True:
                 try:
                     stream = await self._open()
-                    await self._work(stream)
+                    await self._use(stream)
                 except Unavailable as error:
                     self._drop_old(error.detail)
                     if len(self.outbox):
@@ -151,6 +154,31 @@ class Link:
         self._is_wanted = False
         self._backoff.reset()
         return stream
+
+    async def _use(self, stream: INetStream) -> None:
+        """Write until the stream is replaced, or the other side ends it. Unavailable when writing fails."""
+        broken: list[Unavailable] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, stream)
+            try:
+                await self._work(stream)
+            except Unavailable as error:
+                broken.append(error)
+            nursery.cancel_scope.cancel()
+        if broken:
+            raise broken[0]
+
+    async def _watch(self, stream: INetStream) -> None:
+        """The other side says nothing here; when it ends the stream, what it did not acknowledge goes on another."""
+        opened = trio.current_time()
+        try:
+            while await read_some(stream):
+                pass
+        except Unavailable as error:
+            log.debug("the stream to %s ended: %s", peer_text(self.peer), error.detail)
+        await trio.sleep_until(opened + LIFE_MIN_S)  # Whoever ends every stream at once is not asked in a hurry.
+        if self._stream is stream and self.outbox.unacknowledged:
+            self.renew()
 
     async def _work(self, stream: INetStream) -> None:
         """Write what comes until the stream is replaced."""

@@ -12,7 +12,7 @@ from libp2p.abc import INetStream
 
 from node.blobs import BlobStore
 from node.libp2p_rim import libp2p_id, remote_address
-from node.transport import Received, Transport, TransportConfig
+from node.transport import Arrival, Received, Transport, TransportConfig
 from protocol.errors import RemoteViolation
 from protocol.greetings import Hello
 from protocol.identity import Identity
@@ -104,6 +104,27 @@ async def test_faults_and_bans_of_strangers_take_bounded_memory(
             await sessions.punish(RemoteViolation(PeerId(bytes((number,)) * 32), "rubbish", code="malformed"))
             alice._serving.dialer.book.forbid(PeerId(bytes((number,)) * 32))
         assert len(sessions._faults) == len(alice._serving.dialer.book._forbidden) == 3
+
+
+async def test_a_stream_that_the_other_side_drops_is_replaced_without_a_further_word(tmp_path: Path) -> None:
+    async with two(tmp_path) as (alice, bob):
+        alice.send_nowait(BOB.peer, BlocksRequest(0))
+        sessions = bob._serving.sessions
+        await happens(lambda: ALICE.peer in sessions._readers, SECONDS)
+        heard = sessions._heard[ALICE.peer]
+
+        async def never(arrival: Arrival) -> None:
+            await trio.sleep_forever()
+
+        real, sessions._deliver = sessions._deliver, never
+        alice.send_nowait(BOB.peer, BlocksRequest(1))
+        link = alice._serving.sessions.links.known(BOB.peer)
+        assert link is not None
+        await happens(lambda: len(link) == 0 and link.outbox.unacknowledged > 0, SECONDS)
+        sessions._deliver = real
+        sessions._readers[ALICE.peer].scope.cancel()
+        await happens(lambda: sessions._heard[ALICE.peer].count == 2, SECONDS)
+        assert sessions._heard[ALICE.peer].session == heard.session
 
 
 async def test_what_was_heard_is_acknowledged_and_forgotten(tmp_path: Path) -> None:
