@@ -17,7 +17,6 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from node.addresses import require_listenable, split_address
 from protocol.credits import credits_from_text
 from protocol.errors import Refused, Unavailable
 from protocol.identity import SEED_BYTES, Identity, peer_from_text
@@ -289,10 +288,6 @@ def _check(config: Config, environment: Mapping[str, str]) -> None:
             raise Refused(
                 f"{address!r} is no address", code="bad_config", fix="Write a multiaddr like /ip4/0.0.0.0/tcp/4301."
             )
-    for address in config.listen:
-        require_listenable(address)
-    for address in config.bootstrap:
-        split_address(address)
     if config.misbehave and environment.get(ADVERSARY_SWITCH) != "1":
         raise Refused(
             f"misbehave = {config.misbehave!r} is for tests of the network", code="bad_config",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -147,7 +148,7 @@ class Ground:
 
         out, err = io.StringIO(), io.StringIO()
         ours = {"SHOAL_HOME": str(self.folder / "home")} | dict(env or {})
-        with _environment(ours), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with _environment(ours), _loggers(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main([*words, "--json"])
         lines = err.getvalue().strip().splitlines()
         error = json.loads(lines[-1])["error"]
@@ -157,6 +158,18 @@ class Ground:
     def shoal(self, *words: str, who: str = "anna") -> Told:
         """A command that talks to the gateway as a renter."""
         return self.cli(*words, "--gateway", self.url, "--token", self.tokens[who])
+
+
+@contextlib.contextmanager
+def _loggers() -> Iterator[None]:
+    """What a node in this process does to the root logger ends with the block."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 @contextlib.contextmanager

@@ -145,11 +145,13 @@ def test_a_provider_with_a_full_disk_gives_its_work_to_others(network: Network) 
 
 
 def test_a_node_tells_its_paths_and_the_doctor_reads_them(network: Network) -> None:
-    peers = network.ask("provider-1", "network.status")["peers"]
-    assert isinstance(peers, list)
-    kinds = {network.name(peer["peer"]): {path["kind"] for path in peer["paths"]} for peer in peers}
-    assert {"steward", "validator"} <= kinds.keys()
-    assert set().union(*kinds.values()) == {"direct"}
+    def look() -> dict[str, set[str]] | None:
+        peers = network.ask("provider-1", "network.status")["peers"]
+        assert isinstance(peers, list)
+        kinds = {network.name(peer["peer"]): {path["kind"] for path in peer["paths"]} for peer in peers}
+        return kinds if {"steward", "validator"} <= kinds.keys() and all(kinds.values()) else None
+
+    assert set().union(*network.wait("provider-1 has paths", look).values()) == {"direct"}
     command = [sys.executable, "-m", "shoal", "doctor", "--json", "--data", str(network.devnet.folder / "provider-1")]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60)
     names = {check["name"] for check in json.loads(told.stdout)["checks"]}
