@@ -3,11 +3,12 @@
 #   make test     all tests                                                                          (ARGS="-k lease")
 #   make sim      the machines in random small worlds full of faults, every rule checked             (ARGS="--seeds 1000")
 #   make netlab   the NAT laboratory: real nodes behind every router, struck by every fault; root    (ARGS="-k punch")
+#   make attacks  every attack on a live node, an honest peer served meanwhile                       (SHOAL_LONG=1)
 #   make check    format, lint, types, import contracts, house rules, links of the documents
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: demo test sim netlab check bench dist format picture
+.PHONY: attacks demo test sim netlab check bench dist format picture
 .NOTPARALLEL:
 
 ARGS ?=
@@ -36,6 +37,9 @@ sim: $(READY)
 
 netlab: $(READY)
 	@.venv/bin/python -m pytest -q -m "netlab or not netlab" tests/netlab $(ARGS)
+
+attacks: $(READY)
+	@.venv/bin/python -m pytest -q -m "attack or not attack" tests/attacks $(ARGS)
 
 CHECKS := "ruff format --check ." "ruff check --output-format concise ." mypy pyright lint-imports \
 	"python -m pytest -q tests/test_tidy.py tests/test_docs.py"
