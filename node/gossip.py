@@ -17,6 +17,7 @@ from libp2p.abc import IHost
 
 from node import entropy
 from node.arrivals import Statement
+from node.clock import Clock
 from node.gossip_bodies import Bodies
 from node.gossip_streams import GossipStreams
 from node.libp2p_rim import peer_of
@@ -64,6 +65,7 @@ class Gossip:
         self._network = network
         self._deliver = deliver
         self.punish = punish
+        self._clock = Clock()
         self._counts = counts
         self._me = peer_of(host.get_id())
         self._names = {f"/shoal/{network}/{topic}": topic for topic in TOPICS}
@@ -165,7 +167,7 @@ class Gossip:
         except RemoteViolation as violation:
             self._refuse(judge, violation)
             return None
-        if is_stale(body, now()):
+        if is_stale(body, self._clock.now()):
             self._counts["statements_stale"] += 1
             self._decide(judge, Verdict.IGNORE)
             return None

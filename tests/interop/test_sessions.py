@@ -21,7 +21,7 @@ from tests.node.waiting import happens
 
 TOPIC: Final = f"/shoal/{NETWORK}/offers"
 OFFER: Final[dict[str, object]] = {
-    "type": "offer", "sequence": 70_000, "issued": 1_700_000_000_000_000, "expires": 1_700_000_045_000_000,
+    "type": "offer", "sequence": 70_000, "issued": 1_700_000_000_000_000, "expires": 4_000_000_000_000_000,
     "roles": ["provider"], "addresses": ["/ip4/192.0.2.7/tcp/4001"],
     "capability": {"cpus_milli": 8000, "memory_bytes": 2**34, "disk_bytes": 2**40, "cpu_gflops": 0, "hash_mbps": 300,
                    "gpus": [{"vendor": "nvidia", "name": "a card", "memory_bytes": 2**34, "gemm_gflops": 255,

@@ -322,3 +322,15 @@ def test_what_has_just_ended_is_news_and_what_ended_long_ago_is_not() -> None:
     )  # fmt: skip
     assert not is_stale(body, Micros(5 + STALE))
     assert is_stale(body, Micros(6 + STALE))
+
+
+async def test_a_statement_that_ended_long_ago_is_passed_to_nobody(tmp_path: Path) -> None:
+    a, b = Node("a", tmp_path), Node("b", tmp_path)
+    body = Offer(
+        sequence=1, issued=5, expires=5, roles=(), addresses=(), capability=Capability(0, 0, 0, 0, 0),
+        executors=(), runtimes=(), slots=0, slots_free=0, price_per_hour=0, serves=(),
+    )  # fmt: skip
+    async with serving(a, b):
+        await publish_until_heard(a, [b])
+        await a.transport.publish("offers", wire.sign(a.identity, NETWORK, "offer", body))
+        await happens(lambda: b.transport.statistics().get("statements_stale", 0) == 1)
