@@ -197,8 +197,7 @@ class Link:
         pieces: list[bytes] = []
         if self._ack is not None:
             pieces.append(frame(wire.encode(self._ack)))
-            self._ack, self._is_urgent = None, False
-        self._is_urgent = False
+        self._ack, self._is_urgent = None, False
         for item in self.outbox.take(WRITE_BYTES_MAX):
             pieces += self._numbered(item)
         if not len(self.outbox):

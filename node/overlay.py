@@ -163,9 +163,10 @@ class Overlay:
 
     def profile(self) -> Profile:
         """What our record in the directory says."""
-        topics = (MEMBERS, RELAY) if RELAY in self.capabilities else (MEMBERS,)
-        addresses = tuple(text for text in self.addresses() if not _is_loopback(text)) or tuple(self.addresses())
-        return Profile(addresses, self._said.roles, self.capabilities, topics, self.pings.place)
+        capabilities, addresses = self.capabilities, self.addresses()
+        topics = (MEMBERS, RELAY) if RELAY in capabilities else (MEMBERS,)
+        told = [text for text in addresses if not _is_loopback(text)] or addresses
+        return Profile(tuple(told), self._said.roles, capabilities, topics, self.pings.place)
 
     # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: repeatable property tests, and a guard against container tests that quietly never run."""
+"""What all tests share: repeatable property tests, what runs only when asked for, a guard against skipped containers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,26 @@ settings.register_profile("house", derandomize=True, deadline=None, database=Non
 settings.load_profile("house")
 
 container_outcomes: Counter[str] = Counter()
+
+ASKED_FOR = {
+    "netlab": "minutes in the NAT laboratory (`make netlab`); deselected unless asked for with -m netlab",
+    "attack": "one more attack on a live node (`make attacks`); deselected unless asked for with -m attack",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers of what runs only when asked for."""
+    for name, meaning in ASKED_FOR.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what was not asked for."""
+    others = [name for name in ASKED_FOR if name not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in others)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

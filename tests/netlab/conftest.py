@@ -1,4 +1,4 @@
-"""The laboratory as a fixture. What takes minutes is marked `netlab` and runs only when asked for (`make netlab`)."""
+"""The laboratory as a fixture."""
 
 from __future__ import annotations
 
@@ -10,24 +10,6 @@ import pytest
 from benchmarks.netlab import ground
 from benchmarks.netlab.laboratory import Laboratory
 from benchmarks.netlab.village import Village
-
-HERE = Path(__file__).parent
-MARK = "netlab: minutes in the NAT laboratory; deselected unless asked for with -m netlab"
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker."""
-    config.addinivalue_line("markers", MARK)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long ones out."""
-    if "netlab" in config.option.markexpr:
-        return
-    long = [item for item in items if HERE in item.path.parents and item.get_closest_marker("netlab")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture
