@@ -1,4 +1,4 @@
-"""What all tests share: repeatable property tests, what runs only when asked for, a guard against skipped containers."""
+"""What all tests share: repeatable property tests, what runs only on request, a guard against skipped containers."""
 
 from __future__ import annotations
 
