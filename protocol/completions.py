@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.messages import Head, JobNotice, Offer
+from protocol.snapshots import Pack, Tier
 from protocol.units import Digest, PeerId
 from protocol.wire import Signed
 
@@ -56,6 +57,63 @@ class RunDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """What a running (or parked) task's hook said of itself; `state` is one of node.guest.hook.board.STATES."""
+
+    task: str
+    state: str
+    text: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A snapshot was cut and sealed: every data shard of its new packs is a blob here."""
+
+    task: str
+    number: int
+    step: int
+    progress_ppm: int
+    tier: Tier
+    size: int
+    """Bytes of state."""
+    stall_us: int
+    """How long the job stood still for it."""
+    index_bytes: int
+    packs: tuple[Pack, ...]
+    """All packs of the snapshot, those of earlier snapshots first."""
+    is_rehearsed: bool = False
+    """Whether a dry restore in a shadow process came out equal (once per task, told from then on)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutFailed:
+    """No snapshot came of it; the job goes on."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """All shards of a pack are here (`code` is empty), or why not."""
+
+    shard: Digest
+    """The pack's first shard."""
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The answer to a challenge."""
+
+    peer: PeerId
+    shard: Digest
+    nonce: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Overheard:
     """A statement has come by gossip and was found right: as it was signed, and what it says."""
 
@@ -70,4 +128,17 @@ class Neighbour:
     peer: PeerId
 
 
-Completion = Fetched | FetchFailed | RunStarted | RunLog | RunDone | Overheard | Neighbour
+Completion = (
+    Fetched
+    | FetchFailed
+    | RunStarted
+    | RunLog
+    | RunDone
+    | Guest
+    | Sealed
+    | CutFailed
+    | Encoded
+    | Proved
+    | Overheard
+    | Neighbour
+)

@@ -12,8 +12,13 @@ from protocol.completions import Completion
 from protocol.errors import ShoalError
 from protocol.jobspec import JobSpec
 from protocol.messages import Head, JobNotice, Message, Offer
+from protocol.snapshots import Challenge, Manifest, Pack
 from protocol.units import Digest, Micros, PeerId
 from protocol.wire import Signed
+
+
+LeaseKey = tuple[bytes, int, int]
+"""(escrow, chunk, epoch)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,15 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Where a chunk goes on instead of at its beginning."""
+
+    manifest: Manifest
+    holders: tuple[tuple[tuple[int, PeerId], ...], ...]
+    """Per pack: (shard index, who gave a receipt for it)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Execute one chunk in a sandbox; answered by `RunLog`s and one `RunDone` with the same task.
 
@@ -81,6 +95,56 @@ class Run:
     """For the reduce step: the output manifests of chunks 0..n-1, in order. Empty otherwise."""
     sources: tuple[PeerId, ...]
     renter: PeerId
+    lease: LeaseKey | None = None
+    """(escrow, chunk, epoch) of a run that is protected by snapshots; None: it is not (audits)."""
+    secret: bytes = b""
+    """32 bytes, of which the keys of the chunk's snapshots are made; empty without protection."""
+    resume: Resume | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Bring a chunk as far as its first loop and let it wait there; a later `Run` of the same chunk takes it over."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Unpark:
+    """Give up what was parked under this task name."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Take a snapshot of a running task now; answered by `Sealed` or `CutFailed` with the same task."""
+
+    task: str
+    hold: bool
+    """Stand still after it: what follows happens elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Make the parity of a pack whose k data shards are blobs here, check all n digests; answered by `Encoded`."""
+
+    pack: Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Answer a challenge about a blob; answered by `Proved`."""
+
+    peer: PeerId
+    challenge: Challenge
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Delete a blob that nobody needs any more. No answer."""
+
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +158,7 @@ class Stop:
 class Compute:
     """Work that takes long and happens outside the machine."""
 
-    work: Fetch | Run | Stop
+    work: Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,22 @@ class Placement(Struct, frozen=True, forbid_unknown_fields=True):
 ANYWHERE: Final = Placement()
 
 
+class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a chunk is protected while it runs (specs/28-recovery.md)."""
+
+    is_on: bool = True
+    every: Annotated[Micros, Meta(ge=0, le=300_000_000)] = Micros(0)
+    """Microseconds between snapshots, at most five minutes (features S1); 0: the platform chooses."""
+    profile: Literal["min-loss", "max-efficiency"] = "min-loss"
+
+
+PLATFORM_CHOICE: Final = Checkpoint()
+
+PROTECTED_FROM: Final = Micros(10_000_000)
+"""Microseconds that a chunk is expected to take at least before snapshots of it are worth their trouble, where its
+renter has not asked for them: the shortest interval that the platform chooses is as long."""
+
+
 class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """A whole job. `digest` of its encoding is what leases and verdicts name."""
 
@@ -113,6 +129,21 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """Ports that a chunk serves on its own loopback, for the renter alone (specs/24-tunnels.md)."""
     shell: bool = False
     """Whether the renter may start a shell beside the chunk's processes."""
+
+    checkpoint: Checkpoint | UnsetType = UNSET
+    """Unset: the platform chooses, and the digest is what it always was."""
+
+    @property
+    def protection(self) -> Checkpoint:
+        """How chunks are protected."""
+        return self.checkpoint if isinstance(self.checkpoint, Checkpoint) else PLATFORM_CHOICE
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether snapshots of running chunks are wanted at all. A WASM module has no hook."""
+        if self.runtime == "wasm" or not self.protection.is_on:
+            return False
+        return isinstance(self.checkpoint, Checkpoint) or self.estimate >= PROTECTED_FROM
 
     @property
     def steps(self) -> int:

@@ -16,6 +16,21 @@ from protocol.greetings import Ack, Goodbye, Hello, Skip
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 from protocol.overlay.place import Place
+from protocol.snapshots import (
+    Challenge,
+    ChallengeAnswer,
+    Keep,
+    Kept,
+    NotKept,
+    Release,
+    Renew,
+    SnapshotNotice,
+    Spread,
+    SpreadDone,
+    StandBy,
+    StandbyChange,
+    StandDown,
+)
 
 JobKey = Annotated[bytes, Meta(min_length=16, max_length=16)]
 ChunkIndex = Annotated[int, Meta(ge=0, le=4096)]
@@ -137,6 +152,10 @@ class Grant(Struct, frozen=True, forbid_unknown_fields=True, tag="grant"):
     """Only for the reduce step: the outputs that it reads."""
     sources: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
     standby: Annotated[tuple[Key, ...], Meta(max_length=1)] = ()
+    secret: Annotated[bytes, Meta(max_length=128)] = b""
+    """Of which the keys of the chunk's snapshots are made, sealed for the provider; empty: no snapshots are wanted."""
+    resume: Annotated[tuple[SnapshotNotice, ...], Meta(max_length=1)] = ()
+    """Where to go on; none = from the beginning."""
 
 
 class Accept(Struct, frozen=True, forbid_unknown_fields=True, tag="accept"):
@@ -186,6 +205,10 @@ class Beat(Struct, frozen=True, forbid_unknown_fields=True, tag="beat"):
     sequence: NonNegative
     phase: Literal["fetching", "starting", "running", "claiming", "revealing"]
     health: Annotated[int, Meta(ge=1, le=8)] = 1
+    step: NonNegative = 0
+    """Steps of the job done so far, as its hook counts them; 0 where none is loaded."""
+    snapshot: NonNegative = 0
+    """The step of the newest durable snapshot."""
     """Local-health multiplier (Lifeguard): 1 = fine, up to 8 = my own loop is late."""
 
 
@@ -363,6 +386,8 @@ Message = (
     | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit | Receipts | Proposal | Vote
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
+    | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer
+    | SnapshotNotice | StandBy | StandDown | StandbyChange
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}
