@@ -135,7 +135,11 @@ async def test_a_host_with_two_homes_goes_on_from_the_other(lab: Laboratory, sho
     with faults.unplugged(home.host):
         assert not await line.carries()
         assert (await shop.dialled(home, 4_302)).seen[0] == mobile.address
-    assert (await shop.dialled(home, 4_303)).seen[0] == home.address
+    port = 4_303
+    with trio.fail_after(5):
+        while (await shop.dialled(home, port)).seen[0] != home.address:  # The kernel notices a carrier within a second.
+            await trio.sleep(0.05)
+            port += 1
 
 
 async def test_power_off_leaves_the_other_end_half_open(lab: Laboratory, shop: Shop, tmp_path: Path) -> None:
