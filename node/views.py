@@ -82,7 +82,8 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
         "commission": escrow.commission,
         "refunded": escrow.refunded,
         "slashed": escrow.slashed,
-        "pending": sum(chunk.price for chunk in escrow.chunks.values() if chunk.state in ("assigned", "claimed")),
+        "pending": sum(chunk.price for chunk in escrow.chunks.values() if chunk.state in ("assigned", "claimed"))
+        + sum(item.amount for chunk in escrow.chunks.values() for item in chunk.carried if not item.outcome),
         "lines": [],
     }
     if with_lines:

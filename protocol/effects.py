@@ -16,7 +16,6 @@ from protocol.snapshots import Challenge, Manifest, Pack
 from protocol.units import Digest, Micros, PeerId
 from protocol.wire import Signed
 
-
 LeaseKey = tuple[bytes, int, int]
 """(escrow, chunk, epoch)."""
 
@@ -123,18 +122,21 @@ class Cut:
     task: str
     hold: bool
     """Stand still after it: what follows happens elsewhere."""
+    k: int = 8
+    n: int = 14
+    """How its new packs are coded: k of n shards give one back; k = 1 means n copies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encode:
-    """Make the parity of a pack whose k data shards are blobs here, check all n digests; answered by `Encoded`."""
+    """Make the missing shards of a pack of which any k are blobs here, check all n digests; answered by `Encoded`."""
 
     pack: Pack
 
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """Answer a challenge about a blob; answered by `Proved`."""
+    """Answer a challenge about a blob for `peer` (oneself: what the right answer would be); answered by `Proved`."""
 
     peer: PeerId
     challenge: Challenge

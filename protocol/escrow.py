@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from protocol import leases_ledger
+from protocol import carried, leases_ledger
 from protocol.accounts import RESERVE, Pend, Post, PostPend, VoidPend
 from protocol.errors import Refused
 from protocol.escrow_state import CLOSE, RELEASE, Escrow, LedgerState, Line
@@ -22,6 +22,7 @@ from protocol.operations import (
     EscrowExtend,
     EscrowOpen,
     Fence,
+    Handover,
     Mint,
     Operation,
     Settle,
@@ -165,7 +166,9 @@ def escrow_close(state: LedgerState, op: EscrowClose, op_id: bytes, signers: Sig
 
 
 def close(state: LedgerState, escrow: Escrow, note: str) -> None:
-    """Refund and shut an escrow in which nothing is leased."""
+    """Refund and shut an escrow in which nothing is leased. Shares of chunks that nobody finished are taken back."""
+    for lease in escrow.chunks.values():
+        carried.void(state, escrow, lease)
     left = state.accounts.available(escrow.account)
     owner = ("U", escrow.owner)
     if left:
@@ -202,6 +205,7 @@ _on(EscrowClose, escrow_close)
 _on(Assign, leases_ledger.assign)
 _on(Claim, leases_ledger.claim)
 _on(Surrender, leases_ledger.surrender)
+_on(Handover, leases_ledger.handover)
 _on(Fence, leases_ledger.fence)
 _on(Settle, leases_ledger.settle)
 _on(Verdict, leases_ledger.verdict)

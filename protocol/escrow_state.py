@@ -36,6 +36,23 @@ class Line(Struct, frozen=True, gc=False):
     note: str
 
 
+class Carried(Struct):
+    """What the provider of an earlier lease of a chunk gets once the chunk has its result (specs/07-escrow.md)."""
+
+    epoch: int
+    provider: bytes
+    amount: int
+    """Smallest units, commission included; a multiple of PRICE_STEP."""
+    done_ppm: int
+    """Share of the whole chunk that was done when it was handed over."""
+    step: int
+    snapshot: bytes
+    handover: bytes
+    """Id of the Handover; the promises are named after it."""
+    outcome: Literal["", "paid", "void"] = ""
+    """'' while the chunk has no end."""
+
+
 class ChunkLease(Struct):
     """The newest lease of one chunk. Between leases (`free`) it shows how the last one ended."""
 
@@ -56,11 +73,19 @@ class ChunkLease(Struct):
     """Hash of the header of the claim's block: the beacon of its audit. Empty until that block is complete."""
     sealed: bytes = b""
     outcome: str = ""
-    """'' while leased, then accept | settled | wrong | fraud | missing | fenced | surrendered | expired | undecided."""
+    """'' while leased, then accept | settled | wrong | fraud | missing | handed | fenced | surrendered | expired |
+    undecided."""
     output: bytes = b""
     is_audited: bool = False
     auditor: bytes = b""
     code: str = ""
+    carried: list[Carried] = field(default_factory=list)
+    """Of all its leases that were handed over, oldest first; they outlive the lease."""
+
+    @property
+    def done_ppm(self) -> int:
+        """Share of the chunk that was done and handed over; 0 again once a wrong result has spoilt it."""
+        return self.carried[-1].done_ppm if self.carried and self.carried[-1].outcome != "void" else 0
 
 
 class Escrow(Struct):
@@ -102,6 +127,8 @@ class Standing(Struct):
     expired: int = 0
     """Leases that ended unclaimed at `claim_by`."""
     surrendered: int = 0
+    handed: int = 0
+    """Leases that were handed over with a snapshot."""
     settled: int = 0
     """Chunks paid by voucher, without a verdict."""
     consecutive_valid: int = 0

@@ -9,6 +9,7 @@ from typing import Final
 
 from protocol.jobspec import JobSpec
 from protocol.messages import Bid
+from protocol.operations import PRICE_STEP as PRICE_STEP
 from protocol.operations import Assign
 from protocol.units import HOUR, PPM, SECOND, Credits, Micros, PeerId
 
@@ -24,10 +25,6 @@ COLLATERAL_PPM: Final = PPM
 
 EXPLORATION_PPM: Final = 100_000
 """Share of choices that ignore reputation, so that newcomers can earn one (features L3)."""
-
-
-PRICE_STEP: Final = 10
-"""Prices are multiples of so many smallest units, so that the commission of 10 % is exact."""
 
 
 def chunk_price(price_per_hour: int, estimate: Micros) -> Credits:
@@ -52,8 +49,13 @@ class Bidder:
     failed: set[int] = field(default_factory=set)
     """Chunks that it gave back or lost: another is preferred for them."""
 
+    def has_room(self, now: Micros) -> bool:
+        """Whether it may be asked, however old its bid is: who stands by waits long and need not bid again."""
+        return self.leased < self.bid.slots and self.rests_until <= now
+
     def is_free(self, now: Micros) -> bool:
-        return self.leased < self.bid.slots and self.rests_until <= now < self.bid.expires
+        """Whether it waits for work."""
+        return self.has_room(now) and now < self.bid.expires
 
 
 def choose(
@@ -69,15 +71,15 @@ def choose(
     Who lost the chunk before gets it again only when nobody else bids: a provider that always fails is always free, and
     would use up the chunk's attempts while the others are at work."""
     known = list(bidders)
+    for bidder in known:
+        if bidder.provider == preferred and bidder.has_room(now) and chunk not in bidder.failed:
+            return bidder
     free = [bidder for bidder in known if bidder.is_free(now)]
     fresh = [bidder for bidder in free if chunk not in bidder.failed]
     if not fresh and not any(chunk not in bidder.failed and now < bidder.bid.expires for bidder in known):
         fresh = free
     if not fresh:
         return None
-    for bidder in fresh:
-        if bidder.provider == preferred:
-            return bidder
     if random.randrange(PPM) < EXPLORATION_PPM:
         return fresh[random.randrange(len(fresh))]
     return min(fresh, key=lambda bidder: (bidder.leased, *(-part for part in rank(bidder.provider)), bidder.provider))

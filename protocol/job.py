@@ -15,6 +15,7 @@ from protocol.leasing import Desk, Leasing
 from protocol.ledger_client import RESUBMIT, Ordered
 from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
 from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, SignedOp, Surrender, Verdict
+from protocol.snapshots import SnapshotNotice
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
 NOTICE_INTERVAL: Final = Micros(3 * SECOND)
@@ -107,7 +108,7 @@ class Job:
         if chunk.is_leased and chunk.epoch == assign.epoch:
             return []  # The ledger's copy told of it before its receipt came.
         chunk.epoch, chunk.provider, chunk.price, chunk.state = assign.epoch, assign.provider, assign.price, "leased"
-        chunk.attempts.append(Attempt(assign.epoch, assign.provider, now))
+        chunk.attempts.append(Attempt(assign.epoch, assign.provider, now, step=chunk.step))
         bidder = self.leasing.bidders.get(PeerId(assign.provider))
         chunk.executor = bidder.bid.executor if bidder else ""
         effects = self._set("running", "") if self.record.state == "queued" else []
@@ -120,9 +121,11 @@ class Job:
         chunk.outcome, chunk.code = verdict.outcome, verdict.code
         chunk.is_audited, chunk.auditor = verdict.is_audited, verdict.auditor
         if verdict.outcome != "accept":
+            self.leasing.succession.distrust(chunk)
             return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)
         chunk.state, chunk.output = "accepted", verdict.output
         effects = [*self.leasing.ended(chunk, "accepted", now), self._fetch(chunk), *self._changed(chunk)]
+        effects += self.leasing.succession.ended(chunk.index)
         return [*effects, *(self._settle_if_done(now) or self._offer(now))]
 
     def _lost(self, index: int, epoch: int, why: str, now: Micros) -> list[Effect]:
@@ -133,14 +136,19 @@ class Job:
         if why in ("wrong", "fraud"):
             self.record.barred.append(chunk.provider)
         effects = self.leasing.ended(chunk, why, now)
+        chunk.fruitless = 1 if chunk.attempts and chunk.attempts[-1].step < chunk.step else chunk.fruitless + 1
         self.leasing.blame(chunk, why, why.startswith(JOB_FAULTS), now)
         chunk.state, chunk.provider = "waiting", b""
         blamed = {attempt.provider for attempt in chunk.attempts if attempt.end.startswith(JOB_FAULTS)}
         if len(blamed) >= 2 or (blamed and len(self.leasing.bidders) <= 1):
             effects += self.cancel("failed", f"chunk {index} ended with {why} on {len(blamed)} provider(s)", now)
-        elif len(chunk.attempts) >= self.record.spec.attempts_max:
-            effects += self.cancel("failed", f"chunk {index} was lost {len(chunk.attempts)} times, last: {why}", now)
-        return [*effects, *self._changed(chunk), *self._offer(now)]
+        elif chunk.fruitless >= self.record.spec.attempts_max:
+            detail = f"chunk {index} was lost {chunk.fruitless} times without getting any further, last: {why}"
+            effects += self.cancel("failed", detail, now)
+        offered = self._offer(now)
+        if self.record.is_open and chunk.state == "waiting":
+            offered += self._notice(now)  # Nobody waits for it: bids are old by now.
+        return [*effects, *self._changed(chunk), *offered]
 
     # ── the provider works ───────────────────────────────────────────────────────────────────────────────────────────
     def beat(self, sender: PeerId, beat: Beat) -> list[Effect]:
@@ -155,6 +163,11 @@ class Job:
             chunk.state = "running"
             return self._changed(chunk)
         return []
+
+    def snapshot(self, worker: PeerId, notice: SnapshotNotice) -> list[Effect]:
+        """A running chunk has a new durable snapshot. It is stored before anybody hears of it."""
+        effects = self.leasing.succession.noticed(worker, notice) if not self.record.is_final else []
+        return [self._store(), *effects] if effects else []
 
     def log(self, sender: PeerId, message: LogLines, now: Micros) -> list[Effect]:
         """Lines of a chunk, in order, each once."""
@@ -276,7 +289,7 @@ class Job:
                     known.price,
                     "leased",
                 )
-                chunk.attempts.append(Attempt(known.epoch, known.provider, now))
+                chunk.attempts.append(Attempt(known.epoch, known.provider, now, step=chunk.step))
                 effects += self._changed(chunk)
                 self.leasing.resumed(known, now)
             elif known.state == "assigned":

@@ -24,6 +24,8 @@ class Attempt(Struct):
     started: int
     ended: int = 0
     end: str = ""
+    step: int = 0
+    """The step of the snapshot that it began from."""
 
 
 class ChunkRecord(Struct):
@@ -45,6 +47,17 @@ class ChunkRecord(Struct):
     is_fetched: bool = False
     """True once every byte of the accepted output lies here."""
     attempts: list[Attempt] = field(default_factory=list)
+    snapshot: bytes = b""
+    """The newest durable snapshot: the worker's `SnapshotNotice`, encoded; empty: none yet."""
+    snapshot_epoch: int = 0
+    snapshot_number: int = 0
+    step: int = 0
+    """How far that snapshot is."""
+    progress_ppm: int = 0
+    is_protected: bool = False
+    """True once a snapshot of the chunk was restored in a rehearsal and came out equal."""
+    fruitless: int = 0
+    """Attempts in a row that ended without having moved the chunk on."""
 
     @property
     def is_done(self) -> bool:

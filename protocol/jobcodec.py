@@ -16,7 +16,7 @@ import msgspec
 from protocol import jobrules
 from protocol.errors import Refused
 from protocol.jobrules import broken
-from protocol.jobspec import FILES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Placement, Resources
+from protocol.jobspec import FILES_MAX, TREES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Placement, Resources, TreeRef
 
 PLAIN_DEPTH_MAX: Final = 16
 """Nesting of plain values: a specification needs 5; a bomb has more."""
@@ -24,9 +24,9 @@ PLAIN_DEPTH_MAX: Final = 16
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
-_KINDS: Final = (JobSpec, FileRef, Chunk, GpuNeed, Resources, Placement)
+_KINDS: Final = (JobSpec, FileRef, TreeRef, Chunk, GpuNeed, Resources, Placement)
 _FIELDS: Final = sorted({field for kind in _KINDS for field in kind.__struct_fields__})
-_FILES_FIX: Final = "Send files as a list of {path, digest, size}."
+_FILES_FIX: Final = "Send files as a list of {path, digest, size}, trees as one of {mount, digest, list_bytes, size}."
 _DIGEST_FIX: Final = "A digest is 64 lower-case hexadecimal digits (BLAKE3)."
 _KIND_NAMES: Final[dict[type, str]] = {
     dict: "an object",
@@ -52,8 +52,9 @@ def spec_from_plain(plain: Mapping[str, object]) -> JobSpec:
     if _depth_over(plain, PLAIN_DEPTH_MAX):
         raise broken("", f"nested deeper than {PLAIN_DEPTH_MAX}", "Send the specification as documented.")
     values = dict(plain)
-    if "files" in values:
-        values["files"] = _files_with_bytes(values["files"])
+    for field, limit in (("files", FILES_MAX), ("trees", TREES_MAX)):
+        if field in values:
+            values[field] = _with_bytes(values[field], field, limit)
     try:
         spec = msgspec.convert(values, JobSpec, strict=True)
     except msgspec.ValidationError as error:
@@ -62,12 +63,13 @@ def spec_from_plain(plain: Mapping[str, object]) -> JobSpec:
     return spec
 
 
-def _files_with_bytes(files: object) -> list[object]:
-    if not isinstance(files, list | tuple):
-        raise broken("/files", f"expected a list, found {_kind(files)}", _FILES_FIX)
-    if len(files) > FILES_MAX:
-        raise broken("/files", f"{len(files)} files, at most {FILES_MAX} are allowed", "Pack small files into one.")
-    return [_file_with_bytes(file, f"/files/{index}") for index, file in enumerate(files)]
+def _with_bytes(items: object, field: str, limit: int) -> list[object]:
+    """A list of files or trees with their digests as bytes."""
+    if not isinstance(items, list | tuple):
+        raise broken(f"/{field}", f"expected a list, found {_kind(items)}", _FILES_FIX)
+    if len(items) > limit:
+        raise broken(f"/{field}", f"{len(items)} {field}, at most {limit} are allowed", "Pack small files into one.")
+    return [_file_with_bytes(item, f"/{field}/{index}") for index, item in enumerate(items)]
 
 
 def _file_with_bytes(file: object, pointer: str) -> object:

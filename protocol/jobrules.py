@@ -10,8 +10,11 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec import UNSET
+
 from protocol.errors import Refused
-from protocol.jobspec import EnvPair, JobSpec
+from protocol.jobspec import EnvPair, JobSpec, TreeRef
+from protocol.units import SECOND
 
 RUNTIMES: Final = ("python", "torch", "wasm")
 """Runtimes known by one word; anything else is `image:<reference>`."""
@@ -20,6 +23,15 @@ IMAGE_PREFIX: Final = "image:"
 
 RESERVED_ENV_PREFIX: Final = "SHOAL_"
 """Variables that the sandbox sets itself; a job cannot shadow them."""
+
+COMMIT_ENV: Final = "SHOAL_COMMIT"
+"""The one reserved variable that a specification sets: the commit that its `repo` was taken from."""
+
+CODE_MOUNT: Final = "/in"
+"""Trees without a volume are laid out here or below."""
+
+VOLUME_MOUNT: Final = "/vol/"
+"""A volume is mounted at `/vol/<name>`."""
 
 RESERVED_FOLDER: Final = "chunks"
 """The reduce step finds the outputs of the chunks at `/in/chunks/<i>/`, so inputs may not be there."""
@@ -57,6 +69,7 @@ def check(spec: JobSpec) -> None:
     for index, chunk in enumerate(spec.chunks):
         _check_env(chunk.env, f"/chunks/{index}/env")
     _check_ports(spec)
+    _check_trees(spec)
     gpu = spec.resources.gpu
     if gpu.memory_bytes_max and gpu.memory_bytes_max < gpu.memory_bytes_min:
         raise broken(
@@ -65,6 +78,20 @@ def check(spec: JobSpec) -> None:
             "Give a range from small to large, or 0 for no upper bound.",
         )
     _check_placement(spec)
+    _check_checkpoint(spec)
+
+
+def _check_checkpoint(spec: JobSpec) -> None:
+    every = spec.protection.every
+    if 0 < every < SECOND:
+        raise broken(
+            "/checkpoint/every", f"{every} µs is less than a second", "Give 1 to 300 s, or 0 to leave it open."
+        )
+    if every and not spec.protection.is_on:
+        raise broken("/checkpoint/every", "an interval makes no sense with snapshots off", "Leave one of them out.")
+    if spec.runtime == "wasm" and spec.checkpoint is not UNSET and spec.protection.is_on:
+        fix = "Leave `checkpoint` out: a lost chunk is computed again from its start."
+        raise broken("/checkpoint", "there are no snapshots of a WASM module", fix)
 
 
 def _check_placement(spec: JobSpec) -> None:
@@ -115,6 +142,54 @@ def _check_ports(spec: JobSpec) -> None:
         )
 
 
+def _check_trees(spec: JobSpec) -> None:
+    seen: set[str] = set()
+    for index, tree in enumerate(spec.mounts):
+        pointer = f"/trees/{index}"
+        if problem := mount_problem(tree.mount, tree.volume):
+            raise broken(f"{pointer}/mount", f"{tree.mount!r:.200} {problem}", "Mount it at /vol/<name>.", "bad_path")
+        if tree.mount in seen:
+            raise broken(f"{pointer}/mount", f"{tree.mount} is there twice", "Give every tree its own place.")
+        if tree.volume and spec.runtime == "wasm":
+            raise broken(pointer, "a WASM module sees /in and /out only", "Use another runtime, or `files`.")
+        if tree.is_writable:
+            _check_writable(spec, tree, pointer)
+        seen.add(tree.mount)
+
+
+def _check_writable(spec: JobSpec, tree: TreeRef, pointer: str) -> None:
+    if not tree.volume:
+        raise broken(f"{pointer}/is_writable", "code is read-only", "Leave it out.")
+    if len(spec.chunks) > 1 or spec.reduce:
+        detail = f"{len(spec.chunks)} chunks and a reduce step" if spec.reduce else f"{len(spec.chunks)} chunks"
+        fix = "Write to a volume from a job of one chunk without `reduce`: several would each make a version."
+        raise broken(f"{pointer}/is_writable", f"{detail} cannot write to one volume", fix)
+    if tree.size > spec.resources.disk_bytes:
+        raise broken(
+            f"{pointer}/is_writable",
+            f"the volume has {tree.size} bytes, the chunk may write {spec.resources.disk_bytes}",
+            "Raise resources.disk.",
+        )
+
+
+def mount_problem(mount: str, volume: str) -> str:
+    """Why a tree cannot be there; empty when it can.
+
+    >>> mount_problem("/vol/data", "data"), mount_problem("/etc", "data")
+    ('', 'is not /vol/<name>')
+    """
+    if volume:
+        name = mount.removeprefix(VOLUME_MOUNT)
+        is_name = mount.startswith(VOLUME_MOUNT) and "/" not in name
+        return path_problem(name) if is_name else "is not /vol/<name>"
+    if mount == CODE_MOUNT:
+        return ""
+    if not mount.startswith(CODE_MOUNT + "/"):
+        return "is not below /in"
+    path = mount.removeprefix(CODE_MOUNT + "/")
+    return "is kept for the reduce step" if path.split("/")[0] == RESERVED_FOLDER else path_problem(path)
+
+
 def _check_wasm(spec: JobSpec) -> None:
     if spec.numeric != "D0":
         raise broken("/numeric", "WASM is exact on every machine", "Use numeric D0 with runtime wasm.")
@@ -125,7 +200,7 @@ def _check_wasm(spec: JobSpec) -> None:
                 f"/{field}", f"wasm takes one line, not {len(lines)}", "Name module and arguments on one line."
             )
         module = _module(lines[0], field) if lines else ""
-        if lines and module not in paths:
+        if lines and module not in paths and not spec.mounts:  # What is in a tree is seen when it is laid out.
             raise broken(f"/{field}/0", f"the module {module!r} is not among the files", "Add it to `files`.")
 
 
@@ -167,7 +242,7 @@ def _check_env(pairs: tuple[EnvPair, ...], pointer: str) -> None:
     for index, (name, value) in enumerate(pairs):
         if name in seen:
             raise broken(f"{pointer}/{index}/0", f"the variable {name} is set twice", "Set it once.")
-        if name.startswith(RESERVED_ENV_PREFIX):
+        if name.startswith(RESERVED_ENV_PREFIX) and name != COMMIT_ENV:
             raise broken(
                 f"{pointer}/{index}/0", f"{name} is set by the sandbox", f"Do not begin with {RESERVED_ENV_PREFIX}."
             )

@@ -17,6 +17,8 @@ FILES_MAX: Final = 2048
 PATH_CHARS_MAX: Final = 512
 COMMAND_CHARS_MAX: Final = 4096
 PORTS_MAX: Final = 16
+TREES_MAX: Final = 16
+TREE_BYTES_MAX: Final = 64 << 20
 
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Text = Annotated[str, Meta(max_length=256)]
@@ -35,6 +37,21 @@ class FileRef(Struct, frozen=True, forbid_unknown_fields=True):
     digest: Bytes32
     size: NonNegative
     executable: bool = False
+
+
+class TreeRef(Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder tree (specs/29-volumes.md): code below `/in`, or a version of a volume at `/vol/<name>`."""
+
+    mount: Path
+    digest: Bytes32
+    """Of its list, a blob that names the pieces of its content."""
+    list_bytes: Annotated[int, Meta(ge=1, le=TREE_BYTES_MAX)]
+    size: NonNegative
+    """Bytes of all its files."""
+    volume: Annotated[str, Meta(max_length=64)] = ""
+    """The renter's name for the volume; empty for code."""
+    is_writable: bool = False
+    """What the chunk leaves there is part of its output, and the volume's next version once that is accepted."""
 
 
 class Chunk(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +146,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """Ports that a chunk serves on its own loopback, for the renter alone (specs/24-tunnels.md)."""
     shell: bool = False
     """Whether the renter may start a shell beside the chunk's processes."""
+    trees: Annotated[tuple[TreeRef, ...], Meta(min_length=1, max_length=TREES_MAX)] | UnsetType = UNSET
+    """Unset is not encoded: a job without trees has the digest that it always had."""
 
     checkpoint: Checkpoint | UnsetType = UNSET
     """Unset: the platform chooses, and the digest is what it always was."""
@@ -154,6 +173,11 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     def where(self) -> Placement:
         """The placement, or the one that allows everything."""
         return self.placement if isinstance(self.placement, Placement) else ANYWHERE
+
+    @property
+    def mounts(self) -> tuple[TreeRef, ...]:
+        """The trees, if there are any."""
+        return self.trees if isinstance(self.trees, tuple) else ()
 
     @property
     def is_interactive(self) -> bool:

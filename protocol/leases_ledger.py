@@ -5,16 +5,29 @@ A lease's promises are named after its Assign: price less commission, commission
 
 from __future__ import annotations
 
+from protocol import carried
 from protocol.accounts import FEES, TREASURY, AccountKey, Move, Pend, PostPend, VoidPend
 from protocol.errors import Refused
-from protocol.escrow_state import EXPIRE, ChunkLease, Escrow, LedgerState, Line
-from protocol.operations import Assign, Claim, Fence, Settle, Surrender, Verdict, commission, slash
+from protocol.escrow_state import EXPIRE, Carried, ChunkLease, Escrow, LedgerState, Line
+from protocol.operations import (
+    HANDED_PPM_MAX,
+    Assign,
+    Claim,
+    Fence,
+    Handover,
+    Settle,
+    Surrender,
+    Verdict,
+    commission,
+    handed_share,
+    slash,
+)
 
 PRICE, COMMISSION, COLLATERAL = b"p", b"c", b"s"
 """Suffixes of the ids of a lease's promises. 33 bytes, so that no operation id (32) can name one."""
 
 Signers = frozenset[bytes]
-Where = Claim | Surrender | Fence | Settle | Verdict
+Where = Claim | Surrender | Handover | Fence | Settle | Verdict
 
 
 def not_signed(who: str) -> Refused:
@@ -150,6 +163,34 @@ def surrender(state: LedgerState, op: Surrender, op_id: bytes, signers: Signers)
     free(state, escrow, lease, "surrendered", op.reason)
 
 
+def handover(state: LedgerState, op: Handover, op_id: bytes, signers: Signers) -> None:
+    """The provider leaves with notice: its share waits for the chunk's end, everything else is free again."""
+    escrow, lease = find(state, op)
+    if lease.provider not in signers:
+        raise not_signed("the provider")
+    if escrow.steward not in signers and escrow.owner not in signers:
+        raise not_signed("the steward or the renter")
+    require_state(lease, "assigned")
+    before = lease.done_ppm
+    if not before <= op.done_ppm <= HANDED_PPM_MAX:
+        raise Refused(
+            f"a share of {op.done_ppm} ppm is not between {before} and {HANDED_PPM_MAX}",
+            code="bad_share",
+            fix="Name the share of the whole chunk, no less than was handed over before.",
+            numbers={"before": before, "given": op.done_ppm, "most": HANDED_PPM_MAX},
+        )
+    share = handed_share(lease.price, before, op.done_ppm)
+    state.standing(lease.provider).handed += 1
+    lease.state, lease.outcome, lease.code = "free", "handed", f"at {op.done_ppm / 10_000:g} %"
+    fee = commission(share)
+    kept = {PRICE: share - fee, COMMISSION: fee, COLLATERAL: 0}
+    held = promises(lease)
+    lines = [(pend_id, amount - kept[pend_id[-1:]], kind) for pend_id, amount, kind in held]
+    _end(state, escrow, lease, [VoidPend(pend_id) for pend_id, _, _ in held], [line for line in lines if line[1]])
+    item = Carried(lease.epoch, lease.provider, share, op.done_ppm, op.step, op.snapshot, op_id)
+    carried.pend(state, escrow, lease, item)
+
+
 def fence(state: LedgerState, op: Fence, op_id: bytes, signers: Signers) -> None:
     """A majority of the watchers says that the provider is dead."""
     escrow, lease = find(state, op)
@@ -179,6 +220,7 @@ def settle(state: LedgerState, op: Settle, op_id: bytes, signers: Signers) -> No
     state.standing(lease.provider).settled += 1
     lease.state, lease.outcome = "paid", "settled"
     _pay(state, escrow, lease, op.cumulative)
+    carried.pay(state, escrow, lease)
 
 
 def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> None:
@@ -197,6 +239,7 @@ def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> 
         standing.response_time_sum += lease.claimed_at - lease.assigned_at
         lease.state, lease.outcome = "paid", "accept"
         _pay(state, escrow, lease, lease.price)
+        carried.pay(state, escrow, lease)
         return
     standing.consecutive_valid = 0
     if op.outcome == "missing":
@@ -204,6 +247,8 @@ def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> 
     else:
         standing.wrong += 1
     free(state, escrow, lease, op.outcome, op.code)
+    if op.outcome in ("wrong", "fraud"):  # Nobody knows whose part of the work it was.
+        carried.void(state, escrow, lease)
 
 
 def free(state: LedgerState, escrow: Escrow, lease: ChunkLease, outcome: str, why: str) -> None:

@@ -22,6 +22,7 @@ from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
 from protocol.operations import Assign, Fence, Signature, SignedOp
+from protocol.succession import Succession
 from protocol.units import MINUTE, SECOND, Digest, JobId, Micros, PeerId
 
 GRANT_TIMEOUT: Final = Micros(5 * SECOND)
@@ -90,7 +91,7 @@ class Leasing:
         self.bidders: dict[PeerId, Bidder] = {}
         self._grants: dict[Digest, OpenGrant] = {}
         self._attests: dict[tuple[int, int], dict[bytes, Signature]] = {}
-        self._standby: dict[int, PeerId] = {}
+        self.succession = Succession(record, desk.identity, desk.network)
         self._live: dict[int, LiveLease] = {}
 
     def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
@@ -112,7 +113,7 @@ class Leasing:
         """Offer every chunk that is open to the best free bidder."""
         effects: list[Effect] = []
         for chunk in self._record.open_chunks():
-            preferred = self._standby.get(chunk.index)
+            preferred = self.succession.standby(chunk.index)
             bidder = choose(self.bidders.values(), chunk.index, now, self._desk.rank, self._desk.random, preferred)
             if bidder is None:
                 if not any(other.is_free(now) for other in self.bidders.values()):
@@ -137,13 +138,13 @@ class Leasing:
         )
         op = operations.signed_op(desk.network, assign, desk.identity)
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
-        if standby is not None:
-            self._standby[chunk.index] = standby
+        called_off = self.succession.choose(chunk.index, standby)
         self._recount(bidder.provider)
         chunk.state, chunk.provider = "granted", bidder.provider
         outputs, sources = self._inputs(chunk.index)
         grant = Grant(JobId(record.job), op, outputs, sources, (standby,) if standby else ())
-        return [Send(bidder.provider, grant), Wake(Micros(now + GRANT_TIMEOUT))]
+        filled = self.succession.fill(chunk, grant, bidder.provider)
+        return [*called_off, Send(bidder.provider, filled), Wake(Micros(now + GRANT_TIMEOUT))]
 
     def _inputs(self, index: int) -> tuple[tuple[bytes, ...], tuple[PeerId, ...]]:
         """What the step reads besides the specification's files, and who has it."""
@@ -235,6 +236,8 @@ class Leasing:
             assign, operations.signed_op(self._desk.network, assign, self._desk.identity), now
         )
         self._recount(PeerId(known.provider))
+        others = [PeerId(peer) for peer in known.watchers if peer not in (self._desk.identity.peer, known.provider)]
+        self.succession.choose(known.chunk, others[0] if others else None)
 
     def refused(self, op: Digest, now: Micros) -> bool:
         """The ledger refused a lease. True when it was one of ours."""
@@ -291,4 +294,21 @@ class Leasing:
             if now >= (live.since + WATCH_AFTER if live.asked is None else live.asked + WATCH_AGAIN):
                 live.asked = now
                 effects += [Send(PeerId(peer), Watch(live.signed)) for peer in live.assign.watchers]
-        return effects
+        return [*effects, *self._stand_by(now)]
+
+    def _stand_by(self, now: Micros) -> list[Effect]:
+        """Somebody gets ready behind every lease that lives long enough."""
+        if not self._live or not self._record.spec.is_protected:
+            return []
+        there = set(self._desk.peers(now))
+
+        def spare(assign: Assign) -> PeerId | None:
+            free = (
+                bidder.provider
+                for bidder in self.bidders.values()
+                if bidder.provider != assign.provider and bidder.provider in there and bidder.has_room(now)
+            )
+            return next(free, None)
+
+        live = {index: (one.assign, one.since, lambda peer: peer not in there) for index, one in self._live.items()}
+        return self.succession.tick(live, spare, now)

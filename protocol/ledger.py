@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from protocol import automatic, wire
+from protocol import automatic, carried, wire
 from protocol.accounts import RESERVE, Post
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.escrow import SEQUENCED, admit, apply_operation
@@ -183,12 +183,16 @@ class Ledger:
         promised: set[bytes] = set()
         for escrow in self._state.escrows.values():
             running = [lease for lease in escrow.chunks.values() if lease.state in ("assigned", "claimed")]
+            shares = [item for lease in escrow.chunks.values() for item in carried.waiting(lease)]
             account = self._state.accounts[escrow.account]
-            if escrow.leased != len(running) or account.debits_pending != sum(lease.price for lease in running):
+            due = sum(lease.price for lease in running) + sum(item.amount for item in shares)
+            if escrow.leased != len(running) or account.debits_pending != due:
                 raise LocalError(
-                    f"escrow {escrow.id.hex()} pends {account.debits_pending} for {len(running)} leases", code="I4"
+                    f"escrow {escrow.id.hex()} pends {account.debits_pending} for {len(running)} leases and "
+                    f"{len(shares)} shares",
+                    code="I4",
                 )
-            if escrow.is_closed and (running or account.available):
+            if escrow.is_closed and (running or shares or account.available):
                 raise LocalError(f"closed escrow {escrow.id.hex()} holds {account.available}", code="I5")
             spent = escrow.paid + escrow.commission + escrow.refunded
             if escrow.cap - spent != account.available + account.debits_pending:
@@ -196,6 +200,7 @@ class Ledger:
                     f"escrow {escrow.id.hex()} spent {spent} of {escrow.cap}, holds {account.encode()!r}", code="I3"
                 )
             promised |= {pend_id for lease in running for pend_id, _, _ in promises(lease)}
+            promised |= {pend_id for item in shares for pend_id, _, _ in carried.promises(item)}
         if promised != {pend_id for pend_id in self._state.accounts.pending if len(pend_id) > len(self._root)}:
             raise LocalError("promises and running leases differ", code="I4")
 

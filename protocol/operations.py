@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from protocol import wire
 from protocol.identity import Identity
-from protocol.units import PPM, Digest, PeerId
+from protocol.units import PPM, Credits, Digest, PeerId
 
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -29,6 +29,34 @@ COMMISSION_PPM: Final = 100_000
 
 WRONG_SLASH_PPM: Final = 100_000
 """Share of the price taken from the collateral for a wrong result: 10 % of the reward (features L2)."""
+
+
+PRICE_STEP: Final = 10
+"""Prices are multiples of so many smallest units, so that the commission of 10 % is exact."""
+
+HANDED_PPM_MAX: Final = 990_000
+"""Share of a chunk that may have been handed over, in ppm: who restores, finishes and answers for the result gets 1 %
+of the price at least."""
+
+
+def handed_share(price: int, before_ppm: int, done_ppm: int) -> int:
+    """What a lease at `price` has earned that took a chunk from `before_ppm` to `done_ppm`: its part of the rest that
+    the price was for, rounded down to a whole `PRICE_STEP`.
+
+    >>> handed_share(1_000, 0, 250_000), handed_share(750, 250_000, 500_000)
+    (250, 250)
+    """
+    return price * (done_ppm - before_ppm) // ((PPM - before_ppm) * PRICE_STEP) * PRICE_STEP
+
+
+def remaining_price(full: int, done_ppm: int) -> Credits:
+    """The price of what is left of a chunk that costs `full`, rounded down to a whole `PRICE_STEP`. With it, all shares
+    of a chunk and its last lease together never exceed its full price at the dearest of its providers.
+
+    >>> remaining_price(1_000, 250_000)
+    750
+    """
+    return Credits(full * (PPM - done_ppm) // (PPM * PRICE_STEP) * PRICE_STEP)
 
 
 def commission(price: int) -> int:
@@ -163,6 +191,21 @@ class Surrender(Struct, frozen=True, forbid_unknown_fields=True, tag="surrender"
     reason: Reason
 
 
+class Handover(Struct, frozen=True, forbid_unknown_fields=True, tag="handover"):
+    """The lease ends because its provider leaves, with a snapshot from which the next one goes on. Signed by the
+    provider and the steward. What was earned is set aside until the chunk's end."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    done_ppm: Annotated[int, Meta(ge=0, le=PPM)]
+    """Share of the whole chunk that is done, by this provider and those before it."""
+    step: Counter
+    """Of the job, at the cut; for people."""
+    snapshot: Hash
+    """BLAKE3 digest of the encoded manifest of the snapshot that was handed over."""
+
+
 class Fence(Struct, frozen=True, forbid_unknown_fields=True, tag="fence"):
     """A majority of a lease's watchers say that its provider is dead: the lease ends, the chunk is free again."""
 
@@ -204,7 +247,7 @@ class EscrowClose(Struct, frozen=True, forbid_unknown_fields=True, tag="close"):
 
 Operation = (
     Mint | WithdrawExt | WithdrawEnd | Transfer | Bond | Unbond | EscrowOpen | EscrowExtend
-    | Assign | Claim | Surrender | Fence | Settle | Verdict | EscrowClose
+    | Assign | Claim | Surrender | Handover | Fence | Settle | Verdict | EscrowClose
 )  # fmt: skip
 
 

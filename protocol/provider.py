@@ -7,13 +7,13 @@ verdict, by giving it back (`Surrender`), or by being fenced; every ending is th
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final
 
-from protocol import operations, wire
+from protocol import operations, secret_box, succession, wire
 from protocol.bidding import Bidding, Counter, lease_slots
-from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
-from protocol.effects import Compute, Effect, Emit, Run, Send, Stop, Store, Wake
+from protocol.completions import Completion, Fetched, FetchFailed, Guest, RunDone, RunLog, RunStarted
+from protocol.effects import Compute, Effect, Emit, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.granting import chunk_price
 from protocol.identity import Identity, is_signed_by
@@ -22,17 +22,17 @@ from protocol.ledger import operation_decoder
 from protocol.ledger_client import LedgerClient, Ordered
 from protocol.messages import (
     Accept,
-    Beat,
     CancelChunk,
     Decline,
     Grant,
     JobNotice,
-    LogLines,
     Message,
     Reveal,
     RevealRequest,
 )
 from protocol.operations import Assign, Claim, Fence, SignedOp, Surrender, Verdict
+from protocol.provider_lease import Guard, Lease
+from protocol.snapshots import StandbyChange
 from protocol.units import SECOND, Digest, Micros, PeerId
 
 BEAT_INTERVAL: Final = Micros(1 * SECOND)
@@ -40,36 +40,6 @@ BEAT_INTERVAL: Final = Micros(1 * SECOND)
 
 COUNTERSIGNED_FOR: Final = Micros(30 * SECOND)
 """Microseconds that a countersigned lease may wait for its receipt before the slot is used for something else."""
-
-Phase = Literal["countersigned", "waiting", "running", "claiming", "claimed", "revealed"]
-
-
-@dataclass(slots=True)
-class Lease:
-    """One lease of this provider, from countersignature to verdict."""
-
-    op: Digest
-    assign: Assign
-    job: bytes
-    steward: PeerId
-    renter: PeerId
-    spec: JobSpec
-    outputs: tuple[Digest, ...]
-    sources: tuple[PeerId, ...]
-    phase: Phase
-    since: Micros
-    is_started: bool = False
-    is_unwanted: bool = False
-    """The steward cancelled it, or the owner wants the machine back."""
-    beats: int = 0
-    lines: int = 0
-    output: Digest = Digest(b"")
-    output_bytes: int = 0
-
-    @property
-    def task(self) -> str:
-        """The name under which its execution runs."""
-        return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
 
 
 class Provider:
@@ -85,6 +55,8 @@ class Provider:
         RunStarted,
         RunLog,
         RunDone,
+        Guest,
+        StandbyChange,
     )
 
     def __init__(self, identity: Identity, network: str, client: LedgerClient, counter: Counter) -> None:
@@ -93,6 +65,11 @@ class Provider:
         self._client = client
         self._counter = counter
         self.leases: dict[tuple[bytes, int, int], Lease] = {}
+        self.guards: list[Guard] = []
+        """Told of every protected lease that runs."""
+        self._guarded: set[str] = set()
+        self.awaited: Callable[[], set[bytes]] = set
+        """Jobs for which this peer stands by."""
         self._bidding = Bidding(counter)
         self._beat_at = Micros(0)
         self.is_draining = False
@@ -125,8 +102,16 @@ class Provider:
                 return self._reveal_asked(sender, message)
             case RunStarted() | RunLog() | RunDone():
                 return self._ran(message, now)
+            case Guest():
+                return self._heard(message)
+            case StandbyChange():
+                return self._standby_changed(sender, message)
             case _:
                 raise AssertionError(f"{type(message).__name__} is not for the provider")
+
+    def job(self, job: bytes) -> tuple[JobNotice, PeerId, JobSpec] | None:
+        """What is known of a job that somebody offers: its notice, its steward, its specification."""
+        return self._bidding.known(job)
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _granted(self, steward: PeerId, grant: Grant, now: Micros) -> list[Effect]:
@@ -159,6 +144,9 @@ class Provider:
             (*(PeerId(item) for item in grant.sources), steward),
             "countersigned",
             now,
+            standby=PeerId(grant.standby[0]) if grant.standby else None,
+            secret=secret_box.unseal(self._identity, steward, op, grant.secret) if grant.secret else b"",
+            resume=succession.resume_of(steward, grant),
         )
         signature = operations.sign_op(self._identity, self._network, grant.assign.body)
         stored = Store(f"lease/{op.hex()}", wire.encode((operation.escrow, operation.chunk, operation.epoch)))
@@ -218,8 +206,7 @@ class Provider:
         for lease in self.leases.values():
             if lease.phase == "waiting" and not lease.is_unwanted and self.running < self._counter.offer().slots:
                 lease.phase, lease.since = "running", now
-                run = Run(lease.task, lease.spec, lease.assign.chunk, lease.outputs, lease.sources, lease.renter)
-                effects.append(Compute(run))
+                effects.append(Compute(lease.run()))
         return effects
 
     def _ran(self, message: RunStarted | RunLog | RunDone, now: Micros) -> list[Effect]:
@@ -229,24 +216,18 @@ class Provider:
         match message:
             case RunStarted():
                 lease.is_started = True
-                return [self._beat_to(lease.steward, lease)]
+                return [Send(lease.steward, lease.beat()), *self._guard(lease, now)]
             case RunLog(lines=lines):
-                first, lease.lines = lease.lines, lease.lines + len(lines)
-                where = (lease.job, lease.assign.chunk, lease.assign.epoch)
-                return [
-                    Send(lease.steward, LogLines(*where, first + start, lines[start : start + 16]))
-                    for start in range(0, len(lines), 16)
-                ]
+                return lease.said(lines)
             case RunDone(reason="ok", output=output, output_bytes=size):
                 if lie := self._misled(lease):
                     return self._surrender(lease, lie, now)
+                unguarded = self._unguard(lease, now)
                 lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
                 sealed = operations.seal(self._identity.peer, self._salt(lease), output)
                 claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
-                return [
-                    *self._client.submit(operations.signed_op(self._network, claim, self._identity), now),
-                    *self._start(now),
-                ]
+                submitted = self._client.submit(operations.signed_op(self._network, claim, self._identity), now)
+                return [*unguarded, *submitted, *self._start(now)]
             case RunDone(reason=reason, exit_code=code, detail=detail):
                 why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
                 return self._surrender(lease, why, now)
@@ -265,8 +246,37 @@ class Provider:
 
     def _surrender(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         lease.phase = "claiming"
-        body = Surrender(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, why[:128])
-        return [*self._client.submit(operations.signed_op(self._network, body, self._identity), now), *self._start(now)]
+        body = Surrender(*lease.key, why[:128])
+        submitted = self._client.submit(operations.signed_op(self._network, body, self._identity), now)
+        return [*self._unguard(lease, now), *submitted, *self._start(now)]
+
+    # ── protection ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def _guard(self, lease: Lease, now: Micros) -> list[Effect]:
+        if not lease.secret:
+            return []
+        self._guarded.add(lease.task)
+        return [effect for guard in self.guards for effect in guard.began(lease, now)]
+
+    def _unguard(self, lease: Lease, now: Micros) -> list[Effect]:
+        if lease.task not in self._guarded:
+            return []
+        self._guarded.discard(lease.task)
+        return [effect for guard in self.guards for effect in guard.ended(lease, now)]
+
+    def _heard(self, message: Guest) -> list[Effect]:
+        """A running job's hook said how far it is, or why it cannot protect the job: the renter reads that at once."""
+        lease = next((item for item in self.leases.values() if item.task == message.task), None)
+        if lease is None:
+            return []
+        lease.step = max(lease.step, message.steps)
+        return lease.said((f"shoal: {message.text}",)) if message.text else []
+
+    def _standby_changed(self, sender: PeerId, message: StandbyChange) -> list[Effect]:
+        for lease in self.leases.values():
+            same = (lease.job, lease.assign.chunk, lease.assign.epoch) == (message.job, message.chunk, message.epoch)
+            if same and lease.steward == sender:
+                lease.standby = PeerId(message.standby[0]) if message.standby else None
+        return []
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _reveal_asked(self, sender: PeerId, message: RevealRequest) -> list[Effect]:
@@ -281,21 +291,7 @@ class Provider:
         return [Send(sender, reveal), Send(lease.steward, reveal)]
 
     def _judged(self, lease: Lease, outcome: str, code: str, time: int, now: Micros) -> list[Effect]:
-        assign, commission = lease.assign, operations.commission(lease.assign.price)
-        is_paid = outcome == "accept"
-        line = {
-            "time": time,
-            "job": lease.job.hex(),
-            "escrow": assign.escrow.hex(),
-            "chunk": assign.chunk,
-            "epoch": assign.epoch,
-            "price": assign.price,
-            "paid": assign.price - commission if is_paid else 0,
-            "commission": commission if is_paid else 0,
-            "slashed": operations.slash(assign.price, assign.collateral, outcome),
-            "outcome": outcome,
-            "code": code,
-        }
+        line = lease.earning(outcome, code, time)
         stored = Store(f"earning/{time:020d}/{lease.op.hex()}", wire.encode(line))
         return [stored, *self._drop(lease, outcome, now)]
 
@@ -316,13 +312,14 @@ class Provider:
 
     def _drop(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         """The lease is over; whatever still runs for it stops."""
-        del self.leases[(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)]
+        del self.leases[lease.key]
         stop: list[Effect] = [Compute(Stop(lease.task))] if lease.phase == "running" else []
         ended = Emit(
             "lease_ended",
             {"job": lease.job.hex(), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "why": why},
         )
-        return [*stop, Store(f"lease/{lease.op.hex()}", None), ended, *self._start(now)]
+        gone = Store(f"lease/{lease.op.hex()}", None)
+        return [*self._unguard(lease, now), *stop, gone, ended, *self._start(now)]
 
     def _salt(self, lease: Lease) -> bytes:
         """Secret until revealed, and the same after a restart: derived from the seed, never stored."""
@@ -382,18 +379,7 @@ class Provider:
                 effects += ended
             elif lease.phase != "countersigned":
                 lease.beats += 1
-                effects += [self._beat_to(PeerId(peer), lease) for peer in lease.assign.watchers]
-        self._bidding.forget({lease.job for lease in self.leases.values()}, now)
+                beat = lease.beat()
+                effects += [Send(PeerId(peer), beat) for peer in lease.assign.watchers]
+        self._bidding.forget({lease.job for lease in self.leases.values()} | self.awaited(), now)
         return effects
-
-    def _beat_to(self, peer: PeerId, lease: Lease) -> Send:
-        phases: dict[Phase, Literal["fetching", "starting", "running", "claiming", "revealing"]] = {
-            "countersigned": "starting",
-            "waiting": "starting",
-            "running": "running" if lease.is_started else "fetching",
-            "claiming": "claiming",
-            "claimed": "claiming",
-            "revealed": "revealing",
-        }
-        where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
-        return Send(peer, Beat(*where, lease.beats, phases[lease.phase]))

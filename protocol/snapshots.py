@@ -6,12 +6,17 @@ blobs: named by the BLAKE3 digest of their bytes, carried by the data plane like
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
+from blake3 import blake3
 from msgspec import Meta, Struct
 
+from protocol import wire
+from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import Bytes32, NonNegative
 from protocol.operations import Hash, Key, Reason, Signature
+from protocol.units import PeerId
 
 PACKS_MAX: Final = 16
 """Packs of one snapshot: earlier ones are carried along as long as something in them is still current."""
@@ -188,3 +193,49 @@ class StandbyChange(Struct, frozen=True, forbid_unknown_fields=True, tag="standb
     chunk: ChunkIndex
     epoch: Epoch
     standby: Annotated[tuple[Key, ...], Meta(max_length=1)] = ()
+
+
+def required(k: int, n: int) -> int:
+    """Distinct failure domains whose receipts make a pack durable: k + ⌈(n−k)/2⌉.
+
+    >>> required(8, 14), required(1, 3)
+    (11, 2)
+    """
+    return k + (n - k + 1) // 2
+
+
+def shard_of(pack: Pack, index: int) -> bytes:
+    """The digest of shard `index`; of a copy they are all the same. IndexError when there is no such shard."""
+    if not 0 <= index < pack.n:
+        raise IndexError(f"shard {index} of a pack of {pack.n}")
+    return pack.shards[0] if pack.code == "copy" else pack.shards[index]
+
+
+def is_sound(pack: Pack) -> bool:
+    """Whether the numbers of a pack, which types cannot check, agree with each other."""
+    count = 1 if pack.code == "copy" else pack.n
+    fits = (
+        pack.k == 1 and pack.shard_size == pack.size if pack.code == "copy" else pack.k * pack.shard_size >= pack.size
+    )
+    return pack.k <= pack.n and len(pack.shards) == count == len(set(pack.shards)) and pack.shard_size > 0 and fits
+
+
+def receipt(identity: Identity, network: str, shard: bytes, size: int, until: int) -> Kept:
+    """This peer's signed word that it holds a shard of `size` bytes until `until`."""
+    data = wire.signing_bytes(network, "kept", wire.encode((shard, size, until)))
+    return Kept(shard, size, until, Signature(identity.peer, identity.sign(data)))
+
+
+def is_receipt(network: str, kept: Kept, pack: Pack) -> bool:
+    """Whether a receipt is about a shard of this pack, whole, and signed by the holder that it names."""
+    data = wire.signing_bytes(network, "kept", wire.encode((kept.shard, kept.size, kept.until)))
+    is_ours = kept.shard in pack.shards and kept.size == pack.shard_size
+    return is_ours and is_signed_by(PeerId(kept.signature.signer), data, kept.signature.signature)
+
+
+def proof_of(challenge: Challenge, pieces: Iterable[bytes]) -> bytes:
+    """The answer to a challenge: `pieces` are the `span` bytes at each offset, shorter only at the shard's end."""
+    hasher = blake3(key=challenge.nonce)
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.digest()

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from protocol import extension, operations, wire
+from protocol import extension, operations, succession, wire
 from protocol.completions import Completion, Fetched, FetchFailed
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
@@ -24,6 +24,7 @@ from protocol.ledger_client import Ordered
 from protocol.matching import Plan
 from protocol.messages import Accept, Attestation, Beat, Bid, Decline, LogLines, Message, NoBid, Reveal, Unwatch
 from protocol.operations import EscrowExtend, EscrowOpen, Fence, SignedOp
+from protocol.snapshots import SnapshotNotice
 from protocol.units import CREDIT, DAY, MINUTE, Digest, JobId, Micros, PeerId
 
 QUOTE_VALID: Final = Micros(5 * MINUTE)
@@ -62,6 +63,7 @@ class Steward:
         Attestation,
         Fetched,
         FetchFailed,
+        SnapshotNotice,
     )
 
     def __init__(self, desk: Desk, plan: Callable[[JobSpec, PeerId, Micros], Plan]) -> None:
@@ -284,6 +286,9 @@ class Steward:
                 found = self.jobs.get(JobId(job))
                 known = found is not None and message.chunk < len(found.record.chunks)
                 return found.log(sender, message, now) if found and known else []
+            case SnapshotNotice():
+                found = self.jobs.get(succession.job_of(sender, message))
+                return found.snapshot(sender, message) if found else []
             case Attestation():
                 return self._attested(sender, message, now)
             case Fetched(digest=digest) | FetchFailed(digest=digest):

@@ -23,6 +23,7 @@ from shoal import jobfile_schema as schema
 from shoal.gpu_grammar import read_gpu
 from shoal.job_inputs import LocalFile, collect
 from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
+from shoal.jobfile_checkpoint import read_checkpoint
 from shoal.jobfile_placement import read_placement
 
 KEYS: Final = frozenset(
@@ -49,6 +50,7 @@ KEYS: Final = frozenset(
         "numeric",
         "fuel",
         "placement",
+        "checkpoint",
         "ports",
         "shell",
     ]
@@ -151,6 +153,7 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
         placement=read_placement(top["placement"], "placement") if "placement" in top else UNSET,
         ports=ports,
         shell=shell,
+        checkpoint=read_checkpoint(top["checkpoint"], "checkpoint") if "checkpoint" in top else UNSET,
     )
     _check(spec, top, tree.place)
     return JobFile(spec, files)

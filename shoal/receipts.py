@@ -18,7 +18,7 @@ from protocol.errors import Refused, RemoteViolation
 from protocol.genesis import Genesis
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Outcome, Receipts
-from protocol.operations import Assign, EscrowClose, EscrowExtend, EscrowOpen, Operation, Settle, Verdict
+from protocol.operations import Assign, EscrowClose, EscrowExtend, EscrowOpen, Handover, Operation, Settle, Verdict
 from protocol.units import PeerId
 
 NOBODY = PeerId(bytes(32))
@@ -52,6 +52,10 @@ class Lease:
     paid: int = 0
     commission: int = 0
     slashed: int = 0
+    done_ppm: int = 0
+    """Share of the whole chunk that was done when the lease was handed over."""
+    waits: int = 0
+    """What it earned until then, commission included, while the chunk has no end."""
 
 
 @dataclass(slots=True)
@@ -63,6 +67,8 @@ class Account:
     refunded: int = 0
     is_closed: bool = False
     leases: dict[tuple[int, int], Lease] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
+    """Chunk -> the share of it that was handed over, ppm."""
     operations: int = 0
     blocks: int = 0
 
@@ -79,6 +85,15 @@ class Account:
     def slashed(self) -> int:
         """From providers' collateral."""
         return sum(lease.slashed for lease in self.leases.values())
+
+    @property
+    def waiting(self) -> int:
+        """Shares of leases that were handed over, of chunks that have no end yet."""
+        return sum(lease.waits for lease in self.leases.values())
+
+    def carried(self, chunk: int) -> list[Lease]:
+        """The leases of a chunk that were handed over and wait for its end."""
+        return [lease for lease in self.leases.values() if lease.chunk == chunk and lease.waits]
 
     def outputs(self) -> dict[int, bytes]:
         """Chunk -> digest of the output manifest that was accepted and paid for."""
@@ -132,8 +147,10 @@ def verify(data: bytes, genesis: Genesis) -> Account:
     account.blocks = len(heights)
     if not account.cap:
         raise gap("it does not hold the operation that opened the escrow")
-    if account.paid + account.commission > account.cap:
-        raise gap(f"{account.paid + account.commission} units were paid, its operations put {account.cap} in")
+    paid = account.paid + account.commission
+    if paid + account.waiting > account.cap:
+        waiting = f" and {account.waiting} set aside" if account.waiting else ""
+        raise gap(f"{paid} units were paid{waiting}, its operations put {account.cap} in")
     return account
 
 
@@ -189,12 +206,21 @@ def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobRec
             _assign(account, operation)
         case Verdict(escrow=receipt.escrow):
             _judge(_lease(account, operation), operation)
+            if operation.outcome == "accept":
+                _pay_carried(account, operation.chunk)
+            elif operation.outcome in ("wrong", "fraud"):
+                _void_carried(account, operation.chunk)
+        case Handover(escrow=receipt.escrow):
+            _hand_over(account, operation)
         case Settle(escrow=receipt.escrow):
             lease = _lease(account, operation)
             lease.outcome = "settled"
             lease.commission = operations.commission(operation.cumulative)
             lease.paid = operation.cumulative - lease.commission
+            _pay_carried(account, operation.chunk)
         case EscrowClose(escrow=receipt.escrow):
+            for chunk in {lease.chunk for lease in account.leases.values()}:
+                _void_carried(account, chunk)
             account.is_closed = True
             account.refunded = account.cap - account.paid - account.commission
         case _ if getattr(operation, "escrow", b"") != receipt.escrow:
@@ -212,10 +238,10 @@ def _assign(account: Account, operation: Assign) -> None:
     )
 
 
-def _lease(account: Account, operation: Verdict | Settle) -> Lease:
+def _lease(account: Account, operation: Verdict | Settle | Handover) -> Lease:
     lease = account.leases.get((operation.chunk, operation.epoch))
     if lease is None:
-        raise gap(f"chunk {operation.chunk} epoch {operation.epoch} is judged but was never leased")
+        raise gap(f"chunk {operation.chunk} epoch {operation.epoch} ends but was never leased")
     if lease.outcome:
         raise false(f"chunk {operation.chunk} epoch {operation.epoch} ends twice")
     return lease
@@ -229,6 +255,29 @@ def _judge(lease: Lease, verdict: Verdict) -> None:
         lease.paid = lease.price - lease.commission
     else:
         lease.slashed = operations.slash(lease.price, lease.collateral, verdict.outcome)
+
+
+def _hand_over(account: Account, operation: Handover) -> None:
+    lease, before = _lease(account, operation), account.done.get(operation.chunk, 0)
+    if not before <= operation.done_ppm <= operations.HANDED_PPM_MAX:
+        raise gap(f"chunk {operation.chunk} is handed over at {operation.done_ppm} ppm after {before} ppm")
+    lease.outcome, lease.done_ppm = "handed", operation.done_ppm
+    lease.waits = operations.handed_share(lease.price, before, operation.done_ppm)
+    account.done[operation.chunk] = operation.done_ppm
+
+
+def _pay_carried(account: Account, chunk: int) -> None:
+    """The chunk has its result: everybody who brought it on is paid his share."""
+    for lease in account.carried(chunk):
+        lease.commission = operations.commission(lease.waits)
+        lease.paid, lease.waits = lease.waits - lease.commission, 0
+
+
+def _void_carried(account: Account, chunk: int) -> None:
+    """The chunk's result is wrong or never came: the shares are the renter's again."""
+    for lease in account.carried(chunk):
+        lease.waits, lease.code = 0, "void"
+    account.done.pop(chunk, None)
 
 
 def _lease_ended(account: Account, operation: Operation) -> None:

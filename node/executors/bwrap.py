@@ -89,7 +89,8 @@ class BwrapExecutor:
         group = cgroup.create(f"shoal-{self._label}-{task.folder.name}", task)
         try:
             if self._is_root:
-                os.chown(task.outside, ROOT_UID_FIRST + number, ROOT_UID_FIRST + number)
+                for folder, _ in task.shared:
+                    os.chown(folder, ROOT_UID_FIRST + number, ROOT_UID_FIRST + number)
             return await self._run(task, on_line, number, group)
         finally:
             with trio.CancelScope(shield=True):
@@ -166,6 +167,7 @@ class BwrapExecutor:
             environment=environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin"),
             shim=SHIM,
         )
+        task.life.first = way.first
         task.door.open(way)
 
     def _namespaces(self) -> list[str]:
@@ -213,7 +215,9 @@ def _task_view(task: Task) -> list[str]:
     arguments += [*_parents(Path(SHIM)), "--ro-bind", str(shim), SHIM]
     for name in ("passwd", "group"):
         arguments += ["--ro-bind", str(shim / name), f"/etc/{name}"]
-    arguments += ["--ro-bind", str(task.inside), "/in", "--bind", str(task.outside), "/out"]
+    arguments += ["--ro-bind", str(task.inside), "/in"]
+    for folder, target in task.shared:
+        arguments += ["--bind", str(folder), target]
     if resources.gpu.count:
         for device in sorted(Path("/dev").glob(GPU_DEVICES)):
             arguments += ["--dev-bind", str(device), str(device)]

@@ -59,6 +59,7 @@ class ChildExecutor:
             command = group.enter(command)
         try:
             async with process.started(command, env={"PATH": os.defpath, MARK: mark}, folder=task.inside) as child:
+                task.life.first = lambda: child.pid if child.returncode is None else None
                 return await _watch(task, on_line, child, group)
         finally:
             with trio.CancelScope(shield=True):

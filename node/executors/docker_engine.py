@@ -107,7 +107,8 @@ class DockerExecutor:
 
     async def _run(self, engine: httpx2.AsyncClient, task: Task, image: str, on_line: OnLine) -> Exit:
         if os.geteuid() == 0:
-            os.chown(task.outside, JOB_UID, JOB_UID)
+            for folder, _ in task.shared:
+                os.chown(folder, JOB_UID, JOB_UID)
         answer = await engine.post(f"{API}/containers/create", json=container(task, image, self._label))
         if answer.status_code != 201:
             return Exit("sandbox", 0, f"the Docker engine refused the container: {_message(answer)}")
@@ -157,7 +158,8 @@ async def _open_door(engine: httpx2.AsyncClient, task: Task, identity: str) -> N
     if first := int(state.get("Pid", 0)):
         variables = environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
         uid = JOB_UID if os.geteuid() == 0 else os.getuid()
-        task.door.open(Doorway(lambda: first, identity, uid, variables, SHIM))
+        task.life.first = lambda: first
+        task.door.open(Doorway(task.life.first, identity, uid, variables, SHIM))
 
 
 def container(task: Task, image: str, label: str) -> dict[str, object]:
@@ -166,11 +168,11 @@ def container(task: Task, image: str, label: str) -> dict[str, object]:
     uid = JOB_UID if os.geteuid() == 0 else os.getuid()
     mounts = [
         _mount(task.inside, "/in", True),
-        _mount(task.outside, "/out", False),
+        *(_mount(folder, target, False) for folder, target in task.shared),
         _mount(task.folder / "run", SHIM, True),
     ]
     mounts += [_mount(folder, str(folder), True) for folder in (task.runtime.folders if task.runtime else ())]
-    limits = {"nofile": OPEN_FILES_MAX, "fsize": resources.disk_bytes, "core": 0}
+    limits = {"nofile": OPEN_FILES_MAX, "fsize": task.largest_file, "core": 0}
     host: dict[str, object] = {
         "NetworkMode": "none",
         "Memory": resources.memory_bytes,

@@ -19,7 +19,7 @@ from blake3 import blake3
 from node.runtimes import Runtime
 from protocol.errors import Refused
 
-RECIPE: Final = 2
+RECIPE: Final = 3
 """Raised when the content of the image changes for the same host, so that old images are not taken for new ones."""
 
 LDD_SECONDS: Final = 60
@@ -42,7 +42,9 @@ LIBRARIES: Final = (
 """What wheels of numeric libraries link to besides the C library (manylinux policy, PEP 600)."""
 
 _LEFT_OUT: Final = frozenset({"__pycache__", "test", "tests", "idlelib", "turtledemo", "ensurepip"})
-_FOLDERS: Final = ("in", "out", "tmp", "proc", "sys", "dev", "run/shoal", "etc", "usr/bin", "usr/lib")
+_FOLDERS: Final = (
+    "in", "out", "snap", "checkpoint", "tmp", "proc", "sys", "dev", "run/shoal", "etc", "usr/bin", "usr/lib",
+)  # fmt: skip
 
 
 def image_name(runtime: Runtime) -> str:

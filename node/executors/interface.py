@@ -32,9 +32,22 @@ GPU_DEVICES: Final = "nvidia*"
 """The device nodes below /dev that a sandbox without a GPU toolkit is given when a job asks for a GPU."""
 
 
+_LOWEST_PRIORITY: Final = '[ -n "$SHOAL_NICED" ] || { export SHOAL_NICED=1; exec nice -n 19 /bin/sh -e "$0"; }'
+"""The script starts itself again, once."""
+
+
+@dataclass(slots=True)
+class Life:
+    """Where a sandbox begins: its first process by this host's ids, None while there is none."""
+
+    first: Callable[[], int | None] = lambda: None
+    """Set by the executor; everything below that process is the job's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One chunk, ready to run. `folder` holds in/, out/ (empty) and run/ (script, bin/), and is the task's own."""
+    """One chunk, ready to run. `folder` holds in/, out/ (empty) and run/ (script, bin/), and is the task's own; where
+    the task is protected also snap/, checkpoint/ (both the job's to write) and run/guest/ (the hook)."""
 
     name: str
     folder: Path
@@ -51,6 +64,13 @@ class Task:
     fuel: int = 0
     door: Door = field(default_factory=Door)
     """Opened by the executor once there is a sandbox to enter."""
+    is_protected: bool = False
+    """Whether snapshots are taken of it: the job sees /snap and /checkpoint, and Python programs load the hook."""
+    is_shadow: bool = False
+    """Whether it runs beside the job, only to see whether a snapshot can be restored: at the lowest priority."""
+    file_bytes_max: int = 0
+    """Size that one file may grow to; 0 = the limit of the disk."""
+    life: Life = field(default_factory=Life)
 
     @property
     def inside(self) -> Path:
@@ -61,6 +81,17 @@ class Task:
     def outside(self) -> Path:
         """The folder of outputs on this host."""
         return self.folder / "out"
+
+    @property
+    def shared(self) -> tuple[tuple[Path, str], ...]:
+        """Folders of this host that the job writes to, and where it sees them."""
+        names = ("out", "snap", "checkpoint") if self.is_protected else ("out",)
+        return tuple((self.folder / name, f"/{name}") for name in names)
+
+    @property
+    def largest_file(self) -> int:
+        """Bytes, for RLIMIT_FSIZE."""
+        return self.file_bytes_max or self.resources.disk_bytes
 
     @property
     def tmp_bytes(self) -> int:
@@ -124,7 +155,8 @@ def write_script(task: Task, home: str, inside: str, outside: str, shim: str) ->
     values = environment(task, home, inside, outside, shim)
     exports = [f"export {key}={shlex.quote(value)}" for key, value in values.items()]
     path = task.folder / "run" / "script"
-    path.write_text("\n".join([*exports, *task.commands, ""]))
+    first = [_LOWEST_PRIORITY] if task.is_shadow else []
+    path.write_text("\n".join([*first, *exports, *task.commands, ""]))
     path.chmod(0o555)
     return path
 
@@ -133,6 +165,7 @@ def environment(task: Task, home: str, inside: str, outside: str, shim: str) -> 
     """Every variable of a task."""
     return {
         **task.env,
+        **(_protection(task, inside, shim) if task.is_protected else {}),
         "PATH": search_path(task, shim),
         "HOME": home,
         "TMPDIR": home,
@@ -142,6 +175,18 @@ def environment(task: Task, home: str, inside: str, outside: str, shim: str) -> 
         "HOSTNAME": "job",
         "SHOAL_IN": inside,
         "SHOAL_OUT": outside,
+    }
+
+
+def _protection(task: Task, inside: str, shim: str) -> dict[str, str]:
+    """What the hook reads. The job's own PYTHONPATH stays, behind ours."""
+    top, guest = Path(inside).parent, str(Path(shim).with_name("guest"))
+    own = task.env.get("PYTHONPATH", "")
+    return {
+        "SHOAL_SNAPSHOT_DIR": str(top / "snap"),
+        "SHOAL_CHECKPOINT_DIR": str(top / "checkpoint"),
+        "SHOAL_GUEST": guest,
+        "PYTHONPATH": f"{guest}:{own}" if own else guest,
     }
 
 

@@ -38,7 +38,7 @@ def limits(task: Task, *, with_processes: bool) -> list[str]:
         "prlimit",
         f"--cpu={int(task.timeout_s * max(1, resources.cpus_milli / 1000)) + 5}",
         f"--nofile={OPEN_FILES_MAX}",
-        f"--fsize={resources.disk_bytes}",
+        f"--fsize={task.largest_file}",
         "--core=0",
     ]
     if not resources.gpu.count:  # CUDA reserves address space by the terabyte.

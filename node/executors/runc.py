@@ -75,7 +75,8 @@ class RuncExecutor:
         async with self._building:
             root = await trio.to_thread.run_sync(host_image.build, task.runtime, self._images)
         uid = ROOT_UID_FIRST + next(self._numbers) % ROOT_UIDS
-        os.chown(task.outside, uid, uid)
+        for folder, _ in task.shared:
+            os.chown(folder, uid, uid)
         name = f"{self._label}-{task.folder.name}"
         group = cgroup.create(f"shoal-{name}", task)
         if group is None:
@@ -87,7 +88,8 @@ class RuncExecutor:
         command = ["runc", "--root", str(self._images / STATE), "run", "--bundle", str(bundle)]
         command += ["--pid-file", str(number), name]
         variables = environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
-        task.door.open(Doorway(lambda: _number_in(number), f"shoal-{name}", uid, variables, SHIM))
+        task.life.first = lambda: _number_in(number)
+        task.door.open(Doorway(task.life.first, f"shoal-{name}", uid, variables, SHIM))
         try:
             async with process.started(command, env={"PATH": _PATH}, folder=bundle) as child:
                 await process.follow(child, on_line, child.wait)
@@ -118,7 +120,7 @@ def _number_in(file: Path) -> int | None:
 
 def config(task: Task, root: Path, uid: int, group: str) -> dict[str, object]:
     """The bundle's config.json. Pure, so that a test can read it."""
-    limits = {"RLIMIT_NOFILE": OPEN_FILES_MAX, "RLIMIT_FSIZE": task.resources.disk_bytes, "RLIMIT_CORE": 0}
+    limits = {"RLIMIT_NOFILE": OPEN_FILES_MAX, "RLIMIT_FSIZE": task.largest_file, "RLIMIT_CORE": 0}
     linux: dict[str, object] = {
         "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
         "cgroupsPath": group,
@@ -166,6 +168,6 @@ def _mounts(task: Task) -> list[dict[str, object]]:
         memory("/tmp", task.tmp_bytes, "noexec"),
         *(shown(folder, str(folder), "ro") for folder in (task.runtime.folders if task.runtime else ())),
         shown(task.inside, "/in", "ro"),
-        shown(task.outside, "/out", "rw"),
+        *(shown(folder, target, "rw") for folder, target in task.shared),
         shown(task.folder / "run", SHIM, "ro"),
     ]

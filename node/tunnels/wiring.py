@@ -13,7 +13,8 @@ from node.tunnels.client import TunnelClient
 from node.tunnels.server import TunnelServer
 from protocol.errors import RemoteViolation
 from protocol.overlay.tunnel import Held
-from protocol.provider import Lease, Provider
+from protocol.provider import Provider
+from protocol.provider_lease import Lease
 from protocol.units import Micros, PeerId
 
 if TYPE_CHECKING:

@@ -238,7 +238,12 @@ def _account(account: Account, path: Path) -> dict[str, object]:
     return {
         "path": str(path), "operations": account.operations, "blocks": account.blocks, "cap": account.cap,
         "paid": account.paid, "commission": account.commission, "refunded": account.refunded,
-        "slashed": account.slashed, "is_closed": account.is_closed, "movements": account.movements(),
+        "slashed": account.slashed, "waiting": account.waiting, "is_closed": account.is_closed,
+        "movements": account.movements(),
+        "handed_over": [
+            {"chunk": lease.chunk, "epoch": lease.epoch, "done_ppm": lease.done_ppm, "paid": lease.paid}
+            for lease in account.leases.values() if lease.outcome == "handed"
+        ],
     }  # fmt: skip
 
 
@@ -250,9 +255,19 @@ def _account_text(account: Account, path: Path) -> str:
             ("receipt", path),
             ("verified", f"{account.operations} operations in {account.blocks} certified blocks"),
             ("escrow", "closed" if account.is_closed else "still open: more may follow"),
+            *_handed(account),
         ]
     )
     return f"{head}\n\n{table(('who', 'credits'), rows, right=(1,))}\nsum {money(sum(moved.values()))}"
+
+
+def _handed(account: Account) -> list[tuple[str, object]]:
+    """A line when chunks were handed over: how many leases, and what still waits for the end of its chunk."""
+    handed = [lease for lease in account.leases.values() if lease.outcome == "handed"]
+    if not handed:
+        return []
+    paid = sum(lease.paid + lease.commission for lease in handed)
+    return [("handed over", f"{len(handed)} leases: {money(paid)} paid, {money(account.waiting)} waiting")]
 
 
 def _saved_text(saved: list[SavedFile]) -> str:

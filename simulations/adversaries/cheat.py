@@ -11,7 +11,7 @@ from protocol.errors import Refused
 from protocol.ledger import operation_decoder
 from protocol.messages import Block, Blocks, Message, Outcome, Receipts, Submit
 from protocol.operations import Operation, SignedOp
-from protocol.provider import Lease
+from protocol.provider_lease import Lease
 from simulations.strategy import Options, Strategy
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from protocol.completions import Completion
 from protocol.effects import Compute, Effect, Run
 from protocol.messages import Message
 from protocol.operations import Settle
-from protocol.provider import Lease
+from protocol.provider_lease import Lease
 from protocol.units import PeerId
 from simulations.adversaries.cheat import Cheat, Place, countersigned, decided, lease_of, signed_by
 from simulations.simpeer import SimPeer

@@ -13,7 +13,7 @@ import msgspec
 from protocol.completions import RunDone
 from protocol.effects import Compute, Effect, Run, Send, Stop
 from protocol.messages import Receipts
-from protocol.operations import Assign, Claim, Fence, Operation, Settle, SignedOp, Surrender, Verdict
+from protocol.operations import Assign, Claim, Fence, Handover, Operation, Settle, SignedOp, Surrender, Verdict
 from simulations.checkers.checker import Checker
 from simulations.scenario import NS, Check
 from simulations.subject import Subject, is_honest
@@ -25,7 +25,7 @@ its next look, and a little."""
 Place = tuple[bytes, int]
 """Escrow and chunk."""
 
-Step = Claim | Surrender | Fence | Settle | Verdict
+Step = Claim | Surrender | Handover | Fence | Settle | Verdict
 """What happens to a lease."""
 
 _operations: Final[msgspec.msgpack.Decoder[Operation]] = msgspec.msgpack.Decoder(Operation)
@@ -117,7 +117,7 @@ class Epochs(Checker):
         match op:
             case Assign():
                 self._assign(op, time, peer, now)
-            case Claim() | Surrender() | Fence() | Settle() | Verdict():
+            case Claim() | Surrender() | Handover() | Fence() | Settle() | Verdict():
                 self._step(op, frozenset(item.signer for item in signed.signatures), time, peer, now)
             case _:
                 pass
@@ -148,7 +148,7 @@ class Epochs(Checker):
             self._broken(op, f"{what} of epoch {op.epoch} applied, but the newest lease is {held}", peer, now)
         if not lease.is_live(time):
             self._broken(op, f"{what} of epoch {op.epoch} after its end ({lease.ended or 'expired'})", peer, now)
-        if isinstance(op, Claim | Surrender | Settle) and lease.provider not in signers:
+        if isinstance(op, Claim | Surrender | Handover | Settle) and lease.provider not in signers:
             self._broken(op, f"{what} of epoch {op.epoch} without its provider's signature", peer, now)
         if isinstance(op, Claim):
             lease.is_claimed = True
@@ -194,7 +194,9 @@ class Epochs(Checker):
             return
         for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
             op = _operations.decode(signed.body)
-            if receipt.outcome.status != "applied" or not isinstance(op, Surrender | Fence | Settle | Verdict):
+            if receipt.outcome.status != "applied" or not isinstance(
+                op, Surrender | Handover | Fence | Settle | Verdict
+            ):
                 continue
             for task, lease in running.items():
                 if lease.place == (op.escrow, op.chunk) and lease.epoch == op.epoch and lease.ended:

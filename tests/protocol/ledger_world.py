@@ -16,6 +16,7 @@ from protocol.operations import (
     EscrowExtend,
     EscrowOpen,
     Fence,
+    Handover,
     Operation,
     Settle,
     Surrender,
@@ -86,6 +87,10 @@ def fence(escrow: bytes, chunk: int = 0, epoch: int = 1) -> Fence:
 
 def surrender(escrow: bytes, chunk: int = 0, epoch: int = 1) -> Surrender:
     return Surrender(escrow, chunk, epoch, "draining")
+
+
+def handover(escrow: bytes, done_ppm: int = 500_000, chunk: int = 0, epoch: int = 1) -> Handover:
+    return Handover(escrow, chunk, epoch, done_ppm, 7, b"m" * 32)
 
 
 def settle(escrow: bytes, cumulative: int, chunk: int = 0, epoch: int = 1) -> Settle:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from protocol.accounts import FEES, RESERVE, TREASURY
+from protocol.carried import waiting
 from protocol.chain import Chain
 from protocol.errors import LocalError
 from protocol.escrow import UNBOND_TIME
@@ -18,6 +19,8 @@ from protocol.escrow_state import ChunkLease
 from protocol.identity import Identity
 from protocol.ledger import Ledger, check
 from protocol.operations import (
+    HANDED_PPM_MAX,
+    PRICE_STEP,
     Assign,
     Bond,
     Claim,
@@ -25,6 +28,7 @@ from protocol.operations import (
     EscrowExtend,
     EscrowOpen,
     Fence,
+    Handover,
     Mint,
     Operation,
     Settle,
@@ -36,6 +40,7 @@ from protocol.operations import (
     WithdrawEnd,
     WithdrawExt,
     commission,
+    handed_share,
     signed_op,
     slash,
 )
@@ -55,6 +60,7 @@ from tests.protocol.ledger_world import (
     World,
     assign,
     claim,
+    handover,
     open_escrow,
     verdict,
 )
@@ -199,14 +205,31 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.submit(Surrender(escrow, lease.chunk, lease.epoch, "draining"), self.provider(lease))
         assert self.ledger.available("E", escrow) == free
 
+    @rule(data=st.data(), done=st.sampled_from([0, 1, 333_333, 500_000, 990_000, 990_001]))
+    @precondition(lambda self: bool(self.leases("assigned")))
+    def hand_over(self, data: st.DataObject, done: int) -> None:
+        escrow, lease = self.pick(data, "assigned")
+        before, price, collateral = lease.done_ppm, lease.price, lease.collateral
+        free, stake = self.ledger.available("E", escrow), self.ledger.available("S", lease.provider)
+        operation = Handover(escrow, lease.chunk, lease.epoch, done, 1, bytes(32))
+        can = before <= done <= HANDED_PPM_MAX
+        assert self.submit(operation, self.provider(lease), STEWARD) == can
+        if can:
+            share = handed_share(price, before, done)
+            assert self.ledger.available("E", escrow) == free + price - share
+            assert self.ledger.available("S", lease.provider) == stake + collateral
+            assert share % PRICE_STEP == 0 <= share <= price
+
     @rule(data=st.data(), share=st.integers(0, 100))
     @precondition(lambda self: bool(self.leases("assigned", "claimed")))
     def settle(self, data: st.DataObject, share: int) -> None:
         escrow, lease = self.pick(data, "assigned", "claimed")
         amount, payee = lease.price * share // 100, lease.provider
+        shares = [item.amount for item in waiting(lease) if item.provider == payee]
         before = self.ledger.available("U", payee)
         assert self.submit(Settle(escrow, lease.chunk, lease.epoch, amount), self.provider(lease), RENTER)
-        assert self.ledger.available("U", payee) == before + amount - commission(amount)
+        gain = sum(part - commission(part) for part in (amount, *shares))
+        assert self.ledger.available("U", payee) == before + gain
 
     @rule(data=st.data(), outcome=st.sampled_from(["accept", "accept", "wrong", "fraud", "missing"]))
     @precondition(lambda self: bool(self.leases("assigned", "claimed")))
@@ -215,13 +238,19 @@ class LedgerMachine(RuleBasedStateMachine):
         accounts = (("U", lease.provider), FEES, TREASURY, ("E", escrow))
         before = [self.ledger.available(*key) for key in accounts]
         price, collateral, is_claimed = lease.price, lease.collateral, lease.state == "claimed"
+        shares = [(item.provider, item.amount) for item in waiting(lease)]
         fields = (False, VALIDATOR.peer, bytes(32), bytes(32), "hash_equal")
         operation = Verdict(escrow, lease.chunk, lease.epoch, outcome, *fields)  # type: ignore[arg-type]
         assert self.submit(operation, VALIDATOR) == is_claimed
         after = [self.ledger.available(*key) for key in accounts]
         gains = [b - a for a, b in zip(before, after, strict=True)]
-        fee, fine = commission(price), slash(price, collateral, outcome)
-        expected = [price - fee, fee, 0, 0] if outcome == "accept" else [0, 0, fine, price]
+        fine, spoilt = slash(price, collateral, outcome), sum(amount for _, amount in shares)
+        own = sum(amount - commission(amount) for provider, amount in shares if provider == lease.provider)
+        fees = commission(price) + sum(commission(amount) for _, amount in shares)
+        if outcome == "accept":
+            expected = [price - commission(price) + own, fees, 0, 0]
+        else:
+            expected = [0, 0, fine, price + (0 if outcome == "missing" else spoilt)]
         assert gains == (expected if is_claimed else [0, 0, 0, 0])
 
     @rule(data=st.data())
@@ -253,6 +282,19 @@ class LedgerMachine(RuleBasedStateMachine):
     def escrows_end_at_their_deadline(self) -> None:
         """Open until it has passed, as last extended, and no longer."""
         assert all(item.is_closed or self.ledger.time <= item.deadline for item in self.ledger.escrows.values())
+
+    @invariant()
+    def a_share_is_paid_at_most_once(self) -> None:
+        """Kept, taken back or waiting; and what an escrow paid is its leases' prices and the shares that were kept."""
+        for escrow in self.ledger.escrows.values():
+            kept = sum(
+                item.amount for lease in escrow.chunks.values() for item in lease.carried if item.outcome == "paid"
+            )
+            lines = sum(line.amount for line in escrow.lines if line.note.endswith("%, paid"))
+            assert kept == lines <= escrow.paid + escrow.commission <= escrow.cap
+            for lease in escrow.chunks.values():
+                assert not (lease.state == "paid" and waiting(lease))
+                assert sorted(item.epoch for item in lease.carried) == [item.epoch for item in lease.carried]
 
     @invariant()
     def posted_never_falls(self) -> None:
@@ -351,6 +393,10 @@ def _pay_beside_the_books(ledger: Ledger, escrow: bytes) -> None:
     ledger.escrows[escrow].paid += PRICE
 
 
+def _pay_a_share_beside_the_books(ledger: Ledger, escrow: bytes) -> None:
+    ledger.escrows[escrow].chunks[1].carried[0].outcome = "paid"
+
+
 def _close_early(ledger: Ledger, escrow: bytes) -> None:
     ledger.escrows[escrow].is_closed = True
 
@@ -360,11 +406,22 @@ def _make_money(ledger: Ledger, escrow: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [_overdraw, _lose_a_promise, _forget_a_lease, _pay_beside_the_books, _close_early, _make_money]
+    "damage",
+    [
+        _overdraw,
+        _lose_a_promise,
+        _forget_a_lease,
+        _pay_beside_the_books,
+        _pay_a_share_beside_the_books,
+        _close_early,
+        _make_money,
+    ],
 )
 def test_the_checks_see_damage(damage: Damage) -> None:
     world = World()
     escrow = world.leased()
+    world.ok(assign(escrow, 1, provider=PROVIDERS[1]), STEWARD, PROVIDERS[1])
+    world.ok(handover(escrow, chunk=1), STEWARD, PROVIDERS[1])
     damage(world.ledger, escrow)
     with pytest.raises(LocalError):
         world.ledger.check()

@@ -19,7 +19,10 @@ from protocol.operations import (
     EscrowClose,
     EscrowExtend,
     EscrowOpen,
+    Handover,
     Operation,
+    Settle,
+    Surrender,
     Verdict,
     op_id,
     signed_op,
@@ -96,6 +99,55 @@ def test_a_true_receipt_adds_up_to_zero() -> None:
     }  # fmt: skip
     assert sum(account.movements().values()) == 0
     assert (account.is_closed, account.operations, account.blocks) == (True, 9, 3)
+
+
+def handed(epoch: int, done_ppm: int) -> Handover:
+    return Handover(ESCROW, 0, epoch, done_ppm, 5, bytes(32))
+
+
+HANDED: tuple[Operation, ...] = (OPEN, assign(0, 1, GOOD), handed(1, 250_000), assign(0, 2, BAD))
+ACCEPTED = verdict(0, 2, "accept", bytes(32))
+
+
+def test_a_lease_that_was_handed_over_is_paid_with_the_chunk() -> None:
+    account = verify(wire.encode(receipt_of((*HANDED, ACCEPTED, EscrowClose(ESCROW)))), GENESIS)
+    assert (account.paid, account.commission, account.refunded, account.waiting) == (1_125, 125, 3_750, 0)
+    assert account.movements() == {
+        "renter": -1_250, "commission": 125, "slashed": 0, wire_peer(GOOD.peer): 225, wire_peer(BAD.peer): 900,
+    }  # fmt: skip
+    assert account.leases[0, 1].done_ppm == 250_000
+
+
+def test_a_share_waits_and_is_the_renters_again_without_a_result() -> None:
+    account = verify(wire.encode(receipt_of(HANDED)), GENESIS)
+    assert (account.waiting, account.paid, account.leases[0, 1].waits) == (250, 0, 250)
+    lost = (*HANDED, Surrender(ESCROW, 0, 2, "tired"), assign(0, 3, GOOD), handed(3, 500_000))
+    account = verify(wire.encode(receipt_of(lost)), GENESIS)
+    assert account.waiting == 250 + 330, "a third of the second lease's price: from 25 to 50 of 100"
+    for end in ((EscrowClose(ESCROW),), (verdict(0, 2, "wrong", bytes(32)), EscrowClose(ESCROW))):
+        account = verify(wire.encode(receipt_of((*HANDED, *end))), GENESIS)
+        assert (account.waiting, account.paid, account.refunded) == (0, 0, 5_000)
+        assert sum(account.movements().values()) == 0
+
+
+def test_a_voucher_pays_the_shares_too_and_a_wrong_result_begins_at_nothing() -> None:
+    account = verify(wire.encode(receipt_of((*HANDED, Settle(ESCROW, 0, 2, 0)))), GENESIS)
+    assert (account.paid, account.commission) == (225, 25)
+    again = (*HANDED, verdict(0, 2, "wrong", bytes(32)), assign(0, 3, GOOD), handed(3, 100_000))
+    assert verify(wire.encode(receipt_of(again)), GENESIS).waiting == 100
+
+
+def test_a_handover_that_cannot_be_is_found() -> None:
+    back = (*HANDED, handed(2, 249_999))
+    with pytest.raises(Refused, match="249999 ppm after 250000"):
+        verify(wire.encode(receipt_of(back)), GENESIS)
+    with pytest.raises(Refused, match="never leased"):
+        verify(wire.encode(receipt_of((OPEN, handed(1, 1)))), GENESIS)
+    with pytest.raises(Refused, match="ends twice"):
+        verify(wire.encode(receipt_of((*HANDED[:3], handed(1, 300_000)))), GENESIS)
+    foreign = Handover(bytes(32), 0, 1, 1, 1, bytes(32))
+    with pytest.raises(Refused, match="another job"):
+        verify(wire.encode(receipt_of((OPEN, assign(0, 1, GOOD), foreign))), GENESIS)
 
 
 def test_an_extension_counts_into_what_the_renter_put_in() -> None:

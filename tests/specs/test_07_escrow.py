@@ -28,11 +28,13 @@ from tests.protocol.ledger_world import (
     STEWARD,
     VALIDATOR,
     VERDICT_BY,
+    OutcomeName,
     World,
     assign,
     claim,
     extend,
     fence,
+    handover,
     open_escrow,
     settle,
     surrender,
@@ -118,9 +120,40 @@ ENDS: dict[str, Callable[[World, bytes], object]] = {
     "fraud": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "fraud"), VALIDATOR)),
     "missing": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "missing"), VALIDATOR)),
     "expired": lambda world, e: world.pass_time(CLAIM_BY + 1),
+    "handed": lambda world, e: world.ok(handover(e), P, STEWARD),
     "fenced": lambda world, e: world.ok(fence(e), STEWARD, STANDBY),
     "surrendered": lambda world, e: world.ok(surrender(e), P),
     "undecided": lambda world, e: world.ok(claim(e), P) and world.pass_time(VERDICT_BY + 1),
+}
+
+
+def second(world: World, e: bytes) -> bytes:
+    return world.ok(assign(e, epoch=2, provider=PROVIDERS[1]), STEWARD, PROVIDERS[1])
+
+
+def judged(world: World, e: bytes, outcome: OutcomeName) -> None:
+    second(world, e)
+    world.ok(claim(e, epoch=2, provider=PROVIDERS[1]), PROVIDERS[1])
+    world.ok(verdict(e, outcome, epoch=2), VALIDATOR)
+
+
+def late(world: World, e: bytes) -> None:
+    second(world, e)
+    world.ok(claim(e, epoch=2), PROVIDERS[1])
+    world.pass_time(VERDICT_BY + 1)
+
+
+NEXT: dict[str, Callable[[World, bytes], object]] = {
+    "accept": lambda world, e: judged(world, e, "accept"),
+    "settled": lambda world, e: (second(world, e), world.ok(settle(e, 0, epoch=2), PROVIDERS[1], STEWARD)),
+    "wrong": lambda world, e: judged(world, e, "wrong"),
+    "fraud": lambda world, e: judged(world, e, "fraud"),
+    "missing": lambda world, e: judged(world, e, "missing"),
+    "undecided": late,
+    "fenced": lambda world, e: (second(world, e), world.ok(fence(e, epoch=2), STEWARD, STANDBY)),
+    "surrendered": lambda world, e: (second(world, e), world.ok(surrender(e, epoch=2), PROVIDERS[1])),
+    "expired": lambda world, e: (second(world, e), world.pass_time(CLAIM_BY + 1)),
+    "handed": lambda world, e: (second(world, e), world.ok(handover(e, epoch=2), PROVIDERS[1], STEWARD)),
 }
 
 
@@ -132,7 +165,9 @@ def test_every_end_of_a_lease(row: specs.Row) -> None:
     ENDS[row["end"]](world, opened)
     lease = world.lease(opened)
     assert lease.outcome == row["end"]
-    due = {"to the provider": PRICE, "the voucher's part to the provider": VOUCHER, "back": 0}[row["price"]]
+    due = {"to the provider": PRICE, "the voucher's part to the provider": VOUCHER, "back": 0, "its share waits": 0}[
+        row["price"]
+    ]
     share, fee = split(due)
     assert world.ledger.available("U", P.peer) == share
     assert world.ledger.available(*FEES) == fee
@@ -150,6 +185,52 @@ def test_every_end_of_a_lease(row: specs.Row) -> None:
         assert getattr(standing, counter) == 1
         assert standing is not None
         assert standing.consecutive_valid == ("consecutive_valid + 1" in row["counts as"])
+
+
+@given(price=st.integers(0, 2**62), before=st.integers(0, 990_000), done=st.integers(0, 1_000_000))
+def test_share_rules(price: int, before: int, done: int) -> None:
+    said = SPEC.functions["share"](price, before, done)
+    if said is not None:
+        assert said == operations.handed_share(price, before, done)
+    assert SPEC.functions["remaining"](price, before) == operations.remaining_price(price, before)
+
+
+@pytest.mark.parametrize("done", [0, 249_999, 250_000, 990_000, 990_001, 1_000_000])
+def test_refused_shares(done: int) -> None:
+    world = World()
+    opened = world.leased()
+    world.ok(handover(opened, 250_000), P, STEWARD)
+    world.ok(assign(opened, epoch=2), STEWARD, P)
+    said = SPEC.functions["share"](PRICE, 250_000, done)
+    outcome = world.do(handover(opened, done, epoch=2), P, STEWARD)
+    assert outcome.code == ("bad_share" if said is None else "ok")
+    assert said is None or world.lease(opened).carried[-1].amount == said
+
+
+WORDS = {
+    "paid": "paid",
+    "the renter's again; the chunk begins at 0": "void",
+    "the renter's again": "void",
+    "wait on: the chunk is leased again": "",
+}
+
+
+@pytest.mark.parametrize("row", SPEC.table("handing a lease over"), ids=lambda row: row["the chunk's end"])
+def test_what_becomes_of_a_share(row: specs.Row) -> None:
+    """A lease handed over half done; the next one ends in every way."""
+    for end in row["the chunk's end"].split(", "):
+        world = World()
+        opened = world.leased()
+        world.ok(handover(opened), P, STEWARD)
+        if end == "the escrow closes":
+            world.ok(EscrowClose(opened), STEWARD)
+        else:
+            NEXT[end](world, opened)
+        (share, *_), before = world.lease(opened).carried, world.ledger.available("U", P.peer)
+        word = row["waiting shares"].split(",")[0]
+        assert share.outcome == WORDS[word]
+        assert before == (split(share.amount)[0] if share.outcome == "paid" else 0)
+        assert world.lease(opened).done_ppm == (0 if share.outcome == "void" else 500_000)
 
 
 def test_posted_kinds_are_those_of_the_code() -> None:

@@ -1,0 +1,1 @@
+"""What stands between a running sandbox and the machines: snapshots out of it, snapshots into it."""

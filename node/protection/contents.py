@@ -1,0 +1,299 @@
+"""What a snapshot holds: the files of a folder as named runs of bytes, and the files back from the runs.
+
+Both ends distrust: a folder is written by a job, runs come from another provider's job. Names are checked, nothing is
+followed, every byte is read once and counted. Spec: specs/13-execution.md.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgpack
+import msgspec
+from msgspec import Meta
+
+from node import outputs
+from node.protection.safetensors_header import bad, header_size, tensor_ranges
+from protocol.errors import Refused
+from protocol.jobspec import PATH_CHARS_MAX, NonNegative
+from protocol.units import MIB
+
+PIECE_BYTES: Final = 16 * MIB
+"""A run is at most this long, so that a snapshot of any size passes through little memory; a multiple of the 4 MiB
+chunks in which equal bytes are found."""
+
+STATE_BYTES_MAX: Final = 64 * MIB
+"""Plain values of a job, without its tensors. What is larger belongs into tensors."""
+
+FILES_MAX: Final = 4_096
+"""Files of one snapshot, twice what a job may put out."""
+
+TABLE_NAME: Final = "contents"
+"""The run that lists the files; no file is called so, as every other run's name holds an `@`."""
+
+TABLE_BYTES_MAX: Final = 8 * MIB
+STATE_NAME: Final = "state.msgpack"
+TENSORS_NAME: Final = "tensors.safetensors"
+
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_FOLDER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+FilePath = Annotated[str, Meta(min_length=1, max_length=PATH_CHARS_MAX)]
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file. The time is kept because programs take the newest of their checkpoints by it."""
+
+    path: FilePath
+    size: NonNegative
+    mtime_ns: NonNegative = 0
+    is_executable: bool = False
+
+
+class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every file and folder of a snapshot, sorted by path."""
+
+    files: Annotated[tuple[FileEntry, ...], Meta(max_length=FILES_MAX)]
+    folders: Annotated[tuple[FilePath, ...], Meta(max_length=FILES_MAX)] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of bytes with its name; `itemsize` = bytes of one number in it, 1 where there are none."""
+
+    name: str
+    itemsize: int
+    data: bytes
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Contents)
+
+
+def examine(folder: Path, bytes_max: int, *, is_framework: bool) -> Contents:
+    """List a folder. Refused (`snapshot_bad`) for links, devices, strange names, too many or too large files, and for
+    the framework's folders everything but the state, the tensors and `files/`."""
+    if outputs.usage(folder)[1] > FILES_MAX:
+        raise bad(f"the snapshot has more than {FILES_MAX} files and folders")
+    files: list[FileEntry] = []
+    folders: list[str] = []
+    total = 0
+    with _opened(folder) as root:
+        for where, inner, names, fd in os.fwalk(".", dir_fd=root, follow_symlinks=False, onerror=_unreadable):
+            relative = Path(where)
+            if len(relative.parts) >= outputs.DEPTH_MAX:
+                raise bad(f"the snapshot has folders more than {outputs.DEPTH_MAX} deep")
+            for name in inner:
+                if not stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                    raise bad(f"{name[:80]!r} in the snapshot is a symbolic link")
+                folders.append(_checked(str(relative / name), is_framework))
+            for name in names:
+                entry = _entry(_checked(str(relative / name), is_framework), name, fd)
+                files.append(entry)
+                total += entry.size
+                if total > bytes_max or len(files) > FILES_MAX:
+                    raise bad(f"the snapshot has more than {bytes_max} bytes or {FILES_MAX} files")
+    contents = Contents(tuple(sorted(files, key=lambda file: file.path)), tuple(sorted(folders)))
+    if is_framework and STATE_NAME not in {file.path for file in files}:
+        raise bad(f"the snapshot has no {STATE_NAME}")
+    return contents
+
+
+def pieces(folder: Path, contents: Contents) -> Iterator[Piece]:
+    """The table, then every file cut where its tensors begin. Refused (`snapshot_bad`) when a file is not what it is
+    called, or changes meanwhile."""
+    yield Piece(TABLE_NAME, 1, msgspec.msgpack.encode(contents))
+    with _opened(folder) as root:
+        for file in contents.files:
+            with _below(root, file.path) as fd:
+                if file.path == TENSORS_NAME:
+                    yield from _tensors(fd, file)
+                    continue
+                if file.path == STATE_NAME:
+                    _check_state(_read(fd, file, 0, min(file.size, STATE_BYTES_MAX + 1)))
+                yield from _cut(fd, file, 0, file.size, 1)
+
+
+class FolderWriter:
+    """Lays pieces out below a folder of our own, which the job does not see yet. At most `bytes_max` bytes."""
+
+    def __init__(self, folder: Path, bytes_max: int) -> None:
+        self._folder = folder
+        self._bytes_max = bytes_max
+        self._left = bytes_max + TABLE_BYTES_MAX
+        self._written: dict[str, int] = {}
+        self._pieces: set[str] = set()
+        self._contents: Contents | None = None
+        folder.mkdir()
+        folder.chmod(0o777)
+
+    def write(self, name: str, data: bytes | memoryview) -> None:
+        """Take a piece, in any order. Refused (`snapshot_bad`) for names that lead elsewhere and for too many bytes."""
+        self._left -= len(data)
+        if self._left < 0 or name in self._pieces or len(self._pieces) > outputs.ENTRIES_MAX:
+            raise bad("the snapshot is larger than it may be, or names a piece twice")
+        self._pieces.add(name)
+        if name == TABLE_NAME:
+            self._contents = self._table(data)
+            return
+        path, _, offset = name.rpartition("@")
+        is_number = offset.isascii() and offset.isdigit() and len(offset) < 19
+        if not is_number or int(offset) + len(data) > self._bytes_max:
+            raise bad(f"{name[:80]!r} is no name of a piece")
+        target = self._target(path)
+        with target.open("r+b" if target.exists() else "xb") as file:
+            os.pwrite(file.fileno(), data, int(offset))
+        self._written[path] = self._written.get(path, 0) + len(data)
+
+    def finish(self) -> Contents:
+        """Check that everything is there, set times and rights. Refused (`snapshot_bad`) otherwise."""
+        if self._contents is None:
+            raise bad("the snapshot has no table of contents")
+        for folder in self._contents.folders:
+            self._make(self._folder / _checked_input(folder))
+        for file in self._contents.files:
+            target = self._target(file.path)
+            if not target.exists() and file.size == 0:
+                target.touch()
+            if self._written.pop(file.path, 0) != file.size or target.stat().st_size != file.size:
+                raise bad(f"the file {file.path[:80]!r} is not complete in the snapshot")
+            target.chmod(0o777 if file.is_executable else 0o666)
+            os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
+        if self._written:
+            raise bad("the snapshot holds files that are not in its table of contents")
+        return self._contents
+
+    def _table(self, data: bytes | memoryview) -> Contents:
+        try:
+            return _decoder.decode(data)
+        except msgspec.DecodeError as error:
+            raise bad(f"the table of contents is not right: {str(error)[:120]}") from error
+
+    def _target(self, path: str) -> Path:
+        target = self._folder / _checked_input(path)
+        self._make(target.parent)
+        return target
+
+    def _make(self, folder: Path) -> None:
+        if folder != self._folder and not folder.is_dir():
+            self._make(folder.parent)
+            try:
+                folder.mkdir()
+            except OSError as error:
+                raise bad(f"the folder {folder.name[:80]!r} cannot be made: {error.strerror}") from error
+            folder.chmod(0o777)
+
+
+def _checked(path: str, is_framework: bool) -> str:
+    if is_framework and path not in {STATE_NAME, TENSORS_NAME, "files"} and not path.startswith("files/"):
+        raise bad(f"{path[:80]!r} does not belong into a snapshot")
+    try:
+        return outputs.output_path(path)
+    except Refused as refusal:
+        raise bad(refusal.detail) from refusal
+
+
+def _checked_input(path: str) -> Path:
+    if len(path) > PATH_CHARS_MAX or len(Path(path).parts) > outputs.DEPTH_MAX:
+        raise bad("a path in the snapshot is too long")
+    try:
+        return outputs.input_path(path)
+    except Refused as refusal:
+        raise bad(refusal.detail) from refusal
+
+
+def _unreadable(error: OSError) -> None:
+    raise bad(f"a folder of the snapshot cannot be read ({error.strerror})")
+
+
+def _entry(path: str, name: str, folder_fd: int) -> FileEntry:
+    try:
+        status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except OSError as error:
+        raise bad(f"the file {path[:80]!r} went away") from error
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise bad(f"{path[:80]!r} in the snapshot is not a regular file with one name")
+    if path == STATE_NAME and status.st_size > STATE_BYTES_MAX:
+        raise bad(f"the state has {status.st_size} bytes, {STATE_BYTES_MAX} are allowed")
+    return FileEntry(path, status.st_size, max(0, status.st_mtime_ns), bool(status.st_mode & 0o111))
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    try:
+        fd = os.open(folder, _OPEN_FOLDER)
+    except OSError as error:
+        raise bad(f"the snapshot is not a folder ({error.strerror})") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _below(root: int, path: str) -> Iterator[int]:
+    """A file for reading, without following any link on the way."""
+    *folders, name = path.split("/")
+    opened = os.dup(root)
+    try:
+        for folder in folders:
+            inner = os.open(folder, _OPEN_FOLDER, dir_fd=opened)
+            os.close(opened)
+            opened = inner
+        fd = os.open(name, _OPEN, dir_fd=opened)
+    except OSError as error:
+        raise bad(f"the file {path[:80]!r} cannot be read ({error.strerror})") from error
+    finally:
+        os.close(opened)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise bad(f"{path[:80]!r} in the snapshot is not a regular file with one name")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _tensors(fd: int, file: FileEntry) -> Iterator[Piece]:
+    size = header_size(_read(fd, file, 0, min(8, file.size)), file.size)
+    header = _read(fd, file, 0, size)
+    yield Piece(f"{file.path}@0", 1, header)
+    for tensor in tensor_ranges(header, file.size):
+        yield from _cut(fd, file, tensor.start, tensor.end, tensor.itemsize)
+
+
+def _cut(fd: int, file: FileEntry, start: int, end: int, itemsize: int) -> Iterator[Piece]:
+    for offset in range(start, end, PIECE_BYTES):
+        yield Piece(f"{file.path}@{offset}", itemsize, _read(fd, file, offset, min(PIECE_BYTES, end - offset)))
+
+
+def _read(fd: int, file: FileEntry, offset: int, size: int) -> bytes:
+    data = os.pread(fd, size, offset)
+    while len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+        data += more
+    if len(data) != size:
+        raise bad(f"the file {file.path[:80]!r} became shorter while it was read")
+    return data
+
+
+def _check_state(data: bytes) -> None:
+    """One MessagePack map and nothing else; it is walked over, never built."""
+    unpacker = msgpack.Unpacker(max_buffer_size=STATE_BYTES_MAX + 1)
+    try:
+        unpacker.feed(data)
+        unpacker.skip()
+    except (msgpack.exceptions.UnpackException, ValueError) as error:
+        raise bad(f"the state is not MessagePack: {str(error)[:120]}") from error
+    is_map = bool(data) and (data[0] & 0xF0 == 0x80 or data[0] in {0xDE, 0xDF})
+    if not is_map or unpacker.tell() != len(data):
+        raise bad("the state is not one MessagePack map")

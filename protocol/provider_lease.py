@@ -1,0 +1,132 @@
+"""One lease in its provider's hands, from countersignature to verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, Protocol
+
+from protocol import operations
+from protocol.effects import Effect, LeaseKey, Resume, Run, Send
+from protocol.jobspec import JobSpec
+from protocol.messages import Beat, LogLines
+from protocol.operations import Assign
+from protocol.units import Digest, Micros, PeerId
+
+Phase = Literal["countersigned", "waiting", "running", "claiming", "claimed", "revealed"]
+
+LINES_PER_MESSAGE: Final = 16
+"""Lines of the longest kind still fit one message."""
+
+_BEATS: Final[Mapping[Phase, Literal["starting", "claiming", "revealing"]]] = MappingProxyType(
+    {
+        "countersigned": "starting",
+        "waiting": "starting",
+        "claiming": "claiming",
+        "claimed": "claiming",
+        "revealed": "revealing",
+    }
+)
+"""What a beat calls each phase; a running lease is fetching until its sandbox starts."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """What was promised, and how far it is."""
+
+    op: Digest
+    assign: Assign
+    job: bytes
+    steward: PeerId
+    renter: PeerId
+    spec: JobSpec
+    outputs: tuple[Digest, ...]
+    sources: tuple[PeerId, ...]
+    phase: Phase
+    since: Micros
+    standby: PeerId | None = None
+    secret: bytes = b""
+    """Of which the keys of its snapshots are made; empty: it is not protected."""
+    resume: Resume | None = None
+    is_started: bool = False
+    is_unwanted: bool = False
+    """The steward cancelled it, or the owner wants the machine back."""
+    beats: int = 0
+    lines: int = 0
+    step: int = 0
+    durable_step: int = 0
+    """The step of the newest durable snapshot."""
+    output: Digest = Digest(b"")
+    output_bytes: int = 0
+
+    @property
+    def key(self) -> LeaseKey:
+        """How the ledger names it."""
+        return self.assign.escrow, self.assign.chunk, self.assign.epoch
+
+    @property
+    def task(self) -> str:
+        """The name under which its execution runs."""
+        return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
+
+    def run(self) -> Run:
+        """The order to execute it."""
+        is_protected = bool(self.secret)
+        return Run(
+            self.task,
+            self.spec,
+            self.assign.chunk,
+            self.outputs,
+            self.sources,
+            self.renter,
+            self.key if is_protected else None,
+            self.secret,
+            self.resume,
+        )
+
+    def beat(self) -> Beat:
+        """A word to a watcher: alive, and this far."""
+        running: Literal["running", "fetching"] = "running" if self.is_started else "fetching"
+        phase = running if self.phase == "running" else _BEATS[self.phase]
+        return Beat(*self.key, self.beats, phase, step=self.step, snapshot=self.durable_step)
+
+    def said(self, lines: tuple[str, ...]) -> list[Effect]:
+        """Lines of its log for the steward, numbered."""
+        first, self.lines = self.lines, self.lines + len(lines)
+        where = (self.job, self.assign.chunk, self.assign.epoch)
+        starts = range(0, len(lines), LINES_PER_MESSAGE)
+        return [
+            Send(self.steward, LogLines(*where, first + start, lines[start : start + LINES_PER_MESSAGE]))
+            for start in starts
+        ]
+
+    def earning(self, outcome: str, code: str, time: int) -> dict[str, str | int]:
+        """The line of its owner's account, once the ledger has judged."""
+        assign, commission = self.assign, operations.commission(self.assign.price)
+        is_paid = outcome == "accept"
+        return {
+            "time": time,
+            "job": self.job.hex(),
+            "escrow": assign.escrow.hex(),
+            "chunk": assign.chunk,
+            "epoch": assign.epoch,
+            "price": assign.price,
+            "paid": assign.price - commission if is_paid else 0,
+            "commission": commission if is_paid else 0,
+            "slashed": operations.slash(assign.price, assign.collateral, outcome),
+            "outcome": outcome,
+            "code": code,
+        }
+
+
+class Guard(Protocol):
+    """Who protects running leases; the provider tells it when one begins and ends."""
+
+    def began(self, lease: Lease, now: Micros) -> list[Effect]:
+        """Its sandbox runs."""
+        ...
+
+    def ended(self, lease: Lease, now: Micros) -> list[Effect]:
+        """It runs no more. Called at most once after `began`, whatever the reason."""
+        ...
