@@ -138,6 +138,10 @@ class Attempt(Struct):
     started: int | None = None
     ended: int | None = None
     end: str | None = None
+    step: int = 0
+    """The step of the snapshot that it began from; 0: the beginning."""
+    reached: int = 0
+    """The last step that it told of."""
 
 
 class ChunkStatus(Struct):
@@ -154,6 +158,12 @@ class ChunkStatus(Struct):
     is_audited: bool | None = None
     auditor: str | None = None
     output: str | None = None
+    step: int = 0
+    """The step of the newest durable snapshot; a lost provider costs at most what came after it."""
+    progress_ppm: int = 0
+    snapshot_bytes: int = 0
+    is_protected: bool = False
+    """Whether a snapshot of it was restored in a rehearsal and came out equal."""
     attempts: list[Attempt] = []
 
 

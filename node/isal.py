@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from protocol.errors import LocalError
 from protocol.units import KIB
 from storage import erasure, galois
 from storage.erasure import Code, ErasureCode, ReedSolomon
@@ -57,9 +58,8 @@ class IsaL:
         size, k, rows = len(data[0]), len(data), len(into)
         tables = self._tables(matrix)
         views = [np.frombuffer(view, np.uint8) for view in (*data, *into)]
-        for target, view in zip(into, views[k:], strict=True):
-            if target.readonly or not view.flags.writeable:
-                raise TypeError("a product is written into a buffer that may be written")
+        if not all(view.flags.writeable for view in views[k:]):
+            raise LocalError("a product is written into a buffer that may not be written", code="read_only")
         bases = [view.ctypes.data for view in views]
         sources, targets = (ctypes.c_void_p * k)(), (ctypes.c_void_p * rows)()
         for start in range(0, size, BLOCK_BYTES):

@@ -58,6 +58,10 @@ def chunk_view(chunk: ChunkRecord) -> Plain:
         "is_audited": chunk.is_audited,
         "auditor": peer_or_empty(chunk.auditor),
         "output": chunk.output.hex(),
+        "step": chunk.step,
+        "progress_ppm": chunk.progress_ppm,
+        "snapshot_bytes": chunk.snapshot_bytes,
+        "is_protected": chunk.is_protected,
         "attempts": [
             {
                 "epoch": item.epoch,
@@ -65,6 +69,8 @@ def chunk_view(chunk: ChunkRecord) -> Plain:
                 "started": item.started,
                 "ended": item.ended,
                 "end": item.end,
+                "step": item.step,
+                "reached": item.reached,
             }
             for item in chunk.attempts
         ],

@@ -154,6 +154,8 @@ class Job:
     def beat(self, sender: PeerId, beat: Beat) -> list[Effect]:
         """The provider lives; its phase is shown."""
         chunk = self.record.chunks[beat.chunk]
+        if chunk.epoch == beat.epoch and chunk.provider == sender and chunk.attempts:
+            chunk.attempts[-1].reached = max(chunk.attempts[-1].reached, beat.step)
         if (
             chunk.epoch == beat.epoch
             and chunk.provider == sender

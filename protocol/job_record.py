@@ -26,6 +26,8 @@ class Attempt(Struct):
     end: str = ""
     step: int = 0
     """The step of the snapshot that it began from."""
+    reached: int = 0
+    """The last step that its beats told of; 0 where no hook counts."""
 
 
 class ChunkRecord(Struct):
@@ -54,6 +56,8 @@ class ChunkRecord(Struct):
     step: int = 0
     """How far that snapshot is."""
     progress_ppm: int = 0
+    snapshot_bytes: int = 0
+    """Bytes of state in it."""
     is_protected: bool = False
     """True once a snapshot of the chunk was restored in a rehearsal and came out equal."""
     fruitless: int = 0

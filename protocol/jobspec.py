@@ -135,7 +135,7 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     audit_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 100_000
     """Floor of the share of results that is executed again: 10 % (features V2)."""
     attempts_max: Annotated[int, Meta(ge=1, le=16)] = 5
-    """Leases per chunk before the job fails."""
+    """Leases of a chunk in a row that may end without having moved it on; then the job fails."""
     fuel: NonNegative = 10_000_000_000
     """WASM only: instructions that one chunk may use."""
     numeric: Literal["D0", "D2"] = "D2"

@@ -144,6 +144,7 @@ class Succession:
         chunk.snapshot = wire.encode(notice)
         chunk.snapshot_epoch, chunk.snapshot_number = place
         chunk.step, chunk.progress_ppm = manifest.step, manifest.progress_ppm
+        chunk.snapshot_bytes = manifest.size
         chunk.is_protected = chunk.is_protected or notice.is_rehearsed
         held = sum(len(pack.receipts) for pack in notice.holders)
         fields = {"number": manifest.number, "step": manifest.step, "bytes": manifest.size, "receipts": held}
@@ -152,7 +153,8 @@ class Succession:
 
     def distrust(self, chunk: ChunkRecord) -> None:
         """Its worker gave a wrong result: what it left behind is not built upon."""
-        chunk.snapshot, chunk.step, chunk.progress_ppm, chunk.is_protected = b"", 0, 0, False
+        chunk.snapshot, chunk.snapshot_bytes, chunk.step = b"", 0, 0
+        chunk.progress_ppm, chunk.is_protected = 0, False
 
     # ── standbys ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def tick(self, live: Live, spare: Callable[[Assign], PeerId | None], now: Micros) -> list[Effect]:

@@ -63,11 +63,17 @@ def chunks_text(chunks: list[ChunkStatus]) -> str:
     """One line per chunk."""
     rows = [
         (chunk.index, chunk.state, chunk.epoch, short_peer(chunk.provider), chunk.executor or "–", money(chunk.price),
-         chunk.outcome or "–", "yes" if chunk.is_audited else "no", _ends(chunk))
+         chunk.outcome or "–", "yes" if chunk.is_audited else "no", _steps(chunk), _ends(chunk))
         for chunk in chunks
     ]  # fmt: skip
-    heads = ("chunk", "state", "epoch", "provider", "executor", "price", "outcome", "audited", "attempts ended")
+    heads = ("chunk", "state", "epoch", "provider", "executor", "price", "outcome", "audited", "steps", "attempts ended")
     return table(heads, rows, right=(0, 2, 5))
+
+
+def _steps(chunk: ChunkStatus) -> str:
+    """How far each attempt went; `→` is a takeover from a snapshot. `*`: proved by a rehearsal."""
+    parts = [f"{attempt.step}–{attempt.reached}" for attempt in chunk.attempts if attempt.reached]
+    return (" → ".join(parts) + ("*" if chunk.is_protected else "")) or "–"
 
 
 def money_text(account: Money) -> str:

@@ -1,91 +1,198 @@
-"""Where a stream of bytes is cut into pieces: where its content says so, so that an insertion moves no cut behind it.
+"""Cutting: the named parts of a snapshot become chunks of at most 4 MiB, the same ones when the bytes are the same.
 
-A gear hash over the last 32 bytes decides (FastCDC's idea); numpy computes it for a block at a time by doubling.
-Spec: specs/29-volumes.md.
+A tensor begins a chunk of its own, so what was inserted before it moves no boundary; small parts of one element size
+share chunks in the order of their names; opaque bytes are cut where their content says. Spec: specs/26-shards.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
+import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
+from protocol.errors import LocalError, Refused
 from protocol.units import KIB, MIB
+from storage.filters import ITEMSIZES
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+CHUNK_BYTES_MAX: Final = 4 * MIB
+"""A chunk of a tensor; the last one of a tensor is shorter."""
 
-PIECE_BYTES_MIN: Final = 256 * KIB
-"""No piece but the last is smaller: each costs a line in its tree and a transfer."""
+SMALL_BYTES: Final = 256 * KIB
+"""A smaller part shares its chunk with others: what changes beside it is uploaded again with it."""
 
-PIECE_BYTES_MAX: Final = 4 * MIB
-"""No piece is larger: one part of an upload, and one chunk of the data plane."""
+PARTS_MAX: Final = 100_000
+"""Parts of one snapshot."""
 
-CUT_BITS: Final = 20
-"""Bits of the hash that are zero at a cut: 1 MiB between cuts on average, behind the smallest piece."""
+NAME_CHARS_MAX: Final = 512
+"""Of a part's name."""
 
-WINDOW: Final = 32
-"""Bytes that decide about a cut."""
+OPAQUE_BYTES_LEAST: Final = 64 * KIB
+"""No boundary comes sooner in opaque bytes."""
 
-GEAR_NAME: Final = b"shoal/1 gear"
-"""What the table of 256 random numbers is made of: BLAKE3's long output, little-endian."""
+OPAQUE_BYTES_USUAL: Final = 256 * KIB
+"""Before it boundaries are rare, behind it frequent, so most chunks are about so large (FastCDC's normalization)."""
 
-BLOCK_BYTES: Final = 256 * KIB
-"""Hashed at a time: what lies in the cache."""
+OPAQUE_BYTES_MAX: Final = 1 * MIB
+"""The latest boundary in opaque bytes."""
 
+WINDOW_BYTES: Final = 32
+"""So many bytes before a boundary decide about it."""
 
-def cut(data: memoryview) -> int:
-    """Bytes of the first piece. `data` must hold at least `PIECE_BYTES_MAX` bytes, or all that are left."""
-    end = min(len(data), PIECE_BYTES_MAX)
-    start = PIECE_BYTES_MIN
-    while start < end:
-        stop = min(start + BLOCK_BYTES, end)
-        found = _first(data[start - WINDOW : stop])
-        if found is not None:
-            return start + found
-        start = stop
-    return end
+RARE_MASK: Final = 0xFFFF_F000
+"""A boundary where these bits of the gear sum are 0: one place in 2^20."""
 
+FREQUENT_MASK: Final = 0xFFFF_0000
+"""The same at one place in 2^16; every rare boundary is one of these."""
 
-def pieces(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces of a stream that comes in parts of any size; holds little more than one piece and one part."""
-    held = bytearray()
-    for part in stream:
-        held += part
-        while len(held) >= PIECE_BYTES_MAX:
-            yield _taken(held)
-    while held:
-        yield _taken(held)
+SCAN_BYTES: Final = 256 * KIB
+"""Bytes whose sums are computed at once: they stay in the cache."""
+
+GEAR: Final[NDArray[np.uint32]] = np.frombuffer(blake3(b"shoal/1 gear").digest(1024), np.dtype("<u4")).astype(np.uint32)
+"""A random number for each byte value."""
 
 
-def _taken(held: bytearray) -> bytes:
-    with memoryview(held) as view:
-        size = cut(view)
-        piece = bytes(view[:size])
-    del held[:size]
-    return piece
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One named run of bytes of a snapshot: a tensor, a file, the state."""
+
+    name: str
+    """A relative path of at most 512 characters, `/` between its parts."""
+    itemsize: int
+    """Bytes of one element, for the byte shuffle; 1 for opaque bytes."""
+    data: memoryview
 
 
-def _first(data: memoryview) -> int | None:
-    """The first place behind a window at which to cut, counted from the end of the first window."""
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The bytes of one chunk, in one or more pieces."""
 
-    table = _gear()
-    hashes = table[np.frombuffer(data, dtype=np.uint8)]
-    width = 1
-    while width < WINDOW:
-        shifted = hashes[:-width] << np.uint32(width)
-        hashes = hashes[width:] + shifted
-        width *= 2
-    found = np.flatnonzero(hashes[: len(data) - WINDOW] >> np.uint32(32 - CUT_BITS) == 0)
-    return int(found[0]) if len(found) else None
+    pieces: tuple[memoryview, ...]
+    itemsize: int
+
+    @property
+    def size(self) -> int:
+        return sum(len(piece) for piece in self.pieces)
+
+    @property
+    def content(self) -> memoryview:
+        """The bytes in one piece, copied where there are several."""
+        return self.pieces[0] if len(self.pieces) == 1 else memoryview(b"".join(self.pieces))
 
 
-@cache
-def _gear() -> NDArray[np.uint32]:
-    import numpy as np
+def check_name(name: str) -> None:
+    """Refused (`bad_part_name`) unless the name is a path below some folder, in its one spelling.
 
-    return np.frombuffer(blake3(GEAR_NAME).digest(length=1024), dtype="<u4").astype(np.uint32)
+    >>> check_name("files/model.bin")
+    >>> check_name("../model.bin")
+    Traceback (most recent call last):
+    ...
+    protocol.errors.Refused: '../model.bin' is no name for a part of a snapshot
+    """
+    steps = name.split("/")
+    if len(name) > NAME_CHARS_MAX or "\0" in name or any(step in ("", ".", "..") for step in steps):
+        raise Refused(
+            f"{name[:80]!r} is no name for a part of a snapshot",
+            code="bad_part_name",
+            fix=f"Use a relative path of at most {NAME_CHARS_MAX} characters without `..`.",
+        )
+
+
+def in_order(parts: Iterable[Part]) -> list[Part]:
+    """All parts as bytes, the small ones first, then by element size and name.
+
+    Refused (`bad_part_name`, `too_many_parts`) for names that nobody would lay out, or one that occurs twice."""
+    found: dict[str, Part] = {}
+    for part in parts:
+        check_name(part.name)
+        if part.itemsize not in ITEMSIZES:
+            raise LocalError(f"elements of {part.itemsize} bytes; known are {ITEMSIZES}", code="bad_itemsize")
+        if part.name in found:
+            raise Refused(f"two parts are called {part.name[:80]!r}", code="bad_part_name")
+        found[part.name] = replace(part, data=part.data.cast("B"))
+        if len(found) > PARTS_MAX:
+            raise Refused(
+                f"a snapshot has at most {PARTS_MAX} parts",
+                code="too_many_parts",
+                fix="Put small files into an archive.",
+                numbers={"parts_max": PARTS_MAX},
+            )
+    return sorted(found.values(), key=lambda part: (len(part.data) >= SMALL_BYTES, part.itemsize, part.name))
+
+
+def cut(parts: Iterable[Part], by_content: bool) -> Iterator[Cut]:
+    """The chunks of parts as `in_order` gives them; in this order their bytes are those of the parts.
+
+    Without `by_content`, opaque bytes are cut every 4 MiB."""
+    waiting: list[memoryview] = []
+    itemsize, size = 1, 0
+    for part in parts:
+        if len(part.data) >= SMALL_BYTES:
+            if waiting:
+                yield Cut(tuple(waiting), itemsize)
+                waiting = []
+            yield from _large(part, by_content)
+        elif len(part.data):
+            if waiting and (part.itemsize != itemsize or size + len(part.data) > CHUNK_BYTES_MAX):
+                yield Cut(tuple(waiting), itemsize)
+                waiting = []
+            itemsize, size = part.itemsize, len(part.data) + (size if waiting else 0)
+            waiting.append(part.data)
+    if waiting:
+        yield Cut(tuple(waiting), itemsize)
+
+
+def boundaries(data: memoryview) -> Iterator[int]:
+    """Where the chunks of opaque bytes end, the last at the end of the data."""
+    rare, frequent = _marks(data)
+    start, size = 0, len(data)
+    while size - start > OPAQUE_BYTES_LEAST:
+        end = _first(rare, start + OPAQUE_BYTES_LEAST, start + OPAQUE_BYTES_USUAL)
+        if end is None:
+            end = _first(frequent, start + OPAQUE_BYTES_USUAL, start + OPAQUE_BYTES_MAX)
+        start = min(start + OPAQUE_BYTES_MAX, size) if end is None else end
+        yield start
+    if start < size:
+        yield size
+
+
+def _large(part: Part, by_content: bool) -> Iterator[Cut]:
+    if part.itemsize == 1 and by_content:
+        start = 0
+        for end in boundaries(part.data):
+            yield Cut((part.data[start:end],), 1)
+            start = end
+    else:
+        for start in range(0, len(part.data), CHUNK_BYTES_MAX):
+            yield Cut((part.data[start : start + CHUNK_BYTES_MAX],), part.itemsize)
+
+
+def _marks(data: memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ends of rare and of frequent places, ascending, by the gear sum of the window before each.
+
+    The sum of G[byte] << age over the window, by doubling: a sum over 2w bytes is that over w bytes, plus that over
+    the w bytes before, shifted by w."""
+    plain = np.frombuffer(data, np.uint8)
+    rare, frequent = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(plain), SCAN_BYTES):
+        first = max(0, start - WINDOW_BYTES + 1)
+        sums = GEAR[plain[first : start + SCAN_BYTES]]
+        width = 1
+        while width < WINDOW_BYTES:
+            older = np.left_shift(sums[:-width], width)
+            sums[width:] += older
+            width *= 2
+        fresh = sums[start - first :]
+        hits = np.flatnonzero((fresh & np.uint32(FREQUENT_MASK)) == 0)
+        frequent.append(hits + start + 1)
+        rare.append(hits[(fresh[hits] & np.uint32(RARE_MASK)) == 0] + start + 1)
+    return np.concatenate(rare), np.concatenate(frequent)
+
+
+def _first(marks: NDArray[np.int64], least: int, most: int) -> int | None:
+    """The first mark of at least `least`, below `most`."""
+    index = int(np.searchsorted(marks, least))
+    return int(marks[index]) if index < len(marks) and marks[index] < most else None

@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol import wire
 from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved
-from protocol.effects import Compute, Effect, Emit, Encode, Fail, Fetch, Prove, Send, Store, Wake
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Prove, Send, Store, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity
 from protocol.messages import Message
@@ -21,7 +21,6 @@ from protocol.snapshots import (
     ChallengeAnswer,
     Keep,
     NotKept,
-    Pack,
     Purpose,
     Release,
     Renew,
@@ -31,6 +30,7 @@ from protocol.snapshots import (
     receipt,
 )
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
+from storage.hot import Hot, HotPacks
 from storage.leases import LEASE_MAX, Lease, LeaseBook, record_decoder
 from storage.pins import Pins
 
@@ -68,31 +68,6 @@ class Coming:
     asks: dict[PeerId, Keep] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Hot:
-    """A pack of which this peer shall hold everything."""
-
-    owner: PeerId
-    pack: Pack
-    until: Micros
-    missing: set[Digest]
-    """Data shards that are not here yet."""
-
-    @property
-    def name(self) -> Digest:
-        return Digest(self.pack.shards[0])
-
-    @property
-    def bytes(self) -> int:
-        """What it takes on this disk when it is complete."""
-        return self.pack.shard_size * len(self.pack.shards)
-
-    @property
-    def user(self) -> str:
-        """For whom its blobs are pinned until leases take over."""
-        return f"spread/{self.owner.hex()}/{self.name.hex()}"
-
-
 class Holder:
     """Holds what others ask it to, within a quota."""
 
@@ -105,7 +80,7 @@ class Holder:
         self._free_bytes = free_bytes
         self._book = LeaseBook(quota)
         self._coming: dict[Digest, Coming] = {}
-        self._hot: dict[tuple[PeerId, Digest], Hot] = {}
+        self._hot = HotPacks(pins)
         self._proving: dict[PeerId, int] = {}
         self._sweep_at = Micros(0)
 
@@ -133,9 +108,9 @@ class Holder:
             case Proved(peer=peer, shard=shard, nonce=nonce, proof=proof):
                 return self._proved(peer, ChallengeAnswer(shard, nonce, proof))
             case Fetched(digest=digest, size=size):
-                return [*self._arrived(digest, size, now), *self._hot_arrived(digest)]
+                return [*self._arrived(digest, size, now), *self._hot.arrived(digest)]
             case FetchFailed(digest=digest, reason=reason):
-                return [*self._failed(digest, reason), *self._hot_failed(digest)]
+                return [*self._failed(digest, reason), *self._hot.failed(digest)]
             case Encoded(shard=shard, code=code):
                 return self._encoded(shard, code, now)
             case _:
@@ -171,7 +146,7 @@ class Holder:
         digest = Digest(keep.shard)
         try:
             self._check_time(keep.until, keep.purpose, now)
-            self._check_fits(owner, digest, keep.size)
+            self._check_fits(owner, digest, keep.size, keep.size)
         except Refused as refusal:
             return [_not_kept(owner, digest, refusal.code, refusal.detail)]
         if digest in self._book and self._book.size(digest) == keep.size and self._pins.has(digest):
@@ -199,14 +174,15 @@ class Holder:
                 numbers={"until": until, "longest": LEASE_MAX[purpose]},
             )
 
-    def _check_fits(self, owner: PeerId, digest: Digest, size: int) -> None:
-        """Quota, disk, and the number of shards under way."""
-        waiting = sum(coming.size for coming in self._coming.values()) + sum(hot.bytes for hot in self._hot.values())
-        mine = sum(coming.size for coming in self._coming.values() if owner in coming.asks)
-        mine += sum(hot.bytes for hot in self._hot.values() if hot.owner == owner)
-        if owner in (self._coming[digest].asks if digest in self._coming else ()):
+    def _check_fits(self, owner: PeerId, digest: Digest, shard_size: int, size: int) -> None:
+        """Quota, disk, and the number of shards under way, for `size` bytes in shards of `shard_size`."""
+        coming = self._coming.get(digest)
+        if coming is not None and owner in coming.asks:
             return
-        self._book.check_room(owner, digest, size, waiting, mine)
+        waiting = sum(one.size for one in self._coming.values()) + self._hot.waiting()
+        mine = sum(one.size for one in self._coming.values() if owner in one.asks) + self._hot.waiting(owner)
+        more = size - shard_size
+        self._book.check_room(owner, digest, shard_size, waiting + more, mine + more)
         if digest not in self._book and size + waiting > self._free_bytes():
             raise Refused(
                 f"the disk has {self._free_bytes()} bytes left, {waiting} are promised, {size} more do not fit",
@@ -280,8 +256,7 @@ class Holder:
                 effects += self._end(digest, owner)
             elif digest in self._book:
                 others += 1
-        for key in [key for key, hot in self._hot.items() if key[0] == owner and set(hot.pack.shards) <= {*shards}]:
-            effects += self._pins.unpin(map(Digest, self._hot[key].pack.shards), self._hot.pop(key).user)
+        effects += self._hot.released(owner, shards)
         if others and others == len(shards):
             raise Refused(
                 f"{others} shards are held for others; only who asked to keep them may release them",
@@ -296,63 +271,26 @@ class Holder:
 
     # ── whole packs ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _spread(self, owner: PeerId, spread: Spread, now: Micros) -> list[Effect]:
-        pack, until = spread.pack, Micros(spread.until)
-        if not is_sound(pack):
+        if not is_sound(spread.pack):
             raise RemoteViolation(owner, "a pack whose numbers disagree", code="malformed")
-        hot = Hot(owner, pack, until, set())
-        if (owner, hot.name) in self._hot:
+        hot = Hot(owner, spread.pack, Micros(spread.until))
+        if self._hot.has(owner, hot.name):
             return []
         try:
-            self._check_time(until, "rolling", now)
-            self._check_fits(owner, hot.name, hot.bytes if hot.name not in self._book else 0)
+            self._check_time(hot.until, "rolling", now)
+            self._check_fits(owner, hot.name, hot.pack.shard_size, hot.bytes)
         except Refused as refusal:
             return [Send(owner, SpreadDone(hot.name, refusal.code))]
-        self._hot[owner, hot.name] = hot
-        data = [Digest(shard) for shard in pack.shards[: pack.k]]
-        hot.missing = {digest for digest in data if not self._pins.has(digest)}
-        for raw in pack.shards:
-            self._pins.pin(Digest(raw), hot.user)
-        if not hot.missing:
-            return self._complete(hot, now)
-        return [Compute(Fetch(digest, pack.shard_size, (owner,))) for digest in data if digest in hot.missing]
-
-    def _hot_arrived(self, digest: Digest) -> list[Effect]:
-        effects: list[Effect] = []
-        for hot in [hot for hot in self._hot.values() if digest in hot.missing]:
-            hot.missing.discard(digest)
-            if not hot.missing:
-                effects.append(Compute(Encode(hot.pack)))
-        return effects
-
-    def _complete(self, hot: Hot, now: Micros) -> list[Effect]:
-        """All data is here already: after a repeated request nothing is left to do but the parity, or not even that."""
-        if all(self._pins.has(Digest(shard)) for shard in hot.pack.shards):
-            return self._encoded(hot.name, "", now)
-        return [Compute(Encode(hot.pack))]
-
-    def _hot_failed(self, digest: Digest) -> list[Effect]:
-        effects: list[Effect] = []
-        for key in [key for key, hot in self._hot.items() if digest in hot.missing]:
-            effects += self._gave_up(self._hot.pop(key), "fetch_failed")
-        return effects
+        return self._hot.add(hot)
 
     def _encoded(self, name: Digest, code: str, now: Micros) -> list[Effect]:
-        effects: list[Effect] = []
-        for key in [key for key, hot in self._hot.items() if hot.name == name and not hot.missing]:
-            hot = self._hot.pop(key)
-            if code:
-                effects += self._gave_up(hot, code)
-                continue
-            for raw in hot.pack.shards:
-                self._lease(hot.owner, Digest(raw), hot.pack.shard_size, Lease(hot.until, "rolling"))
-                effects.append(self._stored(Digest(raw)))
-            self._pins.unpin(map(Digest, hot.pack.shards), hot.user)
-            effects += [Send(hot.owner, SpreadDone(name, "")), *self._wake(now)]
+        complete, effects = self._hot.encoded(name, code)
+        for hot in complete:
+            for digest in hot.shards:
+                self._lease(hot.owner, digest, hot.pack.shard_size, Lease(hot.until, "rolling"))
+                effects.append(self._stored(digest))
+            effects += [*self._hot.done(hot), *self._wake(now)]
         return effects
-
-    def _gave_up(self, hot: Hot, code: str) -> list[Effect]:
-        unpinned = self._pins.unpin(map(Digest, hot.pack.shards), hot.user)
-        return [*unpinned, Send(hot.owner, SpreadDone(hot.name, code[:128]))]
 
     # ── proofs ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _challenged(self, sender: PeerId, challenge: Challenge) -> list[Effect]:

@@ -1,7 +1,7 @@
 """A tree: folders, files and links under relative paths, immutable, named by the digest of its list.
 
 The contents of its files, one behind the other in the order of the list, are one stream that is cut into pieces
-(`storage.cutting`); the list names the pieces. So a hundred thousand small files are a few blobs, and two trees that
+(`storage.pieces`); the list names the pieces. So a hundred thousand small files are a few blobs, and two trees that
 are alike share most of theirs. Spec: specs/29-volumes.md.
 """
 
@@ -17,7 +17,7 @@ from protocol.errors import Refused, RemoteViolation
 from protocol.jobrules import path_problem
 from protocol.jobspec import PATH_CHARS_MAX, Bytes32, NonNegative, Path
 from protocol.units import GIB, MIB, Digest, PeerId
-from storage.cutting import PIECE_BYTES_MAX
+from storage.pieces import PIECE_BYTES_MAX
 
 ENTRIES_MAX: Final = 100_000
 """Files, folders and links of one tree: each costs an inode wherever it is laid out."""

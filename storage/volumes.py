@@ -263,18 +263,22 @@ class HeadBook:
 
         RemoteViolation: it is not what its signer signed. Refused: `stale_head` (with both numbers), `head_forked`,
         `too_many_heads`. A refused head changes nothing."""
+        head, is_news = self.require(sender, statement)
+        self._heads[PeerId(statement.signer), head.volume] = (statement, head, now)
+        return head if is_news else None
+
+    def require(self, sender: PeerId, statement: Signed) -> tuple[Head, bool]:
+        """What `offer` would take, and whether it is news; raises what `offer` would."""
         head = wire.open_signed(statement, self._network, "volume", head_decoder, sender)
         place = PeerId(statement.signer), head.volume
         known = self._heads.get(place)
         if known is not None and head.sequence <= known[1].sequence:
             if statement.body == known[0].body:
-                self._heads[place] = (known[0], known[1], now)
-                return None
+                return known[1], False
             raise _older(head, known[1])
         if known is None:
-            self._require_room(place[0], now)
-        self._heads[place] = (statement, head, now)
-        return head
+            self._require_room(place[0])
+        return head, True
 
     def of(self, owner: PeerId) -> tuple[Signed, ...]:
         """All heads of one owner, sorted by volume."""
@@ -286,12 +290,12 @@ class HeadBook:
         known = self._heads.get((owner, volume))
         return Digest(known[1].catalogue) if known is not None and not known[1].is_removed else None
 
-    def expired(self, now: Micros) -> tuple[Head, ...]:
-        """Forget what nobody offered for `HEAD_LIFE`; what was forgotten."""
+    def expired(self, now: Micros) -> tuple[tuple[PeerId, Head], ...]:
+        """Forget what nobody offered for `HEAD_LIFE`; what was forgotten, with its owner."""
         late = [place for place, (_, _, seen) in self._heads.items() if seen + HEAD_LIFE <= now]
-        return tuple(self._heads.pop(place)[1] for place in late)
+        return tuple((place[0], self._heads.pop(place)[1]) for place in late)
 
-    def _require_room(self, owner: PeerId, now: Micros) -> None:
+    def _require_room(self, owner: PeerId) -> None:
         mine = sum(1 for peer, _ in self._heads if peer == owner)
         if mine >= HEADS_PER_OWNER or len(self._heads) >= HEADS_MAX:
             limit = HEADS_PER_OWNER if mine >= HEADS_PER_OWNER else HEADS_MAX

@@ -1,7 +1,7 @@
 """The tier of programs that save themselves: /checkpoint is watched, its complete state is what a snapshot holds.
 
 Complete is what came by a rename, what has a marker (`*.done`, `latest`) as its newest file, and what nobody has
-touched for a while and reads as the kind of file that its name says. Signals tell the job: SIGUSR1 = save now, SIGTERM =
+touched for a while and reads as what its name says. Signals tell the job: SIGUSR1 = save now, SIGTERM =
 save and leave with code 85.
 """
 

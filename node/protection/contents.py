@@ -1,16 +1,19 @@
-"""What a snapshot holds: the files of a folder as named runs of bytes, and the files back from the runs.
+"""What a snapshot holds: the files of a folder as named parts, and the files back from the parts.
 
-Both ends distrust: a folder is written by a job, runs come from another provider's job. Names are checked, nothing is
-followed, every byte is read once and counted. Spec: specs/13-execution.md.
+Both ends distrust: a folder is written by a job, parts come from another provider's job. Names are checked, nothing is
+followed, every byte is counted; and a folder is copied before it is read, because a job may still hold its files open,
+and cutting short a file that is mapped here would kill the node (SIGBUS). Spec: specs/13-execution.md.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,12 +24,9 @@ from msgspec import Meta
 from node import outputs
 from node.protection.safetensors_header import bad, header_size, tensor_ranges
 from protocol.errors import Refused
-from protocol.jobspec import PATH_CHARS_MAX, NonNegative
+from protocol.jobspec import NonNegative
 from protocol.units import MIB
-
-PIECE_BYTES: Final = 16 * MIB
-"""A run is at most this long, so that a snapshot of any size passes through little memory; a multiple of the 4 MiB
-chunks in which equal bytes are found."""
+from storage.cutting import Part
 
 STATE_BYTES_MAX: Final = 64 * MIB
 """Plain values of a job, without its tensors. What is larger belongs into tensors."""
@@ -34,12 +34,21 @@ STATE_BYTES_MAX: Final = 64 * MIB
 FILES_MAX: Final = 4_096
 """Files of one snapshot, twice what a job may put out."""
 
+PATH_CHARS_MAX: Final = 480
+"""Of a file's path: with the offset of a tensor behind it, it is still a name of a part."""
+
 TABLE_NAME: Final = "contents"
-"""The run that lists the files; no file is called so, as every other run's name holds an `@`."""
+"""The part that lists the files; no file is called so, as every other part's name holds an `@`."""
 
 TABLE_BYTES_MAX: Final = 8 * MIB
 STATE_NAME: Final = "state.msgpack"
 TENSORS_NAME: Final = "tensors.safetensors"
+
+COPY_BYTES: Final = 64 * MIB
+"""One call to the kernel, which copies without showing us the bytes."""
+
+_CLONE: Final = 0x40049409
+"""FICLONE of linux/fs.h: a copy that shares its blocks, where the file system can."""
 
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -66,15 +75,6 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A run of bytes with its name; `itemsize` = bytes of one number in it, 1 where there are none."""
-
-    name: str
-    itemsize: int
-    data: bytes
 
 
 _decoder: Final = msgspec.msgpack.Decoder(Contents)
@@ -109,47 +109,64 @@ def examine(folder: Path, bytes_max: int, *, is_framework: bool) -> Contents:
     return contents
 
 
-def pieces(folder: Path, contents: Contents) -> Iterator[Piece]:
-    """The table, then every file cut where its tensors begin. Refused (`snapshot_bad`) when a file is not what it is
-    called, or changes meanwhile."""
-    yield Piece(TABLE_NAME, 1, msgspec.msgpack.encode(contents))
-    with _opened(folder) as root:
+def copy(source: Path, target: Path, contents: Contents) -> None:
+    """Copy what `examine` found to a new folder of our own. Refused (`snapshot_bad`) for what has become something else
+    meanwhile."""
+    target.mkdir(mode=0o700)
+    for folder in contents.folders:
+        (target / folder).mkdir(mode=0o700)
+    with _opened(source) as root:
         for file in contents.files:
-            with _below(root, file.path) as fd:
-                if file.path == TENSORS_NAME:
-                    yield from _tensors(fd, file)
-                    continue
-                if file.path == STATE_NAME:
-                    _check_state(_read(fd, file, 0, min(file.size, STATE_BYTES_MAX + 1)))
-                yield from _cut(fd, file, 0, file.size, 1)
+            with _below(root, file.path) as fd, (target / file.path).open("xb") as into:
+                _copy_bytes(fd, into.fileno(), file)
+            os.utime(target / file.path, ns=(file.mtime_ns, file.mtime_ns))
+
+
+@contextmanager
+def parts(folder: Path, contents: Contents) -> Iterator[list[Part]]:
+    """The table, every file, and the tensors each by itself, of a copy of our own; mapped, so that memory is not needed
+    for it. Refused (`snapshot_bad`) when a file is not what it is called."""
+    with ExitStack() as stack:
+        found = [Part(TABLE_NAME, 1, memoryview(msgspec.msgpack.encode(contents)))]
+        for file in contents.files:
+            if file.size == 0:
+                continue
+            view = _mapped(stack, folder / file.path)
+            if file.path == TENSORS_NAME:
+                found += _tensors(stack, view)
+                continue
+            if file.path == STATE_NAME:
+                _check_state(view)
+            found.append(Part(f"{file.path}@0", 1, view))
+        yield found
 
 
 class FolderWriter:
-    """Lays pieces out below a folder of our own, which the job does not see yet. At most `bytes_max` bytes."""
+    """Lays parts out below a folder of our own, which the job does not see yet. At most `bytes_max` bytes."""
 
     def __init__(self, folder: Path, bytes_max: int) -> None:
         self._folder = folder
         self._bytes_max = bytes_max
         self._left = bytes_max + TABLE_BYTES_MAX
         self._written: dict[str, int] = {}
-        self._pieces: set[str] = set()
+        self._done: set[str] = set()
         self._contents: Contents | None = None
         folder.mkdir()
         folder.chmod(0o777)
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Take a piece, in any order. Refused (`snapshot_bad`) for names that lead elsewhere and for too many bytes."""
+        """Take a part, in any order. Refused (`snapshot_bad`) for names that lead elsewhere and for too many bytes."""
         self._left -= len(data)
-        if self._left < 0 or name in self._pieces or len(self._pieces) > outputs.ENTRIES_MAX:
-            raise bad("the snapshot is larger than it may be, or names a piece twice")
-        self._pieces.add(name)
+        if self._left < 0 or name in self._done or len(self._done) > outputs.ENTRIES_MAX:
+            raise bad("the snapshot is larger than it may be, or names a part twice")
+        self._done.add(name)
         if name == TABLE_NAME:
             self._contents = self._table(data)
             return
         path, _, offset = name.rpartition("@")
         is_number = offset.isascii() and offset.isdigit() and len(offset) < 19
         if not is_number or int(offset) + len(data) > self._bytes_max:
-            raise bad(f"{name[:80]!r} is no name of a piece")
+            raise bad(f"{name[:80]!r} is no name of a part")
         target = self._target(path)
         with target.open("r+b" if target.exists() else "xb") as file:
             os.pwrite(file.fileno(), data, int(offset))
@@ -197,6 +214,8 @@ class FolderWriter:
 def _checked(path: str, is_framework: bool) -> str:
     if is_framework and path not in {STATE_NAME, TENSORS_NAME, "files"} and not path.startswith("files/"):
         raise bad(f"{path[:80]!r} does not belong into a snapshot")
+    if len(path) > PATH_CHARS_MAX:
+        raise bad("a path in the snapshot is too long")
     try:
         return outputs.output_path(path)
     except Refused as refusal:
@@ -264,29 +283,44 @@ def _below(root: int, path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _tensors(fd: int, file: FileEntry) -> Iterator[Piece]:
-    size = header_size(_read(fd, file, 0, min(8, file.size)), file.size)
-    header = _read(fd, file, 0, size)
-    yield Piece(f"{file.path}@0", 1, header)
-    for tensor in tensor_ranges(header, file.size):
-        yield from _cut(fd, file, tensor.start, tensor.end, tensor.itemsize)
+def _copy_bytes(source: int, target: int, file: FileEntry) -> None:
+    try:
+        fcntl.ioctl(target, _CLONE, source)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+    else:
+        os.ftruncate(target, file.size)  # It may have grown.
+        return
+    done = 0
+    while done < file.size:
+        count = os.copy_file_range(source, target, min(COPY_BYTES, file.size - done))
+        if count == 0:
+            raise bad(f"the file {file.path[:80]!r} became shorter while it was read")
+        done += count
 
 
-def _cut(fd: int, file: FileEntry, start: int, end: int, itemsize: int) -> Iterator[Piece]:
-    for offset in range(start, end, PIECE_BYTES):
-        yield Piece(f"{file.path}@{offset}", itemsize, _read(fd, file, offset, min(PIECE_BYTES, end - offset)))
+def _mapped(stack: ExitStack, path: Path) -> memoryview:
+    with path.open("rb") as file:
+        page = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    stack.callback(page.close)
+    view = memoryview(page)
+    stack.callback(view.release)
+    return view
 
 
-def _read(fd: int, file: FileEntry, offset: int, size: int) -> bytes:
-    data = os.pread(fd, size, offset)
-    while len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
-        data += more
-    if len(data) != size:
-        raise bad(f"the file {file.path[:80]!r} became shorter while it was read")
-    return data
+def _tensors(stack: ExitStack, view: memoryview) -> Iterator[Part]:
+    size = header_size(bytes(view[:8]), len(view))
+    tensors = tensor_ranges(bytes(view[:size]), len(view))
+    ranges = [(0, size, 1), *((tensor.start, tensor.end, tensor.itemsize) for tensor in tensors)]
+    for start, end, itemsize in ranges:
+        if start < end:
+            piece = view[start:end]
+            stack.callback(piece.release)
+            yield Part(f"{TENSORS_NAME}@{start}", itemsize, piece)
 
 
-def _check_state(data: bytes) -> None:
+def _check_state(data: memoryview) -> None:
     """One MessagePack map and nothing else; it is walked over, never built."""
     unpacker = msgpack.Unpacker(max_buffer_size=STATE_BYTES_MAX + 1)
     try:

@@ -106,9 +106,17 @@ def check_room(task: Task, wanted: int) -> None:
         )
 
 
-def usage(task: Task) -> int:
-    """Bytes on disk that the job's snapshots take: what the job holds and what the node has taken."""
-    return sum(outputs.usage(task.folder / name)[0] for name in ("snap", "checkpoint", "taken", "kept"))
+def usage(task: Task) -> tuple[int, int]:
+    """(bytes on disk, entries) of the job's snapshots: what the job holds and what the node has taken."""
+    found = [outputs.usage(task.folder / name) for name in ("snap", "checkpoint", "taken", "kept")]
+    return sum(used for used, _ in found), sum(entries for _, entries in found)
+
+
+def drop_late(task: Task) -> None:
+    """Delete finished snapshots that nobody waits for any more: the hook makes no third one."""
+    for entry in sorted((task.folder / "snap").iterdir()):
+        if entry.name.isdigit():
+            remove(entry, task.folder)
 
 
 def drop_snapshots(task: Task) -> None:

@@ -217,7 +217,7 @@ def _make_folder(path: Path, name: str) -> None:
 
 def _make_link(path: Path, target: str) -> None:
     if path.is_symlink():
-        if os.readlink(path) == target:
+        if str(path.readlink()) == target:
             return
         path.unlink()
     try:

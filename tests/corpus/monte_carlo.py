@@ -12,7 +12,7 @@ dice = random.Random(34)
 spins = [dice.choice((-1, 1)) for _ in range(64)]
 energies, accepted = [], 0
 histogram = {}
-for sweep in range(2500):
+for sweep in range(9000):
     for _ in range(64):
         at = dice.randrange(64)
         gain = 2 * spins[at] * (spins[at - 1] + spins[(at + 1) % 64])
@@ -22,7 +22,7 @@ for sweep in range(2500):
     energy = -sum(a * b for a, b in zip(spins, spins[1:] + spins[:1]))
     histogram[energy] = histogram.get(energy, 0) + 1
     energies.append(energy + random.random() * 1e-6)
-    if sweep % 500 == 0:
+    if sweep % 1500 == 0:
         print(f"sweep {sweep}: energy {energy} accepted {accepted}", flush=True)
 OUT.mkdir(parents=True, exist_ok=True)
 final = {

@@ -9,7 +9,7 @@ y = np.tanh(x @ rng.normal(size=(20, 3)))
 weights = {"w1": rng.normal(size=(20, 48)) * 0.2, "b1": np.zeros(48), "w2": rng.normal(size=(48, 3)) * 0.2}
 speed = {name: np.zeros_like(value) for name, value in weights.items()}
 rate, losses = 0.05, []
-for epoch in range(60):
+for epoch in range(200):
     order = rng.permutation(len(x))
     for start in range(0, len(x), 20):
         rows = order[start : start + 20]
@@ -24,6 +24,6 @@ for epoch in range(60):
             weights[name] += speed[name]
     losses.append(float((error**2).mean()))
     rate *= 0.98
-    if epoch % 10 == 0:
+    if epoch % 40 == 0:
         print(f"epoch {epoch}: {losses[-1]:.6f}", flush=True)
 keep(weights=weights, speed=speed, losses=losses, rate=rate, next_draw=float(rng.random()))

@@ -64,7 +64,7 @@ def test_the_share_waits_and_everything_else_is_free_at_once(world: World) -> No
 @pytest.mark.parametrize(
     "signers", [(), (P,), (STEWARD,), (RENTER,), (Q, STEWARD), (P, STANDBY), (P, OTHER, VALIDATOR)]
 )
-def test_both_sides_must_sign(world: World, signers: tuple[object, ...]) -> None:
+def test_both_sides_must_sign(world: World, signers: tuple[Identity, ...]) -> None:
     escrow = world.leased()
     assert world.refused(handover(escrow), *signers) == "not_signed"
     world.ok(handover(escrow), P, RENTER)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import specs
-from protocol import bidding, provider
+from protocol import bidding, provider, provider_lease
 from protocol.units import Micros
 
 SPEC = specs.load("15-provider")
@@ -19,7 +19,7 @@ def test_constants_are_those_of_the_code() -> None:
 
 
 def test_every_phase_of_the_code_is_in_the_table() -> None:
-    assert {row["phase"] for row in SPEC.table("Phases of a lease")} == set(get_args(provider.Phase))
+    assert {row["phase"] for row in SPEC.table("Phases of a lease")} == set(get_args(provider_lease.Phase))
 
 
 @given(slots=st.integers(0, 256), estimate=st.integers(1_000, 10**11))

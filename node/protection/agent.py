@@ -1,0 +1,247 @@
+"""What watches one running task: cuts snapshots of it when told to, says what its hook says, and has the first of them
+rehearsed. Nothing here ever ends the job."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from node.executors import process
+from node.executors.interface import Exit, Task
+from node.protection import layout
+from node.protection.application import CheckpointWatch, tell
+from node.protection.contents import Contents, examine
+from node.protection.guest_link import POLL_SECONDS, GuestLink, Words
+from node.protection.removal import remove
+from node.protection.sealing import Sealer, SealedFolder
+from protocol.completions import CutFailed, Guest, Sealed
+from protocol.errors import LocalError, Refused, ShoalError, Unavailable
+from protocol.snapshots import Tier
+from protocol.units import MIB
+
+CUT_SECONDS: Final = 120.0
+"""How long a cut waits for the next loop head: longer than a step of any job that fits a home's GPU."""
+
+ASK_SECONDS: Final = 10.0
+"""How long a program that handles SIGUSR1 may take to save itself."""
+
+LEAVE_SECONDS: Final = 30.0
+"""How long a program may take to save itself and leave after SIGTERM."""
+
+RAM_MIN: Final = 8 * MIB
+"""What copies for a snapshot may take at least, however full the job's memory is."""
+
+RESTARTS_MAX: Final = 1
+"""Times that a program that crashed is started again here: the second crash is its own."""
+
+_CRASHES: Final = (
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGABRT,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGKILL,
+)
+_LISTENS: Final = ("loaded", "running", "restored")
+
+Protected = Guest | Sealed | CutFailed
+"""What an agent tells the machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Where an agent's words go: `tell` to the machines, `log` into the job's own log."""
+
+    tell: Callable[[Protected], None]
+    log: Callable[[str], None]
+
+
+Rehearse = Callable[[SealedFolder], Awaitable[str]]
+"""Restore what was sealed in a shadow process; empty when it came out equal, else why not."""
+
+
+class Agent:
+    """One task's snapshots. `name` = the task under which the machines know it; attach a link for each start of it."""
+
+    def __init__(self, name: str, task: Task, sealer: Sealer, voice: Voice, rehearse: Rehearse | None) -> None:
+        self.name = name
+        self.voice = voice
+        self._task = task
+        self._sealer = sealer
+        self._rehearse = rehearse
+        self._link: GuestLink | None = None
+        self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
+        self._hold: bool | None = None
+        self._asked = trio.Event()
+        self._is_busy = False
+        self._is_rehearsed = False
+        self._restarts = 0
+        self.is_leaving = False
+        """Whether the program was asked to save itself and leave."""
+
+    # ── one start of the sandbox ─────────────────────────────────────────────────────────────────────────────────────
+    def attach(self, link: GuestLink) -> None:
+        """The task starts (again) with this board."""
+        self._link = link
+
+    def detach(self) -> None:
+        """Its processes have ended."""
+        self._link = None
+
+    def cut(self, *, hold: bool) -> None:
+        """Take a snapshot as soon as possible. Answered by `Sealed` or `CutFailed`, one for all orders under way."""
+        self._hold = hold
+        if self._link is not None and not hold:
+            self._link.order("hold", 0)
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            while True:
+                await self._asked.wait()
+                self._asked = trio.Event()
+                hold, self._hold = bool(self._hold), None
+                sealed = await self._serve(hold)
+                if sealed and sealed.tier == "framework" and self._rehearse is not None:
+                    nursery.start_soon(self._rehearsal, self._rehearse, sealed)
+                    self._rehearse = None
+
+    async def _listen(self) -> None:
+        while True:
+            if self._link is not None and (words := self._link.news()):
+                self.voice.tell(Guest(self.name, words.state, words.text, words.get("steps")))
+                if words.state == "disabled" and words.text:
+                    self.voice.log(f"shoal: no snapshots of this program's memory: {words.text}")
+                if words.state == "restored":
+                    restored = self._task.folder / "snap" / "restore"
+                    await trio.to_thread.run_sync(remove, restored, self._task.folder)
+            await trio.sleep(POLL_SECONDS)
+
+    def restart(self, ended: Exit) -> str:
+        """Why the task starts once more on this host, from what was kept of it; empty when it does not."""
+        number = next((number for number in _CRASHES if ended.code in {-number, 128 + number}), None)
+        if ended.reason != "exit" or number is None or self._restarts >= RESTARTS_MAX:
+            return ""
+        if not (self._task.folder / "kept").is_dir() and not self._checkpoints.look().files:
+            return ""
+        self._restarts += 1
+        return number.name
+
+    # ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _serve(self, hold: bool) -> SealedFolder | None:
+        self._is_busy = True
+        try:
+            return await self._snapshot(hold)
+        except ShoalError as error:
+            reason = error.detail
+        except OSError as error:
+            reason = f"the node's disk failed: {error.strerror}"
+        finally:
+            self._is_busy = False
+        if self._link is not None:
+            self._link.order("hold", 0)  # Nobody takes over from a snapshot that is not there.
+        self.voice.tell(CutFailed(self.name, reason[:500]))
+        return None
+
+    async def _snapshot(self, hold: bool) -> SealedFolder:
+        if self._link is None:
+            raise Unavailable("the job does not run", code="no_snapshot")
+        layout.check_room(self._task, self._task.resources.memory_bytes // 4)
+        words = self._link.read()
+        if words.state in _LISTENS:
+            return await self._framework(self._link, hold)
+        return await self._application(words, hold)
+
+    async def _framework(self, link: GuestLink, hold: bool) -> SealedFolder:
+        link.order("ram_max", self._room_in_memory())
+        await trio.to_thread.run_sync(layout.drop_late, self._task)
+        words = await link.wait_answer(link.want(hold=hold), CUT_SECONDS)
+        folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
+        try:
+            contents = await trio.to_thread.run_sync(lambda: self._examined(folder, is_framework=True))
+            sealed = await self._seal(folder, contents, "framework", words)
+            await trio.to_thread.run_sync(layout.keep, self._task, folder)
+        except (ShoalError, OSError):
+            await trio.to_thread.run_sync(remove, folder, self._task.folder)
+            raise
+        return sealed
+
+    async def _application(self, words: Words, hold: bool) -> SealedFolder:
+        first = self._task.life.first()
+        told = tell(first, signal.SIGTERM if hold else signal.SIGUSR1)
+        self.is_leaving = self.is_leaving or (hold and told > 0)
+        seen = await self._checkpoints.wait_complete((LEAVE_SECONDS if hold else ASK_SECONDS) if told else 0.1)
+        if seen is None:
+            why = words.text or ("no hook has spoken" if words.state == "absent" else f"the hook is {words.state}")
+            raise Unavailable(f"{why}; nothing complete and new lies in /checkpoint", code="no_snapshot")
+        folder = self._task.folder / "checkpoint"
+        contents = await trio.to_thread.run_sync(lambda: self._examined(folder, is_framework=False))
+        sealed = await self._seal(folder, contents, "application", words, lambda: self._checkpoints.look() == seen)
+        self._checkpoints.taken = seen
+        return sealed
+
+    async def settle(self) -> None:
+        """Wait until the order under way is done; the program that it asked to leave has left."""
+        with trio.move_on_after(LEAVE_SECONDS):
+            while self._is_busy or self._asked.is_set():
+                await trio.sleep(POLL_SECONDS)
+
+    def _examined(self, folder: Path, *, is_framework: bool) -> Contents:
+        if layout.usage(self._task)[0] > layout.bytes_max(self._task):
+            layout.drop_snapshots(self._task)
+            raise Refused(
+                f"snapshots of this job take more than {layout.bytes_max(self._task)} bytes", code="disk_full"
+            )
+        return examine(folder, layout.bytes_max(self._task), is_framework=is_framework)
+
+    async def _seal(
+        self,
+        folder: Path,
+        contents: Contents,
+        tier: Tier,
+        words: Words,
+        is_valid: Callable[[], bool] = lambda: True,
+    ) -> SealedFolder:
+        sealed = await self._sealer.seal(folder, contents, tier, words.get("steps"))
+        if not is_valid():
+            await self._sealer.discard(sealed)
+            raise Unavailable("the job wrote into /checkpoint while it was read", code="no_snapshot")
+        self.voice.tell(
+            Sealed(
+                task=self.name,
+                number=sealed.number,
+                step=sealed.step,
+                progress_ppm=min(words.get("progress_ppm"), 1_000_000),
+                tier=tier,
+                size=contents.size,
+                stall_us=words.get("stall_us"),
+                index_bytes=sealed.index_bytes,
+                packs=sealed.packs,
+                is_rehearsed=self._is_rehearsed,
+            )
+        )
+        return sealed
+
+    async def _rehearsal(self, rehearse: Rehearse, sealed: SealedFolder) -> None:
+        why_not = await rehearse(sealed)
+        self._is_rehearsed = not why_not
+        if why_not:
+            self.voice.log(f"shoal: not protected: {why_not}")
+        if self._link is not None:
+            words = self._link.read()
+            text = f"not protected: {why_not}" if why_not else "protected: a dry restore came out equal"
+            self.voice.tell(Guest(self.name, words.state, text, words.get("steps")))
+
+    def _room_in_memory(self) -> int:
+        """Three quarters of what the job's memory limit leaves, so that a copy never is what breaks it."""
+        first = self._task.life.first()
+        used = process.memory_of(process.descendants(first)) if first else 0
+        return max(RAM_MIN, (self._task.resources.memory_bytes - used) * 3 // 4)

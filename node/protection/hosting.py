@@ -1,0 +1,229 @@
+"""One task in its sandbox, from start to end: log, time and disk are watched; a protected one is cut, restored, parked
+and, after a crash, started once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from node import outputs
+from node.executors.door import Door
+from node.executors.interface import Executor, Exit, OnLine, Task
+from node.protection import layout
+from node.protection.agent import Agent
+from node.protection.application import EXIT_SAVED
+from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, GuestLink
+from node.protection.muting import HeldLines
+from protocol.errors import ShoalError
+
+LOG_BATCH_LINES: Final = 64
+"""Lines handed out at once, the bound of `messages.LogLines`."""
+
+LOG_BATCH_SECONDS: Final = 0.1
+"""A line is shown after at most this long; batches keep a chatty job from flooding the node."""
+
+DISK_WATCH_SECONDS: Final = 0.25
+"""How often a task's folder is measured: bounds what a job can write beyond its limit before it is stopped."""
+
+DROPS_MAX: Final = 3
+"""Times that a job's overfull snapshot folder is emptied before the job is stopped for it."""
+
+SILENT_SECONDS: Final = 60.0
+"""A program whose hook has not spoken after a minute has none: its lines are shown."""
+
+_DECIDED: Final = ("restored", "running", "disabled", "ended")
+
+OnLog = Callable[[tuple[str, ...]], None]
+
+
+@dataclass(slots=True)
+class Origin:
+    """From what a task starts, if not from its beginning."""
+
+    number: int
+    folder: Callable[[], Path | None]
+    """The snapshot laid out, moved to where it is handed in from; blocks. None: give up, the reason is in the log."""
+
+
+@dataclass(slots=True)
+class Live:
+    """A task under way, parked or running."""
+
+    on_log: OnLog
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    door: Door = field(default_factory=Door)
+    agent: Agent | None = None
+    link: GuestLink | None = None
+    held: HeldLines | None = None
+    is_parked: bool = False
+    ended_by: str = ""
+    detail: str = ""
+    released: trio.Event = field(default_factory=trio.Event)
+    """Set when it is not, or no longer, parked: its time runs."""
+    over: trio.Event = field(default_factory=trio.Event)
+    exit: Exit = field(default_factory=lambda: Exit("stopped", -9))
+    notes: list[str] = field(default_factory=list)
+    """What the end of the run shall tell besides its reason."""
+    lines: list[str] = field(default_factory=list)
+
+    def end(self, reason: str, detail: str) -> None:
+        """The first reason stays."""
+        if not self.ended_by:
+            self.ended_by, self.detail = reason, detail
+            self.scope.cancel()
+
+    def line(self, text: str) -> None:
+        """A line for the job's log."""
+        self.lines.append(text)
+        if len(self.lines) >= LOG_BATCH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand out what there is."""
+        while self.lines:
+            batch = tuple(self.lines[:LOG_BATCH_LINES])
+            del self.lines[:LOG_BATCH_LINES]
+            self.on_log(batch)
+
+
+async def host(live: Live, executor: Executor, task: Task, on_start: Callable[[str], None]) -> Exit:
+    """Run a laid-out task to its end. Never raises for what a job does."""
+    live.held = HeldLines(live.line, is_holding=live.is_parked)
+    if not live.is_parked:
+        live.released.set()
+    with live.scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_flush_often, live)
+            nursery.start_soon(_watch_disk, live, task)
+            nursery.start_soon(_watch_time, live, task)
+            if live.agent:
+                nursery.start_soon(live.agent.run)
+            on_start(executor.tier)
+            live.exit = await _starts(live, executor, task)
+            nursery.cancel_scope.cancel()
+    live.held.show()
+    live.flush()
+    if live.ended_by and live.exit.reason != "ok":
+        live.exit = Exit(live.ended_by, live.exit.code, live.detail)
+    if live.notes:
+        detail = "; ".join([live.exit.detail, *live.notes] if live.exit.detail else live.notes)
+        live.exit = Exit(live.exit.reason, live.exit.code, detail)
+    return live.exit
+
+
+async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
+    """The first start, and those after a crash."""
+    assert live.held is not None
+    agent = live.agent
+    if agent is None:
+        return await executor.run(task, live.held.line)
+    ended = await _start(live, executor, task, live.is_parked)
+    while cause := "" if live.ended_by else agent.restart(ended):
+        live.notes.append(f"started again in place after {cause}")
+        live.line(f"shoal: the program crashed ({cause}); it is started again from its newest snapshot on this host")
+        live.held.hold()
+        is_framework = await trio.to_thread.run_sync(_lay_again, task)
+        ended = await _start(live, executor, task, False, GO_RESTORE if is_framework else 0)
+    if ended.code == EXIT_SAVED and agent.is_leaving:
+        await agent.settle()
+        return Exit("stopped", ended.code, f"the program saved its state and left (exit {EXIT_SAVED}), as it was asked")
+    return ended
+
+
+async def _start(live: Live, executor: Executor, task: Task, is_parked: bool, go: int = 0) -> Exit:
+    assert live.agent is not None and live.held is not None
+    with ExitStack() as stack:
+        link = stack.enter_context(GuestLink(task.folder / "snap", is_parked=is_parked or go != 0))
+        live.link = link
+        live.agent.attach(link)
+        stack.callback(live.agent.detach)
+        async with trio.open_nursery() as nursery:
+            if go:
+                link.release(go)
+                nursery.start_soon(follow_restore, live, "")
+            else:
+                nursery.start_soon(_give_up_holding, live, link)
+            ended = await executor.run(task, live.held.line)
+            nursery.cancel_scope.cancel()
+        return ended
+
+
+async def follow_restore(live: Live, what: str) -> bool:
+    """Once a task has been told to restore: wait for what becomes of it, and say so in its log. True: it was
+    restored."""
+    assert live.link is not None and live.held is not None
+    words = await live.link.wait_state(_DECIDED, float("inf"))
+    if words is not None and words.state == "restored":
+        live.held.drop()
+        live.line(f"shoal: goes on{what} at step {words.get('restored_step')}")
+        return True
+    cause = words.text if words and words.text else "the hook did not restore it"
+    begin_again(live, f"{what.removeprefix(' from ') or 'the snapshot'} could not be restored: {cause}")
+    return False
+
+
+def begin_again(live: Live, why: str) -> None:
+    """A snapshot was of no use: the job begins at its beginning, and its log says why."""
+    assert live.held is not None
+    live.held.show()
+    live.line(f"shoal: {why}; starting from the beginning")
+    if live.link is not None and live.link.is_open:
+        live.link.release(GO_FROM_BEGINNING)
+
+
+def _lay_again(task: Task) -> bool:
+    """Prepare the folders for another start; False where only the program's own checkpoints are there."""
+    layout.renew(task)
+    kept = task.folder / "kept"
+    if not kept.is_dir():
+        return False
+    try:
+        layout.hand_in(task, kept)
+    except ShoalError:
+        return False
+    return True
+
+
+async def _give_up_holding(live: Live, link: GuestLink) -> None:
+    await live.released.wait()
+    await trio.sleep(SILENT_SECONDS)
+    if link.read().state == "absent" and live.held is not None:
+        live.held.show()
+
+
+async def _flush_often(live: Live) -> None:
+    while True:
+        await trio.sleep(LOG_BATCH_SECONDS)
+        live.flush()
+
+
+async def _watch_time(live: Live, task: Task) -> None:
+    await live.released.wait()
+    await trio.sleep(task.timeout_s)
+    live.end("timeout", f"the job ran longer than its {task.timeout_s:g} s")
+
+
+async def _watch_disk(live: Live, task: Task) -> None:
+    bytes_max = task.resources.disk_bytes
+    drops = 0
+    while True:
+        await trio.sleep(DISK_WATCH_SECONDS)
+        used = entries = 0
+        for name in ("out", "tmp"):
+            more, count = await trio.to_thread.run_sync(outputs.usage, task.folder / name)
+            used, entries = used + more, entries + count
+        if used > bytes_max or entries > outputs.ENTRIES_MAX:
+            live.end("disk", f"the job wrote {used} bytes in {entries} files, {bytes_max} bytes are its limit")
+        if not task.is_protected:
+            continue
+        kept, count = await trio.to_thread.run_sync(layout.usage, task)
+        if kept > layout.bytes_max(task) or count > outputs.ENTRIES_MAX:
+            drops += 1
+            await trio.to_thread.run_sync(layout.drop_snapshots, task)
+            if drops > DROPS_MAX:
+                live.end("disk", f"snapshots and checkpoints take {kept} bytes, {layout.bytes_max(task)} are allowed")

@@ -1,0 +1,44 @@
+"""Lines of a task that may have been shown before: held until it is known whether it goes on or begins again."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node.executors.interface import OnLine
+
+HELD_LINES_MAX: Final = 4_096
+"""Lines kept back; a program that says more before its first loop is heard at once."""
+
+
+class HeldLines:
+    """Stands in front of a log. `line` is an `OnLine`."""
+
+    def __init__(self, on_line: OnLine, *, is_holding: bool) -> None:
+        self.on_line = on_line
+        self._is_holding = is_holding
+        self._held: list[str] = []
+
+    def line(self, text: str) -> None:
+        """One line of the task."""
+        if not self._is_holding:
+            self.on_line(text)
+            return
+        self._held.append(text)
+        if len(self._held) > HELD_LINES_MAX:
+            self.show()
+
+    def hold(self) -> None:
+        """From now on lines may be old ones."""
+        self._is_holding = True
+
+    def drop(self) -> None:
+        """They were: what is held has been shown before. Later lines are new."""
+        self._is_holding = False
+        self._held.clear()
+
+    def show(self) -> None:
+        """They were not."""
+        self._is_holding = False
+        held, self._held = self._held, []
+        for text in held:
+            self.on_line(text)

@@ -1,0 +1,106 @@
+"""Every script of the corpus is killed once with SIGKILL at a random step, resumed, and must end bit-identical.
+
+The full run (several kills in a row, the hook on an untouched run, other thread counts) is `make corpus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.node.guest.corpus_job import JobFailed, Outcome
+from tests.node.guest.corpus_oracle import compare, compare_lines, differences, killed, reference
+from tests.node.guest.corpus_scripts import FOLDER, SCRIPTS, Script
+
+AT_ONCE: Final = 2
+"""Scripts that run at the same time, each in one process of one thread."""
+SEED: Final = "one kill"
+
+Pending = dict[str, Future[None]]
+
+
+def oracle(script: Script, folder: Path) -> None:
+    """Run it plainly; then killed and resumed."""
+    expected = reference(script, folder / "reference")
+    killed(script, folder / "killed", expected, f"{SEED} {script.name}")
+
+
+@pytest.fixture(scope="module")
+def pending(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pending]:
+    """All scripts that were asked for, started together, a few at a time."""
+    asked = {item.callspec.params["script"].name for item in request.session.items if is_oracle(item)}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {
+            script.name: pool.submit(oracle, script, tmp_path_factory.mktemp(script.name))
+            for script in SCRIPTS
+            if script.name in asked and not script.why_not()
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+def is_oracle(item: pytest.Item) -> bool:
+    """Whether pytest will run this script."""
+    return isinstance(item, pytest.Function) and item.function is test_a_killed_script_ends_as_if_nothing_had_happened
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_killed_script_ends_as_if_nothing_had_happened(
+    script: Script, pending: Pending, request: pytest.FixtureRequest
+) -> None:
+    if why := script.why_not():
+        pytest.skip(why)
+    if script.fails:
+        request.applymarker(pytest.mark.xfail(reason=script.fails, raises=JobFailed, strict=True))
+    pending[script.name].result()
+
+
+def test_every_script_is_listed_once() -> None:
+    found = {path.stem for path in FOLDER.glob("*.py")} - {"ending"} | {path.parent.name for path in FOLDER.glob("*/main.py")}
+    assert sorted(script.name for script in SCRIPTS) == sorted(found)
+    assert len(found) >= 28
+
+
+def test_the_oracle_sees_one_other_byte_and_one_lost_line(tmp_path: Path) -> None:
+    good = Outcome({"a": "1"}, b"one\ntwo\n")
+    compare(good, good)
+    with pytest.raises(JobFailed, match="other bytes in a"):
+        compare(Outcome({"a": "2"}, good.stdout), good)
+    with pytest.raises(JobFailed, match="other bytes in b"):
+        compare(Outcome({"a": "1", "b": "1"}, good.stdout), good)
+    with pytest.raises(JobFailed, match="b'three' instead of b'two'"):
+        compare(Outcome(good.files, b"one\nthree\n"), good)
+
+
+@pytest.mark.parametrize(
+    ("printed", "complaint"),
+    [
+        ([b"1\n2\n", b"2\n3\n4\n"], ""),
+        ([b"1\n", b"2\n", b"3\n4\n"], ""),
+        ([b"1\n2\n3\n", b"2\n3\n4\n", b""], ""),
+        ([b"", b"1\n2\n3\n4\n"], ""),
+        ([b"1\n", b"3\n4\n"], "nobody printed"),
+        ([b"1\n", b"2\n3\n"], "printed other lines"),
+        ([b"1\n", b"2\n5\n4\n"], "printed other lines"),
+        ([b"2\n", b"1\n2\n3\n4\n"], "process 0 printed other lines"),
+    ],
+)
+def test_what_the_processes_print_leaves_no_gap(printed: list[bytes], complaint: str) -> None:
+    if not complaint:
+        compare_lines(printed, b"1\n2\n3\n4\n")
+        return
+    with pytest.raises(JobFailed, match=complaint):
+        compare_lines(printed, b"1\n2\n3\n4\n")
+
+
+def test_figures_are_compared_where_they_stand(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.json", tmp_path / "b.json"
+    first.write_text('{"loss": [1.0, 2.0], "name": "x"}')
+    second.write_text('{"loss": [1.0, 2.2], "name": "x"}')
+    assert max(differences(first, second)) == pytest.approx(0.2 / 2.2)
+    second.write_text('{"loss": [1.0]}')
+    with pytest.raises(JobFailed, match="2 figures instead of 1"):
+        list(differences(first, second))
