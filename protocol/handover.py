@@ -1,4 +1,4 @@
-"""Handing a running chunk over: what provider and steward say, and what the steward signs. Pure. Spec: specs/28-recovery.md.
+"""Handing a running chunk over: what provider and steward say, and what the steward signs. Spec: specs/28-recovery.md.
 
 The provider signs a `Handover` that names a durable snapshot and the share of the chunk that is done. The steward signs
 the same bytes, if they say no more than that snapshot and the clock show, and hands them to the ledger.
@@ -20,7 +20,7 @@ from protocol.snapshots import Manifest
 from protocol.units import PPM, Micros, PeerId
 
 PACE_MAX: Final = 10
-"""How many times faster than the job's estimate a chunk is believed to go on: beyond it the loops' word does not count."""
+"""How many times faster than the job's estimate a chunk is believed to go on; the loops' word counts no further."""
 
 TIMED_PPM_MAX: Final = 500_000
 """Share that time alone can show, ppm: where the loops do not tell how long they are, nobody knows what is left."""

@@ -138,7 +138,7 @@ class Leasing:
         )
         op = operations.signed_op(desk.network, assign, desk.identity)
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
-        called_off = self.succession.choose(chunk.index, standby)
+        called_off = self.succession.choose(chunk.index, standby, bidder.provider)
         self._recount(bidder.provider)
         chunk.state, chunk.provider = "granted", bidder.provider
         outputs, sources = self._inputs(chunk.index)
@@ -237,7 +237,7 @@ class Leasing:
         )
         self._recount(PeerId(known.provider))
         others = [PeerId(peer) for peer in known.watchers if peer not in (self._desk.identity.peer, known.provider)]
-        self.succession.choose(known.chunk, others[0] if others else None)
+        self.succession.choose(known.chunk, others[0] if others else None, PeerId(known.provider))
 
     def refused(self, op: Digest, now: Micros) -> bool:
         """The ledger refused a lease. True when it was one of ours."""

@@ -1,6 +1,6 @@
 """The owner wants the machine back: every running lease is handed over with a snapshot, or given back. Sans-IO.
 
-cutting → spreading → proposed → handed, each with the task standing still from the cut on, so that no step is lost. What
+cutting → spreading → proposed → handed, with the task standing still from the cut on, so that no step is lost. What
 has not got there when the notice is over is given back: the chunk then goes on from what was durable, and nobody is
 paid. Spec: specs/28-recovery.md.
 """
@@ -159,7 +159,7 @@ class Reclaim:
         return self._propose(item, now)
 
     def _propose(self, item: Leaving, now: Micros) -> list[Effect]:
-        """Ask the steward, once the snapshot at which the task stands is durable and the ledger's copy has the lease."""
+        """Ask the steward, once the snapshot at which the task stands is durable and the own ledger has the lease."""
         if item.phase not in ("spreading", "proposed") or item.durable is None or item.durable[0].number < item.number:
             return []
         lease, (manifest, body) = item.lease, item.durable

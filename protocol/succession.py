@@ -115,11 +115,14 @@ class Succession:
         """Who stands by for a chunk: its next lease goes there."""
         return self._standbys.get(chunk)
 
-    def choose(self, chunk: int, standby: PeerId | None) -> list[Effect]:
-        """The steward chose while it offered a lease; who was chosen before need not wait any more."""
+    def choose(self, chunk: int, standby: PeerId | None, provider: PeerId) -> list[Effect]:
+        """The steward chose while it offered a lease to `provider`; who else was chosen need not wait."""
         before = self._standbys.pop(chunk, None)
         if standby is not None:
             self._standbys[chunk] = standby
+        if before == provider:
+            self._told.pop(chunk, None)
+            return []
         return self._stand_down(chunk, before) if before != standby else []
 
     def fill(self, chunk: ChunkRecord, grant: Grant, provider: PeerId) -> Grant:
@@ -138,9 +141,10 @@ class Succession:
             raise RemoteViolation(worker, "the job has no such chunk", code="malformed")
         chunk = self._record.chunks[manifest.chunk]
         is_its = chunk.provider == worker and chunk.epoch == manifest.epoch and manifest.escrow == self._record.escrow
-        place = (manifest.epoch, manifest.number)
-        if not is_its or place <= (chunk.snapshot_epoch, chunk.snapshot_number) or manifest.step < chunk.step:
-            return []  # Late, repeated, or older than what is known: a rollback is no snapshot.
+        place, known = (manifest.epoch, manifest.number), (chunk.snapshot_epoch, chunk.snapshot_number)
+        is_back = manifest.epoch == chunk.snapshot_epoch and manifest.step < chunk.step
+        if not is_its or place <= known or is_back:
+            return []  # Late, repeated, or further back than what its own worker has said before.
         chunk.snapshot = wire.encode(notice)
         chunk.snapshot_epoch, chunk.snapshot_number = place
         chunk.step, chunk.progress_ppm = manifest.step, manifest.progress_ppm

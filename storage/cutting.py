@@ -14,9 +14,9 @@ import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from protocol.errors import LocalError, Refused
+from protocol.errors import Refused
 from protocol.units import KIB, MIB
-from storage.filters import ITEMSIZES
+from storage.filters import Itemsize, element
 
 CHUNK_BYTES_MAX: Final = 4 * MIB
 """A chunk of a tensor; the last one of a tensor is shorter."""
@@ -71,7 +71,7 @@ class Cut:
     """The bytes of one chunk, in one or more pieces."""
 
     pieces: tuple[memoryview, ...]
-    itemsize: int
+    itemsize: Itemsize
 
     @property
     def size(self) -> int:
@@ -108,8 +108,7 @@ def in_order(parts: Iterable[Part]) -> list[Part]:
     found: dict[str, Part] = {}
     for part in parts:
         check_name(part.name)
-        if part.itemsize not in ITEMSIZES:
-            raise LocalError(f"elements of {part.itemsize} bytes; known are {ITEMSIZES}", code="bad_itemsize")
+        element(part.itemsize)
         if part.name in found:
             raise Refused(f"two parts are called {part.name[:80]!r}", code="bad_part_name")
         found[part.name] = replace(part, data=part.data.cast("B"))
@@ -128,7 +127,7 @@ def cut(parts: Iterable[Part], by_content: bool) -> Iterator[Cut]:
 
     Without `by_content`, opaque bytes are cut every 4 MiB."""
     waiting: list[memoryview] = []
-    itemsize, size = 1, 0
+    itemsize, size = element(1), 0
     for part in parts:
         if len(part.data) >= SMALL_BYTES:
             if waiting:
@@ -139,7 +138,7 @@ def cut(parts: Iterable[Part], by_content: bool) -> Iterator[Cut]:
             if waiting and (part.itemsize != itemsize or size + len(part.data) > CHUNK_BYTES_MAX):
                 yield Cut(tuple(waiting), itemsize)
                 waiting = []
-            itemsize, size = part.itemsize, len(part.data) + (size if waiting else 0)
+            itemsize, size = element(part.itemsize), len(part.data) + (size if waiting else 0)
             waiting.append(part.data)
     if waiting:
         yield Cut(tuple(waiting), itemsize)
@@ -167,7 +166,7 @@ def _large(part: Part, by_content: bool) -> Iterator[Cut]:
             start = end
     else:
         for start in range(0, len(part.data), CHUNK_BYTES_MAX):
-            yield Cut((part.data[start : start + CHUNK_BYTES_MAX],), part.itemsize)
+            yield Cut((part.data[start : start + CHUNK_BYTES_MAX],), element(part.itemsize))
 
 
 def _marks(data: memoryview) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,12 +5,23 @@ The high bytes of floats are alike, so side by side they compress. Spec: specs/2
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 
-ITEMSIZES: Final = (1, 2, 4, 8, 16)
+from protocol.errors import LocalError
+
+Itemsize = Literal[1, 2, 4, 8, 16]
+ITEMSIZES: Final[tuple[Itemsize, ...]] = get_args(Itemsize)
 """Bytes of one element: of a byte up to a complex number of two doubles. 1 = no shuffle."""
+
+
+def element(size: int) -> Itemsize:
+    """The same number, known to be one of `ITEMSIZES`. LocalError when it is not."""
+    for known in ITEMSIZES:
+        if size == known:
+            return known
+    raise LocalError(f"elements of {size} bytes; known are {ITEMSIZES}", code="bad_itemsize")
 
 
 def shuffle(content: memoryview, itemsize: int) -> memoryview:

@@ -21,6 +21,7 @@ from protocol.snapshots import PACKS_MAX, Epoch, Pack
 from protocol.units import GIB, KIB, MIB
 from storage import compress, records
 from storage.cutting import CHUNK_BYTES_MAX, NAME_CHARS_MAX, PARTS_MAX, check_name
+from storage.filters import Itemsize
 from storage.ids import ID_BYTES, Place, chunk_key, index_key, snapshot_key
 from storage.records import RECORD_BYTES, TAG_BYTES, CipherName, damaged, sealed_size
 
@@ -54,11 +55,13 @@ INDEX_SEQUENCE: Final = records.WORD
 CIPHERS: Final[tuple[CipherName, ...]] = get_args(CipherName)
 """By the number that stands for each in a header."""
 
+ENTRY_BYTES_MAX: Final = 96
+"""Of one chunk, part or pack in an index, a part's name not counted."""
+
 RAW: Final = 0
 ZSTD: Final = 1
 
 Size = Annotated[int, Meta(ge=0, le=STATE_BYTES_MAX)]
-Itemsize = Literal[1, 2, 4, 8, 16]
 
 
 class Origin(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -133,7 +136,7 @@ def open_index(sealed: memoryview, place: Place, secret: bytes) -> Index:
     """The inverse. Refused (`snapshot_damaged`) when it was changed or belongs to another place; see `check_index`."""
     whole, rest = divmod(len(sealed) - HEADER_BYTES, RECORD_BYTES + TAG_BYTES)
     size = whole * RECORD_BYTES + max(0, rest - TAG_BYTES)
-    if not PAD_BYTES <= size or len(sealed) > INDEX_BYTES_MAX or HEADER_BYTES + sealed_size(size) != len(sealed):
+    if size < PAD_BYTES or len(sealed) > INDEX_BYTES_MAX or HEADER_BYTES + sealed_size(size) != len(sealed):
         raise damaged("its table of contents has an impossible size", size=len(sealed))
     header = bytes(sealed[:HEADER_BYTES])
     if header[0] != VERSION or header[1] >= len(CIPHERS):
@@ -185,6 +188,13 @@ def chunk_aead(chunk: StoredChunk, origin: Origin, place: Place, secret: bytes) 
     sealed_at = Place(place.escrow, place.chunk, origin.epoch, origin.number)
     key = chunk_key(snapshot_key(secret, sealed_at), chunk.id, chunk.codec, chunk.itemsize)
     return records.aead(origin.cipher, key), sealed_at.binding + chunk.id
+
+
+def index_bound(chunks: int, parts: Sequence[PartEntry]) -> int:
+    """Sealed bytes that the index of so many chunks takes at most, zstd's own overhead with it."""
+    flat = ENTRY_BYTES_MAX * (chunks + len(parts) + PACKS_MAX) + sum(len(part.name.encode()) for part in parts)
+    plain = flat + flat // 128 + 2 * PAD_BYTES
+    return HEADER_BYTES + sealed_size(plain)
 
 
 def too_large(what: str, size: int, size_max: int) -> Refused:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
+from protocol.identity import Identity
 from protocol.units import Micros, PeerId
 from storage import placement
+from storage.pins import Pins
 from storage.placement import Candidate, Where
 from storage.standing import Standings
 
@@ -93,3 +96,19 @@ class Neighbourhood:
         while len(self._where) > REMEMBERED_MAX:
             del self._where[next(iter(self._where))]
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What machines of one owner share."""
+
+    identity: Identity
+    network: str
+    neighbourhood: Neighbourhood
+    pins: Pins
+    dice: Random
+
+    @property
+    def me(self) -> PeerId:
+        """This peer."""
+        return self.identity.peer

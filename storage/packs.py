@@ -130,7 +130,7 @@ def worth_keeping(packs: Sequence[KnownPack], live: Sequence[int], code: Code, f
     kept = [
         index
         for index, known in enumerate(packs)
-        if 0 < live[index]
+        if live[index] > 0
         and live[index] * 100 >= known.pack.size * LIVE_PERCENT_LEAST
         and code_of(known.pack).is_as_strong_as(code)
     ]

@@ -12,7 +12,7 @@ from typing import Final
 from blake3 import blake3
 
 from protocol.errors import LocalError, Refused, Unavailable
-from protocol.snapshots import Pack
+from protocol.snapshots import Pack, is_sound
 from protocol.units import KIB, Digest
 from storage.erasure import Code, ErasureCode
 
@@ -34,14 +34,14 @@ def shard_size(size: int, k: int) -> int:
 
 def code_of(pack: Pack) -> Code:
     """The code of a pack. Refused (`bad_pack`) when its fields contradict each other: it came from a peer."""
-    if not 1 <= pack.k <= pack.n:
-        raise _bad(pack)
-    code = Code(pack.k, pack.n)
-    digests = 1 if code.kind == "copy" else code.n
-    is_sound = pack.size > 0 and pack.shard_size == shard_size(pack.size, code.k)
-    if pack.code != code.kind or len(pack.shards) != digests or not is_sound:
-        raise _bad(pack)
-    return code
+    kind = "copy" if pack.k == 1 else "rs"
+    if not is_sound(pack) or pack.code != kind or pack.size < 1 or pack.shard_size != shard_size(pack.size, pack.k):
+        raise Refused(
+            f"a pack of {pack.size} bytes contradicts itself",
+            code="bad_pack",
+            numbers={"size": pack.size, "shard_size": pack.shard_size, "k": pack.k, "n": pack.n},
+        )
+    return Code(pack.k, pack.n)
 
 
 def protect(data: Sequence[memoryview], parity: Sequence[memoryview], erasure: ErasureCode) -> tuple[Digest, ...]:
@@ -149,11 +149,3 @@ def _sound(shards: Mapping[int, memoryview], pack: Pack) -> dict[int, memoryview
         for index, view in shards.items()
         if 0 <= index < len(pack.shards) and blake3(view).digest() == pack.shards[index]
     }
-
-
-def _bad(pack: Pack) -> Refused:
-    return Refused(
-        f"a pack of {pack.size} bytes contradicts itself",
-        code="bad_pack",
-        numbers={"size": pack.size, "shard_size": pack.shard_size, "k": pack.k, "n": pack.n},
-    )

@@ -1,83 +1,27 @@
-"""From the parts of a snapshot to packs of shards, and back. Spec: specs/26-shards.md.
+"""From the parts of a snapshot to packs of shards, and back: the two doors. Spec: specs/26-shards.md.
 
     parts -> chunks -> ids -> known ones left out -> shuffle and zstd -> records -> packs -> shards with digests
 
 Sealing reads every part twice and keeps one pack in memory. Opening believes nothing: an index is checked before it is
-followed, a record authenticates its place, and every chunk must have its id.
+followed, every record authenticates its place, and every chunk must have its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from protocol.errors import LocalError
-from protocol.snapshots import PACKS_MAX, Pack
-from storage import compress, cutting, records
-from storage.cutting import Cut, Part
+from protocol.snapshots import Pack
+from storage.cutting import Part
 from storage.erasure import Code, ErasureCode
-from storage.ids import Place, chunk_id, id_key
-from storage.index import (
-    CHUNKS_MAX,
-    HEADER_BYTES,
-    INDEX_BYTES_MAX,
-    PAD_BYTES,
-    RAW,
-    STATE_BYTES_MAX,
-    ZSTD,
-    Index,
-    Origin,
-    PartEntry,
-    StoredChunk,
-    check_index,
-    chunk_aead,
-    open_index,
-    seal_index,
-    too_large,
-)
-from storage.packs import (
-    HIT_PERCENT_LEAST,
-    PACK_BYTES_MAX,
-    Known,
-    KnownPack,
-    PackWriter,
-    SealedPack,
-    worth_keeping,
-)
-from storage.records import CipherName, damaged, sealed_size
+from storage.ids import Place
+from storage.index import STATE_BYTES_MAX
+from storage.opening import Opening, ReadPack
+from storage.packs import Known
+from storage.sealing import Options, Sealing
 
-BATCH: Final = 16
-"""Chunks that are compressed at once: 64 MiB at most wait for their turn."""
-
-ENTRY_BYTES_MAX: Final = 96
-"""Of an index, per chunk or part, names not counted."""
-
-A = TypeVar("A")
-B = TypeVar("B")
-A_in = TypeVar("A_in", contravariant=True)
-
-
-class Apply(Protocol):
-    """How the same is done to many chunks: one after the other, or by the threads of whoever has some."""
-
-    def __call__(self, function: Callable[[A], B], items: Sequence[A], /) -> Iterable[B]: ...
-
-
-def in_turn(function: Callable[[A], B], items: Sequence[A], /) -> Iterable[B]:
-    """One after the other."""
-    return map(function, items)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a snapshot is sealed."""
-
-    cipher: CipherName = "aes-256-gcm"
-    """ChaCha20-Poly1305 where the processor has no AES."""
-    uplink_bytes_per_s: int | None = None
-    """Where it will go; without, bytes are dear."""
-    apply: Apply = in_turn
+USUAL: Final = Options()
+"""AES, every byte dear, one thread."""
 
 
 def seal(
@@ -87,9 +31,23 @@ def seal(
     code: Code,
     erasure: ErasureCode,
     known: Known | None = None,
-    options: Options = Options(),  # noqa: B008 (frozen)
+    options: Options = USUAL,
 ) -> Sealing:
-    """Begin to seal; the work is done while the result is iterated. A place is used once.
+    """Begin to seal; the work is done while the result is iterated, pack by pack, and `sealed` says the rest.
 
-    Refused (`bad_part_name`, `too_many_parts`, `snapshot_too_large`)."""
-    return Sealing(cutting.in_order(parts), place, secret, (code, erasure), known, options)
+    Refused (`bad_part_name`, `too_many_parts`) at once, `snapshot_too_large` while iterating."""
+    return Sealing(parts, place, secret, (code, erasure), known, options)
+
+
+def open_sealed(
+    packs: Sequence[Pack],
+    index_bytes: int,
+    place: Place,
+    secret: bytes,
+    read_pack: ReadPack,
+    size_max: int = STATE_BYTES_MAX,
+) -> Iterator[Part]:
+    """The parts of a snapshot as they were sealed. `Opening` gives them in pieces, for what is too large for memory.
+
+    Refused (`snapshot_damaged`, `snapshot_too_large`, `bad_part_name`, `bad_pack`) before or while they come."""
+    return Opening(packs, index_bytes, place, secret, read_pack, size_max).whole()

@@ -7,7 +7,7 @@ is the largest matching of shards to domains in which nobody appears twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from protocol.errors import RemoteViolation
 from protocol.snapshots import Kept, Pack, PackHolders, is_receipt, shard_of
@@ -23,8 +23,10 @@ class Custody:
     """One pack and the receipts for it. Several snapshots may share one."""
 
     pack: Pack
-    receipts: dict[int, dict[PeerId, Kept]]
+    receipts: dict[int, dict[PeerId, Kept]] = field(default_factory=dict)
     """By shard index; of a copy every holder has an index of its own."""
+    hot: set[PeerId] = field(default_factory=set)
+    """Peers that have all of it, because they stand by; no receipt says so."""
 
     @property
     def name(self) -> Digest:
@@ -34,6 +36,11 @@ class Custody:
     @property
     def code(self) -> Code:
         return Code(self.pack.k, self.pack.n)
+
+    @property
+    def missing(self) -> list[int]:
+        """Shards that nobody gave a receipt for."""
+        return [index for index in range(self.pack.n) if not self.receipts.get(index)]
 
     @property
     def holders(self) -> set[PeerId]:
@@ -52,13 +59,15 @@ class Custody:
         free = next((index for index in range(self.pack.n) if not self.receipts.get(index)), 0)
         return free if mine is None else mine
 
-    def add(self, network: str, sender: PeerId, kept: Kept, now: Micros) -> int:
-        """Take a receipt in; its index. RemoteViolation when it is forged, somebody else's, or over already."""
+    def add(self, network: str, sender: PeerId, kept: Kept, now: Micros, at: int | None = None) -> int:
+        """Take a receipt in; its index, which only for a copy may be chosen (`at`).
+
+        RemoteViolation when it is forged, somebody else's, or over already."""
         if kept.signature.signer != sender or not is_receipt(network, kept, self.pack):
             raise RemoteViolation(sender, "a receipt that its holder did not sign for this shard", code="bad_receipt")
         if kept.until <= now:
             raise RemoteViolation(sender, f"a promise that ended {now - kept.until} µs ago", code="stale_receipt")
-        index = self.index_of(kept.shard, sender)
+        index = at if at is not None and self.shard(at) == kept.shard else self.index_of(kept.shard, sender)
         known = self.receipts.setdefault(index, {})
         if sender not in known or known[sender].until < kept.until:
             known[sender] = kept
@@ -100,7 +109,7 @@ class Custody:
 
 def custody(pack: Pack, holders: PackHolders | None = None) -> Custody:
     """A pack with the receipts of a notice, which was checked before."""
-    made = Custody(pack, {})
+    made = Custody(pack)
     for index, kept in holders.receipts if holders else ():
         made.receipts.setdefault(index, {})[PeerId(kept.signature.signer)] = kept
     return made

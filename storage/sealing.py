@@ -1,4 +1,7 @@
-"""Sealing one snapshot: what is new goes into packs, what earlier packs hold is referred to. Spec: specs/26-shards.md."""
+"""Sealing one snapshot: what is new goes into packs, what earlier packs hold is referred to.
+
+Spec: specs/26-shards.md.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,30 @@ from typing import Final, Protocol, TypeVar
 from protocol.errors import LocalError
 from protocol.snapshots import PACKS_MAX, Pack
 from storage import compress, cutting, records
-from storage.cutting import CHUNK_BYTES_MAX, Cut, Part
+from storage.cutting import Part
 from storage.erasure import Code, ErasureCode
+from storage.filters import element
 from storage.ids import Place, chunk_id, id_key
 from storage.index import (
-    CHUNKS_MAX, HEADER_BYTES, INDEX_BYTES_MAX, LENGTH_BYTES, PAD_BYTES, RAW, STATE_BYTES_MAX, ZSTD,
-    Index, Itemsize, Origin, PartEntry, StoredChunk, chunk_aead, seal_index, too_large,
-)  # fmt: skip
-from storage.packs import HIT_PERCENT_LEAST, PACK_BYTES_MAX, Known, KnownPack, PackWriter, SealedPack, worth_keeping
+    CHUNKS_MAX,
+    RAW,
+    STATE_BYTES_MAX,
+    ZSTD,
+    Index,
+    Origin,
+    PartEntry,
+    StoredChunk,
+    chunk_aead,
+    index_bound,
+    seal_index,
+    too_large,
+)
+from storage.layout import Fresh, Layout, lay_out
+from storage.packs import HIT_PERCENT_LEAST, PACK_BYTES_MAX, Known, KnownPack, PackWriter, SealedPack
 from storage.records import CipherName, sealed_size
 
 BATCH: Final = 16
 """Chunks that are compressed at once: 64 MiB at most wait for their turn."""
-
-ENTRY_BYTES_MAX: Final = 96
-"""Of an index, per chunk or part, names not counted."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -65,30 +77,25 @@ class Sealed:
     """Earlier packs to which this snapshot does not refer any more."""
     size: int
     """Bytes of state."""
-    fresh: int
-    """Bytes of state that were sealed anew; the rest lies in earlier packs, or twice in this state."""
+    found: int
+    """Bytes of state that lie in earlier packs."""
 
 
 class Sealing:
     """An iterator over the new packs, once; then `sealed` says the rest."""
 
     def __init__(
-        self,
-        parts: Iterable[Part],
-        place: Place,
-        secret: bytes,
-        code: Code,
-        erasure: ErasureCode,
-        known: Known | None,
-        options: Options,
-    ) -> None:
+        self, parts: Iterable[Part], place: Place, secret: bytes, coded: tuple[Code, ErasureCode],
+        known: Known | None, options: Options,
+    ) -> None:  # fmt: skip
         self._parts = cutting.in_order(parts)
         self._place, self._secret = place, secret
-        self._code, self._erasure = code, erasure
-        self._known = known if known is not None else Known((), {})
+        self._code, self._erasure = coded
+        self._known = known
         self._options = options
-        self._sealed: Sealed | None = None
+        self._origin = Origin(place.epoch, place.number, options.cipher)
         self._is_begun = False
+        self._sealed: Sealed | None = None
 
     @property
     def sealed(self) -> Sealed:
@@ -98,48 +105,90 @@ class Sealing:
         return self._sealed
 
     def __iter__(self) -> Iterator[SealedPack]:
+        """The new packs. Refused (`snapshot_too_large`) beyond 16 packs in all."""
         if self._is_begun:
             raise LocalError("a place is sealed once", code="sealed_twice")
         self._is_begun = True
-        cuts = list(cutting.cut(self._parts, by_content=not self._known.is_off))
+        known = Known((), {}) if self._known is None else self._known
+        cuts = list(cutting.cut(self._parts, by_content=not known.is_off))
         size = sum(cut.size for cut in cuts)
         if len(cuts) > CHUNKS_MAX or size > STATE_BYTES_MAX:
             raise too_large("its parts", size, STATE_BYTES_MAX)
         key = id_key(self._secret)
         ids = list(self._options.apply(lambda cut: chunk_id(cut.pieces, key), cuts))
-        layout = _Layout(cuts, ids, self._known, self._code, self._index_bound(len(cuts)))
-        return self._packs(layout, size)
+        entries = tuple(PartEntry(part.name, element(part.itemsize), len(part.data)) for part in self._parts)
+        room = index_bound(len(cuts), entries)
+        self._parts = []  # Whoever lends us mapped files wants them back when the last pack is done.
+        layout = lay_out(cuts, ids, known, self._code, room)
+        writer = PackWriter(min(PACK_BYTES_MAX, layout.bound + room), self._code, self._erasure)
+        return self._packs(layout, entries, writer, size)
 
-    def _index_bound(self, chunks: int) -> int:
-        """Sealed bytes that the index takes at most."""
-        names = sum(len(part.name.encode()) for part in self._parts)
-        flat = ENTRY_BYTES_MAX * (chunks + len(self._parts)) + names + 2 * LENGTH_BYTES + PAD_BYTES
-        return min(INDEX_BYTES_MAX, HEADER_BYTES + sealed_size(flat + flat // 128 + PAD_BYTES))
+    def _packs(
+        self, layout: Layout, entries: tuple[PartEntry, ...], writer: PackWriter, size: int
+    ) -> Iterator[SealedPack]:
+        packs, chunks = list(layout.kept), list(layout.reused)
 
-    def _packs(self, layout: _Layout, size: int) -> Iterator[SealedPack]:
-        origin = Origin(self._place.epoch, self._place.number, self._options.cipher)
-        writer = PackWriter(min(PACK_BYTES_MAX, layout.bound), self._code, self._erasure)
-        done = list(layout.kept)
-        for position, content, stored in self._stored(layout):
+        def close() -> SealedPack:
+            if len(packs) == PACKS_MAX:
+                raise too_large("its packs", len(packs) + 1, PACKS_MAX)
+            done = writer.finish()
+            packs.append(KnownPack(done.pack, self._origin))
+            return done
+
+        for one, content, small in self._shrunk(layout.fresh):
+            stored = content if small is None else memoryview(small)
             if sealed_size(len(stored)) > writer.room:
-                yield _closed(writer, done, origin)
-            cut = layout.cuts[position]
-            layout.chunks.append(self._write(writer, layout, len(done), (layout.ids[position], cut, content, stored)))
-        index = self._index(layout, done, origin)
+                yield close()
+                writer.clear()
+            chunk = StoredChunk(
+                id=one.id, pack=len(packs), offset=writer.used, sequence=len(chunks) - len(layout.reused),
+                stored=len(stored), size=len(content), codec=RAW if small is None else ZSTD, itemsize=one.cut.itemsize,
+            )  # fmt: skip
+            self._write(chunk, stored, writer)
+            chunks.append(chunk)
+        index = self._index(packs, chunks, layout, entries)
         if len(index) > writer.room:
-            yield _closed(writer, done, origin)
-            index = self._index(layout, done, origin)
+            yield close()
+            writer.clear()
+            index = self._index(packs, chunks, layout, entries)
         writer.take(len(index))[:] = index
-        yield _closed(writer, done, origin, is_last=True)
-        self._sealed = self._summary(layout, done, len(index), size)
+        last = close()
+        self._sealed = self._summary(tuple(packs), chunks, layout, len(index), size)
+        yield last
 
-    def _stored(self, layout: _Layout) -> Iterator[tuple[int, memoryview, memoryview | bytes]]:
-        """Of every fresh cut: its position, its bytes, and what to store for it, compressed where that pays."""
+    def _shrunk(self, fresh: Sequence[Fresh]) -> Iterator[tuple[Fresh, memoryview, bytes | None]]:
+        """What is fresh, its bytes, and these compressed where that pays."""
         uplink = self._options.uplink_bytes_per_s
-        for start in range(0, len(layout.fresh), BATCH):
-            batch = [(position, layout.cuts[position].content) for position in layout.fresh[start : start + BATCH]]
-            small = self._options.apply(
-                lambda item: compress.shrink(item[1], layout.cuts[item[0]].itemsize, uplink), batch
-            )
-            for (position, content), found in zip(batch, small, strict=True):
-                yield position, content, content if found is None else found
+        for start in range(0, len(fresh), BATCH):
+            batch = [(one, one.cut.content) for one in fresh[start : start + BATCH]]
+            shrunk = self._options.apply(lambda pair: compress.shrink(pair[1], pair[0].cut.itemsize, uplink), batch)
+            for (one, content), small in zip(batch, shrunk, strict=True):
+                yield one, content, small
+
+    def _write(self, chunk: StoredChunk, stored: memoryview, writer: PackWriter) -> None:
+        aead, bound = chunk_aead(chunk, self._origin, self._place, self._secret)
+        into = writer.take(sealed_size(len(stored)))
+        records.seal(stored, into, aead, self._place.number, chunk.sequence, bound)
+
+    def _index(
+        self, packs: Sequence[KnownPack], chunks: Sequence[StoredChunk], layout: Layout, entries: tuple[PartEntry, ...]
+    ) -> bytes:
+        origins = (*(known.origin for known in packs), self._origin)
+        index = Index(origins, tuple(chunks), layout.order, entries)
+        return seal_index(index, self._place, self._secret, self._options.cipher)
+
+    def _summary(
+        self, packs: tuple[KnownPack, ...], chunks: Sequence[StoredChunk], layout: Layout, index_bytes: int, size: int
+    ) -> Sealed:
+        poor = 0
+        if self._known is not None and layout.found * 100 < size * HIT_PERCENT_LEAST:
+            poor = self._known.poor + 1
+        known = Known(packs, {chunk.id: chunk for chunk in chunks}, poor)
+        return Sealed(
+            packs=tuple(one.pack for one in packs),
+            index_bytes=index_bytes,
+            known=Known(packs, {}, poor) if known.is_off else known,
+            dropped=layout.dropped,
+            size=size,
+            found=layout.found,
+        )

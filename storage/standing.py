@@ -1,6 +1,6 @@
 """What an owner has learnt of holders: do they have what they promised, do they answer, and how fast do they serve.
 
-Two beta reputations after Storj: one for truth, which decays slowly and bars a liar, and one for answering, which decays
+Two beta reputations after Storj: one for truth, which decays slowly and bars a liar, one for answering, which decays
 fast and forgives fast. A holder that proves everything and serves at 1 KB/s is of no use: speed is judged besides.
 """
 

@@ -37,6 +37,9 @@ CRATES_MAX: Final = 512
 PACKS_PER_CRATE: Final = 16
 """Packs of one crate: 4 GiB."""
 
+HOLDERS_MAX: Final = 256
+"""Holders that a catalogue names."""
+
 CATALOGUE_BYTES_MAX: Final = 1024 * KIB
 """An encrypted catalogue: 512 crates of two packs with 20 shards each."""
 
@@ -100,7 +103,7 @@ class Catalogue(Struct, frozen=True, forbid_unknown_fields=True, tag="catalogue"
         tuple[tuple[Name, Annotated[int, Meta(ge=1, le=2**31)]], ...], Meta(max_length=SNAPSHOTS_MAX)
     ] = ()
     """(name, version), sorted by name."""
-    holders: Annotated[tuple[Key, ...], Meta(max_length=256)] = ()
+    holders: Annotated[tuple[Key, ...], Meta(max_length=HOLDERS_MAX)] = ()
     """Peers that gave a receipt for some shard: whom to ask first."""
 
 
@@ -193,15 +196,23 @@ def version_of(catalogue: Catalogue, which: str) -> Version:
     return found
 
 
-def with_version(catalogue: Catalogue, version: Version, crate: Crate | None) -> Catalogue:
-    """The catalogue with one more version; what no longer is needed is dropped."""
-    added = structs.replace(
-        catalogue,
-        versions=(*catalogue.versions, version),
-        crates=catalogue.crates if crate is None else (*catalogue.crates, crate),
-        next_number=max(version.number, crate.number if crate else 0) + 1,
+def with_version(catalogue: Catalogue, version: Version) -> Catalogue:
+    """The catalogue with one more version, whose crates are still to be made; what is not needed now is dropped."""
+    versions = (*catalogue.versions, version)
+    return trimmed(structs.replace(catalogue, versions=versions, next_number=version.number + 1))
+
+
+def with_crates(catalogue: Catalogue, number: int, earlier: tuple[int, ...], made: tuple[Crate, ...]) -> Catalogue:
+    """The catalogue after a version was sealed: part of it lies in earlier crates, the rest in those made for it."""
+    crates = tuple(sorted({*earlier, *(crate.number for crate in made)}))
+    versions = tuple(
+        structs.replace(version, crates=crates) if version.number == number else version
+        for version in catalogue.versions
     )
-    return trimmed(added)
+    following = max((catalogue.next_number, *(crate.number + 1 for crate in made)))
+    return trimmed(
+        structs.replace(catalogue, versions=versions, crates=(*catalogue.crates, *made), next_number=following)
+    )
 
 
 def with_snapshot(catalogue: Catalogue, name: str, number: int) -> Catalogue:

@@ -99,8 +99,8 @@ class BwrapExecutor:
 
     async def _run(self, task: Task, on_line: OnLine, number: int, group: cgroup.Cgroup | None) -> Exit:
         write_script(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
-        arguments = [*self._namespaces(), *_view(), *_task_view(task)]
-        tail = [*process.limits(task, with_processes=True), *self._become(number), "/bin/sh", "-e", f"{SHIM}/script"]
+        arguments, limits = self.sandbox(task, number)
+        tail = [*limits, "/bin/sh", "-e", f"{SHIM}/script"]
         filter_code = seccomp.program(platform.machine()) if seccomp.is_supported() else b""
         with _data(filter_code) as filter_fd, _pipe() as (info, info_fd):
             extra = ["--info-fd", str(info_fd)]
@@ -132,7 +132,7 @@ class BwrapExecutor:
             too_much = await process.watch_memory(child.pid, task.resources.memory_bytes)
             process.kill_group(child.pid)
 
-        first, init = await _init_process(started[0])
+        first, init = await init_process(started[0])
         try:
             if init is not None:
                 self._open_door(task, first, group, started[1])
@@ -157,6 +157,11 @@ class BwrapExecutor:
         if init is None:
             return Exit("sandbox", code, "bwrap did not start; `shoal node doctor` says why")
         return exit_of(code)
+
+    def sandbox(self, task: Task, number: int) -> tuple[list[str], list[str]]:
+        """(bwrap's arguments for a task, the command line that sets its limits and user before its own program)."""
+        arguments = [*self._namespaces(), *_view(), *_task_view(task)]
+        return arguments, [*process.limits(task, with_processes=True), *self._become(number)]
 
     def _open_door(self, task: Task, first: int, group: cgroup.Cgroup | None, number: int) -> None:
         """The sandbox is complete when its first process has forked the job."""
@@ -252,7 +257,7 @@ def _pipe() -> Iterator[tuple[BinaryIO, int]]:
         yield reader, writing
 
 
-async def _init_process(info: BinaryIO) -> tuple[int, int | None]:
+async def init_process(info: BinaryIO) -> tuple[int, int | None]:
     """The sandbox's first process and its pidfd, readable once all inside are dead; None when there never was one."""
     text = b""
     while True:

@@ -44,7 +44,7 @@ def main(orders: dict[str, object]) -> int:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if verb == "dump":
         execute(program, ["criu", *arguments], uid, kept)
-    restore(program, ["criu", *arguments], uid, kept, int(str(orders["done"])))
+    restore(program, ["criu", *arguments], uid, kept, int(str(orders["done"])), int(str(orders["job"])))
     return 0
 
 
@@ -80,7 +80,7 @@ def execute(program: int, arguments: list[str], uid: int, kept: list[int]) -> No
     os.execve(program, arguments, {"PATH": "/usr/bin:/bin"})
 
 
-def restore(program: int, arguments: list[str], uid: int, kept: list[int], done: int) -> None:
+def restore(program: int, arguments: list[str], uid: int, kept: list[int], done: int, job: int) -> None:
     """Restore below us, give up our rights, and be the parent that the job's exit code needs."""
     worker = os.fork()
     if not worker:
@@ -94,6 +94,11 @@ def restore(program: int, arguments: list[str], uid: int, kept: list[int], done:
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):  # The job alone holds its output now: its end is the end of the pipe.
         os.dup2(null, fd)
+    os.closerange(3, 64)
+    os.setgroups([])
+    os.setresgid(job, job, job)
+    os.setresuid(job, job, job)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os._exit(code_of(os.wait()[1]))
 
 

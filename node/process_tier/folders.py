@@ -87,8 +87,10 @@ def lay_out(entries: tuple[Entry, ...], source: Path, target: Path, uid: int) ->
         if _is_through_a_link(path.parent, target):
             raise Refused(f"{entry.path[:80]!r} leads through a link", code="bad_image")
         match entry.kind:
+            case "folder" if path.is_dir() and not path.is_symlink():
+                pass
             case "folder":
-                path.mkdir(exist_ok="/" not in entry.path)
+                path.mkdir()
             case "link":
                 path.symlink_to(entry.target)
             case "file":

@@ -15,12 +15,12 @@ from node.executors import process
 from node.executors.interface import Exit, Task
 from node.protection import layout
 from node.protection.application import CheckpointWatch, tell
-from node.protection.contents import Contents, examine
+from node.protection.contents import Contents, copy, examine
 from node.protection.guest_link import POLL_SECONDS, GuestLink, Words
 from node.protection.removal import remove
-from node.protection.sealing import Sealer, SealedFolder
+from node.protection.sealing import SealedFolder, Sealer
 from protocol.completions import CutFailed, Guest, Sealed
-from protocol.errors import LocalError, Refused, ShoalError, Unavailable
+from protocol.errors import ShoalError, Unavailable
 from protocol.snapshots import Tier
 from protocol.units import MIB
 
@@ -79,7 +79,8 @@ class Agent:
         self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
         self._hold: bool | None = None
         self._asked = trio.Event()
-        self._is_busy = False
+        self._idle = trio.Event()
+        self._idle.set()
         self._is_rehearsed = False
         self._restarts = 0
         self.is_leaving = False
@@ -97,6 +98,7 @@ class Agent:
     def cut(self, *, hold: bool) -> None:
         """Take a snapshot as soon as possible. Answered by `Sealed` or `CutFailed`, one for all orders under way."""
         self._hold = hold
+        self._idle = trio.Event()
         if self._link is not None and not hold:
             self._link.order("hold", 0)
         self._asked.set()
@@ -110,6 +112,8 @@ class Agent:
                 self._asked = trio.Event()
                 hold, self._hold = bool(self._hold), None
                 sealed = await self._serve(hold)
+                if not self._asked.is_set():
+                    self._idle.set()
                 if sealed and sealed.tier == "framework" and self._rehearse is not None:
                     nursery.start_soon(self._rehearsal, self._rehearse, sealed)
                     self._rehearse = None
@@ -137,15 +141,12 @@ class Agent:
 
     # ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _serve(self, hold: bool) -> SealedFolder | None:
-        self._is_busy = True
         try:
             return await self._snapshot(hold)
         except ShoalError as error:
             reason = error.detail
         except OSError as error:
             reason = f"the node's disk failed: {error.strerror}"
-        finally:
-            self._is_busy = False
         if self._link is not None:
             self._link.order("hold", 0)  # Nobody takes over from a snapshot that is not there.
         self.voice.tell(CutFailed(self.name, reason[:500]))
@@ -154,7 +155,6 @@ class Agent:
     async def _snapshot(self, hold: bool) -> SealedFolder:
         if self._link is None:
             raise Unavailable("the job does not run", code="no_snapshot")
-        layout.check_room(self._task, self._task.resources.memory_bytes // 4)
         words = self._link.read()
         if words.state in _LISTENS:
             return await self._framework(self._link, hold)
@@ -165,13 +165,13 @@ class Agent:
         await trio.to_thread.run_sync(layout.drop_late, self._task)
         words = await link.wait_answer(link.want(hold=hold), CUT_SECONDS)
         folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
+        own, contents = await trio.to_thread.run_sync(self._copied, folder, "framework")
         try:
-            contents = await trio.to_thread.run_sync(lambda: self._examined(folder, is_framework=True))
-            sealed = await self._seal(folder, contents, "framework", words)
-            await trio.to_thread.run_sync(layout.keep, self._task, folder)
+            sealed = await self._seal(own, contents, "framework", words)
         except (ShoalError, OSError):
-            await trio.to_thread.run_sync(remove, folder, self._task.folder)
+            await trio.to_thread.run_sync(remove, own, self._task.folder)
             raise
+        await trio.to_thread.run_sync(layout.keep, self._task, own)
         return sealed
 
     async def _application(self, words: Words, hold: bool) -> SealedFolder:
@@ -183,37 +183,40 @@ class Agent:
             why = words.text or ("no hook has spoken" if words.state == "absent" else f"the hook is {words.state}")
             raise Unavailable(f"{why}; nothing complete and new lies in /checkpoint", code="no_snapshot")
         folder = self._task.folder / "checkpoint"
-        contents = await trio.to_thread.run_sync(lambda: self._examined(folder, is_framework=False))
-        sealed = await self._seal(folder, contents, "application", words, lambda: self._checkpoints.look() == seen)
+        own, contents = await trio.to_thread.run_sync(self._copied, folder, "application")
+        try:
+            if await trio.to_thread.run_sync(self._checkpoints.look) != seen:
+                raise Unavailable("the job wrote into /checkpoint while it was read", code="no_snapshot")
+            sealed = await self._seal(own, contents, "application", words)
+        finally:
+            await trio.to_thread.run_sync(remove, own, self._task.folder)
         self._checkpoints.taken = seen
         return sealed
 
     async def settle(self) -> None:
         """Wait until the order under way is done; the program that it asked to leave has left."""
         with trio.move_on_after(LEAVE_SECONDS):
-            while self._is_busy or self._asked.is_set():
-                await trio.sleep(POLL_SECONDS)
+            await self._idle.wait()
 
-    def _examined(self, folder: Path, *, is_framework: bool) -> Contents:
-        if layout.usage(self._task)[0] > layout.bytes_max(self._task):
-            layout.drop_snapshots(self._task)
-            raise Refused(
-                f"snapshots of this job take more than {layout.bytes_max(self._task)} bytes", code="disk_full"
-            )
-        return examine(folder, layout.bytes_max(self._task), is_framework=is_framework)
+    def _copied(self, folder: Path, tier: Tier) -> tuple[Path, Contents]:
+        """A copy of a snapshot that is out of the job's reach; a taken original is deleted."""
+        own = self._task.folder / "taken" / "own"
+        remove(own, self._task.folder)
+        try:
+            bytes_max = layout.bytes_max(self._task)
+            contents = examine(folder, bytes_max, is_framework=tier == "framework")
+            layout.check_room(self._task, contents.size)
+            copy(folder, own, contents)
+        except (ShoalError, OSError):
+            remove(own, self._task.folder)
+            raise
+        finally:
+            if tier == "framework":
+                remove(folder, self._task.folder)
+        return own, contents
 
-    async def _seal(
-        self,
-        folder: Path,
-        contents: Contents,
-        tier: Tier,
-        words: Words,
-        is_valid: Callable[[], bool] = lambda: True,
-    ) -> SealedFolder:
+    async def _seal(self, folder: Path, contents: Contents, tier: Tier, words: Words) -> SealedFolder:
         sealed = await self._sealer.seal(folder, contents, tier, words.get("steps"))
-        if not is_valid():
-            await self._sealer.discard(sealed)
-            raise Unavailable("the job wrote into /checkpoint while it was read", code="no_snapshot")
         self.voice.tell(
             Sealed(
                 task=self.name,

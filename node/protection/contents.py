@@ -13,7 +13,7 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -122,23 +122,21 @@ def copy(source: Path, target: Path, contents: Contents) -> None:
             os.utime(target / file.path, ns=(file.mtime_ns, file.mtime_ns))
 
 
-@contextmanager
-def parts(folder: Path, contents: Contents) -> Iterator[list[Part]]:
+def parts(folder: Path, contents: Contents) -> list[Part]:
     """The table, every file, and the tensors each by itself, of a copy of our own; mapped, so that memory is not needed
     for it. Refused (`snapshot_bad`) when a file is not what it is called."""
-    with ExitStack() as stack:
-        found = [Part(TABLE_NAME, 1, memoryview(msgspec.msgpack.encode(contents)))]
-        for file in contents.files:
-            if file.size == 0:
-                continue
-            view = _mapped(stack, folder / file.path)
-            if file.path == TENSORS_NAME:
-                found += _tensors(stack, view)
-                continue
-            if file.path == STATE_NAME:
-                _check_state(view)
-            found.append(Part(f"{file.path}@0", 1, view))
-        yield found
+    found = [Part(TABLE_NAME, 1, memoryview(msgspec.msgpack.encode(contents)))]
+    for file in contents.files:
+        if file.size == 0:
+            continue
+        view = _mapped(folder / file.path)
+        if file.path == TENSORS_NAME:
+            found += _tensors(view)
+            continue
+        if file.path == STATE_NAME:
+            _check_state(view)
+        found.append(Part(f"{file.path}@0", 1, view))
+    return found
 
 
 class FolderWriter:
@@ -149,56 +147,59 @@ class FolderWriter:
         self._bytes_max = bytes_max
         self._left = bytes_max + TABLE_BYTES_MAX
         self._written: dict[str, int] = {}
-        self._done: set[str] = set()
-        self._contents: Contents | None = None
+        self._targets: dict[str, Path] = {}
+        self._table = bytearray()
         folder.mkdir()
         folder.chmod(0o777)
 
-    def write(self, name: str, data: bytes | memoryview) -> None:
-        """Take a part, in any order. Refused (`snapshot_bad`) for names that lead elsewhere and for too many bytes."""
+    def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
+        """Take some bytes of a part. Refused (`snapshot_bad`) for names that lead elsewhere and for too many bytes."""
         self._left -= len(data)
-        if self._left < 0 or name in self._done or len(self._done) > outputs.ENTRIES_MAX:
-            raise bad("the snapshot is larger than it may be, or names a part twice")
-        self._done.add(name)
+        if self._left < 0:
+            raise bad("the snapshot is larger than it may be")
         if name == TABLE_NAME:
-            self._contents = self._table(data)
+            self._table += data
             return
-        path, _, offset = name.rpartition("@")
-        is_number = offset.isascii() and offset.isdigit() and len(offset) < 19
-        if not is_number or int(offset) + len(data) > self._bytes_max:
+        path, _, number = name.rpartition("@")
+        start = int(number) + offset if number.isascii() and number.isdigit() and len(number) < 19 else -1
+        if not 0 <= start <= self._bytes_max - len(data):
             raise bad(f"{name[:80]!r} is no name of a part")
-        target = self._target(path)
-        with target.open("r+b" if target.exists() else "xb") as file:
-            os.pwrite(file.fileno(), data, int(offset))
+        target = self._targets.get(path) or self._target(path)
+        with target.open("r+b") as file:
+            os.pwrite(file.fileno(), data, start)
         self._written[path] = self._written.get(path, 0) + len(data)
 
     def finish(self) -> Contents:
         """Check that everything is there, set times and rights. Refused (`snapshot_bad`) otherwise."""
-        if self._contents is None:
-            raise bad("the snapshot has no table of contents")
-        for folder in self._contents.folders:
+        contents = self._decoded()
+        for folder in contents.folders:
             self._make(self._folder / _checked_input(folder))
-        for file in self._contents.files:
-            target = self._target(file.path)
-            if not target.exists() and file.size == 0:
-                target.touch()
+        for file in contents.files:
+            target = self._targets.get(file.path) or self._target(file.path)
             if self._written.pop(file.path, 0) != file.size or target.stat().st_size != file.size:
                 raise bad(f"the file {file.path[:80]!r} is not complete in the snapshot")
             target.chmod(0o777 if file.is_executable else 0o666)
             os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
         if self._written:
             raise bad("the snapshot holds files that are not in its table of contents")
-        return self._contents
+        return contents
 
-    def _table(self, data: bytes | memoryview) -> Contents:
+    def _decoded(self) -> Contents:
         try:
-            return _decoder.decode(data)
+            return _decoder.decode(bytes(self._table))
         except msgspec.DecodeError as error:
             raise bad(f"the table of contents is not right: {str(error)[:120]}") from error
 
     def _target(self, path: str) -> Path:
         target = self._folder / _checked_input(path)
         self._make(target.parent)
+        if len(self._targets) >= FILES_MAX:
+            raise bad(f"the snapshot has more than {FILES_MAX} files")
+        try:
+            target.touch(exist_ok=False)
+        except OSError as error:
+            raise bad(f"the file {path[:80]!r} cannot be made: {error.strerror}") from error
+        self._targets[path] = target
         return target
 
     def _make(self, folder: Path) -> None:
@@ -284,40 +285,50 @@ def _below(root: int, path: str) -> Iterator[int]:
 
 
 def _copy_bytes(source: int, target: int, file: FileEntry) -> None:
+    if not _is_cloned(source, target):
+        done = 0
+        while done < file.size:
+            count = _copied(source, target, min(COPY_BYTES, file.size - done))
+            if count == 0:
+                break
+            done += count
+    if os.fstat(target).st_size < file.size:
+        raise bad(f"the file {file.path[:80]!r} became shorter while it was read")
+    os.ftruncate(target, file.size)  # It may have grown.
+
+
+def _is_cloned(source: int, target: int) -> bool:
     try:
         fcntl.ioctl(target, _CLONE, source)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise
-    else:
-        os.ftruncate(target, file.size)  # It may have grown.
-        return
-    done = 0
-    while done < file.size:
-        count = os.copy_file_range(source, target, min(COPY_BYTES, file.size - done))
-        if count == 0:
-            raise bad(f"the file {file.path[:80]!r} became shorter while it was read")
-        done += count
+        return False
+    return True
 
 
-def _mapped(stack: ExitStack, path: Path) -> memoryview:
+def _copied(source: int, target: int, size: int) -> int:
+    """Bytes that were copied from where `source` stands to where `target` stands."""
+    try:
+        return os.copy_file_range(source, target, size)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise
+    return os.write(target, os.read(source, min(size, MIB)))
+
+
+def _mapped(path: Path) -> memoryview:
     with path.open("rb") as file:
-        page = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    stack.callback(page.close)
-    view = memoryview(page)
-    stack.callback(view.release)
-    return view
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _tensors(stack: ExitStack, view: memoryview) -> Iterator[Part]:
+def _tensors(view: memoryview) -> Iterator[Part]:
     size = header_size(bytes(view[:8]), len(view))
     tensors = tensor_ranges(bytes(view[:size]), len(view))
-    ranges = [(0, size, 1), *((tensor.start, tensor.end, tensor.itemsize) for tensor in tensors)]
-    for start, end, itemsize in ranges:
-        if start < end:
-            piece = view[start:end]
-            stack.callback(piece.release)
-            yield Part(f"{TENSORS_NAME}@{start}", itemsize, piece)
+    yield Part(f"{TENSORS_NAME}@0", 1, view[:size])
+    for tensor in tensors:
+        if tensor.start < tensor.end:
+            yield Part(f"{TENSORS_NAME}@{tensor.start}", tensor.itemsize, view[tensor.start : tensor.end])
 
 
 def _check_state(data: memoryview) -> None:

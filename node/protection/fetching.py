@@ -1,4 +1,4 @@
-"""Bring the packs of a snapshot here: the shards that can be had first, k of each pack, from several holders at once."""
+"""Bring the packs of a snapshot here: k shards of each, those that come first, from several holders at once."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import trio
 
 from node import outputs
 from node.executors.door import Door
-from node.executors.interface import Executor, Exit, OnLine, Task
+from node.executors.interface import Executor, Exit, Task
 from node.protection import layout
 from node.protection.agent import Agent
 from node.protection.application import EXIT_SAVED

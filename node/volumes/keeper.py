@@ -1,159 +1,75 @@
-"""The volumes of this node's renters: every change is on disk before it is answered, then brought to holders.
+"""Volumes as their owners change them: every change is on disk before it is answered. Spec: specs/29-volumes.md.
 
-A version counts from the moment that it is committed here. A task in the background seals what is new, has holders keep
-it, and signs and spreads the head. Spec: specs/29-volumes.md.
+What follows from a change — sealing, holders, the head — is the work of `node.volumes.guarding`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Final
 
 import trio
-from msgspec import Struct, structs
 
 from node.blobs import BlobStore
-from node.store import RecordStore
-from node.volumes.custody import Custody, Guarded
-from node.volumes.heads import HeadKeeper, Way
-from protocol import wire
-from protocol.errors import Refused, RemoteViolation, Unavailable
-from protocol.identity import Identity, peer_text
-from protocol.operations import Key
-from protocol.units import MIB, Digest, Micros, PeerId
-from protocol.wire import Signed
+from node.volumes.states import Place, State, States
+from protocol.errors import Refused, Unavailable
+from protocol.units import Digest, Micros, PeerId
 from storage import trees, volumes
 from storage.trees import Tree
-from storage.volumes import Catalogue, Crate, Head, Version
+from storage.volumes import Catalogue, Version
 
-CRATE_BYTES: Final = 192 * MIB
-"""Content of one crate: with its index it fits one pack."""
-
-HEAD_COPIES: Final = 5
-"""Peers that keep a volume's head: with five, four may vanish together."""
-
-RETRY_S: Final = 10.0
-"""Seconds until what could not be spread is tried again."""
-
-RENEW_S: Final = 86_400.0
-"""Seconds between offers of an unchanged head, and between renewals of crates: a third of a percent of their lives."""
-
-VOLUME_PREFIX: Final = "volume/"
-CRATE_PREFIX: Final = "volume-crate/"
-OWNER_PREFIX: Final = "volume-owner/"
-
-log: Final = logging.getLogger("shoal.volumes")
-
-Place = tuple[PeerId, str]
-"""(owner, name)."""
-
-
-class State(Struct, frozen=True):
-    """One volume on disk."""
-
-    owner: Key
-    catalogue: Catalogue
-    sequence: int = 0
-    """Of the newest head that was signed."""
-    head: Signed | None = None
-    is_removed: bool = False
-
-
-@dataclass(slots=True)
-class Standing:
-    """What is known of a volume since this node started, not kept on disk."""
-
-    guarded: dict[int, Guarded] = field(default_factory=dict)
-    """By the number of a crate."""
-    heads: set[PeerId] = field(default_factory=set)
-    """Peers that keep the newest head."""
-    due: float = 0.0
-    """When to look after it again, seconds of trio's clock."""
-    problem: str = ""
-
-
-_states: Final = wire.decoder(State)
+ASK_DIGESTS_MAX: Final = 4_096
+"""Pieces that one question names."""
 
 
 class VolumeKeeper:
-    """Creates, changes, opens, recovers and removes volumes. `renter`: the key of a renter that this node serves."""
+    """Creates, changes and removes volumes. `changed` is called after every change; `in_use` tells the blobs that jobs
+    of this node still need."""
 
     def __init__(
         self,
-        network: str,
+        states: States,
         blobs: BlobStore,
-        records: RecordStore,
         now: Callable[[], Micros],
-        renter: Callable[[PeerId], Identity | None],
+        changed: Callable[[State], None],
         in_use: Callable[[], set[Digest]],
     ) -> None:
-        self._network = network
+        self.states = states
         self._blobs = blobs
-        self._records = records
         self._now = now
-        self._renter = renter
+        self._changed = changed
         self._in_use = in_use
-        self._states: dict[Place, State] = {}
-        self._standing: dict[Place, Standing] = {}
         self._turn = trio.Lock()
-        self._changed = trio.Event()
-        for _, value in records.scan(VOLUME_PREFIX):
-            state = wire.decode(value, _states, PeerId(bytes(32)), len(value))
-            self._states[PeerId(state.owner), state.catalogue.name] = state
 
-    # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────────
-    def owned(self, owner: PeerId) -> list[State]:
-        """The volumes of a renter, by name."""
-        mine = [(name, state) for (peer, name), state in self._states.items() if peer == owner and not state.is_removed]
-        return [state for _, state in sorted(mine, key=lambda pair: pair[0])]
-
-    def state(self, owner: PeerId, name: str) -> State:
-        """One volume. Refused (`no_such_volume`)."""
-        state = self._states.get((owner, name))
-        if state is None or state.is_removed:
-            known = ", ".join(one.catalogue.name for one in self.owned(owner)[:12]) or "none"
-            fix = f"Volumes: {known}. `shoal volume create {name[:64]}` makes it; `shoal volume recover` finds lost ones."
-            raise Refused(f"there is no volume {name!r:.80}", code="no_such_volume", fix=fix)
+    def create(self, owner: PeerId, name: str) -> State:
+        """A volume without a version; the one that is there already if there is one."""
+        known = self.states.known((owner, name))
+        if known is not None and not known.is_removed:
+            return known
+        if len(self.states.owned(owner)) >= volumes.HEADS_PER_OWNER:
+            limit = volumes.HEADS_PER_OWNER
+            raise Refused(f"a renter has at most {limit} volumes", code="over_limit", fix="Remove one first.")
+        identity = self.states.key_of(owner)
+        number = known.catalogue.next_number if known else 1  # A number of the removed one is never used again.
+        catalogue = Catalogue(volumes.volume_id(identity.peer, name), name, self._now(), number)
+        state = self.states.put(State(owner, catalogue, known.sequence if known else 0))
+        self._changed(state)
         return state
 
-    def standing(self, owner: PeerId, name: str) -> Standing:
-        """What is known of its copies."""
-        return self._standing.setdefault((owner, name), Standing())
-
-    def owner_key(self, owner: PeerId) -> Identity:
-        """The key that a volume's secrets are made of. Refused (`unknown_renter`)."""
-        if (seed := self._records.get(OWNER_PREFIX + owner.hex())) is not None:
-            return Identity(seed)
-        if (identity := self._renter(owner)) is None:
-            fix = "Create the renter first, or recover its volumes with its key."
-            raise Refused("this node keeps no key for that renter", code="unknown_renter", fix=fix)
-        return identity
-
-    def secret(self, state: State) -> bytes:
-        """What opens the volume."""
-        return volumes.volume_secret(self.owner_key(PeerId(state.owner)), state.catalogue.volume)
-
-    # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def create(self, owner: PeerId, name: str) -> State:
-        """A volume without a version; the one that is there already if there is one."""
-        async with self._turn:
-            known = self._states.get((owner, name))
-            if known is not None and not known.is_removed:
-                return known
-            if len(self.owned(owner)) >= volumes.HEADS_PER_OWNER:
-                limit = volumes.HEADS_PER_OWNER
-                raise Refused(f"a renter has at most {limit} volumes", code="over_limit", fix="Remove one first.")
-            volume = volumes.volume_id(self.owner_key(owner).peer, name)
-            sequence = 0 if known is None else known.sequence
-            return self._keep(owner, State(owner, Catalogue(volume, name, self._now()), sequence))
+    def missing(self, digests: tuple[Digest, ...]) -> tuple[Digest, ...]:
+        """Those of them that have to be uploaded."""
+        return tuple(digest for digest in digests if not self._blobs.has(digest))
 
     async def commit(self, owner: PeerId, name: str, digest: Digest, snapshot: str = "") -> Version:
-        """The tree `digest`, whose list and pieces are blobs here, becomes the newest version. The same tree twice is
-        one version. Refused (`missing_pieces`, and what `trees.decode` says)."""
-        tree = await self._tree(digest)
-        missing = [piece for piece in trees.piece_digests(tree) if not self._blobs.has(piece)]
+        """The tree `digest`, whose list and pieces are blobs here, becomes the newest version. The tree that is the
+        newest already stays one version. Refused: `missing_pieces`, and what `trees.decode` says."""
+        self.states.get((owner, name))
+        async with self._turn:
+            return await self._commit((owner, name), digest, snapshot)
+
+    async def _commit(self, place: Place, digest: Digest, snapshot: str) -> Version:
+        tree = await self.tree(digest)
+        missing = self.missing(trees.piece_digests(tree))
         if missing:
             raise Refused(
                 f"{len(missing)} of {len(tree.pieces)} pieces are not here",
@@ -161,52 +77,67 @@ class VolumeKeeper:
                 fix="Upload them first; `shoal volume put` goes on where it stopped.",
                 numbers={"missing": len(missing), "pieces": len(tree.pieces)},
             )
-        async with self._turn:
-            state = self.state(owner, name)
-            version = volumes.newest(state.catalogue)
-            catalogue = state.catalogue
-            if version is None or version.tree != digest:
-                list_bytes = self._blobs.size(digest)
-                entries = len(tree.entries)
-                number = catalogue.next_number
-                version = Version(number, self._now(), digest, list_bytes, tree.size, entries, ())
-                catalogue = volumes.with_version(catalogue, version, ())
-            if snapshot:
-                catalogue = volumes.with_snapshot(catalogue, snapshot, version.number)
-            await self._replace(owner, state, catalogue)
-            return version
+        state = self.states.get(place)
+        catalogue = state.catalogue
+        version = volumes.newest(catalogue)
+        if version is None or version.tree != digest:
+            size, entries = self._blobs.size(digest), len(tree.entries)
+            version = Version(catalogue.next_number, self._now(), digest, size, tree.size, entries, ())
+            catalogue = volumes.with_version(catalogue, version)
+        if snapshot:
+            catalogue = volumes.with_snapshot(catalogue, snapshot, version.number)
+        await self._replace(state, catalogue)
+        return version
 
     async def snapshot(self, owner: PeerId, name: str, snapshot: str, which: str = "") -> Version:
         """Give a version a name, which keeps it."""
         async with self._turn:
-            state = self.state(owner, name)
+            state = self.states.get((owner, name))
             version = volumes.version_of(state.catalogue, which)
-            await self._replace(owner, state, volumes.with_snapshot(state.catalogue, snapshot, version.number))
+            await self._replace(state, volumes.with_snapshot(state.catalogue, snapshot, version.number))
             return version
 
     async def forget(self, owner: PeerId, name: str, snapshot: str) -> None:
         """Remove a snapshot's name, and the version with it unless it is among the newest."""
         async with self._turn:
-            state = self.state(owner, name)
-            await self._replace(owner, state, volumes.without_snapshot(state.catalogue, snapshot))
+            state = self.states.get((owner, name))
+            await self._replace(state, volumes.without_snapshot(state.catalogue, snapshot))
 
     async def remove(self, owner: PeerId, name: str) -> None:
-        """Remove a volume: shards are released, and holders of its head are told that it is gone."""
+        """Remove a volume: its shards are released, and the holders of its head are told that it is gone."""
         async with self._turn:
-            state = self.state(owner, name)
-            empty = Catalogue(state.catalogue.volume, name, state.catalogue.created, state.catalogue.next_number)
-            await self._replace(owner, state, empty, is_removed=True)
+            state = self.states.get((owner, name))
+            old = state.catalogue
+            await self._replace(state, Catalogue(old.volume, name, old.created, old.next_number), is_removed=True)
 
-    async def _replace(self, owner: PeerId, state: State, catalogue: Catalogue, is_removed: bool = False) -> None:
-        """Write the new state, then let go of what only the old one needed."""
+    async def tree(self, digest: Digest) -> Tree:
+        """A tree whose list is a blob here. Unavailable when it is not."""
+        data = self._blobs.read(digest, trees.TREE_BYTES_MAX)
+        return await trio.to_thread.run_sync(trees.decode, data)
+
+    async def _replace(self, state: State, catalogue: Catalogue, is_removed: bool = False) -> None:
         if catalogue == state.catalogue and not is_removed:
             return
-        self._keep(owner, structs.replace(state, catalogue=catalogue, head=None, is_removed=is_removed))
-        kept = {crate.number for crate in catalogue.crates}
-        dropped = [crate for crate in state.catalogue.crates if crate.number not in kept]
-        for crate in dropped:
-            self._records.put(_crate_key(catalogue.volume, crate.number), None)
-        if dropped:
-            self._released.extend(dropped)
-        trees_before = {Digest(version.tree) for version in state.catalogue.versions}
-        await self._drop_trees(trees_before - {Digest(version.tree) for version in catalogue.versions})
+        changed = self.states.replace(state, catalogue, is_removed)
+        kept = {version.tree for version in catalogue.versions}
+        await self._drop({Digest(version.tree) for version in state.catalogue.versions if version.tree not in kept})
+        self._changed(changed)
+
+    async def _drop(self, dropped: set[Digest]) -> None:
+        """Delete the pieces of trees that no volume has any more, but for what other volumes or jobs need."""
+        gone: set[Digest] = set(dropped)
+        for digest in dropped:
+            gone |= await self._pieces_of(digest)
+        if not gone:
+            return
+        for state in self.states:
+            for version in state.catalogue.versions:
+                gone -= {Digest(version.tree), *await self._pieces_of(Digest(version.tree))}
+        for digest in gone - self._in_use():
+            self._blobs.remove(digest)
+
+    async def _pieces_of(self, digest: Digest) -> set[Digest]:
+        try:
+            return set(trees.piece_digests(await self.tree(digest)))
+        except Unavailable:
+            return set()  # A recovered version that was never opened here.

@@ -60,4 +60,10 @@ for epoch in range(20):
         optimizer.step()
         losses.append(loss.item())
     print(f"epoch {epoch}: {losses[-1]:.5f}", flush=True)
-keep(embed=embed.state_dict(), head=head.state_dict(), losses=losses, epochs=sampler.epochs, dice=sampler.dice.get_state())
+keep(
+    embed=embed.state_dict(),
+    head=head.state_dict(),
+    losses=losses,
+    epochs=sampler.epochs,
+    dice=sampler.dice.get_state(),
+)

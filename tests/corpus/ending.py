@@ -1,4 +1,7 @@
-"""What every script of the corpus leaves: its last state, flattened into files whose bytes say whether all is equal."""
+"""What every script of the corpus leaves: its last state, flattened into files whose bytes say whether all is equal.
+
+Importing it seeds Python's and NumPy's global streams, so that their next draw can be part of that state.
+"""
 
 import json
 import os
@@ -6,13 +9,15 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
+
 OUT = Path(os.environ.get("SHOAL_OUT", "out"))
+random.seed(0)
+np.random.seed(0)
 
 
 def keep(**parts):
     """Write final.npz and final.json: arrays, plain values, and the next draw of every random stream."""
-    import numpy as np
-
     arrays, plain = {}, {}
     for name, part in parts.items():
         flatten(name, part, arrays, plain)

@@ -3,7 +3,15 @@
 import torch
 from ending import OUT, keep
 from torch.utils.data import Dataset
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 
 class Tokens(Dataset):
@@ -18,6 +26,15 @@ class Tokens(Dataset):
 
     def __getitem__(self, index):
         return {"input_ids": self.rows[index], "labels": self.rows[index]}
+
+
+class Talker(TrainerCallback):
+    """A line per log entry, without the times that the stock one prints."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Say it."""
+        if "loss" in logs:
+            print(f"step {state.global_step}: {logs['loss']}", flush=True)
 
 
 def main():
@@ -41,9 +58,12 @@ def main():
         use_cpu=True,
         seed=42,
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=Tokens(256))
+    trainer = Trainer(model=model, args=arguments, train_dataset=Tokens(256), callbacks=[Talker()])
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
-    log = [{key: row[key] for key in ("loss", "learning_rate", "step") if key in row} for row in trainer.state.log_history]
+    log = [
+        {key: row[key] for key in ("loss", "learning_rate", "step") if key in row} for row in trainer.state.log_history
+    ]
     keep(
         model=model.state_dict(),
         optimizer=trainer.optimizer.state_dict(),

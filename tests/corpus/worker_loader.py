@@ -10,7 +10,9 @@ def main():
     """Train."""
     torch.manual_seed(20)
     x = torch.randn(400, 10)
-    loader = DataLoader(TensorDataset(x, (x @ torch.randn(10, 3)).argmax(1)), batch_size=20, shuffle=True, num_workers=2)
+    loader = DataLoader(
+        TensorDataset(x, (x @ torch.randn(10, 3)).argmax(1)), batch_size=20, shuffle=True, num_workers=2
+    )
     model = nn.Sequential(nn.Linear(10, 40), nn.ReLU(), nn.Dropout(0.1), nn.Linear(40, 3))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history = []

@@ -59,7 +59,9 @@ def test_a_killed_script_ends_as_if_nothing_had_happened(
 
 
 def test_every_script_is_listed_once() -> None:
-    found = {path.stem for path in FOLDER.glob("*.py")} - {"ending"} | {path.parent.name for path in FOLDER.glob("*/main.py")}
+    found = {path.stem for path in FOLDER.glob("*.py")} - {"ending"} | {
+        path.parent.name for path in FOLDER.glob("*/main.py")
+    }
     assert sorted(script.name for script in SCRIPTS) == sorted(found)
     assert len(found) >= 28
 

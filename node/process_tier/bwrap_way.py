@@ -1,0 +1,208 @@
+"""Process snapshots in the tier bwrap: CRIU works inside the sandbox's namespaces, on the job's processes alone.
+
+To restore, an empty sandbox is built like any other, its process ids begin far above those of the image, and the
+processes come to life in it. Needs root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import trio
+
+from node.executors import bwrap, cgroup, process
+from node.executors.bwrap import ROOT_UID_FIRST, ROOT_UIDS, SHIM, BwrapExecutor
+from node.executors.door import Doorway, first_child
+from node.executors.interface import Exit, OnLine, Task, environment, exit_of, write_script
+from node.process_tier import criu, folders
+from node.process_tier.criu import Criu
+from node.process_tier.freezer import Freezer
+from node.process_tier.images import IMAGES, Verified
+from node.process_tier.scene import Scene
+from protocol.errors import Unavailable
+
+ENTER: Final = Path(__file__).with_name("enter.py")
+
+LAST_PID: Final = 4_000_000
+"""New ids in a rebuilt sandbox begin here (the kernel's limit is 2^22), so that those of the image are free."""
+
+BUILD_SECONDS: Final = 10.0
+"""For an empty sandbox to stand."""
+
+MEMORY_FOLDERS: Final = ("tmp", "dev/shm")
+"""What the job writes to that lives in the sandbox's own memory."""
+
+WAITING: Final = ("exec sleep 2147483647",)
+"""What an empty sandbox runs."""
+
+FAILED: Final = 125
+"""enter.FAILED: that program imports nothing of ours, and we nothing of it."""
+
+COMMON: Final = ("-D", "/proc/self/fd/{IMAGES}", "--shell-job", "--file-locks", "--tcp-close", "--network-lock", "skip")
+
+
+def sources(task: Task, first: int) -> dict[str, Path]:
+    """The folders that a job writes to, by their names in a snapshot."""
+    inside = Path(f"/proc/{first}/root")
+    shared = {target.lstrip("/"): folder for folder, target in task.shared}
+    return {**shared, **{name: inside / name for name in MEMORY_FOLDERS}}
+
+
+async def dump(program: Criu, scene: Scene, freezer: Freezer, folder: Path, seconds: float) -> None:
+    """Write images of the frozen job into `folder`/images. Unavailable (`dump_failed`, `criu_timeout`)."""
+    arguments = ["dump", "-t", str(scene.inner), *COMMON, "-o", "dump.log", "--leave-running", "--skip-in-flight"]
+    arguments += ["--manage-cgroups=ignore", "--freeze-cgroup", "/proc/self/fd/{FREEZER}"]
+    for name in scene.outer:
+        if name.startswith("file["):
+            arguments += ["--external", name]
+    orders = _orders("dump", program, scene.first, folder / IMAGES, arguments, scene.uid)
+    orders["freezer"] = str(freezer.folder)
+    code, text = await criu.run(_command(orders), seconds, folder=folder)
+    if code:
+        reason = text.strip()[-criu.REASON_CHARS :] or criu.why(folder / IMAGES / "dump.log")
+        raise Unavailable(f"the processes cannot be dumped: {reason}", code="dump_failed")
+
+
+async def run(
+    program: Criu, verified: Verified, task: Task, on_line: OnLine, on_start: Callable[[], None], label: str
+) -> Exit:
+    """Restore into a new sandbox and follow the job to its end. Unavailable (`restore_failed`) before it runs."""
+    group = cgroup.create(f"shoal-{label}-{task.folder.name}", task)
+    if group is None:
+        raise Unavailable(f"no control group for the task: {cgroup.why_not()}", code="restore_failed")
+    try:
+        async with _empty(task, group, verified.image.uid, label) as (box, first):
+            entries = tuple(entry for entry in verified.entries if _is_in_memory(entry.path))
+            inside = Path(f"/proc/{first}/root")
+            await trio.to_thread.run_sync(folders.lay_out, entries, verified.folder, inside, verified.image.uid)
+            _open_door(task, first, group, verified.image.uid)
+            return await _revive(program, verified, task, group, (box, first), (on_line, on_start))
+    finally:
+        with trio.CancelScope(shield=True):
+            await group.remove()
+
+
+async def _revive(
+    program: Criu,
+    verified: Verified,
+    task: Task,
+    group: cgroup.Cgroup,
+    box: tuple[trio.Process, int],
+    tell: tuple[OnLine, Callable[[], None]],
+) -> Exit:
+    reading, writing = os.pipe()
+    images = verified.folder / IMAGES
+    arguments = ["restore", *COMMON, "-o", "restore.log", "--restore-detached", "--restore-sibling"]
+    arguments += ["--manage-cgroups=ignore"]
+    for name in verified.image.outer:
+        arguments += ["--inherit-fd", ("fd[1]:" if name.startswith("pipe:") else "fd[{NULL}]:") + name]
+    orders = _orders("restore", program, box[1], images, arguments, verified.image.uid)
+    orders |= {"done": writing, "job": verified.image.uid}
+    with os.fdopen(reading, "rb", buffering=0) as done:
+        command = group.enter(_command(orders))
+        env = {"PATH": os.defpath}
+        async with process.started(command, env=env, folder=images, pass_fds=(writing,)) as revived:
+            os.close(writing)
+            is_alive = False
+            errors: list[str] = []
+
+            async def until() -> None:
+                nonlocal is_alive
+                await trio.lowlevel.wait_readable(done.fileno())
+                if is_alive := done.read(1) == b"1":
+                    tell[1]()
+                await revived.wait()
+
+            await process.follow(revived, lambda line: (tell[0] if is_alive else errors.append)(line), until)
+    code = revived.returncode or 0
+    if not is_alive:
+        reason = criu.why(images / "restore.log") if code == FAILED else " ".join(errors)[-criu.REASON_CHARS :]
+        raise Unavailable(f"the processes cannot be restored: {reason}", code="restore_failed")
+    if group.is_out_of_memory():
+        return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")
+    return exit_of(code)
+
+
+@asynccontextmanager
+async def _empty(
+    task: Task, group: cgroup.Cgroup, uid: int, label: str
+) -> AsyncIterator[tuple[trio.Process, int]]:
+    """A sandbox of the tier, with nothing but a sleeping process in it, and ids of the image's free."""
+    write_script(replace(task, commands=WAITING), "/tmp", "/in", "/out", f"{SHIM}/bin")
+    arguments, tail = BwrapExecutor(label).sandbox(task, (uid - ROOT_UID_FIRST) % ROOT_UIDS)
+    info, info_fd = os.pipe()
+    block_fd, block = os.pipe()
+    arguments += ["--info-fd", str(info_fd), "--block-fd", str(block_fd)]
+    command = group.enter(["bwrap", *arguments, "--", *tail, "/bin/sh", "-e", f"{SHIM}/script"])
+    with os.fdopen(info, "rb", buffering=0) as reader, os.fdopen(block, "wb", buffering=0) as gate:
+        env = {"PATH": os.defpath}
+        async with process.started(command, env=env, folder=task.folder, pass_fds=(info_fd, block_fd)) as box:
+            os.close(info_fd)
+            os.close(block_fd)
+            first = await _first(reader)
+            try:
+                bump: dict[str, object] = {"verb": "bump", "first": first, "last": LAST_PID}
+                code, text = await criu.run(_command(bump), BUILD_SECONDS, folder=task.folder)
+                if code:
+                    raise Unavailable(f"no free process ids: {text.strip()[-200:]}", code="restore_failed")
+                gate.write(b"1")
+                await _stands(first)
+                yield box, first
+            finally:
+                process.kill_group(box.pid)
+                with trio.CancelScope(shield=True):
+                    await group.remove()
+
+
+async def _first(reader: BinaryIO) -> int:
+    first, pidfd = await bwrap.init_process(reader)
+    if pidfd is None:
+        raise Unavailable("bwrap did not start; `shoal node doctor` says why", code="restore_failed")
+    os.close(pidfd)
+    return first
+
+
+async def _stands(first: int) -> None:
+    """Until the sandbox's own process has been started: then its file system is complete."""
+    with trio.move_on_after(BUILD_SECONDS):
+        while True:
+            child = first_child(first)
+            if child is not None and Path(f"/proc/{child}/comm").read_text().strip() == "sleep":
+                return
+            await trio.sleep(0.005)
+    raise Unavailable("the empty sandbox does not stand", code="restore_failed")
+
+
+def _open_door(task: Task, first: int, group: cgroup.Cgroup, uid: int) -> None:
+    variables = environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
+    task.life.first = lambda: first if first_child(first) else None
+    task.door.open(Doorway(task.life.first, group.folders[0].name, uid, variables, SHIM))
+
+
+def _orders(
+    verb: str, program: Criu, first: int, images: Path, arguments: list[str], uid: int
+) -> dict[str, object]:
+    """What enter.py is told."""
+    return {
+        "verb": verb,
+        "criu": str(program.path),
+        "first": first,
+        "images": str(images),
+        "arguments": arguments,
+        "uid": uid if criu.borrows_uid() else -1,
+    }
+
+
+def _command(orders: dict[str, object]) -> list[str]:
+    return [sys.executable, "-I", "-S", str(ENTER), json.dumps(orders)]
+
+
+def _is_in_memory(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}/") for name in MEMORY_FOLDERS)

@@ -1,0 +1,144 @@
+"""From a folder of our own to blobs: sealed in a thread, each data shard put down as it comes; and the way back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from node.blobs import BlobStore, disk_errors
+from node.protection.contents import TABLE_BYTES_MAX, Contents, FolderWriter, parts
+from node.protection.safetensors_header import bad
+from protocol.effects import LeaseKey
+from protocol.snapshots import Manifest, Pack, Tier, shard_of
+from protocol.units import Digest
+from storage.erasure import Code, ErasureCode
+from storage.ids import Place
+from storage.opening import Opening
+from storage.packs import Known, KnownPack
+from storage.pipeline import seal
+from storage.sealing import Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFolder:
+    """One snapshot as it lies in the blob store."""
+
+    place: Place
+    tier: Tier
+    step: int
+    size: int
+    index_bytes: int
+    packs: tuple[Pack, ...]
+
+    @property
+    def number(self) -> int:
+        """Which one of the epoch."""
+        return self.place.number
+
+
+class Sealer:
+    """Seals the snapshots of one lease, one after the other. `code` is asked anew for each."""
+
+    def __init__(
+        self, blobs: BlobStore, lease: LeaseKey, secret: bytes, code: Callable[[], Code], erasure: ErasureCode
+    ) -> None:
+        self._blobs = blobs
+        self._lease = lease
+        self._secret = secret
+        self._code = code
+        self._erasure = erasure
+        self._number = 0
+        self._known: Known | None = None
+
+    async def seal(self, folder: Path, contents: Contents, tier: Tier, step: int) -> SealedFolder:
+        """Seal a folder of our own. Refused when it cannot be; then no new blob stays."""
+        self._number += 1
+        escrow, chunk, epoch = self._lease
+        place = Place(escrow, chunk, epoch, self._number)
+        made: list[Digest] = []
+        known = self._known if self._known and all(map(self._is_here, self._known.packs)) else None
+        try:
+            done = await trio.to_thread.run_sync(self._seal, folder, contents, place, (known, made))
+        except BaseException:
+            for digest in made:
+                self._blobs.remove(digest)
+            raise
+        self._known = done.known
+        return SealedFolder(place, tier, step, contents.size, done.index_bytes, done.packs)
+
+    def _is_here(self, known: KnownPack) -> bool:
+        """Whether an earlier pack can still be referred to: it may have been given up since."""
+        return all(self._blobs.has(Digest(shard_of(known.pack, index))) for index in range(known.pack.k))
+
+    def _seal(self, folder: Path, contents: Contents, place: Place, use: tuple[Known | None, list[Digest]]) -> Sealed:
+        known, made = use
+        sealing = seal(parts(folder, contents), place, self._secret, self._code(), self._erasure, known)
+        for sealed in sealing:
+            for index, shard in enumerate(sealed.shards[: sealed.pack.k]):
+                digest = Digest(shard_of(sealed.pack, index))
+                if self._put(digest, shard):
+                    made.append(digest)
+        return sealing.sealed
+
+    def _put(self, digest: Digest, shard: memoryview) -> bool:
+        """Write in this thread, adopt in the store's own. False when it is here already."""
+        if self._blobs.has(digest):
+            return False
+        temporary = self._blobs.partial(digest).with_suffix(".put")
+        with disk_errors(len(shard)):
+            try:
+                with temporary.open("wb") as file:
+                    file.write(shard)
+                    file.flush()
+                    os.fsync(file.fileno())
+                trio.from_thread.run_sync(self._adopt, temporary, digest, len(shard))
+            finally:
+                temporary.unlink(missing_ok=True)
+        return True
+
+    def _adopt(self, temporary: Path, digest: Digest, size: int) -> None:
+        with self._blobs.space(size):
+            if not self._blobs.has(digest):
+                self._blobs.adopt(temporary, digest, size)
+
+
+def read_pack(blobs: BlobStore, pack: Pack, erasure: ErasureCode) -> bytes:
+    """The ciphertext of a pack of which k shards are blobs here. Refused (`snapshot_bad`) otherwise; blocks."""
+    here = {}
+    for index in range(pack.n):
+        digest = Digest(shard_of(pack, index))
+        if len(here) < pack.k and blobs.has(digest):
+            here[index] = memoryview(blobs.path(digest).read_bytes())
+    if len(here) < pack.k:
+        raise bad(f"{len(here)} of the {pack.k} shards of a pack are here")
+    if any(len(shard) != pack.shard_size for shard in here.values()):
+        raise bad("a shard of the snapshot has not the size that its manifest says")
+    missing = [index for index in range(pack.k) if index not in here]
+    found = erasure.decode(here, pack.k, pack.n, missing) if missing else []
+    data: Mapping[int, memoryview] = {**here, **dict(zip(missing, map(memoryview, found), strict=True))}
+    return b"".join(data[index] for index in range(pack.k))[: pack.size]
+
+
+def place_of(manifest: Manifest) -> Place:
+    """Where the keys of a snapshot come from."""
+    return Place(manifest.escrow, manifest.chunk, manifest.epoch, manifest.number)
+
+
+def lay_out(
+    sealed: SealedFolder, secret: bytes, blobs: BlobStore, erasure: ErasureCode, target: Path, bytes_max: int
+) -> Contents:
+    """Open a snapshot whose shards are here into a new folder. Refused for what does not authenticate; blocks."""
+    writer = FolderWriter(target, bytes_max)
+
+    def pack(index: int) -> bytes:
+        return read_pack(blobs, sealed.packs[index], erasure)
+
+    size_max = bytes_max + TABLE_BYTES_MAX
+    opening = Opening(sealed.packs, sealed.index_bytes, sealed.place, secret, pack, size_max)
+    for piece in opening.pieces():
+        writer.write(piece.part.name, piece.offset, piece.data)
+    return writer.finish()
