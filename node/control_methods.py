@@ -15,6 +15,12 @@ PART_BYTES_MAX: Final = 4 << 20
 PAGE_MAX: Final = 500
 """Jobs in one answer of `job.list`."""
 
+NOTICE: Final = 10_000_000
+"""Microseconds that running work gets to leave, unless the owner says another time (features N7)."""
+
+NOTICE_MAX: Final = 120_000_000
+"""Microseconds: whoever has more time lets work finish (`node.drain`)."""
+
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Amount = Annotated[int, Meta(ge=1, le=2**62)]
 Counter = Annotated[int, Meta(ge=0, le=2**62)]
@@ -35,6 +41,12 @@ class DrainParams(Struct, frozen=True, forbid_unknown_fields=True):
 
     finish_running: bool = True
     resume: bool = False
+
+
+class ReclaimParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """node.reclaim: `notice` in microseconds, at most two minutes."""
+
+    notice: Annotated[int, Meta(ge=0, le=NOTICE_MAX)] = NOTICE
 
 
 class EventsParams(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 from node import control_methods as params
 from node.blob_api import BlobApi
 from node.control import Handler, stream, takeover, unary
+from node.handing import Handing
 from node.job_api import JobApi
 from node.network_api import NetworkApi
 from node.node_api import NodeApi
@@ -16,16 +17,19 @@ from node.tunnels.api import TunnelApi
 from node.tunnels.client import TunnelClient
 
 
-def methods(parts: Parts, uploads: Path, tunnels: TunnelClient | None = None) -> dict[str, Handler]:
+def methods(
+    parts: Parts, uploads: Path, tunnels: TunnelClient | None = None, handing: Handing | None = None
+) -> dict[str, Handler]:
     """Name to handler."""
     reach = TunnelApi(parts, tunnels)
-    node, renter, job, blob = NodeApi(parts), RenterApi(parts), JobApi(parts), BlobApi(parts, uploads)
+    node, renter, job, blob = NodeApi(parts, handing), RenterApi(parts), JobApi(parts), BlobApi(parts, uploads)
     network = NetworkApi(parts)
     return {
         "node.status": unary(params.NoParams, node.status),
         "node.peers": unary(params.NoParams, node.peers),
         "node.price": unary(params.PriceParams, node.price),
         "node.drain": unary(params.DrainParams, node.drain),
+        "node.reclaim": unary(params.ReclaimParams, node.reclaim),
         "node.earnings": unary(params.NoParams, node.earnings),
         "node.events": stream(params.EventsParams, node.follow),
         "node.stop": unary(params.NoParams, node.stop),

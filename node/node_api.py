@@ -9,14 +9,15 @@ from typing import Final
 import msgspec
 
 from node.control import Emit
-from node.control_methods import DrainParams, EventsParams, NoParams, PriceParams
+from node.control_methods import DrainParams, EventsParams, NoParams, PriceParams, ReclaimParams
+from node.handing import Handing
 from node.parts import Parts
-from node.views import Plain, job_text, offer_view
+from node.views import Plain, job_text, offer_view, share_view
 from protocol.identity import peer_text
 from protocol.messages import Offer
 from protocol.ranking import standing_record
 from protocol.reputation import score
-from protocol.units import Credits, JobId, PeerId
+from protocol.units import Credits, JobId, Micros, PeerId
 
 SOFTWARE: Final = "shoal/0.1.0"
 """Name and version of this program, as hello and status say it."""
@@ -25,8 +26,11 @@ SOFTWARE: Final = "shoal/0.1.0"
 class NodeApi:
     """`node.*` and `market.*`: the node and the network as it sees them."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, handing: Handing | None = None) -> None:
+        """`handing`: how work leaves with a snapshot; without it, it is given back."""
         self._parts = parts
+        leases = parts.provider.leases
+        self._handing = handing or Handing(parts.driver, parts.hold, lambda: leases.values(), parts.events)
 
     async def status(self, params: NoParams) -> Plain:
         """The node itself."""
@@ -109,6 +113,11 @@ class NodeApi:
             parts.hold(params.finish_running)
         return {"is_draining": parts.provider.is_draining, "running": len(parts.provider.leases)}
 
+    async def reclaim(self, params: ReclaimParams) -> Plain:
+        """The owner wants the machine back: hand over what runs, and say what went where."""
+        rows = await self._handing.out(Micros(params.notice))
+        return {"leaving": rows, "is_draining": self._parts.provider.is_draining}
+
     async def earnings(self, params: NoParams) -> Plain:
         """Every verdict on this node's work, line by line."""
         lines: list[Plain] = []
@@ -116,7 +125,10 @@ class NodeApi:
             line = msgspec.msgpack.decode(value, type=dict[str, int | str])
             lines.append({**line, "job": f"job_{line['job']}", "escrow": f"esc_{line['escrow']}"})
         total = sum(int(str(line["paid"])) for line in lines)
-        return {"lines": lines, "total": total, "slashed": sum(int(str(line["slashed"])) for line in lines)}
+        slashed = sum(int(str(line["slashed"])) for line in lines)
+        shares = share_view(self._parts.identity.peer, self._parts.ledger())
+        handed = sum(int(str(share["paid"])) for share in shares)
+        return {"lines": lines, "total": total + handed, "slashed": slashed, "shares": shares}
 
     async def follow(self, params: EventsParams, emit: Emit) -> None:
         """Everything that happens, from `since` or from now on."""

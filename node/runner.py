@@ -9,10 +9,12 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 from blake3 import blake3
 
@@ -20,54 +22,54 @@ from node import outputs
 from node.blobs import BlobStore
 from node.executors.door import Door
 from node.executors.interface import ISOLATING, TIERS, Executor, Exit, Task
-from node.runtimes import Runtime
+from node.protection import layout
+from node.protection.agent import Agent, Protected, Voice
+from node.protection.hosting import Live, OnLog, exit_for, host
+from node.protection.layout import protected
+from node.protection.parking import Parked, Parking
+from node.protection.rehearsal import Stage, rehearse
+from node.protection.removal import remove
+from node.protection.restoring import is_for_program, restore_checkpoint, restore_waiting
+from node.protection.sealing import Sealer
+from node.protection.shelter import Shelter
+from node.runtimes import WASM_NAME, Runtime
 from protocol import wire
-from protocol.completions import RunDone
+from protocol.completions import CutFailed, Guest, RunDone
 from protocol.effects import Run
-from protocol.errors import LocalError, Refused, Unavailable
-from protocol.jobspec import ZERO_DIGEST, JobSpec, Manifest
+from protocol.errors import LocalError, Refused, ShoalError, Unavailable
+from protocol.jobspec import ZERO_DIGEST, GpuNeed, JobSpec, Manifest
 from protocol.units import MIB, Digest, PeerId
 
 MANIFEST_BYTES_MAX: Final = 4 * MIB
 """FILES_MAX entries with the longest paths fit."""
 
-LOG_BATCH_LINES: Final = 64
-"""Lines handed out at once, the bound of `messages.LogLines`."""
-
-LOG_BATCH_SECONDS: Final = 0.1
-"""A line is shown after at most this long; batches keep a chatty job from flooding the node."""
-
 INLINE_FILES_MAX: Final = 8
 """So few links are made faster than a thread is woken."""
 
-DISK_WATCH_SECONDS: Final = 0.25
-"""How often a task's folder is measured: bounds what a job can write beyond its limit before it is stopped."""
+OFF: Final = ("SHOAL_SNAPSHOTS", "off")
+"""The variable with which a job says that it wants no snapshots."""
 
 DEFAULTS: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 """Bit-equal results across machines need one thread and one hash seed; a job's own environment may say otherwise."""
+
+Tell = Callable[[Protected], None]
+"""Where a protected task's words go: `Guest`, `Sealed` and `CutFailed`."""
 
 _decoder: Final = wire.decoder(Manifest)
 _NOBODY: Final = PeerId(bytes(32))
 
 
-@dataclass(slots=True)
-class _Live:
-    """A task under way."""
+def _deaf(what: Protected) -> None:
+    """Nobody listens."""
 
-    scope: trio.CancelScope
-    door: Door = field(default_factory=Door)
-    ended_by: str = ""
-    detail: str = ""
 
-    def end(self, reason: str, detail: str) -> None:
-        """The first reason stays."""
-        if not self.ended_by:
-            self.ended_by, self.detail = reason, detail
-            self.scope.cancel()
+def _deaf_to_names(task: str) -> None:
+    """Nobody listens."""
 
 
 class Runner:
-    """Runs chunks, several at a time. `executors` are the usable ones; `folder` holds nothing but running tasks."""
+    """Runs chunks, several at a time. `executors` are the usable ones; `folder` holds nothing but running tasks;
+    without a `shelter` no task is protected by snapshots."""
 
     def __init__(
         self,
@@ -76,13 +78,16 @@ class Runner:
         executors: Sequence[Executor],
         runtimes: Mapping[str, Runtime],
         serves: Collection[PeerId] = (),
+        shelter: Shelter | None = None,
     ) -> None:
         self._blobs = blobs
         self._folder = folder
         self._executors = sorted(executors, key=lambda executor: TIERS.index(executor.tier))
         self._runtimes = dict(runtimes)
         self._serves = frozenset(serves)
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
+        self._shelter = shelter
+        self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, _deaf_to_names)
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -93,7 +98,7 @@ class Runner:
         """Remove what an earlier process left: its containers, processes and folders. Call once, at start-up."""
         for executor in self._executors:
             await executor.clean()
-        await trio.to_thread.run_sync(_remove, self._folder)
+        await trio.to_thread.run_sync(remove, self._folder, self._folder.parent)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
 
@@ -130,80 +135,157 @@ class Runner:
         live = self._live.get(task)
         return live.door if live is not None else None
 
-    async def run(
-        self, work: Run, on_log: Callable[[tuple[str, ...]], None], on_start: Callable[[str], None]
-    ) -> RunDone:
-        """Execute one chunk to its end. Never raises for what a job does; a cancelled caller leaves nothing behind."""
+    def cut(self, task: str, *, hold: bool, tell: Tell = _deaf) -> None:
+        """Take a snapshot of a running task; `Sealed` or `CutFailed` comes through the `tell` of its `run`, or through
+        this one when the task does not run here or is not protected."""
+        live = self._live.get(task)
+        if live is None or live.agent is None:
+            tell(CutFailed(task, "the task is not protected here" if live else "the task does not run here"))
+        else:
+            live.agent.cut(hold=hold)
+
+    async def run(self, work: Run, on_log: OnLog, on_start: Callable[[str], None], tell: Tell = _deaf) -> RunDone:
+        """Execute one chunk to its end. Never raises for what a job does; a cancelled caller leaves nothing behind.
+
+        A protected one (`work.lease`) speaks through `tell`; one that resumes starts from its snapshot, in the sandbox
+        that was parked for it if there is one."""
         if work.task in self._live:
             raise LocalError(f"task {work.task} runs already")
         began = trio.current_time()
-        live = _Live(trio.CancelScope())
+        parked = self._parking.adopt(work) if self._is_protected(work) else None
+        self._parking.make_room(len(self._live) + (0 if parked else 1))
+        live = parked.live if parked else Live(on_log, waits=self._restores(work))
         self._live[work.task] = live
-        folder = self._folder / f"t-{blake3(work.task.encode()).hexdigest(12)}"
         output, size = ZERO_DIGEST, 0
+        task: Task | None = parked.task if parked else None
         try:
-            executor = self._executor(self.choose(work.spec, work.renter))
-            task = self._task(work, folder, live.door)
-            await self._lay_out(work, task, executor.protects_inputs)
-            ended = await self._execute(live, executor, task, on_log, on_start)
-            if ended.reason == "ok":
+            if parked:
+                ended = await self._go_on(parked, work, on_log, on_start, tell)
+            else:
+                executor = self._executor(self.choose(work.spec, work.renter))
+                task = self._task(work, live.door)
+                ended = await self._begin(live, executor, task, work, on_start, tell)
+            if ended.reason == "ok" and task is not None:
                 output, size = await outputs.collect(task.outside, self._blobs, work.spec.resources.disk_bytes)
-        except Refused as refusal:
-            ended = Exit(_reason(refusal.code), 0, f"{refusal.detail}. {refusal.fix}".strip())
-        except Unavailable as missing:
-            ended = Exit("inputs", 0, missing.detail)
+        except (Refused, Unavailable) as error:
+            ended = exit_for(error)
         finally:
             live.door.close()
             del self._live[work.task]
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(_remove, folder)
+                if parked:
+                    live.end("stopped", "stopped by the node")
+                    await live.over.wait()
+                if task is not None:
+                    await trio.to_thread.run_sync(remove, task.folder, self._folder)
         seconds = trio.current_time() - began
         return RunDone(work.task, ended.reason, ended.code, output, size, seconds, ended.detail)
+
+    # ── parking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def park(self, work: Run, tell: Tell = _deaf) -> None:
+        """Bring a chunk to its first loop head and keep it waiting there, until a `run` of the same chunk takes it over
+        and ends it, or `unpark`. Its inputs are here. What its hook says comes through `tell`."""
+        if self._shelter is None or not self._parking.has_room(work, len(self._live)):
+            tell(Guest(work.task, "disabled", "no slot is free to park it", 0))
+            return
+        live = Live(lambda lines: None, waits=True)
+        task: Task | None = None
+        parked: Parked | None = None
+        try:
+            executor = self._executor(self.choose(work.spec, work.renter))
+            task = protected(self._task(work, live.door))
+            live.agent = Agent(work.task, task, Voice(tell, live.line))
+            parked = self._parking.add(work, live, task, executor)
+            await self._lay_out(work, task, executor.protects_inputs)
+            await parked.host()
+        except ShoalError as error:
+            tell(Guest(work.task, "disabled", error.detail, 0))
+        finally:
+            live.over.set()
+            if parked:
+                self._parking.forget(parked)
+            if task is not None and not (parked and parked.is_adopted):
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(remove, task.folder, self._folder)
+
+    def unpark(self, task: str) -> None:
+        """Give up what was parked under this name. Unknown, or taken over meanwhile: nothing happens."""
+        self._parking.give_up(task)
+
+    async def _go_on(
+        self, parked: Parked, work: Run, on_log: OnLog, on_start: Callable[[str], None], tell: Tell
+    ) -> Exit:
+        """Let a parked task be the run of a chunk."""
+        assert self._shelter is not None
+        live = parked.live
+        live.on_log = on_log
+        self._own(live, parked.executor, parked.task, work, tell)
+        live.released.set()
+        on_start(parked.executor.tier)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(restore_waiting, live, work, parked.task, self._blobs, self._shelter)
+            await live.over.wait()
+            nursery.cancel_scope.cancel()
+        return live.exit
+
+    # ── one task ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _begin(
+        self, live: Live, executor: Executor, task: Task, work: Run, on_start: Callable[[str], None], tell: Tell
+    ) -> Exit:
+        """Lay a task out and run it."""
+        live.released.set()
+        shelter = self._shelter
+        if shelter is None or not self._is_protected(work):
+            await self._lay_out(work, task, executor.protects_inputs)
+            return await host(live, executor, task, on_start)
+        task = protected(task)
+        await self._lay_out(work, task, executor.protects_inputs)
+        if is_for_program(work) and await restore_checkpoint(live, work, task, self._blobs, shelter):
+            task = replace(task, env={**task.env, "SHOAL_RESUME": "1"})
+        live.agent = Agent(work.task, task, Voice(tell, live.line))
+        self._own(live, executor, task, work, tell)
+        async with trio.open_nursery() as nursery:
+            if live.waits:
+                nursery.start_soon(restore_waiting, live, work, task, self._blobs, shelter)
+            ended = await host(live, executor, task, on_start)
+            nursery.cancel_scope.cancel()
+        return ended
+
+    def _own(self, live: Live, executor: Executor, task: Task, work: Run, tell: Tell) -> None:
+        """Under a lease from now on: its snapshots are sealed with the lease's secret."""
+        assert live.agent is not None and work.lease is not None and self._shelter is not None
+        shelter = self._shelter
+        sealer = Sealer(self._blobs, work.lease, work.secret, shelter.code, shelter.erasure)
+
+        async def prepare() -> Task:
+            shadow = self._shadow(work)
+            await self._lay_out(work, shadow, executor.protects_inputs)
+            return shadow
+
+        stage = Stage(executor, prepare, task, work.secret, self._blobs, shelter.erasure)
+        live.agent.begin(
+            work.task, Voice(tell, live.line), sealer, partial(rehearse, stage) if shelter.rehearses else None
+        )
+
+    def _is_protected(self, work: Run) -> bool:
+        """Audits have no lease: they run without a hook."""
+        is_wanted = work.lease is not None and bool(work.secret) and OFF not in work.spec.env
+        return self._shelter is not None and is_wanted and work.spec.runtime != WASM_NAME
+
+    def _restores(self, work: Run) -> bool:
+        """Whether it starts waiting for a snapshot of its memory."""
+        return self._is_protected(work) and work.resume is not None and work.resume.manifest.tier == "framework"
 
     def _executor(self, tier: str) -> Executor:
         return next(executor for executor in self._executors if executor.tier == tier)
 
-    async def _execute(
-        self,
-        live: _Live,
-        executor: Executor,
-        task: Task,
-        on_log: Callable[[tuple[str, ...]], None],
-        on_start: Callable[[str], None],
-    ) -> Exit:
-        lines: list[str] = []
+    def _shadow(self, work: Run) -> Task:
+        """The same task beside itself, for a rehearsal: on the CPU, at the lowest priority."""
+        task = protected(self._task(replace(work, task=f"{work.task}/shadow"), Door()))
+        resources = msgspec.structs.replace(task.resources, gpu=GpuNeed())
+        return replace(task, is_shadow=True, resources=resources, env={**task.env, "CUDA_VISIBLE_DEVICES": ""})
 
-        def flush() -> None:
-            while lines:
-                batch = tuple(lines[:LOG_BATCH_LINES])
-                del lines[:LOG_BATCH_LINES]
-                on_log(batch)
-
-        def on_line(line: str) -> None:
-            lines.append(line)
-            if len(lines) >= LOG_BATCH_LINES:
-                flush()
-
-        async def flush_often() -> None:
-            while True:
-                await trio.sleep(LOG_BATCH_SECONDS)
-                flush()
-
-        ended = Exit("stopped", -9)
-        with live.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(flush_often)
-                nursery.start_soon(_watch_disk, live, task)
-                nursery.start_soon(_watch_time, live, task)
-                on_start(executor.tier)
-                ended = await executor.run(task, on_line)
-                nursery.cancel_scope.cancel()
-        flush()
-        if live.ended_by and ended.reason != "ok":
-            return Exit(live.ended_by, ended.code, live.detail)
-        return ended
-
-    def _task(self, work: Run, folder: Path, door: Door) -> Task:
+    def _task(self, work: Run, door: Door) -> Task:
         spec = work.spec
         is_reduce = work.chunk >= len(spec.chunks)
         env = {**DEFAULTS, **dict(spec.env)}
@@ -212,7 +294,7 @@ class Runner:
         env.update(SHOAL_CHUNK=str(work.chunk), SHOAL_CHUNKS=str(len(spec.chunks)))
         return Task(
             name=work.task,
-            folder=folder,
+            folder=self._folder / f"t-{blake3(work.task.encode()).hexdigest(12)}",
             runtime=self._runtimes.get(spec.runtime),
             image=spec.runtime.removeprefix("image:") if spec.runtime.startswith("image:") else "",
             commands=spec.reduce if is_reduce else spec.commands,
@@ -236,7 +318,12 @@ class Runner:
                 path = outputs.input_path(f"chunks/{index}/{file.path}")
                 wanted.append((path, self._blobs.path(Digest(file.digest)), False))
         try:
-            if may_link and len(wanted) <= INLINE_FILES_MAX and not any(is_program for *_, is_program in wanted):
+            if (
+                may_link
+                and len(wanted) <= INLINE_FILES_MAX
+                and not task.is_protected
+                and not any(x for *_, x in wanted)
+            ):
                 _make_folders(task, wanted, may_link)
             else:
                 await trio.to_thread.run_sync(_make_folders, task, wanted, may_link)
@@ -244,33 +331,13 @@ class Runner:
             raise Refused(f"the inputs cannot be laid out: {error}", code="inputs") from error
 
 
-async def _watch_time(live: _Live, task: Task) -> None:
-    await trio.sleep(task.timeout_s)
-    live.end("timeout", f"the job ran longer than its {task.timeout_s:g} s")
-
-
-async def _watch_disk(live: _Live, task: Task) -> None:
-    bytes_max = task.resources.disk_bytes
-    while True:
-        await trio.sleep(DISK_WATCH_SECONDS)
-        used = entries = 0
-        for name in ("out", "tmp"):
-            more, count = await trio.to_thread.run_sync(outputs.usage, task.folder / name)
-            used, entries = used + more, entries + count
-        if used > bytes_max or entries > outputs.ENTRIES_MAX:
-            live.end("disk", f"the job wrote {used} bytes in {entries} files, {bytes_max} bytes are its limit")
-
-
-def _reason(code: str) -> str:
-    """The `RunDone` reason of a refusal."""
-    return {"inputs": "inputs", "disk": "disk", "output": "exit"}.get(code, "sandbox")
-
-
 def _make_folders(task: Task, wanted: Sequence[tuple[Path, Path, bool]], may_link: bool) -> None:
     for name in ("", "in", "out", "run", "run/bin"):
         folder = task.folder / name
         folder.mkdir()
         folder.chmod(0o755)
+    if task.is_protected:
+        layout.make(task)
     (task.folder / "run" / "passwd").write_text("root:x:0:0::/:/bin/false\njob:x:1000:1000::/tmp:/bin/sh\n")
     (task.folder / "run" / "group").write_text("root:x:0:\njob:x:1000:\n")
     runtime = task.runtime
@@ -302,15 +369,3 @@ def _is_linked(source: Path, target: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder, whatever rights a job left on what is in it."""
-    if not folder.exists():
-        return
-    for root, folders, _ in os.walk(folder):
-        for name in folders:
-            path = Path(root) / name
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(folder)

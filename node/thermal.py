@@ -182,3 +182,17 @@ def is_open(hours: tuple[tuple[int, int], ...], minute: int) -> bool:
     if not hours:
         return True
     return any(start <= minute < end if start < end else minute >= start or minute < end for start, end in hours)
+
+
+def minutes_left(hours: tuple[tuple[int, int], ...], minute: int) -> int | None:
+    """Minutes until work must end; 0 outside the hours, None where there is no end: no hours, or all day.
+
+    >>> minutes_left(((22 * 60, 6 * 60),), 5 * 60 + 59)
+    1
+    """
+    if not hours:
+        return None
+    left = 0
+    while left < DAY_MINUTES and is_open(hours, (minute + left) % DAY_MINUTES):
+        left += 1
+    return left if left < DAY_MINUTES else None

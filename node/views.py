@@ -167,3 +167,28 @@ def offer_view(
         "is_draining": offer.is_draining,
         "seen": seen,
     }
+
+
+def share_view(provider: PeerId, ledger: Ledger) -> list[Plain]:
+    """Shares of chunks that this provider handed over: waiting for the chunk's end, paid, or void."""
+    found: list[Plain] = []
+    for escrow in ledger.escrows.values():
+        for chunk in escrow.chunks.values():
+            for item in chunk.carried:
+                if item.provider != provider:
+                    continue
+                fee = operations.commission(item.amount)
+                is_paid = item.outcome == "paid"
+                found.append(
+                    {
+                        "job": job_text(escrow.job),
+                        "chunk": chunk.chunk,
+                        "epoch": item.epoch,
+                        "done_ppm": item.done_ppm,
+                        "amount": item.amount - fee,
+                        "commission": fee,
+                        "paid": item.amount - fee if is_paid else 0,
+                        "state": item.outcome or "waiting",
+                    }
+                )
+    return found

@@ -26,6 +26,9 @@ COLLATERAL_PPM: Final = PPM
 EXPLORATION_PPM: Final = 100_000
 """Share of choices that ignore reputation, so that newcomers can earn one (features L3)."""
 
+LEDGER_BEHIND: Final = "ledger_behind"
+"""What a provider says that cannot judge a lease yet: it is asked again at once."""
+
 
 def chunk_price(price_per_hour: int, estimate: Micros) -> Credits:
     """Fixed price of one chunk: hourly price × estimate, rounded up to a whole `PRICE_STEP`.

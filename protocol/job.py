@@ -14,7 +14,7 @@ from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
 from protocol.leasing import Desk, Leasing
 from protocol.ledger_client import RESUBMIT, Ordered
 from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
-from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, SignedOp, Surrender, Verdict
+from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, Handover, SignedOp, Surrender, Verdict
 from protocol.snapshots import SnapshotNotice
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
@@ -64,6 +64,8 @@ class Job:
                 return self._judged(verdict, now)
             case Surrender() as surrender if event.is_applied:
                 return self._lost(surrender.chunk, surrender.epoch, surrender.reason, now)
+            case Handover() as handed if event.is_applied:
+                return self._lost(handed.chunk, handed.epoch, "handed", now)
             case Fence() as fence if event.is_applied:
                 return self._lost(fence.chunk, fence.epoch, "dead", now)
             case operations.Claim() as claim if event.is_applied:

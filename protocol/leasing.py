@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from protocol import operations, wire
+import msgspec
+
+from protocol import handover, operations, wire
 from protocol.effects import Effect, Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.escrow_state import ChunkLease
-from protocol.granting import Bidder, choose, lease, watchers
+from protocol.granting import COLLATERAL_PPM, LEDGER_BEHIND, Bidder, choose, lease, watchers
+from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.identity import Identity, is_signed_by
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.jobspec import JobSpec
@@ -23,13 +26,16 @@ from protocol.ledger_client import LedgerClient
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
 from protocol.operations import Assign, Fence, Signature, SignedOp
 from protocol.succession import Succession
-from protocol.units import MINUTE, SECOND, Digest, JobId, Micros, PeerId
+from protocol.units import MINUTE, PPM, SECOND, Digest, JobId, Micros, PeerId
 
 GRANT_TIMEOUT: Final = Micros(5 * SECOND)
 """Microseconds a provider has to countersign: several round trips, then the chunk goes to another."""
 
 REST: Final = Micros(10 * SECOND)
 """Microseconds before a provider that declined or stayed silent is asked again."""
+
+ASK_AGAIN: Final = Micros(250_000)
+"""Microseconds before a provider is asked again whose copy of the ledger was behind: about a block."""
 
 WATCH_AFTER: Final = Micros(500_000)
 """Microseconds after which a lease is worth watching: shorter ones are over before a watcher could judge."""
@@ -136,6 +142,9 @@ class Leasing:
         assign = lease(
             record.escrow, chunk.index, chunk.epoch + 1, bidder, record.spec, listeners, desk.client.ledger_now(now)
         )
+        if done := self._done_ppm(chunk.index):  # The rest of it is paid for; the dearest share was pended before.
+            price = operations.remaining_price(assign.price, done)
+            assign = msgspec.structs.replace(assign, price=price, collateral=price * COLLATERAL_PPM // PPM)
         op = operations.signed_op(desk.network, assign, desk.identity)
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
         called_off = self.succession.choose(chunk.index, standby, bidder.provider)
@@ -145,6 +154,31 @@ class Leasing:
         grant = Grant(JobId(record.job), op, outputs, sources, (standby,) if standby else ())
         filled = self.succession.fill(chunk, grant, bidder.provider)
         return [*called_off, Send(bidder.provider, filled), Wake(Micros(now + GRANT_TIMEOUT))]
+
+    def _done_ppm(self, index: int) -> int:
+        """The share of a chunk that was handed over and waits to be paid."""
+        escrow = self._desk.ledger().escrows.get(self._record.escrow)
+        known = escrow.chunks.get(index) if escrow is not None else None
+        return known.done_ppm if known is not None else 0
+
+    def hand_over(self, provider: PeerId, proposal: HandoverProposal, now: Micros) -> list[Effect]:
+        """A provider leaves and says how far it came. Signed and ordered where its newest durable snapshot bears it
+        out; else it hears why not."""
+        desk, record = self._desk, self._record
+        operation = handover.opened(desk.network, provider, proposal)
+        escrow = desk.ledger().escrows.get(record.escrow)
+        known = escrow.chunks.get(operation.chunk) if escrow is not None else None
+        if known is None or known.provider != provider:
+            raise RemoteViolation(provider, "a handover is of the sender's own lease", code="not_provider")
+        snapshot = self.succession.newest(record.chunks[operation.chunk])
+        code = handover.review(operation, known, snapshot, record.spec.estimate, desk.client.ledger_now(now))
+        standby = self.succession.standby(operation.chunk)
+        to = (standby,) if standby is not None and not code else ()
+        answer = HandoverAnswer(operation.escrow, operation.chunk, operation.epoch, code, to)
+        if code:
+            return [Send(provider, answer)]
+        signed = handover.countersigned(desk.identity, desk.network, provider, proposal)
+        return [Send(provider, answer), *desk.client.submit(signed, now)]
 
     def _inputs(self, index: int) -> tuple[tuple[bytes, ...], tuple[PeerId, ...]]:
         """What the step reads besides the specification's files, and who has it."""
@@ -186,17 +220,17 @@ class Leasing:
         grant = self._grants.get(Digest(message.op))
         if grant is None or grant.provider != sender:
             return []
-        self.ungrant(Digest(message.op), now)
+        self.ungrant(Digest(message.op), now, ASK_AGAIN if message.code == LEDGER_BEHIND else REST)
         return self.offer_open(now)
 
-    def ungrant(self, op: Digest, now: Micros) -> None:
+    def ungrant(self, op: Digest, now: Micros, rest: Micros = REST) -> None:
         """The provider will not have it; the chunk is open again."""
         grant = self._grants.pop(op)
         chunk = self._record.chunks[grant.chunk]
         bidder = self.bidders.get(grant.provider)
         self._recount(grant.provider)
         if bidder is not None:
-            bidder.rests_until = Micros(now + REST)
+            bidder.rests_until = Micros(now + rest)
         if chunk.state == "granted":
             chunk.state, chunk.provider = "waiting", b""
 

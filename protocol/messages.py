@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol.exchange import Listing, Summary, Told, Wanted
 from protocol.greetings import Ack, Goodbye, Hello, Skip
+from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 from protocol.overlay.place import Place
@@ -387,7 +388,7 @@ Message = (
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer
-    | SnapshotNotice | StandBy | StandDown | StandbyChange
+    | SnapshotNotice | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}

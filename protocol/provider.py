@@ -13,9 +13,9 @@ from typing import Final
 from protocol import operations, secret_box, succession, wire
 from protocol.bidding import Bidding, Counter, lease_slots
 from protocol.completions import Completion, Fetched, FetchFailed, Guest, RunDone, RunLog, RunStarted
-from protocol.effects import Compute, Effect, Emit, Send, Stop, Store, Wake
+from protocol.effects import Compute, Effect, Emit, LeaseKey, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation
-from protocol.granting import chunk_price
+from protocol.granting import LEDGER_BEHIND, chunk_price
 from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
 from protocol.ledger import operation_decoder
@@ -30,7 +30,7 @@ from protocol.messages import (
     Reveal,
     RevealRequest,
 )
-from protocol.operations import Assign, Claim, Fence, SignedOp, Surrender, Verdict
+from protocol.operations import Assign, Claim, Fence, Handover, SignedOp, Surrender, Verdict
 from protocol.provider_lease import Guard, Lease
 from protocol.snapshots import StandbyChange
 from protocol.units import SECOND, Digest, Micros, PeerId
@@ -166,16 +166,31 @@ class Provider:
         taken = sum(1 for lease in self.leases.values() if lease.phase in ("countersigned", "waiting", "running"))
         if taken >= 2 * lease_slots(offer.slots, spec.estimate):
             return "busy"
-        if assign.price < chunk_price(offer.price_per_hour, spec.estimate):
+        full = chunk_price(offer.price_per_hour, spec.estimate)
+        if full > assign.price and self._is_behind(assign):
+            return LEDGER_BEHIND
+        if assign.price < operations.remaining_price(full, self._done_ppm(assign)):
             return "price_too_low"
         if assign.claim_by < self._client.ledger_now(now) + spec.timeout:
             return "deadline_too_near"
         return "" if self._counter.exclusion(spec, renter, now) is None else "does_not_fit"
 
+    def _is_behind(self, assign: Assign) -> bool:
+        """Whether this copy of the ledger has not seen the end of the epoch before: its price may have been shared."""
+        escrow = self._counter.ledger().escrows.get(assign.escrow)
+        known = escrow.chunks.get(assign.chunk) if escrow is not None else None
+        return assign.epoch > 1 and (known is None or known.epoch < assign.epoch - 1 or known.state != "free")
+
+    def _done_ppm(self, assign: Assign) -> int:
+        """The share of a chunk that another has handed over: this lease is about the rest."""
+        escrow = self._counter.ledger().escrows.get(assign.escrow)
+        known = escrow.chunks.get(assign.chunk) if escrow is not None else None
+        return known.done_ppm if known is not None else 0
+
     def ordered(self, event: Ordered, now: Micros) -> list[Effect]:
         """The ledger decided something about one of our leases."""
         operation = event.operation
-        if not isinstance(operation, (Assign, Claim, Verdict, Surrender, Fence)):
+        if not isinstance(operation, (Assign, Claim, Verdict, Surrender, Fence, Handover)):
             return []
         lease = self.leases.get((operation.escrow, operation.chunk, operation.epoch))
         if lease is None:
@@ -222,12 +237,11 @@ class Provider:
             case RunDone(reason="ok", output=output, output_bytes=size):
                 if lie := self._misled(lease):
                     return self._surrender(lease, lie, now)
-                unguarded = self._unguard(lease, now)
                 lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
                 sealed = operations.seal(self._identity.peer, self._salt(lease), output)
                 claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
                 submitted = self._client.submit(operations.signed_op(self._network, claim, self._identity), now)
-                return [*unguarded, *submitted, *self._start(now)]
+                return [*self._unguard(lease, now), *submitted, *self._start(now)]
             case RunDone(reason=reason, exit_code=code, detail=detail):
                 why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
                 return self._surrender(lease, why, now)
@@ -264,12 +278,11 @@ class Provider:
         return [effect for guard in self.guards for effect in guard.ended(lease, now)]
 
     def _heard(self, message: Guest) -> list[Effect]:
-        """A running job's hook said how far it is, or why it cannot protect the job: the renter reads that at once."""
+        """A running job's hook said how far it is."""
         lease = next((item for item in self.leases.values() if item.task == message.task), None)
-        if lease is None:
-            return []
-        lease.step = max(lease.step, message.steps)
-        return lease.said((f"shoal: {message.text}",)) if message.text else []
+        if lease is not None:
+            lease.step = max(lease.step, message.steps)
+        return []
 
     def _standby_changed(self, sender: PeerId, message: StandbyChange) -> list[Effect]:
         for lease in self.leases.values():
@@ -354,6 +367,11 @@ class Provider:
             body = Surrender(escrow, chunk, epoch, "restart: the node was started again")
             effects += self._client.submit(operations.signed_op(self._network, body, self._identity), now)
         return effects
+
+    def give_back(self, key: LeaseKey, why: str, now: Micros) -> list[Effect]:
+        """Stop a lease's task and surrender it; nothing when it is over already."""
+        lease = self.leases.get(key)
+        return self._give_back(lease, why, now) if lease is not None else []
 
     def _give_back(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         lease.is_unwanted = True

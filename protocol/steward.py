@@ -14,6 +14,7 @@ from protocol import extension, operations, succession, wire
 from protocol.completions import Completion, Fetched, FetchFailed
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.handover import HandoverProposal
 from protocol.identity import Identity, peer_text
 from protocol.job import Job
 from protocol.job_record import ChunkRecord, JobRecord
@@ -23,7 +24,7 @@ from protocol.ledger import operation_decoder
 from protocol.ledger_client import Ordered
 from protocol.matching import Plan
 from protocol.messages import Accept, Attestation, Beat, Bid, Decline, LogLines, Message, NoBid, Reveal, Unwatch
-from protocol.operations import EscrowExtend, EscrowOpen, Fence, SignedOp
+from protocol.operations import EscrowExtend, EscrowOpen, Fence, Handover, SignedOp
 from protocol.snapshots import SnapshotNotice
 from protocol.units import CREDIT, DAY, MINUTE, Digest, JobId, Micros, PeerId
 
@@ -64,6 +65,7 @@ class Steward:
         Fetched,
         FetchFailed,
         SnapshotNotice,
+        HandoverProposal,
     )
 
     def __init__(self, desk: Desk, plan: Callable[[JobSpec, PeerId, Micros], Plan]) -> None:
@@ -289,6 +291,8 @@ class Steward:
             case SnapshotNotice():
                 found = self.jobs.get(succession.job_of(sender, message))
                 return found.snapshot(sender, message) if found else []
+            case HandoverProposal(operation=signed):
+                return self._handed_over(sender, message, signed, now)
             case Attestation():
                 return self._attested(sender, message, now)
             case Fetched(digest=digest) | FetchFailed(digest=digest):
@@ -314,6 +318,13 @@ class Steward:
 
     def tick(self, now: Micros) -> list[Effect]:
         return [effect for job in list(self.jobs.values()) for effect in job.tick(now)]
+
+    def _handed_over(self, sender: PeerId, proposal: HandoverProposal, signed: SignedOp, now: Micros) -> list[Effect]:
+        operation = wire.decode(signed.body, operation_decoder, sender)
+        if not isinstance(operation, Handover):
+            raise RemoteViolation(sender, "a proposal holds a handover", code="malformed")
+        found = self._by_escrow(operation.escrow, operation.chunk)
+        return found.leasing.hand_over(sender, proposal, now) if found else []
 
     def _answered(self, sender: PeerId, message: Accept | Decline, now: Micros) -> list[Effect]:
         for job in self.jobs.values():

@@ -155,6 +155,13 @@ class Succession:
         told = {**self._record.fields(chunk), **fields, "tier": manifest.tier, "rehearsed": int(notice.is_rehearsed)}
         return [Emit("snapshot", told)]
 
+    def newest(self, chunk: ChunkRecord) -> tuple[bytes, Manifest] | None:
+        """Body and content of the newest durable manifest."""
+        if not chunk.snapshot:
+            return None
+        body = wire.decode(chunk.snapshot, _notices, self._identity.peer, NOTICE_BYTES_MAX).body
+        return body, wire.decode(body, _manifests, PeerId(chunk.provider), 32_768)
+
     def distrust(self, chunk: ChunkRecord) -> None:
         """Its worker gave a wrong result: what it left behind is not built upon."""
         chunk.snapshot, chunk.snapshot_bytes, chunk.step = b"", 0, 0

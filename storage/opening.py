@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from protocol.snapshots import Pack
 from storage import compress, records
-from storage.cutting import Part
+from storage.cutting import CHUNK_BYTES_MAX, Part
 from storage.ids import Place, chunk_id, id_key
 from storage.index import (
     INDEX_BYTES_MAX,
@@ -21,7 +21,7 @@ from storage.index import (
     open_index,
 )
 from storage.packs import Known, KnownPack
-from storage.parity import code_of
+from storage.parity import code_of, memory
 from storage.records import damaged, sealed_size
 
 ReadPack = Callable[[int], memoryview | bytes]
@@ -30,7 +30,9 @@ ReadPack = Callable[[int], memoryview | bytes]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes of a part, as they follow one another; a part without bytes has one piece without bytes."""
+    """Some bytes of a part, as they follow one another; a part without bytes has one piece without bytes.
+
+    The bytes are valid until the next piece is asked for."""
 
     part: PartEntry
     offset: int
@@ -55,6 +57,7 @@ class Opening:
         self._place, self._secret = place, secret
         self._id_key = id_key(secret)
         self._read_pack = read_pack
+        self._scratch = memory(CHUNK_BYTES_MAX)
         self._current: tuple[int, memoryview] | None = None
         index = open_index(self._pack(len(packs) - 1)[-index_bytes:], place, secret)
         check_index(index, self._packs, index_bytes, place, min(size_max, STATE_BYTES_MAX))
@@ -87,21 +90,21 @@ class Opening:
 
     def whole(self) -> Iterator[Part]:
         """Every part in one piece, one after the other."""
-        data = bytearray()
+        data = memoryview(b"")
         for piece in self.pieces():
             if not piece.offset:
-                data = bytearray(piece.part.size)
+                data = memory(piece.part.size)
             end = piece.offset + len(piece.data)
             data[piece.offset : end] = piece.data
             if end == piece.part.size:
-                yield Part(piece.part.name, piece.part.itemsize, memoryview(data))
+                yield Part(piece.part.name, piece.part.itemsize, data)
 
     def _content(self, chunk: StoredChunk) -> memoryview:
         """The bytes of one chunk, which are those that its id stands for."""
         start = chunk.offset
         sealed = self._pack(chunk.pack)[start : start + sealed_size(chunk.stored)]
         aead, bound = chunk_aead(chunk, origin := self._index.packs[chunk.pack], self._place, self._secret)
-        stored = memoryview(bytearray(chunk.stored))
+        stored = self._scratch[: chunk.stored]
         records.open_into(sealed, stored, aead, origin.number, chunk.sequence, bound)
         content = compress.expand(stored, chunk.size, chunk.itemsize) if chunk.codec == ZSTD else stored
         if chunk_id([content], self._id_key) != chunk.id:

@@ -15,7 +15,7 @@ from protocol.units import MIB
 from storage.cutting import CHUNK_BYTES_MAX
 from storage.erasure import Code, ErasureCode
 from storage.index import Origin, StoredChunk
-from storage.parity import code_of, protect, shard_size
+from storage.parity import code_of, memory, protect, shard_size
 from storage.records import sealed_size
 
 PACK_BYTES_MAX: Final = 256 * MIB
@@ -70,7 +70,7 @@ class PackWriter:
         self._capacity = capacity
         self._code = code
         self._erasure = erasure
-        self._data = memoryview(bytearray(code.k * shard_size(capacity, code.k)))
+        self._data = memory(code.k * shard_size(capacity, code.k))
         self._parity = memoryview(b"")
         self._used = 0
         self._lent: tuple[memoryview, ...] = ()
@@ -99,7 +99,7 @@ class PackWriter:
         data = [self._data[index * size : (index + 1) * size] for index in range(code.k)]
         spares = 0 if code.kind == "copy" else code.n - code.k
         if len(self._parity) < spares * size:
-            self._parity = memoryview(bytearray(spares * size))
+            self._parity = memory(spares * size)
         parity = [self._parity[index * size : (index + 1) * size] for index in range(spares)]
         digests = protect(data, parity, self._erasure)
         self._lent = tuple(view.toreadonly() for view in (*data, *parity))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 from blake3 import blake3
 
 from protocol.errors import LocalError, Refused, Unavailable
@@ -30,6 +31,12 @@ def shard_size(size: int, k: int) -> int:
     (3, 2)
     """
     return -(-size // k)
+
+
+def memory(size: int) -> memoryview:
+    """Room for `size` bytes with whatever is in them: a bytearray would be written to once more than needed, which for
+    a pack takes as long as encoding it."""
+    return np.empty(size, np.uint8).data
 
 
 def code_of(pack: Pack) -> Code:
@@ -114,7 +121,7 @@ def reassemble(shards: Mapping[int, memoryview], pack: Pack, erasure: ErasureCod
         raise Unavailable(f"{len(sound)} shards are sound, {code.k} are needed", code="too_few_shards")
     if code.kind == "copy":
         return sound[0]
-    whole = memoryview(bytearray(code.k * pack.shard_size))
+    whole = memory(code.k * pack.shard_size)
     rows = [whole[index * pack.shard_size : (index + 1) * pack.shard_size] for index in range(code.k)]
     missing = [index for index in range(code.k) if index not in sound]
     for index in range(code.k):

@@ -177,9 +177,8 @@ class Spreading:
                 shard = parcel.custody.shard(index)
                 effects += [Send(peer, Release((shard,))) for peer in sorted(parcel.waits_for(index))]
             if parcel.phase in ("encoding", "keeping"):
-                effects += self._around.pins.unpin(parcel.parity, parcel.parity_user)
-            parcel.phase = "settled"
-            parcel.asked, parcel.late = {}, {}
+                effects += self._settle(parcel)
+            parcel.phase, parcel.asked, parcel.late = "settled", {}, {}
         return effects
 
     # ── making the parity ────────────────────────────────────────────────────────────────────────────────────────────

@@ -42,9 +42,6 @@ MEMORY_FOLDERS: Final = ("tmp", "dev/shm")
 WAITING: Final = ("exec sleep 2147483647",)
 """What an empty sandbox runs."""
 
-FAILED: Final = 125
-"""enter.FAILED: that program imports nothing of ours, and we nothing of it."""
-
 COMMON: Final = ("-D", "/proc/self/fd/{IMAGES}", "--shell-job", "--file-locks", "--tcp-close", "--network-lock", "skip")
 
 
@@ -71,19 +68,26 @@ async def dump(program: Criu, scene: Scene, freezer: Freezer, folder: Path, seco
 
 
 async def run(
-    program: Criu, verified: Verified, task: Task, on_line: OnLine, on_start: Callable[[], None], label: str
+    program: Criu,
+    verified: Verified,
+    task: Task,
+    tell: tuple[OnLine, Callable[[], None]],
+    room: tuple[str, float],
 ) -> Exit:
-    """Restore into a new sandbox and follow the job to its end. Unavailable (`restore_failed`) before it runs."""
+    """Restore into a new sandbox and follow the job to its end. Unavailable (`restore_failed`) before it runs.
+
+    `tell` = (on line, on start); `room` = (the node's label, seconds that the restore may take)."""
+    label, seconds = room
     group = cgroup.create(f"shoal-{label}-{task.folder.name}", task)
     if group is None:
         raise Unavailable(f"no control group for the task: {cgroup.why_not()}", code="restore_failed")
     try:
-        async with _empty(task, group, verified.image.uid, label) as (box, first):
+        async with _empty(task, group, verified.image.uid, label) as first:
             entries = tuple(entry for entry in verified.entries if _is_in_memory(entry.path))
             inside = Path(f"/proc/{first}/root")
             await trio.to_thread.run_sync(folders.lay_out, entries, verified.folder, inside, verified.image.uid)
             _open_door(task, first, group, verified.image.uid)
-            return await _revive(program, verified, task, group, (box, first), (on_line, on_start))
+            return await _revive(program, verified, task, group, first, tell, seconds)
     finally:
         with trio.CancelScope(shield=True):
             await group.remove()
@@ -94,8 +98,9 @@ async def _revive(
     verified: Verified,
     task: Task,
     group: cgroup.Cgroup,
-    box: tuple[trio.Process, int],
+    first: int,
     tell: tuple[OnLine, Callable[[], None]],
+    seconds: float,
 ) -> Exit:
     reading, writing = os.pipe()
     images = verified.folder / IMAGES
@@ -103,7 +108,7 @@ async def _revive(
     arguments += ["--manage-cgroups=ignore"]
     for name in verified.image.outer:
         arguments += ["--inherit-fd", ("fd[1]:" if name.startswith("pipe:") else "fd[{NULL}]:") + name]
-    orders = _orders("restore", program, box[1], images, arguments, verified.image.uid)
+    orders = _orders("restore", program, first, images, arguments, verified.image.uid)
     orders |= {"done": writing, "job": verified.image.uid}
     with os.fdopen(reading, "rb", buffering=0) as done:
         command = group.enter(_command(orders))
@@ -115,15 +120,18 @@ async def _revive(
 
             async def until() -> None:
                 nonlocal is_alive
-                await trio.lowlevel.wait_readable(done.fileno())
-                if is_alive := done.read(1) == b"1":
-                    tell[1]()
+                with trio.move_on_after(seconds):
+                    await trio.lowlevel.wait_readable(done.fileno())
+                    if is_alive := done.read(1) == b"1":
+                        tell[1]()
+                if not is_alive:
+                    process.kill_group(revived.pid)
                 await revived.wait()
 
             await process.follow(revived, lambda line: (tell[0] if is_alive else errors.append)(line), until)
     code = revived.returncode or 0
     if not is_alive:
-        reason = criu.why(images / "restore.log") if code == FAILED else " ".join(errors)[-criu.REASON_CHARS :]
+        reason = " ".join(errors)[-criu.REASON_CHARS :] or criu.why(images / "restore.log")
         raise Unavailable(f"the processes cannot be restored: {reason}", code="restore_failed")
     if group.is_out_of_memory():
         return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")
@@ -131,9 +139,7 @@ async def _revive(
 
 
 @asynccontextmanager
-async def _empty(
-    task: Task, group: cgroup.Cgroup, uid: int, label: str
-) -> AsyncIterator[tuple[trio.Process, int]]:
+async def _empty(task: Task, group: cgroup.Cgroup, uid: int, label: str) -> AsyncIterator[int]:
     """A sandbox of the tier, with nothing but a sleeping process in it, and ids of the image's free."""
     write_script(replace(task, commands=WAITING), "/tmp", "/in", "/out", f"{SHIM}/bin")
     arguments, tail = BwrapExecutor(label).sandbox(task, (uid - ROOT_UID_FIRST) % ROOT_UIDS)
@@ -154,7 +160,7 @@ async def _empty(
                     raise Unavailable(f"no free process ids: {text.strip()[-200:]}", code="restore_failed")
                 gate.write(b"1")
                 await _stands(first)
-                yield box, first
+                yield first
             finally:
                 process.kill_group(box.pid)
                 with trio.CancelScope(shield=True):
@@ -186,9 +192,7 @@ def _open_door(task: Task, first: int, group: cgroup.Cgroup, uid: int) -> None:
     task.door.open(Doorway(task.life.first, group.folders[0].name, uid, variables, SHIM))
 
 
-def _orders(
-    verb: str, program: Criu, first: int, images: Path, arguments: list[str], uid: int
-) -> dict[str, object]:
+def _orders(verb: str, program: Criu, first: int, images: Path, arguments: list[str], uid: int) -> dict[str, object]:
     """What enter.py is told."""
     return {
         "verb": verb,

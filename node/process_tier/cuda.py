@@ -44,13 +44,13 @@ def why_not(report: GpuReport, program: Path | None) -> str:
         return "cuda-checkpoint is not installed (github.com/NVIDIA/cuda-checkpoint)"
     if platform.machine() != "x86_64" or platform.system() != "Linux":
         return f"cuda-checkpoint is for Linux on x86-64, this is {platform.system()} on {platform.machine()}"
-    if report.status != "found":
-        return "no NVIDIA GPU"
+    if report.status != "found" or any(card.vendor != "nvidia" or card.is_mig for card in report.gpus):
+        return "no whole NVIDIA GPU"
     if len(report.gpus) != 1:
         return f"{len(report.gpus)} GPUs: only a single one is supported"
-    major = driver_major(report.driver)
+    major = driver_major(report.gpus[0].driver)
     if major < DRIVER_MIN:
-        return f"the driver is {report.driver or 'unknown'}, {DRIVER_MIN} is the oldest"
+        return f"the driver is {report.gpus[0].driver or 'unknown'}, {DRIVER_MIN} is the oldest"
     return ""
 
 
@@ -121,6 +121,4 @@ class CudaCheckpoint:
             raise Unavailable(f"cuda-checkpoint {action} of process {pid}: {reason}", code="cuda_failed")
 
     async def _run(self, seconds: float, *arguments: str) -> tuple[int, str]:
-        return await criu.run(
-            [str(self.program), *arguments], seconds, folder=Path("/"), env={"PATH": os.defpath}
-        )
+        return await criu.run([str(self.program), *arguments], seconds, folder=Path("/"), env={"PATH": os.defpath})

@@ -26,8 +26,8 @@ FICLONE: Final = 0x4004_9409
 COPY_BYTES: Final = 8 * MIB
 """One call of sendfile, and one piece that is hashed."""
 
-PATH_CHARS: Final = 4_096
-"""PATH_MAX of Linux."""
+PATH_CHARS: Final = 500
+"""A part of a snapshot has a name of at most 512 characters (storage.cutting)."""
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,7 +43,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(ge=0, le=2**50)] = 0
     digest: Annotated[bytes, Meta(max_length=32)] = b""
     """BLAKE3 of a file's content."""
-    target: Annotated[str, Meta(max_length=PATH_CHARS)] = ""
+    target: Annotated[str, Meta(max_length=4_096)] = ""
     """What a link says."""
 
 

@@ -25,6 +25,7 @@ from protocol import wire
 from protocol.errors import Refused, RemoteViolation
 from protocol.identity import Identity
 from protocol.units import MIB, PeerId
+from storage.cutting import Part
 
 KIND: Final = "process_image"
 """What the signature says that it signs."""
@@ -140,21 +141,21 @@ def is_uid_taken(uid: int) -> bool:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[list[tuple[str, memoryview]]]:
-    """(path, content) of every file of a snapshot, mapped: what the storage pipeline seals as parts of item size 1."""
+def opened(folder: Path) -> Iterator[list[Part]]:
+    """Every file of a snapshot, mapped, as parts for the storage pipeline. Use them inside only."""
     with ExitStack() as stack:
-        found: list[tuple[str, memoryview]] = []
+        found: list[Part] = []
         for path in sorted(folder.rglob("*")):
             if path.is_symlink() or not path.is_file():
                 continue
             name = str(path.relative_to(folder))
             if not path.stat().st_size:
-                found.append((name, memoryview(b"")))
+                found.append(Part(name, 1, memoryview(b"")))
                 continue
             file = stack.enter_context(path.open("rb"))
             view = memoryview(stack.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ)))
             stack.callback(view.release)
-            found.append((name, view))
+            found.append(Part(name, 1, view))
         yield found
 
 

@@ -34,10 +34,7 @@ FEATURES: Final = ("mem_dirty_track", "clone3_set_tid", "uffd", "network_lock_nf
 """Asked one by one; without mem_dirty_track there is no incremental dump, without clone3_set_tid no free choice of ids."""
 
 PROGRAM: Final = (
-    "import os, sys, time\n"
-    "for n in range(100000):\n"
-    "    os.pwrite(3, b'%9d' % n, 0)\n"
-    "    time.sleep(0.002)\n"
+    "import os, sys, time\nfor n in range(100000):\n    os.pwrite(3, b'%9d' % n, 0)\n    time.sleep(0.002)\n"
 )
 """Counts into the file that is its descriptor 3."""
 

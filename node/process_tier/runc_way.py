@@ -56,7 +56,9 @@ class RuncWay:
             yield
         finally:
             with trio.CancelScope(shield=True):
-                await criu.run([*self._runc(), "resume", self._name(task)], PAUSE_SECONDS, folder=task.folder, env={"PATH": _PATH})
+                await criu.run(
+                    [*self._runc(), "resume", self._name(task)], PAUSE_SECONDS, folder=task.folder, env={"PATH": _PATH}
+                )
 
     async def dump(self, scene: Scene, task: Task, folder: Path, seconds: float) -> None:
         """Write images of the paused container into `folder`/images. Unavailable (`dump_failed`, `criu_timeout`)."""
@@ -94,7 +96,9 @@ class RuncWay:
                 is_out_of_memory = group.is_out_of_memory()
         finally:
             with trio.CancelScope(shield=True):
-                await criu.run([*self._runc(), "delete", "--force", name], PAUSE_SECONDS, folder=task.folder, env={"PATH": _PATH})
+                await criu.run(
+                    [*self._runc(), "delete", "--force", name], PAUSE_SECONDS, folder=task.folder, env={"PATH": _PATH}
+                )
                 await group.remove()
         if is_out_of_memory:
             return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")

@@ -69,12 +69,12 @@ Rehearse = Callable[[SealedFolder], Awaitable[str]]
 class Agent:
     """One task's snapshots. `name` = the task under which the machines know it; attach a link for each start of it."""
 
-    def __init__(self, name: str, task: Task, sealer: Sealer, voice: Voice, rehearse: Rehearse | None) -> None:
+    def __init__(self, name: str, task: Task, voice: Voice) -> None:
         self.name = name
         self.voice = voice
         self._task = task
-        self._sealer = sealer
-        self._rehearse = rehearse
+        self._sealer: Sealer | None = None
+        self._rehearse: Rehearse | None = None
         self._link: GuestLink | None = None
         self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
         self._hold: bool | None = None
@@ -85,6 +85,11 @@ class Agent:
         self._restarts = 0
         self.is_leaving = False
         """Whether the program was asked to save itself and leave."""
+
+    def begin(self, name: str, voice: Voice, sealer: Sealer, rehearse: Rehearse | None) -> None:
+        """The task belongs to a lease now, under this name: snapshots may be taken."""
+        self.name, self.voice = name, voice
+        self._sealer, self._rehearse = sealer, rehearse
 
     # ── one start of the sandbox ─────────────────────────────────────────────────────────────────────────────────────
     def attach(self, link: GuestLink) -> None:
@@ -153,28 +158,28 @@ class Agent:
         return None
 
     async def _snapshot(self, hold: bool) -> SealedFolder:
-        if self._link is None:
+        if self._link is None or self._sealer is None:
             raise Unavailable("the job does not run", code="no_snapshot")
         words = self._link.read()
         if words.state in _LISTENS:
-            return await self._framework(self._link, hold)
-        return await self._application(words, hold)
+            return await self._framework(self._link, self._sealer, hold)
+        return await self._application(words, self._sealer, hold)
 
-    async def _framework(self, link: GuestLink, hold: bool) -> SealedFolder:
+    async def _framework(self, link: GuestLink, sealer: Sealer, hold: bool) -> SealedFolder:
         link.order("ram_max", self._room_in_memory())
         await trio.to_thread.run_sync(layout.drop_late, self._task)
         words = await link.wait_answer(link.want(hold=hold), CUT_SECONDS)
         folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
         own, contents = await trio.to_thread.run_sync(self._copied, folder, "framework")
         try:
-            sealed = await self._seal(own, contents, "framework", words)
+            sealed = self._sealed(await sealer.seal(own, contents, "framework", words.get("steps")), words)
         except (ShoalError, OSError):
             await trio.to_thread.run_sync(remove, own, self._task.folder)
             raise
         await trio.to_thread.run_sync(layout.keep, self._task, own)
         return sealed
 
-    async def _application(self, words: Words, hold: bool) -> SealedFolder:
+    async def _application(self, words: Words, sealer: Sealer, hold: bool) -> SealedFolder:
         first = self._task.life.first()
         told = tell(first, signal.SIGTERM if hold else signal.SIGUSR1)
         self.is_leaving = self.is_leaving or (hold and told > 0)
@@ -187,7 +192,7 @@ class Agent:
         try:
             if await trio.to_thread.run_sync(self._checkpoints.look) != seen:
                 raise Unavailable("the job wrote into /checkpoint while it was read", code="no_snapshot")
-            sealed = await self._seal(own, contents, "application", words)
+            sealed = self._sealed(await sealer.seal(own, contents, "application", words.get("steps")), words)
         finally:
             await trio.to_thread.run_sync(remove, own, self._task.folder)
         self._checkpoints.taken = seen
@@ -215,16 +220,15 @@ class Agent:
                 remove(folder, self._task.folder)
         return own, contents
 
-    async def _seal(self, folder: Path, contents: Contents, tier: Tier, words: Words) -> SealedFolder:
-        sealed = await self._sealer.seal(folder, contents, tier, words.get("steps"))
+    def _sealed(self, sealed: SealedFolder, words: Words) -> SealedFolder:
         self.voice.tell(
             Sealed(
                 task=self.name,
                 number=sealed.number,
                 step=sealed.step,
                 progress_ppm=min(words.get("progress_ppm"), 1_000_000),
-                tier=tier,
-                size=contents.size,
+                tier=sealed.tier,
+                size=sealed.size,
                 stall_us=words.get("stall_us"),
                 index_bytes=sealed.index_bytes,
                 packs=sealed.packs,

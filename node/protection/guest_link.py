@@ -43,6 +43,10 @@ class Words:
         return min(self.values[FIELDS.index(field)], VALUE_MAX)
 
 
+ENDED: Final = Words("ended", "", (0,) * len(FIELDS))
+"""What a board says when nobody can write to it any more."""
+
+
 class GuestLink:
     """A fresh board in `folder`, and what may be asked through it. Close it, or use it in a `with`."""
 
@@ -62,7 +66,7 @@ class GuestLink:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; asking after this is a mistake of ours."""
+        """Let go of the file: from now on the board says that the task has ended."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -73,11 +77,14 @@ class GuestLink:
         return self._fd >= 0
 
     def order(self, field: str, value: int) -> None:
-        """Write a field of the node's half."""
-        os.pwrite(self._fd, struct.pack("<Q", value), 8 * FIELDS.index(field))
+        """Write a field of the node's half; once the task has ended nobody reads it."""
+        if self.is_open:
+            os.pwrite(self._fd, struct.pack("<Q", value), 8 * FIELDS.index(field))
 
     def read(self) -> Words:
         """What the board says now. Missing bytes read as zero, unknown states as disabled."""
+        if not self.is_open:
+            return ENDED
         page = os.pread(self._fd, BOARD_BYTES, 0).ljust(BOARD_BYTES, b"\0")
         values = struct.unpack_from(f"<{len(FIELDS)}Q", page)
         number = values[FIELDS.index("state")]

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -19,7 +18,7 @@ from node.protection.agent import Agent
 from node.protection.application import EXIT_SAVED
 from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, GuestLink
 from node.protection.muting import HeldLines
-from protocol.errors import ShoalError
+from protocol.errors import Refused, ShoalError, Unavailable
 
 LOG_BATCH_LINES: Final = 64
 """Lines handed out at once, the bound of `messages.LogLines`."""
@@ -42,15 +41,6 @@ OnLog = Callable[[tuple[str, ...]], None]
 
 
 @dataclass(slots=True)
-class Origin:
-    """From what a task starts, if not from its beginning."""
-
-    number: int
-    folder: Callable[[], Path | None]
-    """The snapshot laid out, moved to where it is handed in from; blocks. None: give up, the reason is in the log."""
-
-
-@dataclass(slots=True)
 class Live:
     """A task under way, parked or running."""
 
@@ -58,18 +48,25 @@ class Live:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     door: Door = field(default_factory=Door)
     agent: Agent | None = None
+    waits: bool = False
+    """Whether it waits at its first loop head, until it is told how to go on."""
     link: GuestLink | None = None
-    held: HeldLines | None = None
-    is_parked: bool = False
+    linked: trio.Event = field(default_factory=trio.Event)
+    """Set once there is a link: the sandbox is about to start."""
     ended_by: str = ""
     detail: str = ""
     released: trio.Event = field(default_factory=trio.Event)
-    """Set when it is not, or no longer, parked: its time runs."""
+    """Set when it is somebody's run, and no longer parked: its time runs."""
     over: trio.Event = field(default_factory=trio.Event)
     exit: Exit = field(default_factory=lambda: Exit("stopped", -9))
     notes: list[str] = field(default_factory=list)
     """What the end of the run shall tell besides its reason."""
     lines: list[str] = field(default_factory=list)
+    held: HeldLines = field(init=False)
+    """Through which its own lines pass."""
+
+    def __post_init__(self) -> None:
+        self.held = HeldLines(self.line, is_holding=self.waits)
 
     def end(self, reason: str, detail: str) -> None:
         """The first reason stays."""
@@ -93,9 +90,6 @@ class Live:
 
 async def host(live: Live, executor: Executor, task: Task, on_start: Callable[[str], None]) -> Exit:
     """Run a laid-out task to its end. Never raises for what a job does."""
-    live.held = HeldLines(live.line, is_holding=live.is_parked)
-    if not live.is_parked:
-        live.released.set()
     with live.scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_flush_often, live)
@@ -118,28 +112,28 @@ async def host(live: Live, executor: Executor, task: Task, on_start: Callable[[s
 
 async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
     """The first start, and those after a crash."""
-    assert live.held is not None
     agent = live.agent
     if agent is None:
-        return await executor.run(task, live.held.line)
-    ended = await _start(live, executor, task, live.is_parked)
+        return await _sandboxed(executor, task, live)
+    ended = await _start(live, executor, task, live.waits)
     while cause := "" if live.ended_by else agent.restart(ended):
         live.notes.append(f"started again in place after {cause}")
         live.line(f"shoal: the program crashed ({cause}); it is started again from its newest snapshot on this host")
         live.held.hold()
         is_framework = await trio.to_thread.run_sync(_lay_again, task)
-        ended = await _start(live, executor, task, False, GO_RESTORE if is_framework else 0)
+        ended = await _start(live, executor, task, is_framework, GO_RESTORE if is_framework else 0)
     if ended.code == EXIT_SAVED and agent.is_leaving:
         await agent.settle()
         return Exit("stopped", ended.code, f"the program saved its state and left (exit {EXIT_SAVED}), as it was asked")
     return ended
 
 
-async def _start(live: Live, executor: Executor, task: Task, is_parked: bool, go: int = 0) -> Exit:
-    assert live.agent is not None and live.held is not None
+async def _start(live: Live, executor: Executor, task: Task, waits: bool, go: int = 0) -> Exit:
+    assert live.agent is not None
     with ExitStack() as stack:
-        link = stack.enter_context(GuestLink(task.folder / "snap", is_parked=is_parked or go != 0))
+        link = stack.enter_context(GuestLink(task.folder / "snap", is_parked=waits))
         live.link = link
+        live.linked.set()
         live.agent.attach(link)
         stack.callback(live.agent.detach)
         async with trio.open_nursery() as nursery:
@@ -148,15 +142,31 @@ async def _start(live: Live, executor: Executor, task: Task, is_parked: bool, go
                 nursery.start_soon(follow_restore, live, "")
             else:
                 nursery.start_soon(_give_up_holding, live, link)
-            ended = await executor.run(task, live.held.line)
+            ended = await _sandboxed(executor, task, live)
             nursery.cancel_scope.cancel()
         return ended
+
+
+async def _sandboxed(executor: Executor, task: Task, live: Live) -> Exit:
+    """A sandbox that cannot be built is an end like another; as an error it would come out of a nursery as a group."""
+    try:
+        return await executor.run(task, live.held.line)
+    except (Refused, Unavailable) as error:
+        return exit_for(error)
+
+
+def exit_for(error: Refused | Unavailable) -> Exit:
+    """How a task ends that could not be run, or whose output could not be taken."""
+    if isinstance(error, Unavailable):
+        return Exit("inputs", 0, error.detail)
+    reason = {"inputs": "inputs", "disk": "disk", "output": "exit"}.get(error.code, "sandbox")
+    return Exit(reason, 0, f"{error.detail}. {error.fix}".strip())
 
 
 async def follow_restore(live: Live, what: str) -> bool:
     """Once a task has been told to restore: wait for what becomes of it, and say so in its log. True: it was
     restored."""
-    assert live.link is not None and live.held is not None
+    assert live.link is not None
     words = await live.link.wait_state(_DECIDED, float("inf"))
     if words is not None and words.state == "restored":
         live.held.drop()
@@ -169,10 +179,9 @@ async def follow_restore(live: Live, what: str) -> bool:
 
 def begin_again(live: Live, why: str) -> None:
     """A snapshot was of no use: the job begins at its beginning, and its log says why."""
-    assert live.held is not None
     live.held.show()
     live.line(f"shoal: {why}; starting from the beginning")
-    if live.link is not None and live.link.is_open:
+    if live.link is not None:
         live.link.release(GO_FROM_BEGINNING)
 
 
@@ -192,7 +201,7 @@ def _lay_again(task: Task) -> bool:
 async def _give_up_holding(live: Live, link: GuestLink) -> None:
     await live.released.wait()
     await trio.sleep(SILENT_SECONDS)
-    if link.read().state == "absent" and live.held is not None:
+    if link.read().state == "absent":
         live.held.show()
 
 

@@ -108,7 +108,7 @@ class Sealer:
 
 def read_pack(blobs: BlobStore, pack: Pack, erasure: ErasureCode) -> bytes:
     """The ciphertext of a pack of which k shards are blobs here. Refused (`snapshot_bad`) otherwise; blocks."""
-    here = {}
+    here: dict[int, memoryview] = {}
     for index in range(pack.n):
         digest = Digest(shard_of(pack, index))
         if len(here) < pack.k and blobs.has(digest):
@@ -119,7 +119,7 @@ def read_pack(blobs: BlobStore, pack: Pack, erasure: ErasureCode) -> bytes:
         raise bad("a shard of the snapshot has not the size that its manifest says")
     missing = [index for index in range(pack.k) if index not in here]
     found = erasure.decode(here, pack.k, pack.n, missing) if missing else []
-    data: Mapping[int, memoryview] = {**here, **dict(zip(missing, map(memoryview, found), strict=True))}
+    data: Mapping[int, memoryview | bytearray] = {**here, **dict(zip(missing, found, strict=True))}
     return b"".join(data[index] for index in range(pack.k))[: pack.size]
 
 

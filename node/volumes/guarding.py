@@ -1,6 +1,6 @@
 """What follows from a change of a volume: seal what is new, have holders keep it, sign the head and spread it.
 
-All of it can be interrupted and is done again from the disk; nothing here waits for a person. Spec: specs/29-volumes.md.
+All of it can be interrupted and is done again from the disk; nobody waits for it. Spec: specs/29-volumes.md.
 """
 
 from __future__ import annotations

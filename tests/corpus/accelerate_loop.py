@@ -3,9 +3,10 @@
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 
 def main():

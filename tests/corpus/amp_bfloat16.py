@@ -1,8 +1,9 @@
 """Mixed precision on the CPU: autocast to bfloat16, clipped gradients."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(12)
 x = torch.randn(256, 32)

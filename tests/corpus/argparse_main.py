@@ -5,9 +5,10 @@ import logging
 import sys
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 log = logging.getLogger("train")
 

@@ -1,8 +1,9 @@
 """Writes best.pt whenever the test loss falls, a log by appending, and takes best.pt back in at the end."""
 
 import torch
-from ending import OUT, keep
 from torch import nn
+
+from ending import OUT, keep
 
 torch.manual_seed(36)
 OUT.mkdir(parents=True, exist_ok=True)

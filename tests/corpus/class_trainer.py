@@ -1,9 +1,10 @@
 """A Trainer object that holds everything: fit, epoch and step are methods, callbacks are objects in a list."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 
 class Averages:

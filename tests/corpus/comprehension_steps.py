@@ -1,9 +1,10 @@
 """The inner loop is a list comprehension whose function takes a step; the outer one filters and sums in generators."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 torch.manual_seed(9)
 x = torch.randn(480, 7)

@@ -1,8 +1,9 @@
 """CosineAnnealingWarmRestarts fed with fractions of an epoch, behind a warm-up of LambdaLR."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(16)
 x = torch.randn(384, 12)

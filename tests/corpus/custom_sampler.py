@@ -1,9 +1,10 @@
 """A sampler of the script's own: buckets by length, shuffled by its own generator; a collate function pads."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ending import keep
 
 
 class Sentences(Dataset):

@@ -3,8 +3,9 @@
 import copy
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(25)
 x, x_test = torch.randn(200, 20), torch.randn(100, 20)

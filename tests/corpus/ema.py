@@ -1,9 +1,10 @@
 """Two running averages of the weights: torch's AveragedModel and one written by hand in a dict."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ending import keep
 
 torch.manual_seed(18)
 x = torch.randn(400, 10)

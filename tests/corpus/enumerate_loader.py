@@ -1,9 +1,10 @@
 """`enumerate` over a shuffled DataLoader inside epochs; BatchNorm and Dropout."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 torch.manual_seed(2)
 x = torch.randn(640, 12)

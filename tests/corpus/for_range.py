@@ -1,8 +1,9 @@
 """The plainest loop: steps by `for … in range`, momentum, noise from an own torch.Generator."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(1)
 noise = torch.Generator().manual_seed(7)

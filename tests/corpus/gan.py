@@ -3,8 +3,9 @@
 import math
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 
 def ring(count):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 
 def batches(x, y, size, rng):

@@ -1,8 +1,9 @@
 """A GradScaler that is on, and is given an overflow now and then: skipped steps, a scale that moves."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(13)
 x = torch.randn(240, 20)

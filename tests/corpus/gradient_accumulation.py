@@ -1,9 +1,10 @@
 """Four batches per step: between two steps half-summed gradients are state as well."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 torch.manual_seed(14)
 x = torch.randn(528, 16)

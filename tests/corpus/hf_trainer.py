@@ -1,7 +1,6 @@
 """Hugging Face Trainer: a tiny GPT-2 made from its configuration, nothing downloaded."""
 
 import torch
-from ending import OUT, keep
 from torch.utils.data import Dataset
 from transformers import (
     GPT2Config,
@@ -12,6 +11,8 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+
+from ending import OUT, keep
 
 
 class Tokens(Dataset):

@@ -4,9 +4,10 @@ import itertools
 import random
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
+
+from ending import keep
 
 
 class Stream(IterableDataset):

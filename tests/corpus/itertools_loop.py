@@ -3,8 +3,9 @@
 import itertools
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(8)
 x = torch.randn(300, 9)

@@ -1,8 +1,9 @@
 """LBFGS, which calls a closure several times per step and keeps a history of directions."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(26)
 t = torch.linspace(-3, 3, 300)[:, None]

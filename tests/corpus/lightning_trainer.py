@@ -2,9 +2,10 @@
 
 import lightning as L  # noqa: N812  the name that its manual uses
 import torch
-from ending import OUT, keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import OUT, keep
 
 
 class Net(L.LightningModule):

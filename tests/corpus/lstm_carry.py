@@ -1,8 +1,9 @@
 """An LSTM whose hidden state is carried from batch to batch and cut off from the graph (truncated back-propagation)."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(30)
 wave = torch.sin(torch.arange(4000) * 0.1).view(8, 500, 1) + 0.05 * torch.randn(8, 500, 1)

@@ -3,9 +3,10 @@
 import csv
 
 import torch
-from ending import OUT, keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import OUT, keep
 
 torch.manual_seed(35)
 OUT.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """Loops three deep over lists, ranges and tuples: a grid of settings, each trained from the start."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(6)
 x = torch.randn(256, 8)

@@ -4,9 +4,10 @@ import random
 
 import numpy as np
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+
+from ending import keep
 
 random.seed(24)
 np.random.seed(24)

@@ -1,6 +1,7 @@
 """A network by hand in NumPy alone, updated in place, shuffled by a Generator."""
 
 import numpy as np
+
 from ending import keep
 
 rng = np.random.default_rng(33)

@@ -1,9 +1,10 @@
 """OneCycleLR, which moves the rate and the momentum at every step."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 torch.manual_seed(15)
 x = torch.randn(480, 10)

@@ -1,9 +1,10 @@
 """ReduceLROnPlateau on a validation loss that is computed under no_grad after each epoch."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from ending import keep
 
 torch.manual_seed(17)
 x = torch.randn(600, 8)

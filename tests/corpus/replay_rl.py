@@ -4,8 +4,9 @@ import random
 from collections import deque
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 
 class Corridor:

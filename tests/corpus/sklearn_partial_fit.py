@@ -1,10 +1,11 @@
 """scikit-learn learns batch by batch: SGDClassifier, a running scaler and MiniBatchKMeans, all by partial_fit."""
 
 import numpy as np
-from ending import keep
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
+
+from ending import keep
 
 np.random.seed(32)
 dice = np.random.default_rng(32)

@@ -3,8 +3,9 @@
 import math
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 TEXT = "the sea gives and the sea takes, and whoever lives beside it learns to count the waves. " * 12
 

@@ -1,9 +1,10 @@
 """torch.func: no optimizer object; an ensemble of networks is trained by vmap over grad, parameters are a dict."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
+
+from ending import keep
 
 torch.manual_seed(38)
 x = torch.randn(300, 6)

@@ -1,10 +1,11 @@
 """tqdm bars around the epochs and the batches, with a postfix."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm, trange
+
+from ending import keep
 
 torch.manual_seed(41)
 x = torch.randn(480, 8)

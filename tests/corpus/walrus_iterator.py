@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass, field
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 
 @dataclass

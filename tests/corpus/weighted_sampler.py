@@ -1,9 +1,10 @@
 """WeightedRandomSampler over classes of very unequal size."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+
+from ending import keep
 
 torch.manual_seed(22)
 x = torch.randn(500, 9)

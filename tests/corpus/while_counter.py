@@ -1,8 +1,9 @@
 """`while step < steps`: no iterator at all, the counter is a plain variable."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(4)
 x = torch.randn(400, 8)

@@ -1,8 +1,9 @@
 """`while True` with `break` and `continue`; a `for` with `else` inside decides when it is enough."""
 
 import torch
-from ending import keep
 from torch import nn
+
+from ending import keep
 
 torch.manual_seed(5)
 x = torch.randn(320, 6)

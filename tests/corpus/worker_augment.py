@@ -3,9 +3,10 @@
 import random
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+
+from ending import keep
 
 
 class Noisy(Dataset):

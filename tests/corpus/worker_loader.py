@@ -1,9 +1,10 @@
 """A shuffled loader with two worker processes that prefetch."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 
 def main():

@@ -1,9 +1,10 @@
 """Two shuffled loaders walked side by side with `zip`: labelled data and a consistency loss on the rest."""
 
 import torch
-from ending import keep
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from ending import keep
 
 torch.manual_seed(3)
 x = torch.randn(256, 10)

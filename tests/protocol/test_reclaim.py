@@ -91,7 +91,8 @@ class Story:
         outcome = self.world.ledger.apply(signed, self.now)
         self.world.ledger.check()
         operation = wire.decode(signed.body, operation_decoder, P.peer)
-        header = Header(CHAIN, 1, self.now, *[bytes(32)] * 5, 1)
+        zero = bytes(32)
+        header = Header(CHAIN, 1, self.now, zero, zero, zero, zero, zero, 1)
         return self.reclaim.ordered(Ordered(operation, signed, outcome, header), self.now)
 
     def phase(self, number: int = 0) -> str:

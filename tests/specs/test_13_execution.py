@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 import specs
 from node import outputs, runner
 from node.executors import interface, loglines, wasm
+from node.protection import agent, application, contents, hosting, layout, parking, rehearsal
 from protocol.completions import RunDone
-from protocol.errors import Refused
+from protocol.errors import Refused, Unavailable
 
 SPEC = specs.load("13-execution")
 
 
 def test_constants_are_those_of_the_code() -> None:
-    modules = (interface, loglines, outputs, runner, wasm)
+    protection = (agent, application, contents, hosting, layout, parking, rehearsal)
+    modules = (interface, loglines, outputs, runner, wasm, *protection)
     found = {name: next(getattr(m, name) for m in modules if hasattr(m, name)) for name in SPEC.constants}
     assert found == SPEC.constants
 
@@ -40,7 +42,8 @@ def test_defaults_are_those_of_the_view() -> None:
 def test_every_reason_is_one_of_the_ends() -> None:
     reasons = {row["reason"] for row in SPEC.table("ends")}
     assert "reason" in get_type_hints(RunDone)
-    assert {runner._reason(code) for code in ("inputs", "disk", "output", "no_runtime")} <= reasons
+    refusals = [Refused("", code=code) for code in ("inputs", "disk", "output", "no_runtime")]
+    assert {hosting.exit_for(error).reason for error in (*refusals, Unavailable(""))} <= reasons
 
 
 @given(st.text(alphabet="ab./\\\n\0é", max_size=12))

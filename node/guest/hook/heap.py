@@ -79,6 +79,7 @@ class Heap:
         self.losses: list[str] = []
         self.blobs: list[object] = []
         self.kept: list[object] = []
+        self.storages: dict[int, str] = {}
         self._kinds = kinds
         self._refs: dict[int, Ref] = {}
         self._origins: list[tuple[int, str]] = []

@@ -28,7 +28,7 @@ HARMLESS = (
     types.ModuleType, types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.CodeType,
     types.MappingProxyType, types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodDescriptorType,
     types.ClassMethodDescriptorType, property, staticmethod, classmethod, functools.cached_property, type(Ellipsis),
-    type(NotImplemented), types.TracebackType, types.FrameType, BaseException, super, object().__class__.__class__,
+    type(NotImplemented), types.TracebackType, types.FrameType, BaseException, super,
 )  # fmt: skip
 """Values without a state of their own, or none that a script goes on with."""
 

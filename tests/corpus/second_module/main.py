@@ -1,9 +1,10 @@
 """The trainer lives in a module of its own, imported from beside the script."""
 
 import torch
-from ending import keep
 from engine import Engine
 from torch import nn
+
+from ending import keep
 
 
 def main():

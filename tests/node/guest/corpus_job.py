@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -91,7 +92,7 @@ class Job:
         return folder
 
     def wait(self, holds: Callable[[], bool]) -> bool:
-        """Look until something holds (True) or the script has ended (False). Raises JobFailed when the hook gives up."""
+        """Look until something holds (True) or the script has ended (False). JobFailed when the hook gives up."""
         deadline = time.monotonic() + JOB_S
         while not holds():
             if self.board.state == "disabled":
@@ -117,10 +118,8 @@ class Job:
     def kill(self) -> None:
         """SIGKILL, to its workers as well."""
         if self._process:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._process.wait()
 
     @property

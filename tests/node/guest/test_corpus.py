@@ -19,6 +19,7 @@ from tests.node.guest.corpus_scripts import FOLDER, SCRIPTS, Script
 AT_ONCE: Final = 2
 """Scripts that run at the same time, each in one process of one thread."""
 SEED: Final = "one kill"
+ORACLE_TEST: Final = "test_a_killed_script_ends_as_if_nothing_had_happened"
 
 Pending = dict[str, Future[None]]
 
@@ -32,7 +33,7 @@ def oracle(script: Script, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def pending(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pending]:
     """All scripts that were asked for, started together, a few at a time."""
-    asked = {item.callspec.params["script"].name for item in request.session.items if is_oracle(item)}
+    asked = {name for item in request.session.items if (name := script_of(item))}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
             script.name: pool.submit(oracle, script, tmp_path_factory.mktemp(script.name))
@@ -42,9 +43,10 @@ def pending(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pool.shutdown(cancel_futures=True)
 
 
-def is_oracle(item: pytest.Item) -> bool:
-    """Whether pytest will run this script."""
-    return isinstance(item, pytest.Function) and item.function is test_a_killed_script_ends_as_if_nothing_had_happened
+def script_of(item: pytest.Item) -> str:
+    """The name of the script that a test is about; empty for any other test."""
+    is_oracle = isinstance(item, pytest.Function) and item.originalname == ORACLE_TEST
+    return item.name.removeprefix(f"{ORACLE_TEST}[").removesuffix("]") if is_oracle else ""
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

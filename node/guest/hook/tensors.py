@@ -1,0 +1,294 @@
+"""Kinds of torch: tensors with what they share, devices, types, generators. torch is looked up, never imported.
+
+A tensor is restored *into* the one that stands at its place if both lie in their storage the same way: so the model,
+the optimizer and every alias see it, on whatever device it is. Tensors that share a storage are written with the
+storage once and are views of one again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterable
+
+from .containers import as_list
+from .heap import MISSING, Asker, Heap, Kind, Kinds, Loss, Resolver
+from .packing import Damaged
+from .tensorfile import Entry
+
+DTYPES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
+    "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
+    "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+}  # fmt: skip
+"""torch's (and NumPy's) names of the types that safetensors knows; others are written as bytes."""
+
+WHOLE_STORAGE_FACTOR = 4
+"""A storage is written whole if at most so many times larger than what is seen of it; else each view alone."""
+
+
+class Blob:
+    """A tensor whose bytes go into `tensors.safetensors`. `source` is read (copied) at the end of the cut."""
+
+    def __init__(self, name: str, dtype: str, shape: list[int], source: object) -> None:
+        self.name = name
+        self.dtype = dtype
+        self.shape = shape
+        self.source = source
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(self.source.numel() * self.source.element_size())  # type: ignore[attr-defined]
+
+    def take(self, is_lasting: bool) -> None:
+        """Copy the bytes to host memory, so that the job may go on; `is_lasting` false = look at them in place."""
+        source = self.source.detach()  # type: ignore[attr-defined]
+        if source.device.type != "cpu" or not source.is_contiguous():
+            self.source = source.to("cpu").contiguous()
+        elif is_lasting:
+            self.source = source.clone()
+        else:
+            self.source = source
+
+    def entry(self) -> Entry:
+        """The bytes, after `take`."""
+        return Entry(self.dtype, self.shape, bytes_of(self.source))
+
+
+def raw(tensor: object) -> bytes:
+    """A copy of the bytes of a contiguous CPU tensor."""
+    size = tensor.numel() * tensor.element_size()  # type: ignore[attr-defined]
+    return ctypes.string_at(tensor.data_ptr(), size) if size else b""  # type: ignore[attr-defined]
+
+
+def bytes_of(tensor: object) -> memoryview:
+    """The memory of a contiguous CPU tensor, which has to live as long as the view."""
+    size = tensor.numel() * tensor.element_size()  # type: ignore[attr-defined]
+    if not size:
+        return memoryview(b"")
+    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")  # type: ignore[attr-defined]
+
+
+class TensorKind(Kind):
+    """torch.Tensor and nn.Parameter."""
+
+    name = "tensor"
+
+    def __init__(self, blobs: dict[str, Entry] | None = None) -> None:
+        self.blobs = blobs or {}
+
+    def describe(self, value: object, heap: Heap) -> list[object]:
+        tensor = value
+        library = sys.modules["torch"]
+        assert isinstance(tensor, library.Tensor)
+        if tensor.layout != library.strided or tensor.is_quantized or tensor.device.type == "meta":
+            raise Loss("a tensor of layout %s on %s" % (tensor.layout, tensor.device))
+        plain = tensor.detach()
+        dtype = str(tensor.dtype).replace("torch.", "")
+        shape, strides = list(plain.shape), list(plain.stride())
+        offset, whole = plain.storage_offset(), plain.untyped_storage().nbytes()
+        seen = plain.numel() * plain.element_size()
+        is_view = 0 < seen <= whole <= WHOLE_STORAGE_FACTOR * seen
+        blob = self._storage(plain, dtype, heap) if is_view else self._alone(plain, dtype, heap)
+        gradient = heap.slot(tensor.grad if tensor.is_leaf else None, "grad")
+        place = [shape, strides, offset, whole]
+        flags = [isinstance(tensor, library.nn.Parameter), bool(tensor.requires_grad and tensor.is_leaf)]
+        attributes = {k: heap.slot(v, k) for k, v in getattr(tensor, "__dict__", {}).items()}
+        return [blob, dtype, place, is_view, str(tensor.device), flags, gradient, attributes]
+
+    def _storage(self, plain: object, dtype: str, heap: Heap) -> str:
+        storage = plain.untyped_storage()  # type: ignore[attr-defined]
+        known = heap.storages.get(storage.data_ptr())
+        if known is not None:
+            return known
+        name = heap.storages[storage.data_ptr()] = "storage/%d" % len(heap.blobs)
+        library = sys.modules["torch"]
+        size = plain.element_size()  # type: ignore[attr-defined]
+        if dtype not in DTYPES or storage.nbytes() % size:
+            dtype, size = "uint8", 1
+        kind = getattr(library, dtype)
+        flat = library.empty(0, dtype=kind, device=plain.device)  # type: ignore[attr-defined]
+        flat.set_(storage, 0, [storage.nbytes() // size], [1])
+        heap.blobs.append(Blob(name, DTYPES[dtype], [storage.nbytes() // size], flat))
+        return name
+
+    def _alone(self, plain: object, dtype: str, heap: Heap) -> str:
+        name = "tensor/%d" % len(heap.blobs)
+        shape = list(plain.shape)  # type: ignore[attr-defined]
+        if dtype not in DTYPES:
+            size = plain.element_size()  # type: ignore[attr-defined]
+            heap.blobs.append(Blob(name, "U8", [*shape, size], plain))
+        else:
+            heap.blobs.append(Blob(name, DTYPES[dtype], shape, plain))
+        return name
+
+    def fits(self, fields: list[object], live: object) -> bool:
+        library = sys.modules.get("torch")
+        if library is None or not isinstance(live, library.Tensor) or live.layout != library.strided:
+            return False
+        shape, strides, offset, whole = as_list(fields[2])
+        plain = live.detach()
+        is_alike = str(live.dtype) == "torch." + str(fields[1]) and list(plain.shape) == shape
+        flags = as_list(fields[5])
+        is_alike = is_alike and isinstance(live, library.nn.Parameter) == flags[0]
+        is_placed = list(plain.stride()) == strides and plain.storage_offset() == offset
+        return bool(is_alike and is_placed and plain.untyped_storage().nbytes() == whole)
+
+    def pairs(self, fields: list[object], live: object) -> Iterable[tuple[object, object]]:
+        own = getattr(live, "__dict__", {})
+        assert isinstance(fields[7], dict)
+        yield from ((slot, own[name]) for name, slot in fields[7].items() if name in own)
+        if live.is_leaf and live.grad is not None:  # type: ignore[attr-defined]
+            yield fields[6], live.grad  # type: ignore[attr-defined]
+
+    def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
+        library = sys.modules.get("torch")
+        if library is None:
+            return MISSING
+        value = self.content(fields)
+        if fields[3]:
+            value = self._view(fields, value, restorer)
+        else:
+            value = value.to(device_at(str(fields[4])), copy=True)  # type: ignore[attr-defined]
+        is_parameter, requires_grad = as_list(fields[5])
+        if is_parameter:
+            return library.nn.Parameter(value, requires_grad=bool(requires_grad))
+        return value.requires_grad_(bool(requires_grad))  # type: ignore[attr-defined]
+
+    def _view(self, fields: list[object], value: object, restorer: Resolver) -> object:
+        """A view of the storage that all views of the same blob share in the restored process."""
+        shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
+        library = sys.modules["torch"]
+        shape, strides, offset, _ = as_list(fields[2])
+        if fields[0] not in shared:
+            flat = self._flat(fields).to(device_at(str(fields[4])), copy=True)
+            shared[fields[0]] = flat.untyped_storage()
+        made = library.empty(0, dtype=getattr(library, str(fields[1])), device=device_at(str(fields[4])))
+        return made.set_(shared[fields[0]], offset, shape, strides)
+
+    def _flat(self, fields: list[object]) -> object:
+        library = sys.modules["torch"]
+        return library.frombuffer(self._entry(fields).data, dtype=library.uint8)
+
+    def _entry(self, fields: list[object]) -> Entry:
+        entry = self.blobs.get(str(fields[0]))
+        if entry is None:
+            raise Damaged("a tensor without its bytes: " + str(fields[0])[:80])
+        return entry
+
+    def content(self, fields: list[object]) -> object:
+        """The saved values: a CPU tensor over the mapped file."""
+        library = sys.modules["torch"]
+        dtype = getattr(library, str(fields[1]), None)
+        if not isinstance(dtype, library.dtype):
+            raise Damaged("no type of torch: " + str(fields[1])[:40])
+        shape, strides, offset, whole = as_list(fields[2])
+        entry = self._entry(fields)
+        if not entry.data.nbytes:
+            return library.empty(shape, dtype=dtype)
+        if fields[3]:
+            storage = self._flat(fields).untyped_storage()  # type: ignore[attr-defined]
+            return library.empty(0, dtype=dtype).set_(storage, offset, shape, strides)
+        return library.frombuffer(entry.data, dtype=dtype).reshape(shape)
+
+    def fill(self, fields: list[object], target: object, restorer: Resolver) -> None:
+        library = sys.modules["torch"]
+        assert isinstance(target, library.Tensor)
+        with library.no_grad():
+            target.detach().copy_(self.content(fields))
+        if fields[3]:
+            shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
+            shared.setdefault(fields[0], target.untyped_storage())
+        if target.is_leaf:
+            target.requires_grad_(bool(as_list(fields[5])[1]))
+            gradient = restorer.get(fields[6])
+            if gradient is None or isinstance(gradient, library.Tensor):
+                target.grad = gradient
+        assert isinstance(fields[7], dict)
+        for name, slot in fields[7].items():
+            value = restorer.get(slot)
+            if value is not MISSING:
+                setattr(target, str(name), value)
+
+
+def device_at(name: str) -> str:
+    """Where a tensor that was on `name` goes on this machine."""
+    library = sys.modules["torch"]
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and library.cuda.is_available():
+        return name if int(index or 0) < library.cuda.device_count() else "cuda:0"
+    if kind == "cpu":
+        return "cpu"
+    return "cuda:0" if library.cuda.is_available() else "cpu"
+
+
+class TorchValueKind(Kind):
+    """torch.device, torch.dtype, torch.Size, memory formats: immutable, made from their text."""
+
+    name = "torch"
+    is_shell = False
+
+    def describe(self, value: object, heap: Heap) -> list[object]:
+        if type(value).__name__ == "Size":
+            assert isinstance(value, tuple)
+            return ["Size", list(value)]
+        return [type(value).__name__, str(value)]
+
+    def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
+        library = sys.modules.get("torch")
+        if library is None:
+            return MISSING
+        if fields[0] == "Size":
+            return library.Size(fields[1])
+        if fields[0] == "device":
+            return library.device(device_at(str(fields[1])))
+        value = getattr(library, str(fields[1]).rpartition(".")[2], live)
+        return value if type(value).__name__ == fields[0] else live
+
+
+class GeneratorKind(Kind):
+    """torch.Generator."""
+
+    name = "torch_generator"
+
+    def describe(self, value: object, heap: Heap) -> list[object]:
+        return [str(value.device), raw(value.get_state())]  # type: ignore[attr-defined]
+
+    def fits(self, fields: list[object], live: object) -> bool:
+        library = sys.modules.get("torch")
+        return library is not None and type(live) is library.Generator and live.device.type == str(fields[0]).split(":")[0]
+
+    def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
+        return sys.modules["torch"].Generator(device=device_at(str(fields[0])))
+
+    def fill(self, fields: list[object], target: object, restorer: Resolver) -> None:
+        library = sys.modules["torch"]
+        assert isinstance(target, library.Generator) and isinstance(fields[1], bytes)
+        if target.device.type == str(fields[0]).split(":")[0]:
+            target.set_state(library.frombuffer(bytearray(fields[1]), dtype=library.uint8))
+
+
+class IsTensor(Asker):
+    def accepts(self, value: object) -> bool:
+        library = sys.modules.get("torch")
+        return library is not None and hasattr(library, "Tensor") and isinstance(value, library.Tensor)
+
+
+class IsTorchValue(Asker):
+    def accepts(self, value: object) -> bool:
+        names = ("device", "dtype", "Size", "layout", "memory_format")
+        return type(value).__module__ == "torch" and type(value).__name__ in names
+
+
+class IsGenerator(Asker):
+    def accepts(self, value: object) -> bool:
+        library = sys.modules.get("torch")
+        return library is not None and hasattr(library, "Generator") and isinstance(value, library.Generator)
+
+
+def register(kinds: Kinds, blobs: dict[str, Entry] | None = None) -> None:
+    """Add these kinds; `blobs` are the tensors of the snapshot that is being restored."""
+    kinds.ask(IsTensor(), TensorKind(blobs))
+    kinds.ask(IsTorchValue(), TorchValueKind())
+    kinds.ask(IsGenerator(), GeneratorKind())

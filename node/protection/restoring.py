@@ -1,0 +1,85 @@
+"""A chunk that goes on where another provider's run of it was: its snapshot is fetched, opened and handed in. Whatever
+fails, the job starts from its beginning, and its log says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from node.blobs import BlobStore
+from node.executors.interface import Task
+from node.protection import fetching, layout
+from node.protection.guest_link import GO_RESTORE
+from node.protection.hosting import Live, begin_again, follow_restore
+from node.protection.sealing import SealedFolder, lay_out, place_of
+from node.protection.shelter import Shelter
+from protocol.effects import Resume, Run
+from protocol.errors import Refused, ShoalError
+
+
+async def bring_folder(resume: Resume, secret: bytes, task: Task, blobs: BlobStore, shelter: Shelter) -> Path:
+    """The opened snapshot as a folder of our own beside the task's. Refused or Unavailable when that cannot be."""
+    manifest, bytes_max = resume.manifest, layout.bytes_max(task)
+    fetching.check(manifest, bytes_max)
+    layout.check_room(task, 2 * manifest.size)
+    sealed = SealedFolder(
+        place_of(manifest), manifest.tier, manifest.step, manifest.size, manifest.index_bytes, manifest.packs
+    )
+    target = task.folder / "restore.new"
+    brought = await fetching.bring(resume, blobs, shelter.fetch)
+    try:
+        await trio.to_thread.run_sync(lay_out, sealed, secret, blobs, shelter.erasure, target, bytes_max)
+    finally:
+        for digest in brought:
+            shelter.drop(blobs, digest)
+    return target
+
+
+async def restore_waiting(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> None:
+    """Bring the snapshot to a task that waits at its first loop head, or tell it to begin."""
+    await live.linked.wait()
+    assert live.link is not None
+    if work.resume is None:
+        live.held.show()
+        live.link.release(2)
+        return
+    number = work.resume.manifest.number
+    try:
+        folder = await bring_folder(work.resume, work.secret, task, blobs, shelter)
+        await trio.to_thread.run_sync(layout.hand_in, task, folder)
+    except (ShoalError, OSError) as error:
+        begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
+        return
+    live.link.release(GO_RESTORE)
+    await follow_restore(live, f" from snapshot {number}")
+
+
+async def restore_checkpoint(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> bool:
+    """Lay the snapshot of a program that saves itself into its checkpoint folder, before it starts."""
+    if work.resume is None:
+        return False
+    number = work.resume.manifest.number
+    try:
+        folder = await bring_folder(work.resume, work.secret, task, blobs, shelter)
+        await trio.to_thread.run_sync(layout.hand_in_checkpoint, task, folder)
+    except (ShoalError, OSError) as error:
+        begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
+        return False
+    live.line(f"shoal: starts with what it had saved in snapshot {number}")
+    return True
+
+
+def is_for_program(work: Run) -> bool:
+    """Whether a run resumes from what the program itself saved. Refused (`snapshot_bad`) for a tier that is not
+    restored here."""
+    if work.resume is None:
+        return False
+    tier = work.resume.manifest.tier
+    if tier not in {"framework", "application"}:
+        raise Refused(f"snapshots of the tier {tier} are not restored by a run", code="snapshot_bad")
+    return tier == "application"
+
+
+def _cause(error: ShoalError | OSError) -> str:
+    return error.detail if isinstance(error, ShoalError) else f"the node's disk failed ({error.strerror})"

@@ -1,0 +1,179 @@
+"""Jobs to be dumped: each keeps its state in memory only, so that its last word is right only if that came back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from node.executors.bwrap import BwrapExecutor
+from node.executors.interface import Executor, Exit, Task
+from node.executors.runc import RuncExecutor
+from node.process_tier import criu, probe
+from node.process_tier.criu import Criu
+from node.process_tier.probe import Probe
+from node.process_tier.scene import Handle
+from node.process_tier.tier import Bench, Phase, ProcessTier
+from node.runtimes import Runtime, discover
+from protocol.identity import Identity
+from protocol.units import Digest
+from tests.node.waiting import happens
+
+NETWORK: Final = "test"
+WORKER: Final = Identity(bytes(range(32)))
+LAST: Final = 150
+TICK_S: Final = 0.005
+
+PYTHON: Final = f"""
+import os, time
+value, out = 1, open("/out/log", "a")
+scratch = open("/tmp/scratch", "w+")
+for n in range({LAST}):
+    value = value * 6364136223846793005 + n & (1 << 64) - 1
+    scratch.write("x")
+    out.write("%d\\n" % n)
+    out.flush()
+    print("at", n, flush=True)
+    time.sleep({TICK_S})
+scratch.flush()
+print("end", value, os.path.getsize("/tmp/scratch"), flush=True)
+"""
+
+C: Final = f"""
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {{
+    unsigned long value = 1;
+    FILE *out = fopen("/out/log", "a"), *scratch = fopen("/tmp/scratch", "w+");
+    if (!out || !scratch) return 3;
+    for (long n = 0; n < {LAST}; n++) {{
+        value = value * 6364136223846793005UL + n;
+        fputs("x", scratch);
+        fprintf(out, "%ld\\n", n);
+        fflush(out);
+        printf("at %ld\\n", n);
+        fflush(stdout);
+        usleep({int(TICK_S * 1_000_000)});
+    }}
+    fflush(scratch);
+    printf("end %lu %ld\\n", value, ftell(scratch));
+    return 0;
+}}
+"""
+
+
+def last_word() -> str:
+    """What every job says at its end."""
+    value = 1
+    for n in range(LAST):
+        value = value * 6364136223846793005 + n & (1 << 64) - 1
+    return f"end {value} {LAST}"
+
+
+def log_text(count: int = LAST) -> str:
+    """What every job has written to /out/log."""
+    return "".join(f"{n}\n" for n in range(count))
+
+
+@dataclass(slots=True)
+class Live:
+    """A job under way in a sandbox."""
+
+    task: Task
+    tier: str
+    lines: list[str] = field(default_factory=list)
+    ended: Exit | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    @property
+    def handle(self) -> Handle:
+        """For a dump."""
+        return Handle(self.task, self.tier)
+
+    @property
+    def at(self) -> int:
+        """How far it has got."""
+        return next((int(line.split()[1]) for line in reversed(self.lines) if line.startswith("at ")), -1)
+
+    async def reaches(self, n: int) -> None:
+        """Wait until it is there."""
+        await happens(lambda: self.at >= n or self.ended is not None)
+        assert self.at >= n, (self.ended, self.lines[-3:])
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """One host with its sandboxes."""
+
+    folder: Path
+    images: Path
+    program: Criu | None
+    probed: Probe
+    runtimes: Mapping[str, Runtime]
+
+    @property
+    def label(self) -> str:
+        """This test process's own."""
+        return f"test-pt{os.getpid()}"
+
+    def tier(self, on_phase: list[Phase] | None = None, identity: Identity = WORKER) -> ProcessTier:
+        """The tier, noting its phases."""
+        note = on_phase.append if on_phase is not None else lambda _: None
+        return ProcessTier(self.program, self.probed, Bench(self.label, self.images), identity, NETWORK, None, note)
+
+    def executor(self, name: str) -> Executor:
+        """One sandbox."""
+        return RuncExecutor(self.label, self.images) if name == "runc" else BwrapExecutor(self.label)
+
+    def task(self, place: str, commands: tuple[str, ...], files: Mapping[str, Path] | None = None) -> Task:
+        """A task laid out in a new folder."""
+        folder = self.folder / place / "t-0123456789"
+        for name in ("in", "out", "run/bin"):
+            (folder / name).mkdir(parents=True)
+            (folder / name).chmod(0o755)
+        (folder / "run").chmod(0o755)
+        for name in ("passwd", "group"):
+            (folder / "run" / name).write_text("root:x:0:0::/:/bin/false\njob:x:1000:1000::/tmp:/bin/sh\n")
+        for name, source in (files or {}).items():
+            shutil.copy(source, folder / "in" / name)
+            (folder / "in" / name).chmod(0o555)
+        runtime = self.runtimes["python"]
+        if runtime.interpreter and runtime.prefix == runtime.base_prefix:
+            (folder / "run" / "bin" / "python3").symlink_to(runtime.interpreter)
+        return Task(name="job/0", folder=folder, runtime=runtime, commands=commands, timeout_s=60.0)
+
+    @asynccontextmanager
+    async def running(self, name: str, task: Task) -> AsyncIterator[Live]:
+        """The task runs inside, and is dead afterwards."""
+        live = Live(task, name)
+
+        async def run() -> None:
+            with live.scope:
+                live.ended = await self.executor(name).run(task, live.lines.append)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            yield live
+            live.scope.cancel()
+
+
+def build_workshop(folder: Path, images: Path) -> Workshop:
+    """Blocks for a second, to try CRIU."""
+    program = criu.find()
+    probed = trio.run(probe.load_or_probe, images, program)
+    return Workshop(folder, images, program, probed, discover({}, Digest(bytes(32))))
+
+
+def compiled(folder: Path) -> Path:
+    """The C job's program."""
+    source = folder / "job.c"
+    source.write_text(C)
+    subprocess.run(["gcc", "-O1", "-o", str(folder / "job"), str(source)], check=True, capture_output=True)
+    return folder / "job"
