@@ -8,10 +8,12 @@ from typing import Final
 
 from protocol import jobrules, wire
 from protocol.effects import Compute, Effect, Fetch, Send
+from protocol.escrow_state import ChunkLease
 from protocol.jobspec import JobSpec
 from protocol.ledger import Ledger
 from protocol.messages import Bid, JobNotice, NoBid
 from protocol.offers import Terms
+from protocol.operations import Assign
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
 LOOKAHEAD: Final = Micros(2 * SECOND)
@@ -36,6 +38,21 @@ class Counter:
     read_blob: Callable[[Digest], bytes]
     executor: Callable[[JobSpec, PeerId], str]
     ledger: Callable[[], Ledger]
+
+    def lease(self, assign: Assign) -> ChunkLease | None:
+        """What the ledger knows of a chunk."""
+        escrow = self.ledger().escrows.get(assign.escrow)
+        return escrow.chunks.get(assign.chunk) if escrow is not None else None
+
+    def is_behind(self, assign: Assign) -> bool:
+        """Whether this copy of the ledger has not seen the end of the epoch before: its price may have been shared."""
+        known = self.lease(assign)
+        return assign.epoch > 1 and (known is None or known.epoch < assign.epoch - 1 or known.state != "free")
+
+    def done_ppm(self, assign: Assign) -> int:
+        """The share of a chunk that another has handed over: a new lease is about the rest."""
+        known = self.lease(assign)
+        return known.done_ppm if known is not None else 0
 
 
 def lease_slots(slots: int, estimate: Micros) -> int:

@@ -167,25 +167,13 @@ class Provider:
         if taken >= 2 * lease_slots(offer.slots, spec.estimate):
             return "busy"
         full = chunk_price(offer.price_per_hour, spec.estimate)
-        if full > assign.price and self._is_behind(assign):
+        if full > assign.price and self._counter.is_behind(assign):
             return LEDGER_BEHIND
-        if assign.price < operations.remaining_price(full, self._done_ppm(assign)):
+        if assign.price < operations.remaining_price(full, self._counter.done_ppm(assign)):
             return "price_too_low"
         if assign.claim_by < self._client.ledger_now(now) + spec.timeout:
             return "deadline_too_near"
         return "" if self._counter.exclusion(spec, renter, now) is None else "does_not_fit"
-
-    def _is_behind(self, assign: Assign) -> bool:
-        """Whether this copy of the ledger has not seen the end of the epoch before: its price may have been shared."""
-        escrow = self._counter.ledger().escrows.get(assign.escrow)
-        known = escrow.chunks.get(assign.chunk) if escrow is not None else None
-        return assign.epoch > 1 and (known is None or known.epoch < assign.epoch - 1 or known.state != "free")
-
-    def _done_ppm(self, assign: Assign) -> int:
-        """The share of a chunk that another has handed over: this lease is about the rest."""
-        escrow = self._counter.ledger().escrows.get(assign.escrow)
-        known = escrow.chunks.get(assign.chunk) if escrow is not None else None
-        return known.done_ppm if known is not None else 0
 
     def ordered(self, event: Ordered, now: Micros) -> list[Effect]:
         """The ledger decided something about one of our leases."""

@@ -85,6 +85,8 @@ class Probes:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._open: dict[bytes, Probe] = {}
+        self.newest = b""
+        """The nonce of the challenge that was asked last."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -95,6 +97,7 @@ class Probes:
         """Challenge a holder. Without `expected`, the answer is computed from the own copy of the shard."""
         asked = challenge(self._identity, shard, size, number)
         self._open[asked.nonce] = Probe(peer, asked, now, expected)
+        self.newest = asked.nonce
         own: list[Effect] = [] if expected is not None else [Compute(Prove(self._identity.peer, asked))]
         return [*own, Send(peer, asked)]
 

@@ -3,92 +3,40 @@
     waiting ── due ──> cutting ── Sealed ──> underway ── receipts from enough domains ──> durable: waiting again
        ^                  └── CutFailed, late            └── too late: the next one is cut anew
 
-A snapshot is durable by receipts that were verified here, from enough distinct failure domains; then steward, standby and
-watchers are told. Nothing before it is released until a holder chosen by chance has proved that it has its shard.
+A snapshot is durable by receipts that were verified here, from enough distinct failure domains; then steward, standby
+and watchers are told. Nothing before it is released until a holder chosen by chance has proved that it has its shard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from protocol import wire
 from protocol.completions import Completion, CutFailed, Encoded, Proved, Sealed
-from protocol.effects import Compute, Cut, Effect, Emit, Forget, Send, Store, Wake
+from protocol.effects import Compute, Effect, Emit, Forget, Store, Wake
 from protocol.errors import LocalError, RemoteViolation
+from protocol.identity import peer_text
 from protocol.messages import Message
 from protocol.provider_lease import Lease
-from protocol.snapshots import (
-    SHARDS_PER_MESSAGE,
-    ChallengeAnswer,
-    Keep,
-    Kept,
-    Manifest,
-    NotKept,
-    Purpose,
-    Release,
-    Renew,
-    Spread,
-    SpreadDone,
-    is_sound,
-)
-from protocol.units import HOUR, MINUTE, SECOND, Digest, Micros, PeerId
-from storage import durability, placement
+from protocol.snapshots import ChallengeAnswer, Kept, NotKept, SpreadDone
+from protocol.units import SECOND, Digest, Micros, PeerId
 from storage.audits import Probe, Probes
-from storage.durability import Code, Verdict
+from storage.durability import Verdict
 from storage.neighbourhood import Around
-from storage.placement import UPLINK_UNKNOWN
-from storage.protected import Cutting, Pace, Protected, Snapshot, Underway, Waiting, everything, notice
+from storage.protected import Pace, Snapshot
+from storage.protection import Guardian, Listener, Office, Protection
 from storage.receipts import Custody
-from storage.spreading import Order, Spreading
 
 LOOK_INTERVAL: Final = Micros(SECOND // 2)
 """Microseconds between looks at a running chunk."""
 
-ANCHOR_INTERVAL: Final = Micros(10 * MINUTE)
-"""Microseconds between anchors."""
-
-ANCHOR_SPAN: Final = Micros(24 * HOUR)
-"""Microseconds of an anchor's lease; the custodian renews it."""
-
-ROLLING_SPAN_MIN: Final = Micros(10 * MINUTE)
-"""Microseconds of a rolling lease, at least."""
-
-ROLLING_INTERVALS: Final = 6
-"""Intervals between snapshots that a rolling lease lasts at least."""
-
-CUT_PATIENCE: Final = Micros(5 * MINUTE)
-"""Microseconds that a cut may take before it counts as failed."""
-
-SPREAD_PATIENCE: Final = Micros(2 * MINUTE)
-"""Microseconds that a snapshot has at least to become durable."""
-
-RETRY_MIN: Final = Micros(10 * SECOND)
-"""Microseconds until the next try after a cut of which nothing came; doubled each time, up to RETRY_MAX."""
-
-RETRY_MAX: Final = Micros(5 * MINUTE)
-"""Microseconds: a script that cannot be cut is asked no more often."""
-
-MANY_PACKS: Final = 8
-"""Packs from which the receipts of `ANCHOR_MANY` fit no message."""
+CHECKS_MAX: Final = 5
+"""Holders that are tried for one spot check; a snapshot that none of them proves replaces nothing."""
 
 _pins_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
-
-
-class Guardian(Protocol):
-    """Who looks after anchors for as long as they are needed (`storage.custodian.Custodian`)."""
-
-    def guard(self, pack: Custody, purpose: Purpose, user: str, now: Micros) -> list[Effect]: ...
-    def drop(self, name: Digest, user: str, now: Micros) -> list[Effect]: ...
-
-
-class Listener(Protocol):
-    """Who wants to know what became of a snapshot."""
-
-    def durable(self, lease: Lease, manifest: Manifest, is_held: bool, now: Micros) -> list[Effect]: ...
-    def failed(self, lease: Lease, reason: str, now: Micros) -> list[Effect]: ...
 
 
 class Protector:
@@ -99,95 +47,84 @@ class Protector:
     def __init__(self, around: Around, pace: Callable[[Lease, Micros], Pace], guardian: Guardian) -> None:
         self._around = around
         self._pace = pace
-        self._guardian = guardian
-        self._tasks: dict[str, Protected] = {}
+        self._office = Office(around, guardian)
+        self._tasks: dict[str, Protection] = {}
         self._probes = Probes(around.identity)
-        self._checked: dict[bytes, tuple[str, int]] = {}
+        self._checks: dict[bytes, tuple[str, int]] = {}
+        """Which snapshot a spot check is for: (task, number) by shard."""
+        self._tries: dict[tuple[str, int], int] = {}
         self._asked = 0
-        self._leaving: list[tuple[Micros, list[Digest], str]] = []
+        self._leaving: list[tuple[Micros, tuple[Digest, ...], str]] = []
         """Data of leases that ended unfinished: kept here for whoever goes on, until then."""
-        self.listeners: list[Listener] = []
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Who is told what became of snapshots."""
+        return self._office.listeners
 
     # ── what the node calls ──────────────────────────────────────────────────────────────────────────────────────────
     def began(self, lease: Lease, now: Micros) -> list[Effect]:
         """The chunk runs: protect it from now on. What it was resumed from stays, under new leases."""
-        pace = self._pace(lease, now)
-        one = Protected(lease, pace, Waiting(pace.due_at(now)), span=ROLLING_SPAN_MIN, anchored=now)
+        one = Protection(self._office, lease, self._pace(lease, now), now)
         self._tasks[lease.task] = one
-        adopted = self._adopt(one, now) if lease.resume is not None else []
-        one.renew_at = Micros(now + one.span // 3)
-        return [*adopted, Wake(Micros(now + LOOK_INTERVAL), self)]  # type: ignore[arg-type]
+        return [*one.adopt(now), Wake(Micros(now + LOOK_INTERVAL), self)]
 
     def ended(self, lease: Lease, now: Micros) -> list[Effect]:
         """The chunk runs no more. Finished: all is released. Else its leases last for whoever goes on from them."""
         one = self._tasks.pop(lease.task, None)
         if one is None:
             return []
-        effects = [*self._stop(one), Store(f"snapshot/{lease.task}", None)]
-        data = [shard for pack in one.packs.values() for shard in _data(pack)]
-        if not lease.output:
-            self._leaving.append((Micros(now + one.span), data, one.user))
-            return [*effects, Store(f"snapshot/{lease.task}", wire.encode(tuple(data)))]
-        effects += self._released(list(one.packs.values()))
-        for snapshot in one.snapshots:
-            effects += self._unguard(one, snapshot, now)
-        return [*effects, *self._around.pins.unpin(data, one.user)]
+        self._tries = {key: count for key, count in self._tries.items() if key[0] != lease.task}
+        record = f"snapshot/{lease.task}"
+        if lease.output:
+            return [*one.stop(), *one.finish(now), Store(record, None)]
+        data = tuple(one.data)
+        self._leaving.append((Micros(now + one.one.span), data, one.one.user))
+        return [*one.stop(), Store(record, wire.encode(data)), Wake(Micros(now + one.one.span), self)]
 
     def cut_now(self, task: str, hold: bool, now: Micros) -> list[Effect]:
         """Something threatens the host: a snapshot at once. `hold`: the job stands still after it, and loses nothing."""
         one = self._tasks.get(task)
-        if one is None:
-            return []
-        if isinstance(one.state, Cutting) and (one.state.hold or not hold):
-            return []
-        one.urgent = hold or bool(one.urgent)
-        if isinstance(one.state, Cutting):
-            return []
-        effects = self._give_way(one)
-        return [*effects, *self._cut(one, now)]
+        return one.cut_now(hold, now) if one else []
 
     def restore(self, records: Iterable[tuple[str, bytes]]) -> list[Effect]:
-        """Data shards of an earlier run, from records under `snapshot/`: its leases are given back, so nobody needs
-        them here."""
+        """Data shards of an earlier run, from records under `snapshot/`, after the holder was restored. The leases of
+        that run are given back, so nobody needs them here."""
         effects: list[Effect] = []
         for key, value in records:
-            shards = [Digest(raw) for raw in _pins_decoder.decode(value)]
-            here = [shard for shard in shards if self._around.pins.has(shard) and not self._around.pins.is_pinned(shard)]
-            effects += [*(Compute(Forget(shard)) for shard in here), Store(key, None)]
+            for shard in map(Digest, _pins_decoder.decode(value)):
+                if self._around.pins.has(shard) and not self._around.pins.is_pinned(shard):
+                    effects.append(Compute(Forget(shard)))
+            effects.append(Store(key, None))
         return effects
 
     def verdict(self, task: str) -> Verdict | None:
         """What may be said about the newest durable snapshot; None when there is none."""
         one = self._tasks.get(task)
-        newest = one.newest_durable if one else None
-        return self._verdict(newest) if newest else None
+        newest = one.one.newest_durable if one else None
+        return one.verdict(newest) if one and newest else None
 
     def uplink(self, task: str) -> int:
         """Bytes per second, measured by what snapshots took; 0 = not yet."""
-        one = self._tasks.get(task)
-        return one.uplink if one else 0
+        return self._tasks[task].one.uplink if task in self._tasks else 0
 
     def snapshots(self, task: str) -> list[Snapshot]:
         """What is kept of a chunk, oldest first."""
-        one = self._tasks.get(task)
-        return list(one.snapshots) if one else []
+        return list(self._tasks[task].one.snapshots) if task in self._tasks else []
 
-    # ── messages ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── messages and time ────────────────────────────────────────────────────────────────────────────────────────────
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
-            case Sealed(task=task) | CutFailed(task=task):
-                one = self._tasks.get(task)
-                if one is None:
-                    return []
-                return self._sealed(one, message, now) if isinstance(message, Sealed) else self._failed(
-                    one, message.reason, now
-                )
+            case Sealed(task=task):
+                return self._checked(self._tasks[task].sealed(message, now), now) if task in self._tasks else []
+            case CutFailed(task=task):
+                return self._tasks[task].failed(message, now) if task in self._tasks else []
             case ChallengeAnswer():
                 return self._decided(self._probes.answered(sender, message, now), now)
             case Proved():
                 return self._decided(self._probes.proved(message), now)
             case SpreadDone() | Kept() | NotKept() | Encoded():
-                return [effect for one in list(self._tasks.values()) for effect in self._told(one, sender, message, now)]
+                return self._told(sender, message, now)
             case _:
                 raise LocalError(f"{type(message).__name__} is not for the protector", code="not_accepted")
 
@@ -195,12 +132,84 @@ class Protector:
         """Cut what is due, hurry what is late, renew what is kept."""
         effects: list[Effect] = []
         for one in list(self._tasks.values()):
-            effects += self._look(one, now)
+            effects += one.look(now)
         for probe in self._probes.overdue(now):
             self._around.neighbourhood.standings.silent(probe.peer)
-            effects += self._recheck(probe, now)
-        for until, data, user in [item for item in self._leaving if item[0] <= now]:
-            self._leaving.remove((until, data, user))
-            task = user.removeprefix("snapshot/")
-            effects += [*self._around.pins.unpin(data, user), Store(f"snapshot/{task}", None)]
-        return [*effects, Wake(Micros(now + LOOK_INTERVAL))] if self._tasks or self._leaving else effects
+            self._checks.pop(probe.challenge.nonce, None)
+        effects = self._checked(effects, now)
+        over = [item for item in self._leaving if item[0] <= now]
+        self._leaving = [item for item in self._leaving if item[0] > now]
+        for _, data, user in over:
+            if user.removeprefix("snapshot/") not in self._tasks:
+                effects += [*self._around.pins.unpin(data, user), Store(user, None)]
+        if self._tasks:
+            return [*effects, Wake(Micros(now + LOOK_INTERVAL))]
+        return [*effects, Wake(min(item[0] for item in self._leaving))] if self._leaving else effects
+
+    def _told(self, sender: PeerId, message: SpreadDone | Kept | NotKept | Encoded, now: Micros) -> list[Effect]:
+        effects: list[Effect] = []
+        for one in list(self._tasks.values()):
+            try:
+                effects += one.told(sender, message, now)
+            except RemoteViolation:
+                self._around.neighbourhood.standings.lied(sender, now)
+                raise
+        return self._checked(effects, now)
+
+    # ── spot checks ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _checked(self, effects: list[Effect], now: Micros) -> list[Effect]:
+        """Ask a holder, chosen by chance, for a proof of each snapshot that is durable and not verified yet."""
+        busy = set(self._checks.values())
+        for task, one in self._tasks.items():
+            for snapshot in one.one.snapshots:
+                key = (task, snapshot.manifest.number)
+                if snapshot.is_durable and not snapshot.is_verified and key not in busy:
+                    effects = [*effects, *self._check(one, snapshot, key, now)]
+        return effects
+
+    def _check(self, one: Protection, snapshot: Snapshot, key: tuple[str, int], now: Micros) -> list[Effect]:
+        if self._tries.get(key, 0) >= CHECKS_MAX:
+            return []
+        choices = [
+            (pack, index, peer)
+            for pack in snapshot.packs
+            for index, peers in pack.receipts.items()
+            for peer in sorted(peers)
+            if peer != self._around.me and self._around.pins.has(pack.shard(index))
+        ]
+        if not choices:
+            return []
+        pack, index, peer = choices[self._around.dice.randrange(len(choices))]
+        self._tries[key] = self._tries.get(key, 0) + 1
+        self._asked += 1
+        effects = self._probes.ask(peer, pack.shard(index), pack.pack.shard_size, self._number(now), None, now)
+        nonce = self._probes.newest
+        self._checks[nonce] = key
+        return effects
+
+    def _number(self, now: Micros) -> int:
+        """Never the number of an earlier challenge, not even after a restart."""
+        return now * 1_000 + self._asked % 1_000
+
+    def _decided(self, probe: Probe | None, now: Micros) -> list[Effect]:
+        if probe is None:
+            return []
+        task, number = self._checks.pop(probe.challenge.nonce)
+        standings = self._around.neighbourhood.standings
+        one = self._tasks.get(task)
+        if probe.outcome == "true":
+            standings.proved(probe.peer, probe.took, now)
+            self._tries.pop((task, number), None)
+            return one.verified(number, now) if one else []
+        standings.lied(probe.peer, now)
+        said = Emit("holder_lied", {"peer": peer_text(probe.peer), "shard": probe.shard.hex()})
+        for pack in list(one.one.packs.values()) if one else []:
+            if probe.shard in pack.pack.shards:
+                _withdraw(pack, probe)
+        return self._checked([said], now)
+
+
+def _withdraw(pack: Custody, probe: Probe) -> None:
+    """A receipt without a shard behind it counts no more."""
+    for index in [at for at in pack.kept_by(probe.peer) if pack.shard(at) == probe.shard]:
+        pack.drop(probe.peer, index)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from protocol.errors import Refused, ShoalError
 from shoal import exits
+from shoal.commands import reclaim
 from shoal.commands.words import Nouns, add_data, add_noun, control
 from shoal.output import Output, money, pairs, span_text, table, time_text
 
@@ -48,6 +49,7 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     drain.add_argument("--resume", action="store_true", help="take work again")
     add_data(drain, DATA_HELP)
     drain.set_defaults(run=run_drain)
+    reclaim.add(verbs, voice, DATA_HELP)
 
 
 def _add_run(verbs: Nouns, voice: argparse.ArgumentParser) -> None:
@@ -200,10 +202,24 @@ def run_earnings(args: argparse.Namespace, out: Output) -> int:
 
     def text() -> str:
         sums = f"earned {money(answer['total'])} credits, slashed {money(answer['slashed'])}"
-        return f"{table(heads, rows, right=(2, 3, 4, 5, 6))}\n{sums}".lstrip()
+        shares = _shares_text(_rows(answer, "shares"))
+        return f"{table(heads, rows, right=(2, 3, 4, 5, 6))}\n{shares}{sums}".lstrip()
 
     out.data(answer, text)
     return exits.OK
+
+
+def _shares_text(shares: list[Row]) -> str:
+    """Chunks that were handed over: what of them is paid, and what waits for their end."""
+    if not shares:
+        return ""
+    rows = [
+        (str(share["job"])[:12], share["chunk"], f"{int(str(share['done_ppm'])) / 10_000:.1f} %",
+         money(share["amount"]), money(share["commission"]), share["state"])
+        for share in shares
+    ]  # fmt: skip
+    heads = ("handed over: job", "chunk", "at", "share", "commission", "state")
+    return f"\n{table(heads, rows, right=(1, 2, 3, 4))}\n"
 
 
 def run_stop(args: argparse.Namespace, out: Output) -> int:

@@ -29,7 +29,7 @@ random.seed(49)
 np.random.seed(49)
 crowd = [Creature(np.random.normal(size=24)) for _ in range(40)]
 best, spread, generation = [], 0.3, 0
-while generation < 400 and (not best or best[-1][0] < -1e-3):
+while generation < 1500 and (not best or best[-1][0] < -1e-5):
     children = []
     for _ in range(20):
         mother, father = (max(random.sample(crowd, 3), key=lambda one: one.fitness) for _ in range(2))
@@ -38,11 +38,11 @@ while generation < 400 and (not best or best[-1][0] < -1e-3):
         creature.age += 1
     crowd = heapq.nlargest(40, crowd + children, key=lambda one: (one.fitness, -one.age))
     generation += 1
-    spread *= 0.995
+    spread *= 0.998
     heapq.heappush(best, (crowd[0].fitness, generation))
     if len(best) > 10:
         heapq.heappop(best)
-    if generation % 80 == 0:
+    if generation % 250 == 0:
         print(f"generation {generation}: {crowd[0].fitness:.6f}", flush=True)
 keep(
     crowd=np.stack([creature.genes for creature in crowd]),

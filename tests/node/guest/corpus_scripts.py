@@ -105,7 +105,7 @@ SCRIPTS: Final = (
     Script("maml", 130),
     Script("sklearn_partial_fit", 336, needs=("sklearn",)),
     Script("numpy_sgd", 6000, needs=("numpy",)),
-    Script("evolution", 400, needs=("numpy",)),
+    Script("evolution", 1500, needs=("numpy",)),
     Script("monte_carlo", 9000, needs=()),
     Script("tqdm_loop", 480, FRAMEWORKS, ("torch", "tqdm")),
     Script("hf_trainer", 64, FRAMEWORKS, ("torch", "transformers", "accelerate")),
