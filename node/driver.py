@@ -20,20 +20,17 @@ from node.journal import Journal
 from node.runner import Runner
 from node.store import RecordStore
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport
-from protocol import wire
-from protocol.completions import Completion, Fetched, FetchFailed, Neighbour, Overheard, RunDone, RunLog, RunStarted
-from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Hear, Machine, Publish, Run, Send, Stop, Store, Wake
+from node.work import Works
+from protocol.completions import Completion, Neighbour, Overheard
+from protocol.effects import Compute, Effect, Emit, Fail, Hear, Machine, Publish, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, ShoalError
-from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Head, JobNotice, Message, Offer
 from protocol.peer import Peer
-from protocol.units import Digest, Micros, PeerId
+from protocol.units import Micros, PeerId
 from protocol.wire import Signed
+from storage.erasure import ErasureCode
 
 log = logging.getLogger("shoal.driver")
-
-OUTPUT_BYTES_MAX: Final = 1 << 30
-"""Bytes of one earlier chunk's output that a reduce step may read."""
 
 VIOLATORS_MAX: Final = 4_096
 """Peers whose broken rules are counted; the one that broke none for longest is forgotten first."""
@@ -55,6 +52,7 @@ class World:
     records: RecordStore
     journal: Journal | None
     events: EventLog
+    erasure: ErasureCode
 
 
 class Driver:
@@ -67,7 +65,7 @@ class Driver:
         self._local: deque[Message | Completion] = deque()
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
-        self._fetching: set[tuple[Digest, bool]] = set()
+        self._works = Works(world.identity_peer, world.transport, world.blobs, world.runner, world.erasure, self.give)
         self.violations: dict[PeerId, int] = {}
         """Broken rules per peer, for the status page."""
 
@@ -159,14 +157,8 @@ class Driver:
                     self._hear(statement, body, self._world.clock.now())
                 case Store(key, value):
                     self._store(key, value)
-                case Compute(Fetch() as fetch):
-                    if (fetch.digest, fetch.is_output) not in self._fetching:
-                        self._fetching.add((fetch.digest, fetch.is_output))
-                        self._spawn(self._fetch, fetch)
-                case Compute(Run() as run):
-                    self._spawn(self._run, run)
-                case Compute(Stop(task)):
-                    self._world.runner.stop(task)
+                case Compute(work):
+                    self._works.begin(work, self._spawn)
                 case Emit(name, fields):
                     self._world.events.emit(name, fields, self._world.clock.now())
                 case Fail(error):
@@ -200,37 +192,3 @@ class Driver:
             fields["peer"] = error.peer.hex()
         log.warning("%s: %s", error.code, error.detail)
         self._world.events.emit("fault", fields, self._world.clock.now())
-
-    # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _fetch(self, work: Fetch) -> None:
-        try:
-            await self._bring(work)
-        except ShoalError as error:
-            self._fetching.discard((work.digest, work.is_output))
-            self.give(FetchFailed(work.digest, error.detail))
-        else:
-            self._fetching.discard((work.digest, work.is_output))
-            self.give(Fetched(work.digest, self._world.blobs.size(work.digest)))
-
-    async def _bring(self, work: Fetch, job: bytes = b"") -> None:
-        sources = tuple(dict.fromkeys(peer for peer in work.sources if peer != self._world.identity_peer))
-        await self._world.transport.fetch(work.digest, work.size_max, sources, work.is_output, job)
-
-    async def _run(self, work: Run) -> None:
-        """Inputs first, all of them; then the sandbox."""
-        job = wire.digest(wire.encode(work.spec))
-        try:
-            for file in work.spec.files:
-                await self._bring(Fetch(Digest(file.digest), file.size, work.sources), job)
-            for output in work.outputs:
-                await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
-        except ShoalError as error:
-            log.warning("%s has no inputs: %s", work.task, error.detail)
-            self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
-            return
-        done = await self._world.runner.run(
-            work,
-            lambda lines: self.give(RunLog(work.task, lines)),
-            lambda executor: self.give(RunStarted(work.task, executor)),
-        )
-        self.give(done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from typing import Final, Protocol
 
 import trio
@@ -69,18 +70,16 @@ class Handing:
 
     async def out(self, notice: Micros) -> list[Row]:
         """`begin`, and wait until everything is out or time is over; what became of each lease."""
-        start = self._events.next_sequence
+        start = self._events.next_sequence  # What follows from here on may be the last word about a lease.
         before = list(self._leases())
         self.begin(notice)
         reclaim = self._reclaim
         if reclaim is None:
             return [row(Leaving(lease, Micros(0), "given_back", "this node takes no snapshots")) for lease in before]
         with trio.move_on_after(notice / 1e6 + GRACE_S):
-            while not reclaim.is_over:
-                async for event in self._events.follow(start):
-                    start = event.sequence + 1
-                    if event.name == "handover":
-                        break
+            async with aclosing(self._events.follow(start)) as followed:
+                while not reclaim.is_over:
+                    await anext(followed)
         return [row(item) for item in reclaim.leaving.values()]
 
 

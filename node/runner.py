@@ -59,11 +59,11 @@ _decoder: Final = wire.decoder(Manifest)
 _NOBODY: Final = PeerId(bytes(32))
 
 
-def _deaf(what: Protected) -> None:
+def deaf(what: Protected) -> None:
     """Nobody listens."""
 
 
-def _deaf_to_names(task: str) -> None:
+def nobody(task: str) -> None:
     """Nobody listens."""
 
 
@@ -87,7 +87,7 @@ class Runner:
         self._serves = frozenset(serves)
         self._live: dict[str, Live] = {}
         self._shelter = shelter
-        self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, _deaf_to_names)
+        self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, nobody)
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ class Runner:
         live = self._live.get(task)
         return live.door if live is not None else None
 
-    def cut(self, task: str, *, hold: bool, tell: Tell = _deaf) -> None:
+    def cut(self, task: str, *, hold: bool, tell: Tell = deaf) -> None:
         """Take a snapshot of a running task; `Sealed` or `CutFailed` comes through the `tell` of its `run`, or through
         this one when the task does not run here or is not protected."""
         live = self._live.get(task)
@@ -144,7 +144,7 @@ class Runner:
         else:
             live.agent.cut(hold=hold)
 
-    async def run(self, work: Run, on_log: OnLog, on_start: Callable[[str], None], tell: Tell = _deaf) -> RunDone:
+    async def run(self, work: Run, on_log: OnLog, on_start: Callable[[str], None], tell: Tell = deaf) -> RunDone:
         """Execute one chunk to its end. Never raises for what a job does; a cancelled caller leaves nothing behind.
 
         A protected one (`work.lease`) speaks through `tell`; one that resumes starts from its snapshot, in the sandbox
@@ -182,7 +182,7 @@ class Runner:
         return RunDone(work.task, ended.reason, ended.code, output, size, seconds, ended.detail)
 
     # ── parking ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def park(self, work: Run, tell: Tell = _deaf) -> None:
+    async def park(self, work: Run, tell: Tell = deaf) -> None:
         """Bring a chunk to its first loop head and keep it waiting there, until a `run` of the same chunk takes it over
         and ends it, or `unpark`. Its inputs are here. What its hook says comes through `tell`."""
         if self._shelter is None or not self._parking.has_room(work, len(self._live)):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from node.runner import Runner
+from node.runner import Runner, Tell, deaf
 from protocol import wire
 from protocol.completions import RunDone
 from protocol.effects import Run
@@ -28,10 +28,14 @@ class WrongPixels(Runner):
     """Runs jobs like any other host, then scratches the output."""
 
     async def run(
-        self, work: Run, on_log: Callable[[tuple[str, ...]], None], on_start: Callable[[str], None]
+        self,
+        work: Run,
+        on_log: Callable[[tuple[str, ...]], None],
+        on_start: Callable[[str], None],
+        tell: Tell = deaf,
     ) -> RunDone:
         """The true result, changed."""
-        done = await super().run(work, on_log, on_start)
+        done = await super().run(work, on_log, on_start, tell)
         if done.reason != "ok":
             return done
         manifest = wire.decode(self._blobs.read(done.output, 16 << 20), _manifest_decoder, _NOBODY, 16 << 20)

@@ -48,8 +48,9 @@ class TreeRef(Struct, frozen=True, forbid_unknown_fields=True):
     list_bytes: Annotated[int, Meta(ge=1, le=TREE_BYTES_MAX)]
     size: NonNegative
     """Bytes of all its files."""
-    volume: Annotated[str, Meta(max_length=64)] = ""
-    """The renter's name for the volume; empty for code."""
+    volume: Annotated[str, Meta(max_length=129)] = ""
+    """The renter's name for the volume; empty for code. While the digest is zeros, `name@version` is wanted, and the
+    node that keeps the volume fills in the rest."""
     is_writable: bool = False
     """What the chunk leaves there is part of its output, and the volume's next version once that is accepted."""
 

@@ -109,6 +109,11 @@ class Provider:
             case _:
                 raise AssertionError(f"{type(message).__name__} is not for the provider")
 
+    def phase(self, job: bytes, chunk: int) -> str:
+        """How far the own lease of a chunk is; empty when there is none."""
+        found = (lease.phase for lease in self.leases.values() if (lease.job, lease.assign.chunk) == (job, chunk))
+        return next(found, "")
+
     def job(self, job: bytes) -> tuple[JobNotice, PeerId, JobSpec] | None:
         """What is known of a job that somebody offers: its notice, its steward, its specification."""
         return self._bidding.known(job)

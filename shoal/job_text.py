@@ -66,7 +66,18 @@ def chunks_text(chunks: list[ChunkStatus]) -> str:
          chunk.outcome or "–", "yes" if chunk.is_audited else "no", _steps(chunk), _ends(chunk))
         for chunk in chunks
     ]  # fmt: skip
-    heads = ("chunk", "state", "epoch", "provider", "executor", "price", "outcome", "audited", "steps", "attempts ended")
+    heads = (
+        "chunk",
+        "state",
+        "epoch",
+        "provider",
+        "executor",
+        "price",
+        "outcome",
+        "audited",
+        "steps",
+        "attempts ended",
+    )
     return table(heads, rows, right=(0, 2, 5))
 
 

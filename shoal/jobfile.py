@@ -6,6 +6,7 @@ found, and carries a fix.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final, Literal, TypeVar
 
 from msgspec import UNSET
 
+from node.config import default_home
 from protocol import jobrules, wire, yaml_values
 from protocol.errors import Refused, RemoteViolation
 from protocol.jobspec import Chunk, JobSpec, Resources
@@ -25,6 +27,7 @@ from shoal.job_inputs import LocalFile, collect
 from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
 from shoal.jobfile_checkpoint import read_checkpoint
 from shoal.jobfile_placement import read_placement
+from shoal.jobfile_trees import read_inputs
 
 KEYS: Final = frozenset(
     [
@@ -37,6 +40,8 @@ KEYS: Final = frozenset(
         "wasm",
         "env",
         "files",
+        "repo",
+        "volumes",
         "chunks",
         "matrix",
         "reduce",
@@ -71,6 +76,7 @@ HINTS: Final = {
     "file_mounts": "Use `files`, a list such as `./data:/data`.",
     "envs": "Use `env`.",
     "workdir": "Use `files`; commands start in /in.",
+    "volume": "Use `volumes`, a map such as {data: /vol/data}.",
     "num_nodes": "A job is cut into independent `chunks`; one chunk runs on one node.",
     "gpu": "Put it under `resources`.",
     "memory": "Put it under `resources`.",
@@ -98,6 +104,8 @@ class JobFile:
 
     spec: JobSpec
     files: tuple[LocalFile, ...]
+    notes: tuple[str, ...] = ()
+    """What the renter should know about them."""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> JobFile:
@@ -114,11 +122,14 @@ def load(path: Path, environ: Mapping[str, str]) -> JobFile:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise wrong(Place(name, line, 1), "", "not UTF-8 text", "Save the file as UTF-8.", code="bad_yaml") from error
-    return read(text, path.parent, environ, name)
+    return read(text, path.parent, environ, name, cache_folder())
 
 
-def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.yml") -> JobFile:
-    """Read a job file's text; paths in `files` start at `folder`."""
+def read(
+    text: str, folder: Path, environ: Mapping[str, str], name: str = "job.yml", cache: Path | None = None
+) -> JobFile:
+    """Read a job file's text; paths in `files` start at `folder`. `cache`: where fetched code is kept; without one,
+    `repo` is refused."""
     tree = parse(text, name)
     top = yaml_values.pairs(tree, "", KEYS, HINTS)
     _check_type(top, tree.place)
@@ -126,6 +137,8 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
     listed = _file_list(top["files"], "files") if "files" in top else ()
     entries = tuple((node, f"files[{index}]") for index, node in enumerate(listed))
     files = collect(entries + program.modules, folder)
+    env = read_env(top["env"], "env", environ) if "env" in top else ()
+    inputs = read_inputs(top, files, env, folder, cache)
     timeout = _optional(top, "timeout", _span, _DEFAULTS.timeout)
     ports = schema.ports(top["ports"], "ports") if "ports" in top else ()
     shell = _optional(top, "shell", schema.switch, False)
@@ -134,8 +147,8 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
         runtime=program.runtime,
         commands=program.commands,
         chunks=read_chunks(top),
-        files=tuple(file.ref for file in files),
-        env=_optional(top, "env", lambda node, key: read_env(node, key, environ), ()),
+        files=tuple(file.ref for file in inputs.files),
+        env=inputs.env,
         reduce=program.reduce,
         resources=_optional(top, "resources", _resources, _NEED),
         timeout=timeout,
@@ -153,10 +166,16 @@ def read(text: str, folder: Path, environ: Mapping[str, str], name: str = "job.y
         placement=read_placement(top["placement"], "placement") if "placement" in top else UNSET,
         ports=ports,
         shell=shell,
+        trees=inputs.trees,
         checkpoint=read_checkpoint(top["checkpoint"], "checkpoint") if "checkpoint" in top else UNSET,
     )
     _check(spec, top, tree.place)
-    return JobFile(spec, files)
+    return JobFile(spec, (*inputs.files, *inputs.blobs), inputs.notes)
+
+
+def cache_folder() -> Path:
+    """Where fetched repositories and packed pieces are kept between jobs."""
+    return default_home(os.environ) / "cache"
 
 
 def _optional(top: Mapping[str, Node], key: str, reader: Callable[[Node, str], T], default: T) -> T:
@@ -251,7 +270,7 @@ def _check(spec: JobSpec, top: Mapping[str, Node], start: Place) -> None:
     except RemoteViolation as error:
         raise wrong(start, "", error.detail, "See specs/05-job.md for the bounds.", code=error.code) from error
     except Refused as error:
-        key = str(error.numbers["pointer"]).split("/")[1].removesuffix("_ppm")
+        key = str(error.numbers["pointer"]).split("/")[1].removesuffix("_ppm").replace("trees", "volumes")
         node = top.get(key)
         place = node.place if node is not None else start
         raise wrong(place, key, error.detail, error.fix, code=error.code) from error

@@ -24,7 +24,7 @@ from storage.packs import Known, KnownPack
 from storage.parity import code_of, memory
 from storage.records import damaged, sealed_size
 
-ReadPack = Callable[[int], memoryview | bytes]
+ReadPack = Callable[[int], memoryview | bytes | bytearray]
 """The whole ciphertext of a pack of the manifest, by position. Packs are asked for in any order and more than once."""
 
 

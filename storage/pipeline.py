@@ -20,6 +20,8 @@ from storage.opening import Opening, ReadPack
 from storage.packs import Known
 from storage.sealing import Options, Sealing
 
+__all__ = ["Known", "Opening", "Options", "Part", "Place", "Sealing", "open_sealed", "seal"]
+
 USUAL: Final = Options()
 """AES, every byte dear, one thread."""
 

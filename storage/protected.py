@@ -126,6 +126,10 @@ class Protected:
         """What a successor would go on from."""
         return next((one for one in reversed(self.snapshots) if one.is_durable), None)
 
+    def standby(self, me: PeerId) -> PeerId | None:
+        """Who stands by; never the worker itself."""
+        return self.lease.standby if self.lease.standby != me else None
+
     def manifest(self, sealed: Sealed, now: Micros) -> Manifest:
         """What the worker signs about a snapshot."""
         escrow, chunk, epoch = self.lease.key

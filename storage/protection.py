@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from protocol import wire
 from protocol.completions import CutFailed, Encoded, Sealed
 from protocol.effects import Compute, Cut, Effect, Emit, Send, Store
 from protocol.provider_lease import Lease
-from protocol.snapshots import (
-    SHARDS_PER_MESSAGE,
-    Keep,
-    Kept,
-    Manifest,
-    NotKept,
-    Purpose,
-    Release,
-    Renew,
-    Spread,
-    SpreadDone,
-    is_sound,
-)
+from protocol.snapshots import Kept, NotKept, Purpose, SpreadDone, is_sound
 from protocol.units import HOUR, MINUTE, SECOND, Digest, Micros, PeerId
 from storage import durability, placement
 from storage.durability import Verdict
-from storage.neighbourhood import Around
 from storage.placement import UPLINK_UNKNOWN
-from storage.protected import Cutting, Pace, Protected, Snapshot, Underway, Waiting, everything, notice
+from storage.protected import Cutting, Pace, Protected, Snapshot, Underway, Waiting, notice
 from storage.receipts import Custody
+from storage.retention import Office, Retention, data_shards
 from storage.spreading import PATIENCE_FACTOR, Order, Spreading
 
 ANCHOR_INTERVAL: Final = Micros(10 * MINUTE)
@@ -63,29 +49,6 @@ MANY_PACKS: Final = 8
 """Packs from which the receipts of 16/32 fit no message."""
 
 
-class Guardian(Protocol):
-    """Who looks after anchors for as long as they are needed (`storage.custodian.Custodian`)."""
-
-    def guard(self, pack: Custody, purpose: Purpose, user: str, now: Micros) -> list[Effect]: ...
-    def drop(self, name: Digest, user: str, now: Micros) -> list[Effect]: ...
-
-
-class Listener(Protocol):
-    """Who wants to know what became of a snapshot."""
-
-    def durable(self, lease: Lease, manifest: Manifest, is_held: bool, now: Micros) -> list[Effect]: ...
-    def failed(self, lease: Lease, reason: str, now: Micros) -> list[Effect]: ...
-
-
-@dataclass(slots=True)
-class Office:
-    """What the protections of one worker share."""
-
-    around: Around
-    guardian: Guardian
-    listeners: list[Listener] = field(default_factory=list)
-
-
 class Protection:
     """One chunk."""
 
@@ -94,11 +57,7 @@ class Protection:
         self._around = office.around
         self.one = Protected(lease, pace, Waiting(pace.due_at(now)), span=ROLLING_SPAN_MIN, anchored=now)
         self.one.renew_at = Micros(now + self.one.span // 3)
-
-    @property
-    def data(self) -> list[Digest]:
-        """Data shards that are pinned here."""
-        return [shard for pack in self.one.packs.values() for shard in _data(pack)]
+        self.retention = Retention(office, self.one)
 
     # ── cutting ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def cut_now(self, hold: bool, now: Micros) -> list[Effect]:
@@ -109,7 +68,7 @@ class Protection:
             return []
         effects: list[Effect] = []
         if isinstance(one.state, Underway):
-            effects, one.filling = self._drop_filling(), one.state.spreading
+            effects, one.filling = self.retention.drop_filling(), one.state.spreading
         return [*effects, *self._cut(hold, now)]
 
     def _cut(self, hold: bool, now: Micros) -> list[Effect]:
@@ -154,25 +113,31 @@ class Protection:
         known = one.packs
         packs = tuple(known.get(Digest(pack.shards[0])) or Custody(pack) for pack in message.packs)
         if not isinstance(cutting, Cutting) or not packs or not all(is_sound(pack.pack) for pack in packs):
-            unknown = [shard for pack in packs if pack.name not in known for shard in _data(pack)]
-            self._pin(unknown)
+            unknown = [shard for pack in packs if pack.name not in known for shard in data_shards(pack)]
+            self.retention.pin(unknown)
             return self._around.pins.unpin(unknown, one.user)
         until = Micros(now + (ANCHOR_SPAN if cutting.purpose == "anchor" else one.span))
         manifest = one.manifest(message, now)
         snapshot = Snapshot(manifest, packs, cutting.purpose, until, cutting.hold, message.is_rehearsed)
-        effects = [*self._drop_filling(), *self._forget_failed(packs)]
+        effects = [*self.retention.drop_filling(), *self.retention.forget_failed(packs)]
         one.snapshots.append(snapshot)
-        self._pin(self.data)
+        self.retention.pin(self.retention.data)
         order = Order(
-            one.lease.key, until, cutting.purpose, self._standby(), one.uplink or UPLINK_UNKNOWN, self._holders()
+            one.lease.key,
+            until,
+            cutting.purpose,
+            self.one.standby(self._around.me),
+            one.uplink or UPLINK_UNKNOWN,
+            self._holders(),
         )
         spreading = Spreading(self._around, order, packs, now)
         one.state = Underway(now, snapshot, spreading)
         one.pace.sealed(Micros(message.stall_us), spreading.wire_bytes, now)
-        stored = Store(f"snapshot/{one.lease.task}", wire.encode(tuple(self.data)))
+        stored = Store(f"snapshot/{one.lease.task}", wire.encode(tuple(self.retention.data)))
         carried = [pack for pack in packs if not pack.missing]
-        effects += [stored, *self._keep_longer(carried, until, cutting.purpose), *spreading.start(now)]
-        return [*effects, *self._progress(now)]
+        effects += [stored, *self.retention.keep_longer(carried, until, cutting.purpose), *spreading.start(now)]
+        effects += self._progress(now)
+        return effects if one.urgent is None else [*effects, *self.cut_now(one.urgent, now)]
 
     def told(self, sender: PeerId, message: SpreadDone | Kept | NotKept | Encoded, now: Micros) -> list[Effect]:
         """A word about a shard or a pack that may be one of ours."""
@@ -190,31 +155,7 @@ class Protection:
                     effects += spreading.not_kept(sender, message, now)
                 case Encoded(shard=shard, code=code):
                     effects += spreading.encoded(shard, code, now)
-        return [*effects, *self._noted(sender, message, now), *self._progress(now)]
-
-    def _noted(self, sender: PeerId, message: SpreadDone | Kept | NotKept | Encoded, now: Micros) -> list[Effect]:
-        """Renewals, refusals to renew, and a new standby that holds everything now."""
-        if isinstance(message, Encoded):
-            return []
-        for pack in self.one.packs.values():
-            if message.shard not in pack.pack.shards:
-                continue
-            if isinstance(message, Kept) and (sender in pack.holders or sender in self._adopted(pack)):
-                pack.add(self._around.network, sender, message, now)
-            elif isinstance(message, SpreadDone) and not message.code and sender == self.one.lease.standby:
-                pack.hot.add(sender)
-            elif isinstance(message, NotKept) and message.code == "gone":
-                for index in [at for at in pack.kept_by(sender) if pack.shard(at) == message.shard]:
-                    pack.drop(sender, index)
-        return []
-
-    def _adopted(self, pack: Custody) -> set[PeerId]:
-        """Holders that a predecessor named."""
-        resume = self.one.lease.resume
-        if resume is None:
-            return set()
-        named = zip(resume.manifest.packs, resume.holders, strict=False)
-        return {peer for known, holders in named if known.shards[0] == pack.name for _, peer in holders}
+        return [*effects, *self.retention.noted(sender, message, now), *self._progress(now)]
 
     def _progress(self, now: Micros) -> list[Effect]:
         """Durable, settled, or too late?"""
@@ -237,6 +178,8 @@ class Protection:
         one, snapshot = self.one, state.snapshot
         snapshot.is_durable, one.failures = True, 0
         one.uplink = state.spreading.uplink or one.uplink
+        if one.uplink:
+            self._around.neighbourhood.standings.served(self._around.me, one.uplink, SECOND)
         one.pace.durable(now)
         one.span = self._span(now)
         one.filling, one.state = state.spreading, Waiting(one.pace.due_at(now))
@@ -245,7 +188,7 @@ class Protection:
         if snapshot.purpose == "anchor":
             one.anchored = now
             for pack in snapshot.packs:
-                effects += self._office.guardian.guard(pack, "anchor", self._anchor(snapshot), now)
+                effects += self._office.guardian.guard(pack, "anchor", self.retention.anchor(snapshot), now)
         manifest = snapshot.manifest
         fields: dict[str, str | int] = {
             **self._named(),
@@ -309,8 +252,8 @@ class Protection:
             effects += self._cut(bool(one.urgent), now)
         if now >= one.renew_at:
             one.renew_at = Micros(now + one.span // 3)
-            effects += self._renewed(now)
-        return [*effects, *self._warm(now)]
+            effects += self.retention.renewed(now)
+        return [*effects, *self.retention.warm(now)]
 
     def verified(self, number: int, now: Micros) -> list[Effect]:
         """A holder has proved a shard of this snapshot: what came before may be let go."""
@@ -318,97 +261,19 @@ class Protection:
         for snapshot in one.snapshots:
             if snapshot.manifest.number == number:
                 snapshot.is_verified = snapshot.is_durable
-        return self._let_go(one.retired(), now)
-
-    def adopt(self, now: Micros) -> list[Effect]:
-        """What the chunk was resumed from stays, under leases of this worker, until its own snapshots are durable."""
-        one, resume = self.one, self.one.lease.resume
-        if resume is None:
-            return []
-        packs = tuple(Custody(pack) for pack in resume.manifest.packs if is_sound(pack))
-        until = Micros(now + one.span)
-        snapshot = Snapshot(resume.manifest, packs, "rolling", until, is_durable=True)
-        one.snapshots.append(snapshot)
-        self._pin(self.data)
-        effects: list[Effect] = []
-        for pack, holders in zip(packs, resume.holders, strict=False):
-            for index, peer in holders:
-                if index < pack.pack.n and peer != self._around.me:
-                    keep = Keep(pack.shard(index), pack.pack.shard_size, until, "rolling", ())
-                    effects.append(Send(peer, keep))
-        return effects
+        return self.retention.let_go(one.retired(), now)
 
     def stop(self) -> list[Effect]:
         """Nothing more is sent out."""
         state = self.one.state
         effects = state.spreading.abandon() if isinstance(state, Underway) else []
-        return [*effects, *self._drop_filling()]
+        return [*effects, *self.retention.drop_filling()]
 
     def finish(self, now: Micros) -> list[Effect]:
         """The chunk is done: nobody will go on from here."""
-        data = self.data
-        effects = self._let_go(list(self.one.snapshots), now)
+        data = self.retention.data
+        effects = self.retention.let_go(list(self.one.snapshots), now)
         return [*effects, *self._around.pins.unpin(data, self.one.user)]
-
-    def _let_go(self, ended: Iterable[Snapshot], now: Micros) -> list[Effect]:
-        one = self.one
-        gone = list(ended)
-        if not gone:
-            return []
-        before = one.packs
-        one.snapshots = [snapshot for snapshot in one.snapshots if not any(snapshot is old for old in gone)]
-        left = one.packs
-        freed = [pack for name, pack in before.items() if name not in left]
-        effects: list[Effect] = []
-        for snapshot in gone:
-            if snapshot.purpose == "anchor" and snapshot.is_durable:
-                for pack in snapshot.packs:
-                    effects += self._office.guardian.drop(pack.name, self._anchor(snapshot), now)
-        for peer, shards in everything(freed).items():
-            effects += [Send(peer, Release(tuple(part))) for part in _parts(shards)]
-        effects += self._around.pins.unpin([shard for pack in freed for shard in _data(pack)], one.user)
-        return effects
-
-    def _forget_failed(self, wanted: tuple[Custody, ...]) -> list[Effect]:
-        """Earlier snapshots that never became durable, but for the packs that the new one needs."""
-        failed = [one for one in self.one.snapshots if not one.is_durable]
-        names = {pack.name for pack in wanted}
-        for snapshot in failed:
-            snapshot.packs = tuple(pack for pack in snapshot.packs if pack.name not in names)
-        return self._let_go(failed, Micros(0))
-
-    def _drop_filling(self) -> list[Effect]:
-        filling, self.one.filling = self.one.filling, None
-        return filling.abandon() if filling is not None else []
-
-    def _keep_longer(self, carried: list[Custody], until: Micros, purpose: Purpose) -> list[Effect]:
-        """Packs of earlier snapshots that this one needs as well."""
-        effects: list[Effect] = []
-        for pack in carried:
-            for index, peers in pack.receipts.items():
-                keep = Keep(pack.shard(index), pack.pack.shard_size, until, purpose, (self._around.me,))
-                effects += [Send(peer, keep) for peer in peers]
-        return effects
-
-    def _renewed(self, now: Micros) -> list[Effect]:
-        until = Micros(now + self.one.span)
-        packs = list(self.one.packs.values())
-        for pack in packs:
-            pack.lapse(now)
-        effects: list[Effect] = []
-        for peer, shards in everything(packs).items():
-            effects += [Send(peer, Renew(tuple(part), until)) for part in _parts(shards)]
-        return effects
-
-    def _warm(self, now: Micros) -> list[Effect]:
-        """A standby that was chosen later gets the newest durable snapshot, so that it can go on from it at once."""
-        one, standby, newest = self.one, self._standby(), self.one.newest_durable
-        if standby is None or newest is None or one.warmed == standby or not isinstance(one.state, Waiting):
-            return []
-        one.warmed = standby
-        cold = [pack for pack in newest.packs if standby not in pack.hot]
-        until = Micros(now + one.span)
-        return [Send(standby, Spread(*one.lease.key, pack.pack, until)) for pack in cold]
 
     def _span(self, now: Micros) -> Micros:
         interval = max(0, self.one.pace.due_at(now) - now)
@@ -418,25 +283,6 @@ class Protection:
         newest = self.one.newest_durable
         return tuple(sorted(newest.packs[-1].holders)) if newest and newest.packs else ()
 
-    def _standby(self) -> PeerId | None:
-        standby = self.one.lease.standby
-        return standby if standby != self._around.me else None
-
-    def _pin(self, shards: Iterable[Digest]) -> None:
-        for shard in shards:
-            self._around.pins.pin(shard, self.one.user, is_ours=True)
-
-    def _anchor(self, snapshot: Snapshot) -> str:
-        return f"anchor/{self.one.lease.task}/{snapshot.manifest.number}"
-
     def _named(self) -> dict[str, str | int]:
         _, chunk, epoch = self.one.lease.key
         return {"job": self.one.lease.job.hex(), "chunk": chunk, "epoch": epoch}
-
-
-def _data(pack: Custody) -> list[Digest]:
-    return [Digest(shard) for shard in pack.pack.shards[: pack.pack.k]]
-
-
-def _parts(shards: list[Digest]) -> list[list[Digest]]:
-    return [shards[at : at + SHARDS_PER_MESSAGE] for at in range(0, len(shards), SHARDS_PER_MESSAGE)]

@@ -27,8 +27,9 @@ from storage.audits import Probe, Probes
 from storage.durability import Verdict
 from storage.neighbourhood import Around
 from storage.protected import Pace, Snapshot
-from storage.protection import Guardian, Listener, Office, Protection
+from storage.protection import Protection
 from storage.receipts import Custody
+from storage.retention import Guardian, Listener, Office
 
 LOOK_INTERVAL: Final = Micros(SECOND // 2)
 """Microseconds between looks at a running chunk."""
@@ -67,7 +68,7 @@ class Protector:
         """The chunk runs: protect it from now on. What it was resumed from stays, under new leases."""
         one = Protection(self._office, lease, self._pace(lease, now), now)
         self._tasks[lease.task] = one
-        return [*one.adopt(now), Wake(Micros(now + LOOK_INTERVAL), self)]
+        return [*one.retention.adopt(now), Wake(Micros(now + LOOK_INTERVAL), self)]
 
     def ended(self, lease: Lease, now: Micros) -> list[Effect]:
         """The chunk runs no more. Finished: all is released. Else its leases last for whoever goes on from them."""
@@ -78,12 +79,12 @@ class Protector:
         record = f"snapshot/{lease.task}"
         if lease.output:
             return [*one.stop(), *one.finish(now), Store(record, None)]
-        data = tuple(one.data)
+        data = tuple(one.retention.data)
         self._leaving.append((Micros(now + one.one.span), data, one.one.user))
         return [*one.stop(), Store(record, wire.encode(data)), Wake(Micros(now + one.one.span), self)]
 
     def cut_now(self, task: str, hold: bool, now: Micros) -> list[Effect]:
-        """Something threatens the host: a snapshot at once. `hold`: the job stands still after it, and loses nothing."""
+        """Something threatens the host: a snapshot at once. `hold`: the job stands still after it, losing nothing."""
         one = self._tasks.get(task)
         return one.cut_now(hold, now) if one else []
 
@@ -92,10 +93,9 @@ class Protector:
         that run are given back, so nobody needs them here."""
         effects: list[Effect] = []
         for key, value in records:
-            for shard in map(Digest, _pins_decoder.decode(value)):
-                if self._around.pins.has(shard) and not self._around.pins.is_pinned(shard):
-                    effects.append(Compute(Forget(shard)))
-            effects.append(Store(key, None))
+            shards, pins = map(Digest, _pins_decoder.decode(value)), self._around.pins
+            unused = [shard for shard in shards if pins.has(shard) and not pins.is_pinned(shard)]
+            effects += [*(Compute(Forget(shard)) for shard in unused), Store(key, None)]
         return effects
 
     def verdict(self, task: str) -> Verdict | None:

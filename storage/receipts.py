@@ -116,11 +116,18 @@ def custody(pack: Pack, holders: PackHolders | None = None) -> Custody:
 
 
 def happiness(receipts: Mapping[int, Iterable[PeerId]], domain: DomainOf, without: Collection[PeerId] = ()) -> int:
-    """The largest matching of shards to failure domains (augmenting paths; at most 64 of each).
+    """How many distinct shards are in distinct failure domains.
 
     >>> happiness({0: [PeerId(b"a")], 1: [PeerId(b"a")], 2: [PeerId(b"b")]}, lambda peer: peer.hex())
     2
     """
+    return len(matched(receipts, domain, without))
+
+
+def matched(
+    receipts: Mapping[int, Iterable[PeerId]], domain: DomainOf, without: Collection[PeerId] = ()
+) -> dict[int, str]:
+    """A largest matching of shards to failure domains (augmenting paths; at most 64 of each)."""
     edges = {
         index: {domain(peer) for peer in peers if peer not in without} for index, peers in sorted(receipts.items())
     }
@@ -134,4 +141,6 @@ def happiness(receipts: Mapping[int, Iterable[PeerId]], domain: DomainOf, withou
                 return True
         return False
 
-    return sum(place(index, set()) for index in edges)
+    for index in edges:
+        place(index, set())
+    return {index: where for where, index in taken.items()}

@@ -15,7 +15,7 @@ import msgspec
 from protocol import matching, reputation, wire
 from protocol.bidding import Counter
 from protocol.catchup import Catchup
-from protocol.effects import Effect, Machine, Store
+from protocol.effects import Effect, LeaseKey, Machine, Store
 from protocol.follower import Follower
 from protocol.genesis import Genesis
 from protocol.identity import Identity
@@ -31,6 +31,8 @@ from protocol.overlay.vivaldi import RTT_MAX
 from protocol.peer import Peer
 from protocol.provider import Provider
 from protocol.ranking import rank, standing_record
+from protocol.reclaim import Reclaim
+from protocol.standby import Standby
 from protocol.steward import Steward
 from protocol.units import Digest, Micros, PeerId
 from protocol.watcher import Watcher
@@ -81,6 +83,8 @@ class Machines:
     maker: OfferMaker
     steward: Steward
     provider: Provider
+    standby: Standby
+    reclaim: Reclaim
     watcher: Watcher
     replica: Orderer | Follower
     judge: Judge | None
@@ -103,6 +107,8 @@ class Machines:
             self.watcher,
             self.steward,
             self.provider,
+            self.standby,
+            self.reclaim,
             self.auditor,
             self.catchup,
         ]
@@ -197,19 +203,24 @@ def wire_machines(
     )
     nothing = Terms((), outside.capability)
     counter = Counter(lambda: maker.terms or nothing, exclusion, outside.read, outside.executor, ledger)
+    provider = Provider(identity, network, client, counter)
+    standby = Standby(provider.job, lambda: provider.slots_free, provider.phase)
+    provider.awaited = lambda: standby.jobs
     machines = Machines(
         client=client,
         offers=offers,
         maker=maker,
         steward=Steward(desk, plan),
-        provider=Provider(identity, network, client, counter),
+        provider=provider,
+        standby=standby,
+        reclaim=Reclaim(identity, network, client, ledger, Hands(provider)),
         watcher=Watcher(identity, network),
         replica=replica,
         judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
         catchup=Catchup(me, network, outside.neighbours, outside.dice(), outside.offer_life_max),
     )
-    client.listeners += [machines.steward, machines.provider]
+    client.listeners += [machines.steward, machines.provider, machines.reclaim]
     return machines
 
 
@@ -230,6 +241,23 @@ class _Around:
         """Whether a provider is where the job may run; one whose offer is unknown is not kept out."""
         offer = self.offers.get(provider, now)
         return offer is None or next(matching.placement_exclusions(offer, spec, self.here()), None) is None
+
+
+@dataclass(slots=True)
+class Hands:
+    """What a reclaim asks of the machines that run and protect leases (`protocol.reclaim.Hands`)."""
+
+    provider: Provider
+    cutting: Callable[[str], bool] = lambda task: False
+    """Whether a snapshot of a task is under way; the protector's, where there is one."""
+
+    def give_back(self, key: LeaseKey, why: str, now: Micros) -> list[Effect]:
+        """Stop and surrender."""
+        return self.provider.give_back(key, why, now)
+
+    def is_cutting(self, task: str) -> bool:
+        """Whether one more answer comes before the one that counts."""
+        return self.cutting(task)
 
 
 def _itself(me: PeerId) -> matching.Excluded:

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,8 +29,11 @@ from protocol.errors import Unavailable
 
 ENTER: Final = Path(__file__).with_name("enter.py")
 
-LAST_PID: Final = 4_000_000
-"""New ids in a rebuilt sandbox begin here (the kernel's limit is 2^22), so that those of the image are free."""
+PIDS: Final = 32_768
+"""Process ids below this exist on every kernel (the smallest kernel.pid_max in use)."""
+
+STARTERS: Final = 64
+"""Ids that we may need in a rebuilt sandbox: its sleeper, CRIU and CRIU's own children."""
 
 BUILD_SECONDS: Final = 10.0
 """For an empty sandbox to stand."""
@@ -39,8 +41,8 @@ BUILD_SECONDS: Final = 10.0
 MEMORY_FOLDERS: Final = ("tmp", "dev/shm")
 """What the job writes to that lives in the sandbox's own memory."""
 
-WAITING: Final = ("exec sleep 2147483647",)
-"""What an empty sandbox runs."""
+WAITING: Final = ("sleep", "2147483647")
+"""What an empty sandbox runs; the job's own script lies there as it did when it was dumped."""
 
 COMMON: Final = ("-D", "/proc/self/fd/{IMAGES}", "--shell-job", "--file-locks", "--tcp-close", "--network-lock", "skip")
 
@@ -82,11 +84,11 @@ async def run(
     if group is None:
         raise Unavailable(f"no control group for the task: {cgroup.why_not()}", code="restore_failed")
     try:
-        async with _empty(task, group, verified.image.uid, label) as first:
+        last = _free_ids(verified.folder / IMAGES)
+        async with _empty(task, group, (verified.image.uid, last), label) as first:
             entries = tuple(entry for entry in verified.entries if _is_in_memory(entry.path))
             inside = Path(f"/proc/{first}/root")
             await trio.to_thread.run_sync(folders.lay_out, entries, verified.folder, inside, verified.image.uid)
-            _open_door(task, first, group, verified.image.uid)
             return await _revive(program, verified, task, group, first, tell, seconds)
     finally:
         with trio.CancelScope(shield=True):
@@ -121,8 +123,9 @@ async def _revive(
             async def until() -> None:
                 nonlocal is_alive
                 with trio.move_on_after(seconds):
-                    await trio.lowlevel.wait_readable(done.fileno())
-                    if is_alive := done.read(1) == b"1":
+                    if parent := await _parent(done):
+                        is_alive = True
+                        _open_door(task, parent, group, verified.image.uid)
                         tell[1]()
                 if not is_alive:
                     process.kill_group(revived.pid)
@@ -139,14 +142,16 @@ async def _revive(
 
 
 @asynccontextmanager
-async def _empty(task: Task, group: cgroup.Cgroup, uid: int, label: str) -> AsyncIterator[int]:
-    """A sandbox of the tier, with nothing but a sleeping process in it, and ids of the image's free."""
-    write_script(replace(task, commands=WAITING), "/tmp", "/in", "/out", f"{SHIM}/bin")
+async def _empty(task: Task, group: cgroup.Cgroup, ids: tuple[int, int], label: str) -> AsyncIterator[int]:
+    """A sandbox of the tier, with nothing but a sleeping process in it. `ids` = (user, last process id
+    before the first one that is given out)."""
+    uid, last = ids
+    write_script(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
     arguments, tail = BwrapExecutor(label).sandbox(task, (uid - ROOT_UID_FIRST) % ROOT_UIDS)
     info, info_fd = os.pipe()
     block_fd, block = os.pipe()
     arguments += ["--info-fd", str(info_fd), "--block-fd", str(block_fd)]
-    command = group.enter(["bwrap", *arguments, "--", *tail, "/bin/sh", "-e", f"{SHIM}/script"])
+    command = group.enter(["bwrap", *arguments, "--", *tail, *WAITING])
     with os.fdopen(info, "rb", buffering=0) as reader, os.fdopen(block, "wb", buffering=0) as gate:
         env = {"PATH": os.defpath}
         async with process.started(command, env=env, folder=task.folder, pass_fds=(info_fd, block_fd)) as box:
@@ -154,7 +159,7 @@ async def _empty(task: Task, group: cgroup.Cgroup, uid: int, label: str) -> Asyn
             os.close(block_fd)
             first = await _first(reader)
             try:
-                bump: dict[str, object] = {"verb": "bump", "first": first, "last": LAST_PID}
+                bump: dict[str, object] = {"verb": "bump", "first": first, "last": last}
                 code, text = await criu.run(_command(bump), BUILD_SECONDS, folder=task.folder)
                 if code:
                     raise Unavailable(f"no free process ids: {text.strip()[-200:]}", code="restore_failed")
@@ -179,11 +184,38 @@ async def _stands(first: int) -> None:
     """Until the sandbox's own process has been started: then its file system is complete."""
     with trio.move_on_after(BUILD_SECONDS):
         while True:
-            child = first_child(first)
-            if child is not None and Path(f"/proc/{child}/comm").read_text().strip() == "sleep":
+            if _name_of(first_child(first)) == "sleep":
                 return
             await trio.sleep(0.005)
     raise Unavailable("the empty sandbox does not stand", code="restore_failed")
+
+
+async def _parent(done: BinaryIO) -> int | None:
+    """The process above the restored ones, once they live; None when they do not."""
+    text = b""
+    while not text.endswith(b"alive"):
+        await trio.lowlevel.wait_readable(done.fileno())
+        piece = done.read(64)
+        if not piece:
+            return None
+        text += piece
+    return int(text.split()[0])
+
+
+def _free_ids(images: Path) -> int:
+    """Where ids can begin so that what we start does not take one of the image's: its files are called by them."""
+    taken = {int(path.stem.partition("-")[2]) for path in images.glob("core-*.img")}
+    for last in range(STARTERS, PIDS, STARTERS):
+        if not any(last < number <= last + STARTERS for number in taken):
+            return last
+    raise Unavailable("the image has a process in every range of ids", code="restore_failed")
+
+
+def _name_of(pid: int | None) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _open_door(task: Task, first: int, group: cgroup.Cgroup, uid: int) -> None:

@@ -1,8 +1,8 @@
 """NVIDIA's cuda-checkpoint: what a process holds on the GPU goes to its own memory before CRIU comes, and back after.
 
-The command lines are those of the published README (github.com/NVIDIA/cuda-checkpoint), version 570. It does not leave a
-process in a good state when it fails, so every failure is undone as far as it can be and then said. A process must run
-while it is locked, and must not be frozen before it has been checkpointed.
+The command lines are those of the published README (github.com/NVIDIA/cuda-checkpoint), version 570. It does not leave
+a process in a good state when it fails, so every failure is undone as far as it can be and then said. A process must
+run while it is locked, and must not be frozen before it has been checkpointed.
 """
 
 from __future__ import annotations

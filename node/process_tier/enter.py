@@ -40,6 +40,9 @@ def main(orders: dict[str, object]) -> int:
     kept = [fd for fd in (program, images, null, freezer) if fd >= 0]
     child = os.fork()
     if child:
+        if verb == "restore":
+            os.write(int(str(orders["done"])), b"%d " % child)
+            os.close(int(str(orders["done"])))
         return code_of(os.waitpid(child, 0)[1])
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if verb == "dump":
@@ -89,7 +92,7 @@ def restore(program: int, arguments: list[str], uid: int, kept: list[int], done:
         execute(program, arguments, uid, kept)
     if os.waitpid(worker, 0)[1]:
         os._exit(FAILED)
-    os.write(done, b"1")
+    os.write(done, b"alive")
     os.close(done)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):  # The job alone holds its output now: its end is the end of the pipe.

@@ -119,7 +119,7 @@ async def _hold(freezer: Freezer, first: int) -> None:
             freezer.take(sorted(set(descendants(first)) - set(freezer.pids())))
         freezer.set(frozen=True)
         with trio.move_on_after(STILL_SECONDS):
-            while not freezer.is_frozen():
+            while not freezer.is_frozen():  # noqa: ASYNC110  the kernel has no event for v1
                 await trio.sleep(LOOK_SECONDS)
         if not freezer.is_frozen():
             raise Unavailable(f"the job did not stand still within {STILL_SECONDS:g} s", code="not_still")

@@ -1,7 +1,7 @@
-"""What makes a folder of process images ours: a table of every file in it, and a statement about both, signed by a node.
+"""What makes a folder of process images ours: a table of every file in it, and a signed statement about the table.
 
-CRIU believes what it reads, with root's rights. So nothing of a folder is shown to it before the statement's signature is
-that of the worker we expect, and every byte is the one that it names. Spec: specs/30-process-tier.md.
+CRIU believes what it reads, with root's rights. So nothing of a folder is shown to it before the signature is that of
+the node we expect, and every byte is the one that was signed. Spec: specs/30-process-tier.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
 
 from blake3 import blake3
@@ -76,10 +76,11 @@ _tables: Final = wire.decoder(tuple[Entry, ...])
 
 def image_entries(folder: Path) -> tuple[Entry, ...]:
     """CRIU's own files, flat."""
-    found = [Entry(IMAGES, "folder", 0o700)]
-    for path in sorted((folder / IMAGES).iterdir()):
-        found.append(Entry(f"{IMAGES}/{path.name}", "file", 0o600, 0, path.stat().st_size, folders.digest_of(path)))
-    return tuple(found)
+    paths = sorted((folder / IMAGES).iterdir())
+    files = (
+        Entry(f"{IMAGES}/{path.name}", "file", 0o600, 0, path.stat().st_size, folders.digest_of(path)) for path in paths
+    )
+    return (Entry(IMAGES, "folder", 0o700), *files)
 
 
 def write(folder: Path, image: ProcessImage, entries: tuple[Entry, ...], identity: Identity, network: str) -> None:
@@ -109,6 +110,7 @@ def verify(folder: Path, signer: PeerId, network: str) -> Verified:
     named = {STATEMENT, TABLE, *(entry.path for entry in entries)}
     for entry in entries:
         folders.check_path(entry.path)
+        named.update(str(parent) for parent in PurePosixPath(entry.path).parents)
         _check(folder, entry)
     present = {str(path.relative_to(folder)) for path in folder.rglob("*")}
     if extra := present - named:
@@ -124,20 +126,7 @@ def fits(image: ProcessImage, criu: str, runtime: bytes) -> str:
         return f"the image was written by CRIU {image.criu}, here is {criu}"
     if image.runtime != runtime:
         return "the job's runtime has other files here"
-    if is_uid_taken(image.uid):
-        return f"another job has the user id {image.uid} at the moment"
     return ""
-
-
-def is_uid_taken(uid: int) -> bool:
-    """Whether a living process of this host has the id."""
-    for path in Path("/proc").iterdir():
-        try:
-            if path.name.isdigit() and path.stat().st_uid == uid:
-                return True
-        except OSError:
-            continue
-    return False
 
 
 @contextmanager

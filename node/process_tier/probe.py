@@ -27,16 +27,23 @@ CHECK_SECONDS: Final = 10.0
 TRIP_SECONDS: Final = 20.0
 """A dump or a restore of one small process."""
 
+GROW_SECONDS: Final = 5.0
+"""For a program that counts every 2 ms to show that it does."""
+
 CACHE: Final = "process-snapshots.json"
 CACHE_BYTES_MAX: Final = 65_536
 
 FEATURES: Final = ("mem_dirty_track", "clone3_set_tid", "uffd", "network_lock_nftables", "move_mount_set_group")
-"""Asked one by one; without mem_dirty_track there is no incremental dump, without clone3_set_tid no free choice of ids."""
+"""Asked one by one; without mem_dirty_track no incremental dump, without clone3_set_tid no free choice of ids."""
 
 PROGRAM: Final = (
-    "import os, sys, time\nfor n in range(100000):\n    os.pwrite(3, b'%9d' % n, 0)\n    time.sleep(0.002)\n"
+    "import os, sys, time\n"
+    "file = os.open(sys.argv[1], os.O_RDWR)\n"
+    "for n in range(100000):\n"
+    "    os.pwrite(file, b'%9d' % n, 0)\n"
+    "    time.sleep(0.002)\n"
 )
-"""Counts into the file that is its descriptor 3."""
+"""Counts into a file."""
 
 
 class Probe(Struct, frozen=True):
@@ -66,11 +73,15 @@ async def load_or_probe(folder: Path, program: Criu | None) -> Probe:
         return Probe(*key, cause)
     features = tuple([name for name in FEATURES if await _has(program, name)])
     found = Probe(*key, await _try(program), features)
-    folder.mkdir(parents=True, exist_ok=True)
+    await trio.to_thread.run_sync(_keep, cache, found)
+    return found
+
+
+def _keep(cache: Path, found: Probe) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(".part")
     partial.write_bytes(msgspec.json.encode(found))
     partial.replace(cache)
-    return found
 
 
 def why_not_try(program: Criu | None) -> str:
@@ -108,11 +119,8 @@ async def _round_trip(program: Criu, folder: Path) -> str:
     images.mkdir()
     count = folder / "count"
     common = ["-D", str(images), "--manage-cgroups=ignore", "--network-lock", "skip"]
-    fd = os.open(count, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        task = await trio.to_thread.run_sync(_start, fd)
-    finally:
-        os.close(fd)
+    count.touch()
+    task = await trio.to_thread.run_sync(_start, count)
     try:
         if not await _grows(count):
             return "a trial process does not run"
@@ -135,20 +143,22 @@ async def _round_trip(program: Criu, folder: Path) -> str:
             process.kill_group(int(number.read_text()))
 
 
-def _start(fd: int) -> subprocess.Popen[bytes]:
+def _start(count: Path) -> subprocess.Popen[bytes]:
     """The trial process, in a session of its own, with nothing of ours open."""
-    command = ["/bin/sh", "-c", f'exec "$@" 3<&{fd} {fd}<&-', "sh", sys.executable, "-I", "-S", "-c", PROGRAM]
+    command = [sys.executable, "-I", "-S", "-c", PROGRAM, str(count)]
     null = subprocess.DEVNULL
-    return subprocess.Popen(
-        command, stdin=null, stdout=null, stderr=null, pass_fds=(fd,), start_new_session=True, cwd="/"
-    )
+    return subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/")
 
 
 async def _grows(count: Path) -> bool:
     """Whether somebody counts in the file now."""
-    before = count.read_bytes()
-    with trio.move_on_after(5):
-        while count.read_bytes() == before:
+    before = _content(count)
+    with trio.move_on_after(GROW_SECONDS):
+        while _content(count) == before:  # noqa: ASYNC110  another program's file tells nobody
             await trio.sleep(0.005)
         return True
     return False
+
+
+def _content(count: Path) -> bytes:
+    return count.read_bytes()

@@ -33,7 +33,10 @@ WORK: Final = "work"
 SETTINGS: Final = "network-lock skip\ntcp-close\nskip-in-flight\n"
 """What runc has no option for; CRIU reads it from the file that CRIU_CONFIG_FILE names. A job has no network."""
 
-SHIM_SCRIPT: Final = '#!/bin/sh\nexec ${SHOAL_CRIU_AS:+setpriv --ruid $SHOAL_CRIU_AS --rgid $SHOAL_CRIU_AS --clear-groups --} "$SHOAL_CRIU" "$@"\n'
+SHIM_SCRIPT: Final = """#!/bin/sh
+as=${SHOAL_CRIU_AS:+setpriv --ruid $SHOAL_CRIU_AS --rgid $SHOAL_CRIU_AS --clear-groups --}
+exec $as "$SHOAL_CRIU" "$@"
+"""
 """runc looks for a program `criu` in PATH."""
 
 _PATH: Final = f"{os.defpath}:/usr/sbin:/sbin"
@@ -119,7 +122,7 @@ class RuncWay:
         async def wait_alive() -> None:
             nonlocal is_alive
             with trio.move_on_after(seconds):
-                while not number.exists():
+                while not number.exists():  # noqa: ASYNC110  runc's only sign is this file
                     await trio.sleep(_LOOK_SECONDS)
                 is_alive = True
                 variables = environment(task, "/tmp", "/in", "/out", f"{runc.SHIM}/bin")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,13 +63,13 @@ def _outer(first: int, root: int, pids: list[int]) -> tuple[str, ...]:
     output = {link for fd in STANDARD if (link := _link(root, fd)).startswith("pipe:")}
     found = set(output)
     for pid in pids:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            link = _link(pid, int(name))
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            name, link = path.name, _link(pid, int(path.name))
             if not link.startswith("/") or link.startswith("/memfd:") or _mount(pid, name) in mounts:
                 continue
             if link != NULL:
                 raise Unavailable(f"the job holds a file of the host open: {link[:80]}", code="holds_host_file")
-            found.add(f"file[{int(_mount(pid, name)):x}:{os.stat(f'/proc/{pid}/fd/{name}').st_ino:x}]")
+            found.add(f"file[{int(_mount(pid, name)):x}:{path.stat().st_ino:x}]")
     if len(found) > FDS_MAX:
         raise Unavailable(f"{len(found)} descriptors lead out of the sandbox", code="holds_host_file")
     return tuple(sorted(found))

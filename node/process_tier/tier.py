@@ -1,7 +1,7 @@
 """The tier of process images: any program, unchanged, where this host has proved that it works; never assumed.
 
-A dump is one atomic folder: everything stands still, CRIU writes the processes, the job's folders are copied, everything
-goes on; then the folder is signed. A failed dump leaves the job running. A failed restore is final for that attempt:
+A dump is one atomic folder: everything stands still, CRIU writes the processes, the job's folders are copied, all of
+it goes on; then the folder is signed. A failed dump leaves the job running. A failed restore is final for that attempt:
 whatever came up is killed and the caller takes another tier. Spec: specs/30-process-tier.md.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,20 +72,24 @@ class Bench:
 
 
 class ProcessTier:
-    """Dump and restore. `probed` comes from `probe.load_or_probe`; `cuda` is given only where `cuda.why_not` is empty."""
+    """Dump and restore. `probed` comes from `probe.load_or_probe`; `cuda` is given only where `cuda.why_not` is empty.
+
+    `trusted` are other nodes whose images are restored here: those of the same owner. An image can ask for any right
+    that CRIU has, so a stranger's image would be a stranger's program running as root."""
 
     def __init__(
         self,
-        program: Criu | None,
         probed: Probe,
         bench: Bench,
         identity: Identity,
         network: str,
         cuda: CudaCheckpoint | None = None,
+        trusted: Collection[PeerId] = (),
         on_phase: Callable[[Phase], None] = lambda _: None,
     ) -> None:
-        self._program = program
+        self._program = Criu(Path(probed.program), probed.criu) if probed.program else None
         self._probed = probed
+        self._trusted = frozenset({identity.peer, *trusted})
         self._bench = bench
         self._identity = identity
         self._network = network
@@ -144,6 +148,8 @@ class ProcessTier:
         (`on_start` was never called), and nothing is left; the attempt is over. Cancelled: everything is killed."""
         self._needed(self.why_not())
         self._on_phase("verify")
+        if signer not in self._trusted:
+            raise Refused("process images of a node that is not the owner's own", code="untrusted_signer")
         verified = await trio.to_thread.run_sync(images.verify, folder, signer, self._network)
         program = self._needed(self.can(task, verified.image.tier))
         runtime = task.runtime.digest if task.runtime else b""
@@ -181,12 +187,15 @@ class ProcessTier:
                 if self._cuda is not None:
                     nursery.start_soon(resume_gpu, self._cuda)
 
-            if verified.image.tier == "runc":
-                way = RuncWay(program, self._bench.label, self._bench.images)
-                ended = await way.run(verified, task, on_line, started, RESTORE_SECONDS)
-            else:
-                room = (self._bench.label, RESTORE_SECONDS)
-                ended = await bwrap_way.run(program, verified, task, (on_line, started), room)
+            try:
+                if verified.image.tier == "runc":
+                    way = RuncWay(program, self._bench.label, self._bench.images)
+                    ended = await way.run(verified, task, on_line, started, RESTORE_SECONDS)
+                else:
+                    room = (self._bench.label, RESTORE_SECONDS)
+                    ended = await bwrap_way.run(program, verified, task, (on_line, started), room)
+            except Unavailable as unavailable:
+                failed.append(unavailable)
             nursery.cancel_scope.cancel()
         if failed:
             raise failed[0]

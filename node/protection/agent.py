@@ -15,7 +15,7 @@ from node.executors import process
 from node.executors.interface import Exit, Task
 from node.protection import layout
 from node.protection.application import CheckpointWatch, tell
-from node.protection.contents import Contents, copy, examine
+from node.protection.contents import Contents, copy, examine, step_of
 from node.protection.guest_link import POLL_SECONDS, GuestLink, Words
 from node.protection.removal import remove
 from node.protection.sealing import SealedFolder, Sealer
@@ -171,8 +171,10 @@ class Agent:
         words = await link.wait_answer(link.want(hold=hold), CUT_SECONDS)
         folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
         own, contents = await trio.to_thread.run_sync(self._copied, folder, "framework")
+        step = await trio.to_thread.run_sync(step_of, own)
+        step = words.get("steps") if step is None else step
         try:
-            sealed = self._sealed(await sealer.seal(own, contents, "framework", words.get("steps")), words)
+            sealed = self._sealed(await sealer.seal(own, contents, "framework", step), words)
         except (ShoalError, OSError):
             await trio.to_thread.run_sync(remove, own, self._task.folder)
             raise

@@ -44,6 +44,12 @@ TABLE_BYTES_MAX: Final = 8 * MIB
 STATE_NAME: Final = "state.msgpack"
 TENSORS_NAME: Final = "tensors.safetensors"
 
+STEPS_KEY: Final = "steps"
+"""Of the map that a state is."""
+
+STATE_KEYS_MAX: Final = 64
+"""Of that map: how far the step is looked for."""
+
 COPY_BYTES: Final = 64 * MIB
 """One call to the kernel, which copies without showing us the bytes."""
 
@@ -137,6 +143,23 @@ def parts(folder: Path, contents: Contents) -> list[Part]:
             _check_state(view)
         found.append(Part(f"{file.path}@0", 1, view))
     return found
+
+
+def step_of(folder: Path) -> int | None:
+    """The step at which a framework's snapshot was cut, from its state; None where it does not say. The board cannot
+    tell: the job has gone on since."""
+    with (folder / STATE_NAME).open("rb") as file:
+        unpacker = msgpack.Unpacker(file, max_buffer_size=STATE_BYTES_MAX + 1, strict_map_key=False)
+        try:
+            for _ in range(min(unpacker.read_map_header(), STATE_KEYS_MAX)):
+                if unpacker.unpack() != STEPS_KEY:
+                    unpacker.skip()
+                    continue
+                steps = unpacker.unpack()
+                return steps if isinstance(steps, int) and 0 <= steps <= 2**62 else None
+        except (msgpack.exceptions.UnpackException, ValueError, TypeError):
+            return None
+    return None
 
 
 class FolderWriter:

@@ -16,7 +16,7 @@ from node.executors.interface import Executor, Exit, Task
 from node.protection import layout
 from node.protection.agent import Agent
 from node.protection.application import EXIT_SAVED
-from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, GuestLink
+from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, POLL_SECONDS, GuestLink
 from node.protection.muting import HeldLines
 from protocol.errors import Refused, ShoalError, Unavailable
 
@@ -121,14 +121,14 @@ async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
         live.line(f"shoal: the program crashed ({cause}); it is started again from its newest snapshot on this host")
         live.held.hold()
         is_framework = await trio.to_thread.run_sync(_lay_again, task)
-        ended = await _start(live, executor, task, is_framework, GO_RESTORE if is_framework else 0)
+        ended = await _start(live, executor, task, is_framework, is_framework)
     if ended.code == EXIT_SAVED and agent.is_leaving:
         await agent.settle()
         return Exit("stopped", ended.code, f"the program saved its state and left (exit {EXIT_SAVED}), as it was asked")
     return ended
 
 
-async def _start(live: Live, executor: Executor, task: Task, waits: bool, go: int = 0) -> Exit:
+async def _start(live: Live, executor: Executor, task: Task, waits: bool, restores: bool = False) -> Exit:
     assert live.agent is not None
     with ExitStack() as stack:
         link = stack.enter_context(GuestLink(task.folder / "snap", is_parked=waits))
@@ -137,9 +137,8 @@ async def _start(live: Live, executor: Executor, task: Task, waits: bool, go: in
         live.agent.attach(link)
         stack.callback(live.agent.detach)
         async with trio.open_nursery() as nursery:
-            if go:
-                link.release(go)
-                nursery.start_soon(follow_restore, live, "")
+            if restores:
+                nursery.start_soon(let_restore, live, "")
             else:
                 nursery.start_soon(_give_up_holding, live, link)
             ended = await _sandboxed(executor, task, live)
@@ -163,18 +162,22 @@ def exit_for(error: Refused | Unavailable) -> Exit:
     return Exit(reason, 0, f"{error.detail}. {error.fix}".strip())
 
 
-async def follow_restore(live: Live, what: str) -> bool:
-    """Once a task has been told to restore: wait for what becomes of it, and say so in its log. True: it was
-    restored."""
-    assert live.link is not None
-    words = await live.link.wait_state(_DECIDED, float("inf"))
+async def let_restore(live: Live, what: str) -> None:
+    """Tell a task to restore what was handed in, once it waits, and say in its log what becomes of it."""
+    link = live.link
+    assert link is not None
+    words = await link.wait_state(("parked", *_DECIDED), float("inf"))
+    if words is not None and words.state == "parked":
+        await trio.sleep(POLL_SECONDS)  # What it said before it waited is in the pipe by now.
+        live.held.fence()
+        link.release(GO_RESTORE)
+        words = await link.wait_state(_DECIDED, float("inf"))
     if words is not None and words.state == "restored":
         live.held.drop()
         live.line(f"shoal: goes on{what} at step {words.get('restored_step')}")
-        return True
-    cause = words.text if words and words.text else "the hook did not restore it"
+        return
+    cause = words.text if words and words.text else "its hook did not restore it"
     begin_again(live, f"{what.removeprefix(' from ') or 'the snapshot'} could not be restored: {cause}")
-    return False
 
 
 def begin_again(live: Live, why: str) -> None:

@@ -31,13 +31,17 @@ class HeldLines:
         """From now on lines may be old ones."""
         self._is_holding = True
 
+    def fence(self) -> None:
+        """The task waits: what is held came before its loop, what comes now does not."""
+        self._is_holding = False
+
     def drop(self) -> None:
-        """They were: what is held has been shown before. Later lines are new."""
+        """It goes on where it was: what is held has been shown before."""
         self._is_holding = False
         self._held.clear()
 
     def show(self) -> None:
-        """They were not."""
+        """It begins again: what is held is news."""
         self._is_holding = False
         held, self._held = self._held, []
         for text in held:

@@ -10,8 +10,8 @@ import trio
 from node.blobs import BlobStore
 from node.executors.interface import Task
 from node.protection import fetching, layout
-from node.protection.guest_link import GO_RESTORE
-from node.protection.hosting import Live, begin_again, follow_restore
+from node.protection.guest_link import GO_FROM_BEGINNING
+from node.protection.hosting import Live, begin_again, let_restore
 from node.protection.sealing import SealedFolder, lay_out, place_of
 from node.protection.shelter import Shelter
 from protocol.effects import Resume, Run
@@ -42,7 +42,7 @@ async def restore_waiting(live: Live, work: Run, task: Task, blobs: BlobStore, s
     assert live.link is not None
     if work.resume is None:
         live.held.show()
-        live.link.release(2)
+        live.link.release(GO_FROM_BEGINNING)
         return
     number = work.resume.manifest.number
     try:
@@ -51,8 +51,7 @@ async def restore_waiting(live: Live, work: Run, task: Task, blobs: BlobStore, s
     except (ShoalError, OSError) as error:
         begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
         return
-    live.link.release(GO_RESTORE)
-    await follow_restore(live, f" from snapshot {number}")
+    await let_restore(live, f" from snapshot {number}")
 
 
 async def restore_checkpoint(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> bool:

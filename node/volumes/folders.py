@@ -59,11 +59,23 @@ class Found:
 
 
 # ── from a folder ────────────────────────────────────────────────────────────────────────────────────────────────────
-def listed(folder: Path, is_plain: bool = False) -> list[Found]:
-    """Everything below a folder, in the order of a tree. Refused with the path for what a tree cannot hold.
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How a folder is looked at."""
 
-    `is_plain`: only what is the same on every machine counts of the permissions (whether a file is a program), and
-    second names of a file are refused: for what a job left."""
+    is_plain: bool = False
+    """Of the permissions only counts what is the same on every machine: whether a file is a program."""
+    is_foreign: bool = False
+    """A job left it: second names of a file are refused."""
+    skipped: frozenset[str] = frozenset()
+    """Names of folders that are left out."""
+
+
+AS_IT_IS: Final = Care()
+
+
+def listed(folder: Path, care: Care = AS_IT_IS) -> list[Found]:
+    """Everything below a folder, in the order of a tree. Refused with the path for what a tree cannot hold."""
     found: list[Found] = []
     total = 0
 
@@ -73,12 +85,32 @@ def listed(folder: Path, is_plain: bool = False) -> list[Found]:
     for root, folders, files, fd in os.fwalk(folder, onerror=failed, follow_symlinks=False):
         base = Path(root).relative_to(folder).as_posix()
         prefix = "" if base == "." else base + "/"
+        folders[:] = [name for name in folders if name not in care.skipped]
         for name in (*folders, *files):
-            item = _found(prefix + name, name, fd, is_plain)
+            item = _found(prefix + name, name, fd, care)
             total += item.size
             found.append(item)
             trees.require_room(len(found), total)
     return sorted(found, key=lambda item: trees.order(item.path))
+
+
+def named(folder: Path, names: Iterable[str], care: Care = AS_IT_IS) -> list[Found]:
+    """The files and links of these names below a folder, and the folders that they are in."""
+    wanted = set(names)
+    for name in tuple(wanted):
+        wanted.update(parent.as_posix() for parent in Path(name).parents if parent != Path())
+    found: list[Found] = []
+    total = 0
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in sorted(wanted, key=trees.order):
+            item = _found(name, name, fd, care)
+            total += item.size
+            found.append(item)
+            trees.require_room(len(found), total)
+    finally:
+        os.close(fd)
+    return found
 
 
 def contents(folder: Path, found: Iterable[Found]) -> Iterator[bytes]:
@@ -104,7 +136,7 @@ def tree_of(found: Iterable[Found], pieces: Iterable[Piece]) -> Tree:
     return tree
 
 
-def _found(path: str, name: str, fd: int, is_plain: bool) -> Found:
+def _found(path: str, name: str, fd: int, care: Care) -> Found:
     problem = path_problem(path)
     if not problem and len(path) > PATH_CHARS_MAX:
         problem = f"has more than {PATH_CHARS_MAX} characters"
@@ -113,7 +145,7 @@ def _found(path: str, name: str, fd: int, is_plain: bool) -> Found:
     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
     permissions = stat.S_IMODE(status.st_mode) & MODE_MAX
     if stat.S_ISDIR(status.st_mode):
-        return Found(path, FOLDER_MODE if is_plain else permissions, is_folder=True)
+        return Found(path, FOLDER_MODE if care.is_plain else permissions, is_folder=True)
     if stat.S_ISLNK(status.st_mode):
         target = os.readlink(name, dir_fd=fd)
         if problem := trees.link_problem(path, target):
@@ -122,10 +154,10 @@ def _found(path: str, name: str, fd: int, is_plain: bool) -> Found:
     if not stat.S_ISREG(status.st_mode):
         fix = "Leave it out: only files, folders and links are kept."
         raise Refused(f"{path!r:.200} is a device, a pipe or a socket", code="bad_path", fix=fix)
-    if is_plain and status.st_nlink != 1:
+    if care.is_foreign and status.st_nlink != 1:
         fix = "Write a copy instead of a hard link."
         raise Refused(f"{path!r:.200} has a second name (hard link)", code="bad_path", fix=fix)
-    if is_plain:
+    if care.is_plain:
         permissions = PROGRAM_MODE if permissions & PROGRAM_BITS else PLAIN_MODE
     return Found(path, permissions, status.st_size)
 

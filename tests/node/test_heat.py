@@ -8,7 +8,9 @@ import trio.testing
 from node import heat
 from node.clock import Clock
 from node.gpu import GpuFact, GpuReport
-from node.thermal import Decision, Level, ThermalMachine
+from node.thermal import Decision, Level, Policy, ThermalMachine
+from node.triggers import HEAT_NOTICE, NOTICE, Owner, Trigger
+from protocol.units import SECOND
 
 
 class Sensor:
@@ -78,3 +80,51 @@ async def test_a_host_without_cards_is_left_alone() -> None:
     node = Node()
     await heat.watch(Nothing(), ThermalMachine(), node, Clock(), lambda _: None)
     assert node.asked == []
+
+
+# ── with senses: work leaves by a handover instead ───────────────────────────────────────────────────────────────────
+class Desk(Owner):
+    """An owner who is at the machine when the list says so."""
+
+    def __init__(self, here: list[bool]) -> None:
+        self._here = here
+        self.reason = "a game"
+
+    def is_here(self) -> bool:
+        return self._here.pop(0) if self._here else False
+
+
+async def sense(degrees: list[int], node: Node, here: list[bool], policy: Policy, minute: int = 0) -> list[Trigger]:
+    """Let the policy see these temperatures, with an owner and a clock on the wall."""
+    fired: list[Trigger] = []
+    with trio.CancelScope() as scope:
+        senses = heat.Senses(Desk(here), lambda: minute, fired.append)
+        machine = ThermalMachine(policy)
+        await heat.watch(Sensor(degrees, scope), machine, node, Clock(), lambda _: None, senses)
+    return fired
+
+
+async def test_heat_saves_first_and_hands_over_when_it_is_too_much(autojump_clock: trio.testing.MockClock) -> None:
+    node = Node()
+    fired = await sense([60, 76, 86, 96, 60], node, [], Policy())
+    assert [(item.kind, item.act) for item in fired] == [("heat", "cut"), ("heat", "handover")]
+    assert fired[1].notice == HEAT_NOTICE
+    assert node.asked == ["finish", "finish", "release"], "nothing is given back: it leaves with a snapshot"
+
+
+async def test_the_owner_at_the_machine_gets_it_with_ten_seconds_notice(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    node = Node()
+    (fired,) = await sense([60, 60, 60, 60], node, [False, True, True, True], Policy())
+    assert (fired.kind, fired.act, fired.detail) == ("owner", "handover", "a game")
+    assert 0 < NOTICE - fired.notice < SECOND
+    assert node.asked == ["finish"]
+
+
+async def test_outside_the_owners_hours_work_leaves_on_a_host_without_cards_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    node = Node()
+    fired = await sense([0, 0], node, [], Policy(hours=((0, 60),)), minute=61)
+    assert [(item.kind, item.act) for item in fired] == [("hours", "handover")]

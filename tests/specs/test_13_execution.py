@@ -43,7 +43,8 @@ def test_every_reason_is_one_of_the_ends() -> None:
     reasons = {row["reason"] for row in SPEC.table("ends")}
     assert "reason" in get_type_hints(RunDone)
     refusals = [Refused("", code=code) for code in ("inputs", "disk", "output", "no_runtime")]
-    assert {hosting.exit_for(error).reason for error in refusals} | {hosting.exit_for(Unavailable("")).reason} <= reasons
+    named = {hosting.exit_for(error).reason for error in refusals}
+    assert named | {hosting.exit_for(Unavailable("")).reason} <= reasons
 
 
 @given(st.text(alphabet="ab./\\\n\0é", max_size=12))

@@ -94,8 +94,8 @@ def test_bytes_without_any_boundary_are_cut_at_the_latest() -> None:
 
 
 def test_views_of_other_elements_are_taken_as_bytes() -> None:
-    floats = memoryview(struct.pack("<4d", 1, 2, 3, 4)).cast("d")
-    assert bytes(in_order([Part("x", 8, floats)])[0].data) == floats.tobytes()
+    words = memoryview(struct.pack("<4q", 1, 2, 3, 4)).cast("q")
+    assert bytes(in_order([Part("x", 8, words)])[0].data) == words.tobytes()
     with pytest.raises(LocalError):
         in_order([Part("x", 3, memoryview(b"abc"))])
 

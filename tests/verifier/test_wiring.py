@@ -83,7 +83,7 @@ def test_validators_order_and_judge_and_others_follow() -> None:
     assert isinstance(validator.replica, Orderer) and isinstance(validator.judge, Judge)
     assert isinstance(provider.replica, Follower) and provider.judge is None
     assert isinstance(provider.auditor, Auditor), "who is asked to compare results need not be a validator"
-    assert len(validator.listed) == 10 and len(provider.listed) == 9
+    assert len(validator.listed) == 12 and len(provider.listed) == 11
 
 
 def test_the_replica_hears_first_and_everybody_reads_it() -> None:

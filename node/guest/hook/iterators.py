@@ -183,8 +183,10 @@ class CountedKind(Kind):
         if told is not None:
             streams.put_back(told)
         made = iter(live)  # type: ignore[call-overload]
+        last: object = MISSING
         for _ in range(count):
-            next(made, None)
+            last = next(made, MISSING)
+        restorer.items[id(fields)] = last  # type: ignore[attr-defined]
         remade = Counted(made, told)
         remade.count = count
         return remade

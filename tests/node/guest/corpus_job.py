@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ JOB_S: Final = 120.0
 STDERR_SHOWN: Final = 1500
 """Characters of a failed script's last words."""
 
+THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 GO_RESTORE: Final = 1
 
 
@@ -68,7 +70,7 @@ class Job:
             self._process = subprocess.Popen(
                 [str(self.script.python), self.script.main.name],
                 cwd=self.folder / "in",
-                env=self._environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -131,7 +133,8 @@ class Job:
         """The end of what it wrote to stderr."""
         return (self.folder / "stderr").read_text(encoding="utf-8", errors="replace")[-STDERR_SHOWN:].strip()
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What a node sets for a job."""
         count = str(self._threads)
         values = {
             "PATH": os.defpath,
@@ -141,7 +144,7 @@ class Job:
             "PYTHONHASHSEED": "0",
             "SHOAL_IN": str(self.folder / "in"),
             "SHOAL_OUT": str(self.out),
-            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), count),
+            **dict.fromkeys(THREADS, count),
         }
         if self._is_hooked:
             values |= {
@@ -151,6 +154,33 @@ class Job:
                 "SHOAL_CHECKPOINT_DIR": str(self.folder / "checkpoint"),
             }
         return values
+
+
+class Warm:
+    """A process of `corpus_warm`, for scripts of one environment, one at a time."""
+
+    def __init__(self, python: Path) -> None:
+        self._process = subprocess.Popen(
+            [str(python), str(Path(__file__).with_name("corpus_warm.py"))],
+            env={"PATH": os.defpath, "PYTHONHASHSEED": "0", **dict.fromkeys(THREADS, "1")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, job: Job) -> Outcome:
+        """Run the script of a job that was not started, without the hook. JobFailed when it does not end well."""
+        order = {"main": job.script.main.name, "folder": str(job.folder), "env": job.environment()}
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        if (status := self._process.stdout.readline().strip()) != "0":
+            raise JobFailed(f"exit status {status}; {job.last_words()}")
+        return Outcome(digests(job.out), job.stdout)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
 
 
 def digests(folder: Path) -> dict[str, str]:

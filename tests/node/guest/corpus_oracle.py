@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.node.guest.corpus_job import Job, JobFailed, Outcome
+from tests.node.guest.corpus_job import Job, JobFailed, Outcome, Warm
 from tests.node.guest.corpus_scripts import Script
 
 EARLY, LATE = 0.05, 0.85
@@ -40,9 +40,11 @@ class Kill:
     is_complete: bool
 
 
-def reference(script: Script, folder: Path) -> Outcome:
-    """Without the hook, from start to end."""
+def reference(script: Script, folder: Path, warm: Warm | None = None) -> Outcome:
+    """Without the hook, from start to end; as a fork of a warm process where there is one."""
     with Job(script, folder, is_hooked=False) as job:
+        if warm:
+            return warm.run(job)
         job.start()
         return job.finish()
 

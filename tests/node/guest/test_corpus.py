@@ -5,6 +5,7 @@ The full run (several kills in a row, the hook on an untouched run, other thread
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from tests.node.guest.corpus_job import JobFailed, Outcome
+from tests.node.guest.corpus_job import JobFailed, Outcome, Warm
 from tests.node.guest.corpus_oracle import compare, compare_lines, differences, killed, reference
-from tests.node.guest.corpus_scripts import FOLDER, SCRIPTS, Script
+from tests.node.guest.corpus_scripts import FOLDER, PLAIN, SCRIPTS, Script
 
 AT_ONCE: Final = 2
 """Scripts that run at the same time, each in one process of one thread."""
@@ -24,23 +25,47 @@ ORACLE_TEST: Final = "test_a_killed_script_ends_as_if_nothing_had_happened"
 Pending = dict[str, Future[None]]
 
 
-def oracle(script: Script, folder: Path) -> None:
-    """Run it plainly; then killed and resumed."""
-    expected = reference(script, folder / "reference")
-    killed(script, folder / "killed", expected, f"{SEED} {script.name}")
+class Oracle:
+    """Runs the programme of the quick test; each of its threads has a warm process for the references."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+        self._all: list[Warm] = []
+
+    def warm(self, script: Script) -> Warm | None:
+        """The warm process of this thread, for scripts of the runtime that nodes offer."""
+        if script.venv != PLAIN:
+            return None
+        if not hasattr(self._own, "warm"):
+            self._own.warm = Warm(script.python)
+            self._all.append(self._own.warm)
+        found: Warm = self._own.warm
+        return found
+
+    def run(self, script: Script, folder: Path) -> None:
+        """Run it plainly; then killed and resumed. JobFailed when that differs."""
+        expected = reference(script, folder / "reference", self.warm(script))
+        killed(script, folder / "killed", expected, f"{SEED} {script.name}")
+
+    def close(self) -> None:
+        """End the warm processes."""
+        for warm in self._all:
+            warm.close()
 
 
 @pytest.fixture(scope="module")
 def pending(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pending]:
     """All scripts that were asked for, started together, a few at a time."""
     asked = {name for item in request.session.items if (name := script_of(item))}
+    oracle = Oracle()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {
-            script.name: pool.submit(oracle, script, tmp_path_factory.mktemp(script.name))
+            script.name: pool.submit(oracle.run, script, tmp_path_factory.mktemp(script.name))
             for script in SCRIPTS
             if script.name in asked and not script.why_not()
         }
         pool.shutdown(cancel_futures=True)
+    oracle.close()
 
 
 def script_of(item: pytest.Item) -> str:

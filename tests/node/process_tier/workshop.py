@@ -126,7 +126,7 @@ class Workshop:
     def tier(self, on_phase: list[Phase] | None = None, identity: Identity = WORKER) -> ProcessTier:
         """The tier, noting its phases."""
         note = on_phase.append if on_phase is not None else lambda _: None
-        return ProcessTier(self.program, self.probed, Bench(self.label, self.images), identity, NETWORK, None, note)
+        return ProcessTier(self.probed, Bench(self.label, self.images), identity, NETWORK, on_phase=note)
 
     def executor(self, name: str) -> Executor:
         """One sandbox."""
@@ -177,3 +177,18 @@ def compiled(folder: Path) -> Path:
     source.write_text(C)
     subprocess.run(["gcc", "-O1", "-o", str(folder / "job"), str(source)], check=True, capture_output=True)
     return folder / "job"
+
+
+def leftovers(label: str) -> list[str]:
+    """What a node of this label has on the host: processes, control groups, mounts."""
+    found = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{label}*")]
+    for path in Path("/proc").iterdir():
+        try:
+            if (
+                path.name.isdigit()
+                and label.encode() in (path / "environ").read_bytes() + (path / "cmdline").read_bytes()
+            ):
+                found.append(f"process {path.name}")
+        except OSError:
+            continue
+    return found + [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if label in line]

@@ -1,0 +1,166 @@
+"""torch's DataLoader: its iterators know their position and the random streams that they began with.
+
+The order of draws decides whether a resumed epoch has the same batches: the loader draws its base seed when it is
+made; the sampler draws its own at the first batch, or at once where workers fetch ahead. So two states are kept, and
+batches that were used are skipped by their *indices*, with workers before the first of them starts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+from . import streams
+from .heap import MISSING, Heap, Kind, Kinds, Resolver
+from .packing import Damaged
+from .tensors import raw
+
+MakeIterator = Callable[[object], Iterator[object]]
+
+original: list[MakeIterator] = []
+"""DataLoader.__iter__ as torch has it, once `install` has replaced it."""
+
+
+class Rounds:
+    """One pass over a DataLoader. `inner` is made at the first use where `is_lazy`."""
+
+    def __init__(self, loader: object, *, is_lazy: bool = False) -> None:
+        self.loader = loader
+        self.count = 0
+        self.created: object = None
+        self.begun: object = None
+        self.inner: Iterator[object] | None = None
+        if not is_lazy:
+            self._make()
+
+    def _make(self) -> Iterator[object]:
+        self.created = told(self.loader)
+        self.inner = original[0](self.loader)
+        return self.inner
+
+    def __iter__(self) -> Rounds:
+        return self
+
+    def __next__(self) -> object:
+        inner = self.inner or self._make()
+        if self.begun is None:
+            self.begun = told(self.loader)
+        value = next(inner)
+        self.count += 1
+        return value
+
+    def __len__(self) -> int:
+        return len(self.loader)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner or self._make(), name)
+
+
+def told(loader: object) -> list[object]:
+    """The random streams, and that of the loader's own generator."""
+    generator = getattr(loader, "generator", None)
+    return [streams.capture(), None if generator is None else raw(generator.get_state())]
+
+
+def put_back(loader: object, saved: object) -> None:
+    """Set the streams that `told` has told."""
+    if not isinstance(saved, list) or len(saved) != 2:
+        raise Damaged("a loader without its random streams")
+    streams.put_back(saved[0])
+    generator = getattr(loader, "generator", None)
+    if generator is not None and isinstance(saved[1], bytes):
+        generator.set_state(sys.modules["torch"].frombuffer(bytearray(saved[1]), dtype=sys.modules["torch"].uint8))
+
+
+class Skipping:
+    """A batch sampler whose next pass begins `count` batches later; passes after it are whole."""
+
+    def __init__(self, sampler: Iterable[object], count: int) -> None:
+        self._sampler = sampler
+        self._count = count
+
+    def __iter__(self) -> Iterator[object]:
+        count, self._count = self._count, 0
+        inner = iter(self._sampler)
+        for _ in range(count):
+            next(inner, None)
+        return inner
+
+    def __len__(self) -> int:
+        return len(self._sampler)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sampler, name)
+
+
+def begin_at(loader: object, position: int, created: object, begun: object) -> tuple[Iterator[object], object]:
+    """A pass over `loader` that stands behind `position` batches, and the last of these."""
+    put_back(loader, created)
+    skipped = max(0, position - 1)
+    is_stream = getattr(loader, "_dataset_kind", 0) == 1
+    name = "batch_sampler" if getattr(loader, "batch_sampler", None) is not None else "sampler"
+    if is_stream or not loader.num_workers:  # type: ignore[attr-defined]
+        inner = original[0](loader)
+        if begun is not None:
+            put_back(loader, begun)
+        for _ in range(skipped):
+            next(inner if is_stream else inner._sampler_iter, None)  # type: ignore[attr-defined]
+    else:
+        sampler = getattr(loader, name)
+        object.__setattr__(loader, name, Skipping(sampler, skipped))
+        try:
+            inner = original[0](loader)
+        finally:
+            object.__setattr__(loader, name, sampler)
+    if not is_stream and hasattr(inner, "_num_yielded"):
+        inner._num_yielded += skipped
+    return inner, next(inner) if position else MISSING
+
+
+class RoundsKind(Kind):
+    name = "rounds"
+
+    def describe(self, value: object, heap: Heap) -> list[object]:
+        assert isinstance(value, Rounds)
+        return [heap.slot(value.loader, "loader"), value.count, value.created, value.begun]
+
+    def fits(self, fields: list[object], live: object) -> bool:
+        return type(live) is Rounds
+
+    def pairs(self, fields: list[object], live: object) -> Iterable[tuple[object, object]]:
+        assert isinstance(live, Rounds)
+        return [(fields[0], live.loader)]
+
+    def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
+        loader = restorer.get(fields[0])
+        if loader is MISSING:
+            raise Damaged("a pass over a loader that is not there")
+        return Rounds(loader, is_lazy=True)
+
+    def fill(self, fields: list[object], target: object, restorer: Resolver) -> None:
+        assert isinstance(target, Rounds) and isinstance(fields[1], int)
+        if target.inner is not None and target.count == fields[1] and target.created == fields[2]:
+            return  # Entered already.
+        target.loader = restorer.get(fields[0])
+        target.count = fields[1]
+        target.created, target.begun = fields[2], fields[3]
+        target.inner = None
+        if fields[2] is not None:
+            target.inner, item = begin_at(target.loader, fields[1], fields[2], fields[3])
+            restorer.items[id(fields)] = item  # type: ignore[attr-defined]
+
+
+def install(is_lazy: Callable[[], bool], is_here: Callable[[], bool]) -> None:
+    """Replace DataLoader.__iter__. `is_lazy`: a restore is under way; `is_here`: this is the hooked process."""
+    kind = sys.modules["torch.utils.data.dataloader"].DataLoader
+    original.append(kind.__iter__)
+
+    def begin(self: object) -> object:
+        return Rounds(self, is_lazy=is_lazy()) if is_here() else original[0](self)
+
+    kind.__iter__ = begin
+
+
+def register(kinds: Kinds) -> None:
+    """Add this kind."""
+    kinds.add(RoundsKind(), Rounds)

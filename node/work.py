@@ -1,0 +1,142 @@
+"""What machines ask to be computed: fetches, runs, snapshots, parity, proofs. Each ends as a completion."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from node.blobs import BlobStore
+from node.protection import encoding
+from node.runner import Runner
+from node.transport import Transport
+from protocol import wire
+from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved, RunDone, RunLog, RunStarted
+from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Stop, Unpark
+from protocol.errors import ShoalError
+from protocol.jobspec import ZERO_DIGEST
+from protocol.units import Digest, PeerId
+from storage.erasure import ErasureCode
+
+log = logging.getLogger("shoal.work")
+
+OUTPUT_BYTES_MAX: Final = 1 << 30
+"""Bytes of one earlier chunk's output that a reduce step may read."""
+
+ENCODINGS_MAX: Final = 2
+"""Packs encoded at once: each takes a core and reads a quarter of a gigabyte."""
+
+Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget
+Spawn = Callable[..., None]
+"""Start an async function as a task of the driver."""
+
+
+class Works:
+    """Performs every kind of work; one per driver."""
+
+    def __init__(
+        self,
+        me: PeerId,
+        transport: Transport,
+        blobs: BlobStore,
+        runner: Runner,
+        erasure: ErasureCode,
+        give: Callable[[Completion], None],
+    ) -> None:
+        self._me = me
+        self._transport = transport
+        self._blobs = blobs
+        self._runner = runner
+        self._erasure = erasure
+        self._give = give
+        self._fetching: set[tuple[Digest, bool]] = set()
+        self._encodings = trio.CapacityLimiter(ENCODINGS_MAX)
+
+    def begin(self, work: Work, spawn: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+        """Start it; what takes no time is done at once. `spawn` runs an async function beside the caller."""
+        match work:
+            case Fetch() if (work.digest, work.is_output) not in self._fetching:
+                self._fetching.add((work.digest, work.is_output))
+                spawn(functools.partial(self._fetch, work))
+            case Fetch():
+                pass  # Its end answers both.
+            case Run():
+                spawn(functools.partial(self._run, work))
+            case Stop(task):
+                self._runner.stop(task)
+            case Park(run):
+                spawn(functools.partial(self._park, run))
+            case Unpark(task):
+                self._runner.unpark(task)
+            case Cut(task, hold):
+                self._runner.cut(task, hold=hold, tell=self._give)
+            case Encode(pack):
+                spawn(functools.partial(self._encode, Encode(pack)))
+            case Prove(peer, challenge):
+                proof = encoding.prove(challenge, self._blobs)
+                self._give(Proved(peer, Digest(challenge.shard), challenge.nonce, proof))
+            case Forget(digest):
+                self._blobs.remove(digest)
+
+    async def shard(self, digest: Digest, size: int, sources: tuple[PeerId, ...]) -> None:
+        """Bring one shard of a snapshot here."""
+        await self._bring(Fetch(digest, size, sources))
+
+    async def _fetch(self, work: Fetch) -> None:
+        try:
+            await self._bring(work)
+        except ShoalError as error:
+            self._fetching.discard((work.digest, work.is_output))
+            self._give(FetchFailed(work.digest, error.detail))
+        else:
+            self._fetching.discard((work.digest, work.is_output))
+            self._give(Fetched(work.digest, self._blobs.size(work.digest)))
+
+    async def _bring(self, work: Fetch, job: bytes = b"") -> None:
+        sources = tuple(dict.fromkeys(peer for peer in work.sources if peer != self._me))
+        await self._transport.fetch(work.digest, work.size_max, sources, work.is_output, job)
+
+    async def _inputs(self, work: Run) -> None:
+        job = wire.digest(wire.encode(work.spec))
+        for file in work.spec.files:
+            await self._bring(Fetch(Digest(file.digest), file.size, work.sources), job)
+        for output in work.outputs:
+            await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
+
+    async def _run(self, work: Run) -> None:
+        """Inputs first, all of them; then the sandbox."""
+        try:
+            await self._inputs(work)
+        except ShoalError as error:
+            log.warning("%s has no inputs: %s", work.task, error.detail)
+            self._give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
+            return
+        done = await self._runner.run(
+            work,
+            lambda lines: self._give(RunLog(work.task, lines)),
+            lambda executor: self._give(RunStarted(work.task, executor)),
+            self._give,
+        )
+        self._give(done)
+
+    async def _park(self, work: Run) -> None:
+        """The same, as far as the first loop; what goes wrong here goes wrong before it matters."""
+        try:
+            await self._inputs(work)
+        except ShoalError as error:
+            self._give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
+            return
+        await self._runner.park(work, self._give)
+
+    async def _encode(self, work: Encode) -> None:
+        code = ""
+        async with self._encodings:
+            try:
+                await encoding.encode(work.pack, self._blobs, self._erasure)
+            except ShoalError as error:
+                log.warning("no parity: %s", error.detail)
+                code = error.code
+        self._give(Encoded(Digest(work.pack.shards[0]), code))

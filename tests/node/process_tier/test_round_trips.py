@@ -1,0 +1,143 @@
+"""Programs that know nothing of snapshots: dumped, killed, brought back, and right to the last word."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from node.executors.process import descendants
+from node.process_tier import folders, images
+from node.process_tier.tier import PHASES, Phase
+from protocol.errors import Unavailable
+from tests.node.process_tier.conftest import TIERS
+from tests.node.process_tier.workshop import PYTHON, WORKER, Workshop, last_word, leftovers, log_text
+from tests.node.waiting import happens
+
+STOPPED = """
+import os, signal, time
+child = os.fork()
+if not child:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    print("child goes on", flush=True)
+    os._exit(7)
+os.waitpid(child, os.WUNTRACED)
+for n in range(100):
+    print("at", n, flush=True)
+    time.sleep(0.005)
+state = open("/proc/%d/stat" % child).read().rpartition(")")[2].split()[0]
+os.kill(child, signal.SIGCONT)
+print("end", state, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def command(source: str) -> tuple[str, ...]:
+    return (f"python3 -c '{source}'",)
+
+
+@pytest.mark.parametrize("name", TIERS)
+@pytest.mark.parametrize("language", ["python", "c"])
+async def test_a_job_goes_on_where_it_was(workshop: Workshop, name: str, language: str, c_job: Path) -> None:
+    if language == "c" and c_job.name != "job":
+        pytest.skip("no gcc here")
+    commands = command(PYTHON) if language == "python" else ("/in/job",)
+    files = {"job": c_job} if language == "c" else {}
+    phases: list[Phase] = []
+    tier, snapshot = workshop.tier(phases), workshop.folder / "snapshot"
+    first = workshop.task("first", commands, files)
+    assert tier.can(first, name) == ""
+    async with workshop.running(name, first) as live:
+        await live.reaches(20)
+        dumped = await tier.dump(live.handle, snapshot)
+        await live.reaches(live.at + 20)  # The log grows after the dump: a restore must not see it.
+        cut_at = live.at
+    assert dumped.size > 100_000
+    assert 0 < dumped.stall_us < 20_000_000
+    assert (first.outside / "log").read_text().splitlines()[cut_at - 1 :]
+
+    second = workshop.task("second", commands, files)
+    lines: list[str] = []
+    seen: dict[str, str] = {}
+
+    def look() -> None:
+        number = second.life.first()
+        inside = [pid for pid in own_processes(number) if pid != number] or [number or 0]
+        text = Path(f"/proc/{inside[0]}/status").read_text().splitlines()
+        seen.update({key: value.strip() for key, _, value in (line.partition(":") for line in text)})
+        seen["groups"] = Path(f"/proc/{inside[0]}/cgroup").read_text()
+
+    ended = await tier.restore(snapshot, second, WORKER.peer, lines.append, look)
+    assert (ended.reason, ended.code) == ("ok", 0), (ended, lines[-3:])
+    assert lines[-1] == last_word()
+    numbers = [int(line.split()[1]) for line in lines if line.startswith("at ")]
+    assert numbers == list(range(numbers[0], 150))
+    assert 20 <= numbers[0] <= cut_at
+    assert (second.outside / "log").read_text() == log_text()
+    assert tuple(phases) == PHASES
+    assert seen["Seccomp"] == "2"
+    assert int(seen["Uid"].split()[0]) > 1_000_000
+    assert int(seen["CapEff"], 16) == 0
+    assert f":memory:/shoal-{workshop.label}-" in seen["groups"] or f"0::/shoal-{workshop.label}-" in seen["groups"]
+    assert leftovers(workshop.label) == []
+
+
+def own_processes(number: int | None) -> list[int]:
+    """The job's own processes: not the empty sandbox's sleeper."""
+    pids = descendants(number or 0)
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() in {"python3", "job", "sh"}]
+
+
+@pytest.mark.parametrize("name", TIERS)
+async def test_a_stopped_process_comes_back_stopped(workshop: Workshop, name: str) -> None:
+    tier, snapshot, lines = workshop.tier(), workshop.folder / "snapshot", list[str]()
+    async with workshop.running(name, workshop.task("first", command(STOPPED))) as live:
+        await live.reaches(20)
+        await tier.dump(live.handle, snapshot)
+        await happens(lambda: live.ended is not None)
+        assert live.lines[-2:] == ["child goes on", "end T 7"]
+    ended = await tier.restore(snapshot, workshop.task("second", command(STOPPED)), WORKER.peer, lines.append)
+    assert ended.reason == "ok"
+    assert lines[-2:] == ["child goes on", "end T 7"]
+
+
+@pytest.mark.parametrize("name", TIERS)
+async def test_exit_codes_and_kills_are_told(workshop: Workshop, name: str) -> None:
+    tier = workshop.tier()
+    source = command(
+        'import time\nfor n in range(60):\n  print("at", n, flush=True)\n  time.sleep(0.005)\nraise SystemExit(7)'
+    )
+    async with workshop.running(name, workshop.task("first", source)) as live:
+        await live.reaches(5)
+        await tier.dump(live.handle, workshop.folder / "snapshot")
+    ended = await tier.restore(workshop.folder / "snapshot", workshop.task("second", source), WORKER.peer)
+    assert (ended.reason, ended.code) == ("exit", 7)
+    third = workshop.task("third", source)
+    with trio.CancelScope() as scope:
+        await tier.restore(workshop.folder / "snapshot", third, WORKER.peer, on_start=scope.cancel)
+    assert scope.cancelled_caught
+    assert leftovers(workshop.label) == []
+
+
+@pytest.mark.parametrize("name", TIERS)
+async def test_files_as_they_are_later_do_not_do(workshop: Workshop, name: str) -> None:
+    """The trap of process images: a file that has grown since the dump makes CRIU refuse. Nothing is left then."""
+    tier, snapshot = workshop.tier(), workshop.folder / "snapshot"
+    first = workshop.task("first", command(PYTHON))
+    async with workshop.running(name, first) as live:
+        await live.reaches(20)
+        await tier.dump(live.handle, snapshot)
+        await live.reaches(live.at + 20)
+    verified = images.verify(snapshot, WORKER.peer, "test")
+    shutil.copy(first.outside / "log", snapshot / "out" / "log")
+    size = (snapshot / "out" / "log").stat().st_size
+    plain = tuple(
+        folders.Entry("out/log", "file", entry.mode, 0, size) if entry.path == "out/log" else entry
+        for entry in verified.entries
+    )
+    images.write(snapshot, verified.image, folders.digests(plain, snapshot), WORKER, "test")
+    with pytest.raises(Unavailable, match="bad size") as refusal:
+        await tier.restore(snapshot, workshop.task("second", command(PYTHON)), WORKER.peer)
+    assert refusal.value.code == "restore_failed"
+    assert leftovers(workshop.label) == []
