@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +53,7 @@ class EventLog:
         start = max(0, sequence - first)
         return [self._events[index] for index in range(start, len(self._events))]
 
-    async def follow(self, sequence: int) -> AsyncIterator[Event]:
+    async def follow(self, sequence: int) -> AsyncGenerator[Event, None]:
         """All events from `sequence` on, for ever."""
         while True:
             more = self._more

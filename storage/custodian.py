@@ -1,28 +1,28 @@
 """The custodian: at the owner of anchors and volumes, sees to it that they stay. Spec: specs/27-custody.md.
 
-It audits holders, renews leases, makes lost shards again before it is too late, and sweeps what is dropped. A pack whose
-shards nobody holds yet is placed by the same rules: it is the most endangered of all.
+It audits holders, renews leases, makes lost shards again before it is too late, and sweeps what is dropped. A pack
+whose shards nobody holds yet is placed by the same rules: it is the most endangered of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved
-from protocol.effects import Compute, Effect, Emit, Fetch, Prove, Send, Store, Wake
+from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
-from protocol.identity import peer_text
 from protocol.messages import Message
-from protocol.snapshots import SHARDS_PER_MESSAGE, ChallengeAnswer, Kept, NotKept, Purpose, Release, Renew
+from protocol.snapshots import SHARDS_PER_MESSAGE, ChallengeAnswer, Kept, NotKept, Purpose, Renew
 from protocol.units import HOUR, MINUTE, SECOND, Digest, Micros, PeerId
-from storage import audits, durability, guarded
-from storage.audits import AUDIT_INTERVAL, FETCH_EVERY, PREPARED, Probe, Probes
+from storage import durability, guarded
+from storage.audits import Probe
 from storage.durability import Verdict
 from storage.guarded import Guarded
 from storage.mending import SPAN, Mending
 from storage.neighbourhood import Around
+from storage.patrol import Patrol, lost
 from storage.placement import UPLINK_UNKNOWN
 from storage.protected import everything
 from storage.receipts import Custody
@@ -41,8 +41,8 @@ REPAIRS_MAX: Final = 4
 UNREACHABLE_AGAIN: Final = Micros(10 * MINUTE)
 """Microseconds until a pack of which fewer than k shards answer is tried again."""
 
-SILENT_AGAIN: Final = Micros(1 * MINUTE)
-"""Microseconds until a holder that did not answer is asked again."""
+MEND_PAUSE: Final = Micros(1 * MINUTE)
+"""Microseconds between two repairs of one pack."""
 
 PACKS_MAX: Final = 65_536
 """Packs under guard at one owner."""
@@ -68,16 +68,10 @@ class Custodian:
         self._packs: dict[Digest, Guarded] = {}
         self._mending: dict[Digest, Mending] = {}
         self._not_before: dict[Digest, Micros] = {}
-        self._probes = Probes(around.identity)
-        self._audit_at: dict[PeerId, Micros] = {}
-        self._audited: dict[PeerId, int] = {}
-        self._fetching: dict[Digest, tuple[PeerId, Micros]] = {}
-        self._preparing: dict[bytes, tuple[Digest, int, int]] = {}
-        """Nonce -> pack, index and number of a challenge whose answer is being made in advance."""
+        self._patrol = Patrol(around)
         self._sweep = Sweep()
         self._budget = Budget(UPLINK_UNKNOWN, Micros(0))
         self._look_at = Micros(0)
-        self._asked = 0
 
     # ── what its owner calls ─────────────────────────────────────────────────────────────────────────────────────────
     def guard(self, pack: Custody, purpose: Purpose, user: str, now: Micros) -> list[Effect]:
@@ -90,7 +84,7 @@ class Custodian:
             known = self._packs[pack.name] = Guarded(pack, purpose, renew_at=Micros(now + RENEW_INTERVAL))
             known.was_whole = pack.is_durable(self._around.neighbourhood.domain)
         known.users.add(user)
-        prepared = self._prepare(known, now) if purpose == "volume" else []
+        prepared = self._patrol.prepare(known, now) if purpose == "volume" else []
         self._look_at = now
         return [Store(*known.stored()), *prepared, Wake(now, self)]
 
@@ -118,9 +112,9 @@ class Custodian:
         if known is None:
             return None
         hood = self._around.neighbourhood
-        lost = guarded.unfit(known.custody.holders, hood, now)
-        alive = known.custody.spread(hood.domain, lost)
-        fit = known.custody.holders - lost
+        unfit = guarded.unfit(known.custody.holders, hood, now)
+        alive = known.custody.spread(hood.domain, unfit)
+        fit = known.custody.holders - unfit
         verdict = durability.verdict(
             known.custody.code, len(fit), alive, hood.standings.gone_at_most(fit), known.purpose
         )
@@ -151,16 +145,24 @@ class Custodian:
             case Kept() | NotKept():
                 return self._answered(sender, message, now)
             case ChallengeAnswer():
-                return self._decided(self._probes.answered(sender, message, now), now)
+                return self._decided(self._patrol.answered(sender, message, now))
             case Proved():
-                return [*self._prepared(message), *self._decided(self._probes.proved(message), now)]
+                return [
+                    *self._patrol.prepared(message, self._packs),
+                    *self._decided(self._patrol.proved(message, now)),
+                ]
             case Encoded(shard=shard, code=code):
-                mending = self._mending.get(shard)
-                return self._mended(shard, mending.encoded(shard, code, now), now) if mending else []
+                return self._run(shard, lambda mending: mending.encoded(shard, code, now), now)
             case Fetched(digest=digest, size=size):
-                return self._fetched(digest, size, now)
+                effects = self._patrol.fetched(digest, size, self._packs, now)
+                for name in list(self._mending):
+                    effects += self._run(name, lambda mending: mending.fetched(digest, now), now)
+                return effects
             case FetchFailed(digest=digest):
-                return self._fetch_failed(digest, now)
+                effects = self._patrol.fetch_failed(digest, now)
+                for name in list(self._mending):
+                    effects += self._run(name, lambda mending: mending.fetch_failed(digest, now), now)
+                return effects
             case _:
                 raise LocalError(f"{type(message).__name__} is not for the custodian", code="not_accepted")
 
@@ -174,30 +176,25 @@ class Custodian:
         hood = self._around.neighbourhood
         hood.look(now)
         self._budget.measured(hood.standings.of(self._around.me).uplink or UPLINK_UNKNOWN)
-        effects = [*self._repair(now), *self._renew(now), *self._audit(now), *self._sweep.tick(now, hood.is_here)]
-        for probe in self._probes.overdue(now):
-            hood.standings.silent(probe.peer)
-            self._audit_at[probe.peer] = Micros(now + SILENT_AGAIN)
-        return [*effects, Wake(self._look_at)]
+        self._patrol.look(now)
+        effects = [*self._repair(now), *self._renew(now), *self._patrol.audit(self._packs.values(), now)]
+        return [*effects, *self._sweep.tick(now, hood.is_here), Wake(self._look_at)]
 
     def _answered(self, sender: PeerId, message: Kept | NotKept, now: Micros) -> list[Effect]:
         """About a repair, or a renewal."""
-        found = [known for known in self._packs.values() if message.shard in known.custody.pack.shards]
         effects: list[Effect] = []
-        for known in found:
-            mending = self._mending.get(known.name)
+        for known in [known for known in self._packs.values() if message.shard in known.custody.pack.shards]:
             try:
                 if isinstance(message, NotKept):
-                    made = mending.not_kept(sender, message, now) if mending else []
+                    effects += self._run(known.name, lambda mending: mending.not_kept(sender, message, now), now)
                     self._withdraw(known, sender, message)
                 else:
-                    made = mending.kept(sender, message, now) if mending else []
+                    effects += self._run(known.name, lambda mending: mending.kept(sender, message, now), now)
                     if sender in known.custody.holders:
                         known.custody.add(self._around.network, sender, message, now)
             except RemoteViolation:
                 self._around.neighbourhood.standings.lied(sender, now)
                 raise
-            effects += self._mended(known.name, made, now)
         return effects
 
     def _withdraw(self, known: Guarded, sender: PeerId, message: NotKept) -> None:
@@ -205,11 +202,22 @@ class Custodian:
             for index in [at for at in known.custody.kept_by(sender) if known.custody.shard(at) == message.shard]:
                 known.custody.drop(sender, index)
 
+    def _decided(self, probe: Probe | None) -> list[Effect]:
+        """A holder without its shard holds nothing: the receipt counts no more."""
+        if probe is None or probe.outcome == "true":
+            return []
+        effects: list[Effect] = [lost(probe)]
+        for known in self._packs.values():
+            for index in [at for at in known.custody.kept_by(probe.peer) if known.custody.shard(at) == probe.shard]:
+                known.custody.drop(probe.peer, index)
+                effects.append(Store(*known.stored()))
+        return effects
+
     # ── repairs and leases ───────────────────────────────────────────────────────────────────────────────────────────
     def _repair(self, now: Micros) -> list[Effect]:
         effects: list[Effect] = []
-        for name, mending in list(self._mending.items()):
-            effects += self._tried(name, lambda mending=mending: mending.tick(now), now)  # type: ignore[misc]
+        for name in list(self._mending):
+            effects += self._run(name, lambda mending: mending.tick(now), now)
         hood = self._around.neighbourhood
         waiting = [
             known.health(hood, now)
@@ -224,9 +232,44 @@ class Custodian:
                 self._budget.force(0 if health.is_new else cost)
             elif not self._budget.take(cost, now):
                 continue
-            mending = self._mending[health.pack] = Mending(self._around, self._packs[health.pack], now)
-            effects += self._tried(health.pack, lambda mending=mending: mending.start(now), now)  # type: ignore[misc]
+            self._mending[health.pack] = Mending(self._around, self._packs[health.pack], now)
+            effects += self._run(health.pack, lambda mending: mending.start(now), now)
         return effects
+
+    def _run(self, name: Digest, act: Callable[[Mending], list[Effect]], now: Micros) -> list[Effect]:
+        """One step of a repair, if there is one, and what its end means."""
+        mending = self._mending.get(name)
+        if mending is None:
+            return []
+        pause = MEND_PAUSE
+        try:
+            effects = act(mending)
+        except Refused as refusal:
+            why: dict[str, str | int] = {"pack": name.hex(), "code": refusal.code, "detail": refusal.detail}
+            effects = [*mending.finish(), Emit("pack_unreachable", why)]
+            pause = UNREACHABLE_AGAIN
+        if mending.phase != "done":
+            return effects
+        del self._mending[name]
+        self._not_before = {pack: at for pack, at in self._not_before.items() if at > now}
+        self._not_before[name] = Micros(now + pause)
+        return [*effects, *self._whole(self._packs[name], mending.placed, now)]
+
+    def _whole(self, known: Guarded, placed: int, now: Micros) -> list[Effect]:
+        """After a repair: who was replaced need not keep its shard, should it come back."""
+        hood = self._around.neighbourhood
+        unfit = guarded.unfit(known.custody.holders, hood, now)
+        for index, peers in known.custody.receipts.items():
+            for peer in [peer for peer in peers if peer in unfit and len(peers.keys() - unfit)]:
+                self._sweep.add(peer, [known.custody.shard(index)], Micros(now + SPAN[known.purpose]))
+                known.custody.drop(peer, index)
+        for peer in known.custody.holders:
+            for index in known.custody.kept_by(peer):
+                self._sweep.forget(peer, known.custody.shard(index))
+        known.was_whole = known.was_whole or known.custody.is_durable(hood.domain)
+        alive = known.custody.spread(hood.domain, guarded.unfit(known.custody.holders, hood, now))
+        fields: dict[str, str | int] = {"pack": known.name.hex(), "placed": placed, "alive": alive}
+        return [Store(*known.stored()), Emit("pack_mended", fields)]
 
     def _renew(self, now: Micros) -> list[Effect]:
         effects: list[Effect] = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.snapshots import Purpose, required
+from storage.erasure import ANCHOR, ANCHOR_WIDE, COPIES, ROLLING, Code
 
 MARGIN: Final = 10
 """Times that a computed loss must stay below the target: holders do not fail independently."""
@@ -30,39 +31,8 @@ PRIOR_SEEN: Final = 20.0
 CONFIDENCE_Z: Final = 1.645
 """Standard deviations: the true share lies below the bound in 19 of 20 cases."""
 
-COPIES: Final = 3
-"""Whole copies, where domains are too few for a code."""
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Any `k` of `n` shards give a pack back; k = 1 is `n` whole copies."""
-
-    k: int
-    n: int
-
-    @property
-    def expansion(self) -> float:
-        """Bytes stored for each byte of a pack."""
-        return self.n / self.k
-
-    @property
-    def required(self) -> int:
-        """Distinct failure domains that make it durable."""
-        return required(self.k, self.n)
-
-
-ROLLING: Final = Code(8, 14)
-"""Rolling snapshots, which live for minutes beside a hot copy."""
-
-ANCHOR: Final = Code(8, 20)
-"""Anchors and volumes in a network of less than `MANY_DOMAINS`."""
-
-ANCHOR_MANY: Final = Code(16, 32)
-"""Anchors and volumes where there are many to choose from: safer than 8/20 at less expansion."""
-
 MANY_DOMAINS: Final = 40
-"""Failure domains from which `ANCHOR_MANY` is placed without taking nearly everybody."""
+"""Failure domains from which `ANCHOR_WIDE` is placed without taking nearly everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +88,17 @@ def choose(domains: int, gone: float, purpose: Purpose, is_large: bool = False) 
     """The code for a new pack: the least expansion that is safe, of those that can become durable with these domains.
 
     Where none is safe, the safest. `domains`: usable ones, without the owner's. `is_large`: so many packs that the
-    receipts of `ANCHOR_MANY` fit no message."""
-    codes = [code for code in (ROLLING, ANCHOR) if code.required <= domains]
+    receipts of `ANCHOR_WIDE` fit no message."""
+    codes = [code for code in (ROLLING, ANCHOR) if required(code.k, code.n) <= domains]
     if domains >= MANY_DOMAINS and not is_large:
-        codes.append(ANCHOR_MANY)
+        codes.append(ANCHOR_WIDE)
     if not codes:
-        return Code(1, max(1, min(COPIES, domains)))
+        return Code(1, max(1, min(COPIES.n, domains)))
     if purpose != "rolling":
         codes = [code for code in codes if code != ROLLING] or codes
     safe = [code for code in codes if is_safe(code, min(code.n, domains), gone, purpose)]
     if safe:
-        return min(safe, key=lambda code: (code.expansion, code.n))
+        return min(safe, key=lambda code: (code.n / code.k, code.n))
     return min(codes, key=lambda code: loss(code, min(code.n, domains), gone))
 
 
@@ -139,11 +109,12 @@ def verdict(code: Code, peers: int, domains: int, gone: float, purpose: Purpose)
     'kept by 3 peers in 1 failure domain: not durable'
     """
     chance = loss(code, min(domains, code.n), gone)
-    is_durable = domains >= code.required and MARGIN * chance <= target(purpose)
+    is_enough = domains >= required(code.k, code.n)
+    is_durable = is_enough and MARGIN * chance <= target(purpose)
     where = f"kept by {_count(peers, 'peer')} in {_count(domains, 'failure domain')}"
     if is_durable:
         text = f"{where}, any {code.k} give it back: durable"
-    elif domains >= code.required and domains > 1:
+    elif is_enough and domains > 1:
         allowed = target(purpose) / MARGIN
         text = f"{where}: recoverable, not proven durable (loss up to {chance:.1g}, {allowed:.0e} allowed)"
     else:

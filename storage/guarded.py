@@ -68,7 +68,7 @@ class Guarded:
         pack = self.custody.pack
         gone = unfit(self.custody.holders, hood, now)
         alive = self.custody.spread(hood.domain, gone)
-        is_new = not self.was_whole and alive < self.custody.code.required
+        is_new = not self.was_whole and alive < self.custody.required
         return Health(self.name, self.custody.code, alive, pack.shard_size, is_new)
 
     def stored(self) -> tuple[str, bytes]:

@@ -1,6 +1,6 @@
-"""One pack being made whole again: k shards brought here, the others made, new holders found. Spec: specs/27-custody.md.
+"""One pack being made whole again: k shards brought here, the others made, new holders found.
 
-    fetching ── k shards are here ──> encoding ──> placing ──> done        its first placement begins at encoding
+fetching ── k shards are here ──> encoding ──> placing ──> done        its first placement begins at encoding
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from protocol.effects import Compute, Effect, Encode, Fetch, Send
-from protocol.errors import Refused
 from protocol.snapshots import Keep, Kept, NotKept, Purpose, Release
 from protocol.units import DAY, HOUR, MINUTE, Digest, Micros, PeerId
 from storage import placement

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final
 
 from protocol.units import PPM, SECOND, Micros, PeerId
-from storage.durability import Code
+from storage.erasure import Code
 
 NEWCOMER_PPM: Final = 100_000
 """Share of the shards that peers without a record may hold: a tenth, at least one."""

@@ -205,9 +205,9 @@ class Protection:
 
     def _not_durable(self, state: Underway, now: Micros) -> list[Effect]:
         hood = self._around.neighbourhood
-        weakest = min(state.snapshot.packs, key=lambda pack: pack.spread(hood.domain) - pack.code.required)
+        weakest = min(state.snapshot.packs, key=lambda pack: pack.spread(hood.domain) - pack.required)
         reason = state.spreading.failure or (
-            f"receipts from {weakest.spread(hood.domain)} failure domains, {weakest.code.required} are needed"
+            f"receipts from {weakest.spread(hood.domain)} failure domains, {weakest.required} are needed"
         )
         return [*state.spreading.abandon(), *self._nothing("not_durable", reason, now)]
 

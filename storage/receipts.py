@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from protocol.errors import RemoteViolation
-from protocol.snapshots import Kept, Pack, PackHolders, is_receipt, shard_of
+from protocol.snapshots import Kept, Pack, PackHolders, is_receipt, required, shard_of
 from protocol.units import Digest, Micros, PeerId
-from storage.durability import Code
+from storage.erasure import Code
 
 DomainOf = Callable[[PeerId], str]
 """The failure domain of a peer."""
@@ -36,6 +36,11 @@ class Custody:
     @property
     def code(self) -> Code:
         return Code(self.pack.k, self.pack.n)
+
+    @property
+    def required(self) -> int:
+        """Distinct failure domains that make it durable."""
+        return required(self.pack.k, self.pack.n)
 
     @property
     def missing(self) -> list[int]:
@@ -94,7 +99,7 @@ class Custody:
 
     def is_durable(self, domain: DomainOf) -> bool:
         """Receipts from enough distinct failure domains."""
-        return self.spread(domain) >= self.code.required
+        return self.spread(domain) >= self.required
 
     def told(self, receipts_max: int) -> PackHolders:
         """For the notice: one receipt of every shard first, then the others, at most `receipts_max`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.units import PPM, SECOND, Digest, Micros
-from storage.durability import Code
+from storage.erasure import Code
 
 UPLINK_PPM: Final = 200_000
 """Share of the helper's uplink that repairs may take."""

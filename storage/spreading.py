@@ -17,7 +17,7 @@ from protocol.identity import peer_text
 from protocol.snapshots import Keep, Kept, NotKept, Purpose, Release, Spread, SpreadDone
 from protocol.units import PPM, SECOND, Digest, Micros, PeerId
 from storage import placement
-from storage.durability import Code
+from storage.erasure import Code
 from storage.neighbourhood import Around
 from storage.parcel import Parcel
 from storage.placement import Placement

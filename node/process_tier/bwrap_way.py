@@ -23,7 +23,7 @@ from node.executors.interface import Exit, OnLine, Task, environment, exit_of, w
 from node.process_tier import criu, folders
 from node.process_tier.criu import Criu
 from node.process_tier.freezer import Freezer
-from node.process_tier.images import IMAGES, Verified
+from node.process_tier.images import IMAGES, WORK, Verified
 from node.process_tier.scene import Scene
 from protocol.errors import Unavailable
 
@@ -44,7 +44,17 @@ MEMORY_FOLDERS: Final = ("tmp", "dev/shm")
 WAITING: Final = ("sleep", "2147483647")
 """What an empty sandbox runs; the job's own script lies there as it did when it was dumped."""
 
-COMMON: Final = ("-D", "/proc/self/fd/{IMAGES}", "--shell-job", "--file-locks", "--tcp-close", "--network-lock", "skip")
+COMMON: Final = (
+    "-D",
+    "/proc/self/fd/{IMAGES}",
+    "-W",
+    "/proc/self/fd/{WORK}",
+    "--shell-job",
+    "--file-locks",
+    "--tcp-close",
+    "--network-lock",
+    "skip",
+)
 
 
 def sources(task: Task, first: int) -> dict[str, Path]:
@@ -61,11 +71,11 @@ async def dump(program: Criu, scene: Scene, freezer: Freezer, folder: Path, seco
     for name in scene.outer:
         if name.startswith("file["):
             arguments += ["--external", name]
-    orders = _orders("dump", program, scene.first, folder / IMAGES, arguments, scene.uid)
+    orders = _orders("dump", program, scene.first, (folder / IMAGES, folder / WORK), arguments, scene.uid)
     orders["freezer"] = str(freezer.folder)
     code, text = await criu.run(_command(orders), seconds, folder=folder)
     if code:
-        reason = text.strip()[-criu.REASON_CHARS :] or criu.why(folder / IMAGES / "dump.log")
+        reason = text.strip()[-criu.REASON_CHARS :] or criu.why(folder / WORK / "dump.log")
         raise Unavailable(f"the processes cannot be dumped: {reason}", code="dump_failed")
 
 
@@ -105,12 +115,12 @@ async def _revive(
     seconds: float,
 ) -> Exit:
     reading, writing = os.pipe()
-    images = verified.folder / IMAGES
+    images, work = verified.folder / IMAGES, task.folder / WORK
     arguments = ["restore", *COMMON, "-o", "restore.log", "--restore-detached", "--restore-sibling"]
     arguments += ["--manage-cgroups=ignore"]
     for name in verified.image.outer:
         arguments += ["--inherit-fd", ("fd[1]:" if name.startswith("pipe:") else "fd[{NULL}]:") + name]
-    orders = _orders("restore", program, first, images, arguments, verified.image.uid)
+    orders = _orders("restore", program, first, (images, work), arguments, verified.image.uid)
     orders |= {"done": writing, "job": verified.image.uid}
     with os.fdopen(reading, "rb", buffering=0) as done:
         command = group.enter(_command(orders))
@@ -134,7 +144,7 @@ async def _revive(
             await process.follow(revived, lambda line: (tell[0] if is_alive else errors.append)(line), until)
     code = revived.returncode or 0
     if not is_alive:
-        reason = " ".join(errors)[-criu.REASON_CHARS :] or criu.why(images / "restore.log")
+        reason = " ".join(errors)[-criu.REASON_CHARS :] or criu.why(work / "restore.log")
         raise Unavailable(f"the processes cannot be restored: {reason}", code="restore_failed")
     if group.is_out_of_memory():
         return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")
@@ -224,13 +234,17 @@ def _open_door(task: Task, first: int, group: cgroup.Cgroup, uid: int) -> None:
     task.door.open(Doorway(task.life.first, group.folders[0].name, uid, variables, SHIM))
 
 
-def _orders(verb: str, program: Criu, first: int, images: Path, arguments: list[str], uid: int) -> dict[str, object]:
-    """What enter.py is told."""
+def _orders(
+    verb: str, program: Criu, first: int, places: tuple[Path, Path], arguments: list[str], uid: int
+) -> dict[str, object]:
+    """What enter.py is told. `places` = (images, folder for logs)."""
+    places[1].mkdir(exist_ok=True)
     return {
+        "work": str(places[1]),
         "verb": verb,
         "criu": str(program.path),
         "first": first,
-        "images": str(images),
+        "images": str(places[0]),
         "arguments": arguments,
         "uid": uid if criu.borrows_uid() else -1,
     }

@@ -33,11 +33,12 @@ def main(orders: dict[str, object]) -> int:
     images = os.open(str(orders["images"]), os.O_RDONLY | os.O_DIRECTORY)
     null = os.open("/dev/null", os.O_RDWR)
     freezer = os.open(str(orders["freezer"]), os.O_RDONLY | os.O_DIRECTORY) if orders.get("freezer") else -1
-    names = {"IMAGES": images, "NULL": null, "FREEZER": freezer}
+    work = os.open(str(orders["work"]), os.O_RDONLY | os.O_DIRECTORY)
+    names = {"IMAGES": images, "WORK": work, "NULL": null, "FREEZER": freezer}
     arguments = [part.format(**names) for part in orders["arguments"]]  # type: ignore[attr-defined]
     join(first, NAMESPACES)
     uid = int(str(orders["uid"]))
-    kept = [fd for fd in (program, images, null, freezer) if fd >= 0]
+    kept = [fd for fd in (program, images, work, null, freezer) if fd >= 0]
     child = os.fork()
     if child:
         if verb == "restore":

@@ -33,7 +33,9 @@ KIND: Final = "process_image"
 STATEMENT: Final = "statement"
 TABLE: Final = "table"
 IMAGES: Final = "images"
-"""Names in the folder of a snapshot; the job's own folders lie beside `images`."""
+WORK: Final = "work"
+"""Names in the folder of a snapshot; the job's own folders lie beside `images`. `work` holds logs, and is
+removed before the snapshot is signed."""
 
 TABLE_BYTES_MAX: Final = 16 * MIB
 """ENTRIES_MAX entries with paths of 200 characters."""

@@ -20,15 +20,12 @@ from node.executors.door import Doorway
 from node.executors.interface import Exit, OnLine, Task, environment, exit_of, write_script
 from node.process_tier import criu
 from node.process_tier.criu import Criu
-from node.process_tier.images import IMAGES, Verified
+from node.process_tier.images import IMAGES, WORK, Verified
 from node.process_tier.scene import Scene
 from protocol.errors import Unavailable
 
 PAUSE_SECONDS: Final = 10.0
 """For `runc pause`, `resume` and `delete`, which do next to nothing."""
-
-WORK: Final = "work"
-"""runc's logs and settings for CRIU, beside the images; removed before these are signed."""
 
 SETTINGS: Final = "network-lock skip\ntcp-close\nskip-in-flight\n"
 """What runc has no option for; CRIU reads it from the file that CRIU_CONFIG_FILE names. A job has no network."""

@@ -13,6 +13,9 @@ from node.process_tier.images import FDS_MAX
 from protocol.errors import Unavailable
 
 STANDARD: Final = (0, 1, 2)
+STOPPED: Final = ("T", "t")
+"""States of a process that CRIU 4.2 waits for without end in a frozen v1 group (measured on kernel 6.18)."""
+
 NULL: Final = "/dev/null"
 
 
@@ -43,7 +46,7 @@ class Scene:
 
 
 def look(handle: Handle) -> Scene:
-    """Unavailable (`not_running`, `holds_host_file`) when there is nothing to dump, or no dump could be restored."""
+    """Unavailable (`not_running`, `stopped_process`, `holds_host_file`) when no dump could be made or restored."""
     first = handle.task.life.first()
     root = first if handle.tier == "runc" or first is None else first_child(first)
     if first is None or root is None:
@@ -52,6 +55,8 @@ def look(handle: Handle) -> Scene:
         status = _status(root)
         pids = [pid for pid in descendants(first) if handle.tier == "runc" or pid != first]
         outer = () if handle.tier == "runc" else _outer(first, root, pids)
+        if any(_status(pid)["State"].startswith(STOPPED) for pid in pids):
+            raise Unavailable("a process of the job is stopped by a signal or a debugger", code="stopped_process")
         memory = sum(int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024 for pid in pids)
         return Scene(first, root, int(status["NSpid"].split()[-1]), int(status["Uid"].split()[0]), outer, memory)
     except (FileNotFoundError, ProcessLookupError, KeyError) as error:

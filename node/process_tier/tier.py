@@ -24,16 +24,19 @@ from node.process_tier.criu import Criu
 from node.process_tier.cuda import CudaCheckpoint
 from node.process_tier.folders import Entry
 from node.process_tier.freezer import Freezer
-from node.process_tier.images import IMAGES, ProcessImage, Verified
+from node.process_tier.images import IMAGES, WORK, ProcessImage, Verified
 from node.process_tier.probe import Probe
-from node.process_tier.runc_way import WORK, RuncWay
+from node.process_tier.runc_way import RuncWay
 from node.process_tier.scene import Handle, Scene
 from protocol.errors import Refused, Unavailable
 from protocol.identity import Identity
 from protocol.units import MIB, PeerId
 
-DUMP_SECONDS: Final = 60.0
-"""200 MB take half a second; what takes longer stops the job for longer than a snapshot is worth."""
+DUMP_SECONDS: Final = 10.0
+"""A small job takes a tenth of a second; what takes longer stops the job for longer than a snapshot is worth."""
+
+DUMP_BYTES_PER_SECOND: Final = 50 * MIB
+"""What a slow disk writes: so much more time for what the job holds."""
 
 RESTORE_SECONDS: Final = 60.0
 """As long: beyond this another tier is the quicker way back."""
@@ -214,14 +217,14 @@ class ProcessTier:
             if self._cuda is not None and handle.task.resources.gpu.count:
                 users = await self._cuda.suspend(descendants(seen.first))
             self._on_phase("freeze")
+            began = trio.current_time()
             async with self._still(program, handle, seen) as (way, held):
-                began = trio.current_time()
-                seen = scene.look(handle)
+                seconds = DUMP_SECONDS + seen.memory_bytes / DUMP_BYTES_PER_SECOND
                 self._on_phase("dump")
                 if held is None:
-                    await way.dump(seen, handle.task, part, DUMP_SECONDS)
+                    await way.dump(seen, handle.task, part, seconds)
                 else:
-                    await bwrap_way.dump(program, seen, held, part, DUMP_SECONDS)
+                    await bwrap_way.dump(program, seen, held, part, seconds)
                 self._on_phase("copy")
                 entries = await trio.to_thread.run_sync(_copy, handle, seen, part)
                 self._on_phase("thaw")

@@ -44,8 +44,8 @@ TABLE_BYTES_MAX: Final = 8 * MIB
 STATE_NAME: Final = "state.msgpack"
 TENSORS_NAME: Final = "tensors.safetensors"
 
-STEPS_KEY: Final = "steps"
-"""Of the map that a state is."""
+STEP_KEYS: Final = ("steps", "rounds")
+"""Of the map that a state is: steps of the optimizer, and rounds of loops where there is none."""
 
 STATE_KEYS_MAX: Final = 64
 """Of that map: how far the step is looked for."""
@@ -146,20 +146,22 @@ def parts(folder: Path, contents: Contents) -> list[Part]:
 
 
 def step_of(folder: Path) -> int | None:
-    """The step at which a framework's snapshot was cut, from its state; None where it does not say. The board cannot
-    tell: the job has gone on since."""
+    """The step at which a framework's snapshot was cut, from its state: of the optimizer, or else of the loop. None
+    where it does not say. The board cannot tell: the job has gone on since."""
+    found: dict[object, object] = {}
     with (folder / STATE_NAME).open("rb") as file:
         unpacker = msgpack.Unpacker(file, max_buffer_size=STATE_BYTES_MAX + 1, strict_map_key=False)
         try:
             for _ in range(min(unpacker.read_map_header(), STATE_KEYS_MAX)):
-                if unpacker.unpack() != STEPS_KEY:
+                key = unpacker.unpack()
+                if key in STEP_KEYS:
+                    found[key] = unpacker.unpack()
+                else:
                     unpacker.skip()
-                    continue
-                steps = unpacker.unpack()
-                return steps if isinstance(steps, int) and 0 <= steps <= 2**62 else None
         except (msgpack.exceptions.UnpackException, ValueError, TypeError):
             return None
-    return None
+    steps = [value for key in STEP_KEYS if isinstance(value := found.get(key), int) and 0 < value <= 2**62]
+    return steps[0] if steps else (0 if found else None)
 
 
 class FolderWriter:

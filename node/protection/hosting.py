@@ -173,8 +173,8 @@ async def let_restore(live: Live, what: str) -> None:
         link.release(GO_RESTORE)
         words = await link.wait_state(_DECIDED, float("inf"))
     if words is not None and words.state == "restored":
-        live.held.drop()
         live.line(f"shoal: goes on{what} at step {words.get('restored_step')}")
+        live.held.drop()
         return
     cause = words.text if words and words.text else "its hook did not restore it"
     begin_again(live, f"{what.removeprefix(' from ') or 'the snapshot'} could not be restored: {cause}")
@@ -195,6 +195,7 @@ def _lay_again(task: Task) -> bool:
     if not kept.is_dir():
         return False
     try:
+        layout.let_read(kept)
         layout.hand_in(task, kept)
     except ShoalError:
         return False

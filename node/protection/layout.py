@@ -7,6 +7,7 @@ renamed as a whole, which follows no link. `taken/`, `kept` and `restore.new` ar
 from __future__ import annotations
 
 import importlib.resources
+import os
 import shutil
 from dataclasses import replace
 from importlib.resources.abc import Traversable
@@ -29,7 +30,7 @@ FREE_BYTES_MIN: Final = 1 * GIB
 HOOK: Final = "node.guest.hook"
 """The package whose files a job's Python loads; read as data, so that it works from a wheel too."""
 
-_LEFT_OUT: Final = ("__init__.py", "__pycache__")
+_LEFT_OUT: Final = "__pycache__"
 
 
 def bytes_max(task: Task) -> int:
@@ -53,11 +54,22 @@ def make(task: Task) -> None:
 
 
 def renew(task: Task) -> None:
-    """Make `snap/` and `out/` empty again, for a task that starts once more. Nobody may be in the sandbox."""
+    """Remove what an earlier start left, for a task that starts once more. Nobody may be in the sandbox."""
     for name in ("snap", "out"):
         remove(task.folder / name, task.folder)
         (task.folder / name).mkdir()
         (task.folder / name).chmod(0o755)
+    for name in ("tmp", "bundle", "run/script"):
+        remove(task.folder / name, task.folder)
+
+
+def let_read(folder: Path) -> None:
+    """Let the job, which has another user id, read and change a copy of our own."""
+    for where, _, names in os.walk(folder):
+        Path(where).chmod(0o777)
+        for name in names:
+            path = Path(where, name)
+            path.chmod(path.stat().st_mode | 0o666)
 
 
 def take(task: Task, number: int) -> Path:
@@ -130,7 +142,7 @@ def _copy(source: Traversable, target: Path) -> None:
     target.mkdir()
     target.chmod(0o755)
     for entry in source.iterdir():
-        if entry.name in _LEFT_OUT or entry.name.endswith(".pyc"):
+        if entry.name == _LEFT_OUT:
             continue
         path = target / entry.name
         if entry.is_dir():

@@ -16,6 +16,7 @@ class HeldLines:
     def __init__(self, on_line: OnLine, *, is_holding: bool) -> None:
         self.on_line = on_line
         self._is_holding = is_holding
+        self._before: list[str] = []
         self._held: list[str] = []
 
     def line(self, text: str) -> None:
@@ -33,16 +34,16 @@ class HeldLines:
 
     def fence(self) -> None:
         """The task waits: what is held came before its loop, what comes now does not."""
-        self._is_holding = False
+        self._before, self._held = self._held, []
 
     def drop(self) -> None:
-        """It goes on where it was: what is held has been shown before."""
-        self._is_holding = False
-        self._held.clear()
+        """It goes on where it was: what came before the fence has been shown before."""
+        self._before = []
+        self.show()
 
     def show(self) -> None:
-        """It begins again: what is held is news."""
+        """It begins again: what is held is news. Later lines are, too."""
         self._is_holding = False
-        held, self._held = self._held, []
+        held, self._before, self._held = [*self._before, *self._held], [], []
         for text in held:
             self.on_line(text)

@@ -43,11 +43,15 @@ class Shards(Protocol):
         """How a new pack is cut, by how many holders there are now."""
         ...
 
-    def guard(self, crate: bytes, packs: Sequence[Pack]) -> None:
-        """Have the packs kept from now on; at once, whatever was said before."""
+    def is_guarded(self, packs: Sequence[Pack]) -> bool:
+        """Whether all of them are looked after."""
         ...
 
-    def standing(self, crate: bytes, packs: Sequence[Pack]) -> Guarded:
+    def guard(self, crate: bytes, packs: Sequence[Pack]) -> None:
+        """Have the packs kept from now on. At least k shards of each are blobs here."""
+        ...
+
+    def standing(self, packs: Sequence[Pack]) -> Guarded:
         """How they stand."""
         ...
 
@@ -73,18 +77,28 @@ class CrateCustody:
         where = Place(place, 0, EPOCH, number)
         return await trio.to_thread.run_sync(self._seal, where, secret, paths, self._shards.code())
 
-    async def guard(self, crate: Crate) -> Guarded:
+    async def guard(self, crate: Crate, holders: Sequence[PeerId]) -> Guarded:
         """Have holders keep the shards from now on; how it stands."""
-        self._shards.guard(crate.place, crate.packs)
-        return self._shards.standing(crate.place, crate.packs)
+        if not self._shards.is_guarded(crate.packs):
+            await self._bring(crate, holders)
+            self._shards.guard(crate.place, crate.packs)
+        return self._shards.standing(crate.packs)
 
     async def release(self, crates: Sequence[Crate]) -> None:
         """Nobody needs these any more, neither here nor at holders."""
         for crate in crates:
             self._shards.release(crate.place, crate.packs)
+            for pack in crate.packs:
+                for shard in pack.shards:
+                    self._blobs.remove(Digest(shard))
 
     async def open(self, crate: Crate, secret: bytes, holders: Sequence[PeerId]) -> tuple[Digest, ...]:
         """Bring a crate back: its pieces are blobs here afterwards. Refused or Unavailable when that cannot be."""
+        await self._bring(crate, holders)
+        return await trio.to_thread.run_sync(self._open, crate, secret)
+
+    async def _bring(self, crate: Crate, holders: Sequence[PeerId]) -> None:
+        """Have k shards of each pack here."""
         size = sum(pack.size for pack in crate.packs)
         manifest = Manifest(
             job=_JOB,
@@ -101,12 +115,7 @@ class CrateCustody:
             packs=crate.packs,
         )
         everywhere = tuple(tuple((index, peer) for index in range(pack.n) for peer in holders) for pack in crate.packs)
-        brought = await bring(Resume(manifest, everywhere), self._blobs, self._fetch)
-        try:
-            return await trio.to_thread.run_sync(self._open, crate, secret)
-        finally:
-            for digest in brought:
-                self._blobs.remove(digest)
+        await bring(Resume(manifest, everywhere), self._blobs, self._fetch)
 
     async def _fetch(self, digest: Digest, size_max: int, sources: tuple[PeerId, ...]) -> None:
         await self._way.fetch(digest, size_max, sources)
@@ -120,7 +129,7 @@ class CrateCustody:
             sealing = seal(parts, place, secret, code, self._erasure)
             del parts
             for sealed in sealing:
-                for index, shard in enumerate(sealed.shards):
+                for index, shard in enumerate(sealed.shards[: sealed.pack.k]):  # The custodian makes the parity.
                     self._put(Digest(shard_of(sealed.pack, index)), shard)
             return sealing.sealed.packs, sealing.sealed.index_bytes
 
@@ -170,5 +179,4 @@ def _mapped(path: Path) -> Iterator[memoryview]:
         if not size:
             yield memoryview(b"")
             return
-        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            yield view
+        yield memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))  # Unmapped when nobody refers to it.

@@ -17,7 +17,10 @@ class Guarded:
 
     holders: tuple[PeerId, ...]
     """Peers that gave a receipt for some shard of it."""
+    is_placed: bool
+    """Every shard has a holder."""
     is_durable: bool
+    """So many in so many failure domains that losing it is less likely than one in a thousand million."""
     detail: str
     """One sentence for the owner."""
 
@@ -31,8 +34,9 @@ class Custody(Protocol):
         """Encrypt blobs that are here into packs whose shards are blobs here afterwards; and the bytes of the index."""
         ...
 
-    async def guard(self, crate: Crate) -> Guarded:
-        """Have holders keep the shards from now on; how it stands. Repeat it until it is durable, and every day."""
+    async def guard(self, crate: Crate, holders: Sequence[PeerId]) -> Guarded:
+        """Have holders keep the shards from now on; how it stands now. `holders`: who may have shards, where this node
+        has too few. Ask again until it is durable."""
         ...
 
     async def release(self, crates: Sequence[Crate]) -> None:

@@ -30,11 +30,14 @@ CRATE_BYTES: Final = 192 * MIB
 HEAD_COPIES: Final = 5
 """Peers that keep a volume's head and catalogue: four of them may vanish."""
 
-RETRY_S: Final = 5.0
-"""Seconds until what could not be spread is tried again."""
+RETRY_S: Final = 2.0
+"""Seconds until what is not spread yet is looked at again."""
+
+LOOK_S: Final = 60.0
+"""Seconds between looks at what stands well."""
 
 RENEW_S: Final = 43_200.0
-"""Seconds between renewals of what stands well: a sixtieth of a crate's lease."""
+"""Seconds between offers of an unchanged head: holders forget it after 90 days."""
 
 log: Final = logging.getLogger("shoal.volumes")
 
@@ -77,8 +80,8 @@ class Guardian:
                     await self._look_after(state.place, keeper)
             await self._release()
             self._heads.sweep()
-            due = min((self._states.standing(state.place).due for state in self._states), default=RENEW_S)
-            with trio.move_on_after(max(0.05, due - trio.current_time())):
+            dues = [self._states.standing(state.place).due for state in self._states]
+            with trio.move_on_after(max(0.05, min(dues) - trio.current_time()) if dues else LOOK_S):
                 await self._woken.wait()
 
     async def _look_after(self, place: Place, keeper: VolumeKeeper) -> None:
@@ -92,8 +95,8 @@ class Guardian:
             standing.problem = f"{error.detail}. {error.fix}".strip()
             log.warning("volume %s: %s", place[1], error.detail)
             return
-        if is_known and all(guarded.is_durable for guarded in standing.guarded.values()):
-            standing.due = trio.current_time() + RENEW_S
+        if is_known and all(guarded.is_placed for guarded in standing.guarded.values()):
+            standing.due = trio.current_time() + LOOK_S
 
     # ── crates ───────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _seal_versions(self, place: Place, keeper: VolumeKeeper) -> None:
@@ -143,7 +146,7 @@ class Guardian:
         standing.guarded = {number: item for number, item in standing.guarded.items() if number in crates}
         holders: dict[PeerId, None] = {}
         for number, crate in crates.items():
-            standing.guarded[number] = await self._custody.guard(crate)
+            standing.guarded[number] = await self._custody.guard(crate, sources_of(state, self._connected()))
             holders.update(dict.fromkeys(standing.guarded[number].holders))
         if crates and not holders:
             raise Unavailable("nobody keeps a shard of it yet", code="no_holders", fix="Wait for more peers.")
@@ -165,6 +168,8 @@ class Guardian:
             state = self._signed(state)
             standing.heads = set()
         assert state.head is not None
+        if standing.renew_at <= trio.current_time():
+            standing.renew_at, standing.heads = trio.current_time() + RENEW_S, set()
         wanted = sorted(self._connected(), key=lambda peer: blake3(state.catalogue.volume + peer).digest())
         problem = ""
         for peer in wanted[:HEAD_COPIES]:
@@ -195,3 +200,9 @@ class Guardian:
         head = Head(state.catalogue.volume, sequence, self._now(), digest, len(sealed))
         signed = wire.sign(owner, self._network, "volume", head)
         return self._states.put(structs.replace(state, sequence=sequence, head=signed))
+
+
+def sources_of(state: State, connected: list[PeerId]) -> list[PeerId]:
+    """Whom to ask for shards: those who gave receipts first, then everybody else who is here."""
+    first = [PeerId(peer) for peer in state.catalogue.holders if peer in connected]
+    return [*first, *(peer for peer in connected if peer not in first)]

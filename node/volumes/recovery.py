@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from node.blobs import BlobStore
 from node.volumes.custody import Custody
+from node.volumes.guarding import sources_of
 from node.volumes.heads import HeadKeeper, Way
 from node.volumes.keeper import VolumeKeeper
 from node.volumes.states import State, States
@@ -130,10 +131,7 @@ class Recovery:
         crates = [crate for crate in state.catalogue.crates if crate.number in numbers]
         for done, crate in enumerate(crates):
             told(done, len(crates))
-            connected = self._way.connected()
-            sources = [PeerId(peer) for peer in state.catalogue.holders if peer in connected]
-            sources += [peer for peer in connected if peer not in sources]
-            pieces = await self._custody.open(crate, secret, sources)
+            pieces = await self._custody.open(crate, secret, sources_of(state, self._way.connected()))
             self._states.note(state, crate.number, pieces)
 
     async def _look(self, peer: PeerId, owner: PeerId, claims: dict[bytes, Claim]) -> None:

@@ -57,6 +57,8 @@ class Standing:
     """Peers that keep the newest head."""
     due: float = 0.0
     """When to look after it again, seconds of trio's clock."""
+    renew_at: float = 0.0
+    """When to offer an unchanged head again."""
     problem: str = ""
     """Why it is not as safe as it should be, for its owner."""
 

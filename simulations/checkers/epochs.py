@@ -75,8 +75,11 @@ class Epochs(Checker):
         """What each peer computes."""
         self._over: dict[tuple[int, str], int] = {}
         """(peer, task) -> since when its own ledger says that the lease is over, ns."""
+        self._done: dict[Place, int] = {}
+        """Share of each chunk that was handed over, ppm."""
         self.verdicts = 0
         self.fences = 0
+        self.handovers = 0
 
     # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────────────
     def handled(self, peer: Subject, cause: object, effects: list[Effect], now: int) -> None:
@@ -158,8 +161,16 @@ class Epochs(Checker):
             said = len(signers & lease.watchers)
             if 2 * said <= len(lease.watchers):
                 self._broken(op, f"fenced by {said} of {len(lease.watchers)} watchers", peer, now)
+        if isinstance(op, Handover):
+            self.handovers += 1
+            before = self._done.get(lease.place, 0)
+            if op.done_ppm < before:
+                self._broken(op, f"handed over at {op.done_ppm} ppm after {before} ppm", peer, now)
+            self._done[lease.place] = op.done_ppm
         if isinstance(op, Verdict):
             self.verdicts += 1
+            if op.outcome in ("wrong", "fraud"):
+                self._done.pop(lease.place, None)
             if not lease.is_claimed:
                 self._broken(op, f"judged at epoch {op.epoch}, which nobody claimed", peer, now)
         if isinstance(op, Settle) or (isinstance(op, Verdict) and op.outcome == "accept"):

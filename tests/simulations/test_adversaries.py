@@ -173,7 +173,7 @@ def test_a_patient_forger_is_caught_and_keeps_what_it_forged_in_between() -> Non
     report = reports["proof-forger"]
     assert report.slashed >= PRICE // 10
     assert report.gain == report.wrong_paid // PRICE * PAY > report.slashed
-    assert report.reputation_after < report.reputation_before
+    assert report.consequence.startswith("verdict wrong (hash_differs)")
 
 
 def test_a_copier_alone_finds_nothing_to_copy() -> None:

@@ -173,6 +173,17 @@ def test_forgeries_that_authenticate_are_refused(forgery: str) -> None:
     assert caught.value.code == "snapshot_damaged"
 
 
+@given(st.binary(max_size=200))
+def test_any_content_that_authenticates_is_an_index_or_refused(flat: bytes) -> None:
+    for plain in (flat, framed(flat)):
+        try:
+            found = open_index(forged(plain), PLACE, SECRET)
+        except Refused as error:
+            assert error.code == "snapshot_damaged"
+        else:
+            assert isinstance(found, Index)
+
+
 def test_other_versions_are_refused() -> None:
     good = framed(msgspec.msgpack.encode(GOOD))
     assert open_index(forged(good), PLACE, SECRET) == GOOD

@@ -80,11 +80,11 @@ class Skipping:
         self._count = count
 
     def __iter__(self) -> Iterator[object]:
-        count, self._count = self._count, 0
+        count, self._count = self._count, 0  # Nothing is drawn before the first `next`: the base seed comes first.
         inner = iter(self._sampler)
         for _ in range(count):
             next(inner, None)
-        return inner
+        yield from inner
 
     def __len__(self) -> int:
         return len(self._sampler)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ A guest has the standard library only. Extension 1 is a reference to an object o
 from __future__ import annotations
 
 import struct
+import sys
 
 DEPTH_MAX = 24
 """Levels of nesting; the heap of a snapshot is flat."""
@@ -165,7 +166,8 @@ class _Reader:
         if kind == "bin":
             return self.take(size)
         if kind == "str":
-            return self.take(size).decode("utf-8", "surrogatepass")
+            text = self.take(size).decode("utf-8", "surrogatepass")
+            return sys.intern(text) if text.isidentifier() else text  # As the compiler does with literals.
         if kind == "ext":
             return self.extension(self.take(1)[0], size)
         if size * (2 if kind == "map" else 1) > len(self.data) - self.at:

@@ -10,6 +10,7 @@ import trio
 
 from node.executors.process import descendants
 from node.process_tier import folders, images
+from node.process_tier.scene import Handle
 from node.process_tier.tier import PHASES, Phase
 from protocol.errors import Unavailable
 from tests.node.process_tier.conftest import TIERS
@@ -90,16 +91,45 @@ def own_processes(number: int | None) -> list[int]:
 
 
 @pytest.mark.parametrize("name", TIERS)
-async def test_a_stopped_process_comes_back_stopped(workshop: Workshop, name: str) -> None:
-    tier, snapshot, lines = workshop.tier(), workshop.folder / "snapshot", list[str]()
+async def test_a_stopped_process_is_told_at_once_and_harms_nothing(workshop: Workshop, name: str) -> None:
+    """CRIU would wait for it until its time is up, and the job with it."""
+    tier, snapshot = workshop.tier(), workshop.folder / "snapshot"
     async with workshop.running(name, workshop.task("first", command(STOPPED))) as live:
-        await live.reaches(20)
-        await tier.dump(live.handle, snapshot)
+        await live.reaches(5)
+        with pytest.raises(Unavailable) as refusal:
+            await tier.dump(live.handle, snapshot)
+        assert refusal.value.code == "stopped_process"
         await happens(lambda: live.ended is not None)
         assert live.lines[-2:] == ["child goes on", "end T 7"]
-    ended = await tier.restore(snapshot, workshop.task("second", command(STOPPED)), WORKER.peer, lines.append)
-    assert ended.reason == "ok"
-    assert lines[-2:] == ["child goes on", "end T 7"]
+    assert not snapshot.exists()
+
+
+async def test_what_was_restored_is_dumped_again(workshop: Workshop) -> None:
+    """Two generations: process ids of the first restore must not stand in the way of the second."""
+    tier = workshop.tier()
+    source = command(PYTHON.replace('print("end"', 'os.spawnlp(os.P_WAIT, "true", "true"); print("end"'))
+    async with workshop.running("bwrap", workshop.task("first", source)) as live:
+        await live.reaches(10)
+        await tier.dump(live.handle, workshop.folder / "1")
+    second = workshop.task("second", source)
+    lines: list[str] = []
+    async with trio.open_nursery() as nursery:
+        started = trio.Event()
+
+        async def restore() -> None:
+            with trio.CancelScope() as scope:
+                scopes.append(scope)
+                await tier.restore(workshop.folder / "1", second, WORKER.peer, lines.append, started.set)
+
+        scopes: list[trio.CancelScope] = []
+        nursery.start_soon(restore)
+        await started.wait()
+        await tier.dump(Handle(second, "bwrap"), workshop.folder / "2")
+        scopes[0].cancel()
+    lines.clear()
+    ended = await tier.restore(workshop.folder / "2", workshop.task("third", source), WORKER.peer, lines.append)
+    assert (ended.reason, lines[-1]) == ("ok", last_word())
+    assert leftovers(workshop.label) == []
 
 
 @pytest.mark.parametrize("name", TIERS)

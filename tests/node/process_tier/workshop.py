@@ -33,7 +33,7 @@ TICK_S: Final = 0.005
 
 PYTHON: Final = f"""
 import os, time
-value, out = 1, open("/out/log", "a")
+value, out = 1, open("/out/log", "w")
 scratch = open("/tmp/scratch", "w+")
 for n in range({LAST}):
     value = value * 6364136223846793005 + n & (1 << 64) - 1
@@ -51,7 +51,7 @@ C: Final = f"""
 #include <unistd.h>
 int main(void) {{
     unsigned long value = 1;
-    FILE *out = fopen("/out/log", "a"), *scratch = fopen("/tmp/scratch", "w+");
+    FILE *out = fopen("/out/log", "w"), *scratch = fopen("/tmp/scratch", "w+");
     if (!out || !scratch) return 3;
     for (long n = 0; n < {LAST}; n++) {{
         value = value * 6364136223846793005UL + n;

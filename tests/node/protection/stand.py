@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,17 +126,20 @@ class Stand:
         self.hosts.append(made)
         return made
 
-    def spec(self, host: Host, *commands: str, **env: str) -> JobSpec:
-        """A job with the tiny guest among its inputs; by default it runs it."""
-        digest = host.blobs.put(TINY)
-        for one in self.hosts:
-            one.blobs.put(TINY)
+    def spec(
+        self, host: Host, *commands: str, files: Mapping[str, bytes] | None = None, runtime: str = "python", **env: str
+    ) -> JobSpec:
+        """A job with the tiny guest among its inputs; by default it runs it. Every host has the inputs."""
+        inputs = {"tiny.py": TINY, **(files or {})}
+        digests = {path: host.blobs.put(data) for path, data in inputs.items()}
+        for one, data in itertools.product(self.hosts, inputs.values()):
+            one.blobs.put(data)
         return JobSpec(
             name="test",
-            runtime="python",
+            runtime=runtime,
             commands=commands or ("python -S $SHOAL_IN/tiny.py",),
             chunks=(Chunk(),),
-            files=(FileRef("tiny.py", digest, len(TINY)),),
+            files=tuple(FileRef(path, digests[path], len(data)) for path, data in inputs.items()),
             env=tuple(env.items()),
             resources=SMALL,
             timeout=Micros(60_000_000),

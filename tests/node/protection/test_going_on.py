@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import trio
 
 from protocol.completions import Guest, Sealed
@@ -114,8 +116,9 @@ async def test_a_held_job_stands_still_until_it_is_let_go(stand_of: StandOf) -> 
 async def test_later_snapshots_share_what_has_not_changed(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     one, two = await stand.host(), await stand.host()
-    big = 'python -S -c \'open("/out/big", "wb").write(bytes(range(256)) * 8192)\'; python -S $SHOAL_IN/tiny.py'
-    spec = stand.spec(one, big)
+    code = "import os, random; open(os.environ['SHOAL_OUT'] + '/big', 'wb').write(random.Random(1).randbytes(1 << 21))"
+    big = f'python -S -c "{code}"'
+    spec = stand.spec(one, big, "python -S $SHOAL_IN/tiny.py")
     work = protected(spec)
     found = []
     async with trio.open_nursery() as nursery:
@@ -126,7 +129,7 @@ async def test_later_snapshots_share_what_has_not_changed(stand_of: StandOf) -> 
         one.runner.stop(work.task)
     assert len(found[1].packs) == 2 and found[1].packs[0] == found[0].packs[0]
     done = await two.run(protected(spec, epoch=2, resume=resume_of(found[1])))
-    assert two.output(done)["big"] == bytes(range(256)) * 8192
+    assert two.output(done)["big"] == random.Random(1).randbytes(1 << 21)
 
 
 async def test_a_crash_is_cured_in_place(stand: Stand) -> None:

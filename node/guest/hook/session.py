@@ -1,0 +1,359 @@
+"""The hook's life in a job: what happens when a loop begins, at each of its heads, and after an optimizer's step.
+
+Four modes. run: look at `__shoal_due__` and nothing else. parked: run to the first loop that matters, wait there.
+resume: execute the prefix again, entering the loops of the snapshot where they stood. off: the job is alone.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import operator
+import os
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+
+from . import frames, iterators, loaders, outfiles, streams, world
+from .board import Board
+from .heap import MISSING
+from .mute import Mute
+from .objects import Users
+from .policy import Policy
+from .resume import Resume
+from .shield import Refusal, guarded
+from .writer import Taken, Writer
+
+POLL_S = 0.01
+"""How often the orders on the board are read; an order is answered at the next loop head anyway."""
+
+PARKED_POLL_S = 0.005
+"""The same for a parked job, whose wait is part of every recovery."""
+
+
+class Session:
+    """All that the hook knows. `root` is the folder that file names are told relative to."""
+
+    def __init__(self, board: Board, folder: str, output: str, root: str) -> None:
+        self.board = board
+        self.folder = folder
+        self.output = output
+        self.root = root
+        self.users = Users()
+        self.mute = Mute()
+        self.writer = Writer(board, folder, output)
+        self.policy = Policy()
+        self.mode = "run"
+        self.resume: Resume | None = None
+        self.optimizer_steps = 0
+        self.is_claimed = False
+        self._rounds = itertools.count()
+        self._main = threading.get_ident()
+        self._process = os.getpid()
+
+    # ── what rewritten code calls ──
+
+    def publish(self) -> None:
+        """Make the names that rewritten code uses."""
+        names: dict[str, object] = {
+            "__shoal_iter__": self.iterate, "__shoal_while__": self.enter_while, "__shoal_head__": self.head,
+            "__shoal_tick__": self._rounds.__next__, "__shoal_due__": False,
+        }  # fmt: skip
+        for name, value in names.items():
+            setattr(builtins, name, value)
+
+    def iterate(self, iterable: object, index: int) -> object:
+        """The iterator of a loop that begins."""
+        if self.mode == "run":
+            return self.iterator_of(iterable)
+        if self.mode != "off" and threading.get_ident() == self._main:
+            frame = sys._getframe(1)
+            found: list[object] = []
+            self.shielded(lambda: self._enter(frame, index, iterable, found))
+            if found:
+                return found[0]
+        return iter(iterable) if self.mode == "off" else self.iterator_of(iterable)  # type: ignore[call-overload]
+
+    def enter_while(self, index: int) -> int:
+        """1 where the body is to be entered at once."""
+        if self.mode in ("parked", "resume") and threading.get_ident() == self._main:
+            frame = sys._getframe(1)
+            found: list[object] = []
+            self.shielded(lambda: self._enter(frame, index, None, found))
+            return 1 if found else 0
+        return 0
+
+    def head(self, index: int) -> int:
+        """A round begins and something is due."""
+        if threading.get_ident() != self._main:
+            return 0
+        frame = sys._getframe(1)
+        if self.mode == "run":
+            self.shielded(lambda: self._consider(frame, index))
+        elif self.mode == "resume":
+            self.shielded(lambda: self._arrive(frame, index))
+        return 0
+
+    def iterator_of(self, iterable: object) -> object:
+        """An iterator whose position can be captured."""
+        if type(iterable) in (list, tuple, range):
+            return iter(iterable)  # type: ignore[call-overload]
+        if isinstance(iterable, (dict, set, frozenset)) or type(iterable) in VIEWS:
+            return iter(list(iterable))  # type: ignore[call-overload]
+        made = iter(iterable)  # type: ignore[call-overload]
+        if iterators.is_known(made) or self.users.owns(type(made)):
+            return made
+        return iterators.counted(made)
+
+    # ── steps ──
+
+    def steps(self) -> int:
+        """Optimizer steps, or loop rounds in a job that has no optimizer."""
+        return self.optimizer_steps or int(repr(self._rounds)[len("count(") : -1])
+
+    def set_steps(self, steps: int, rounds: int) -> None:
+        """Go on counting from a snapshot."""
+        self.optimizer_steps = steps
+        self._rounds = itertools.count(rounds)
+        builtins.__shoal_tick__ = self._rounds.__next__  # type: ignore[attr-defined]
+
+    def on_step(self) -> None:
+        """An optimizer has made a step."""
+        if os.getpid() != self._process:
+            return
+        self.optimizer_steps += 1
+        self.board.set("steps", self.optimizer_steps)
+        if builtins.__shoal_due__ and self.mode == "run":  # type: ignore[attr-defined]
+            self.policy.stepped_at(self._innermost(sys._getframe(1)))
+
+    def _innermost(self, frame: types.FrameType | None) -> tuple[int, int] | None:
+        """(frame, loop) that a step happened in."""
+        for inside in reversed(frames.user_frames(frame, self.users.files)):
+            found = frames.loops_of(inside)
+            if found:
+                return id(inside), found[-1].index
+        return None
+
+    # ── cutting ──
+
+    def watch(self) -> None:
+        """The thread that reads orders, for as long as the job lives."""
+        while self.mode != "off":
+            time.sleep(POLL_S)
+            if self.mode != "run":
+                continue
+            if not self.optimizer_steps:
+                self.board.set("steps", self.steps())
+            wanted = self.board.get("wanted")
+            if wanted != self.writer.answered and self.writer.is_free() and not builtins.__shoal_due__:  # type: ignore[attr-defined]
+                self.policy.due_since(time.monotonic())
+                builtins.__shoal_due__ = True  # type: ignore[attr-defined]
+
+    def _consider(self, frame: types.FrameType, index: int) -> None:
+        stack = frames.user_frames(frame, self.users.files)
+        depth = sum(len(frames.loops_of(inside)) for inside in stack)
+        if not self.policy.is_cut((id(frame), index), depth, self.optimizer_steps, time.monotonic()):
+            return
+        if not self.writer.is_free():
+            builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+            return
+        self._cut(frame, stack)
+
+    def _cut(self, frame: types.FrameType, stack: list[types.FrameType]) -> None:
+        began = time.perf_counter()
+        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+        board = self.board
+        answers, holds = board.get("wanted"), bool(board.get("hold"))
+        noted, positions = outfiles.note(self.output) if self.output else ([], [])
+        state, heap = world.capture(stack, self.users, self.root)
+        state["steps"] = self.optimizer_steps
+        state["rounds"] = int(repr(self._rounds)[len("count(") : -1])
+        state["handles"] = positions
+        size = sum(blob.size for blob in heap.blobs)  # type: ignore[attr-defined]
+        ram_max = board.get("ram_max")
+        is_lasting = not ram_max or size <= ram_max
+        for blob in heap.blobs:
+            blob.take(is_lasting)  # type: ignore[attr-defined]
+        losses = heap.losses + self._strangers(frame)
+        board.set("is_complete", 0 if losses else 1)
+        board.set("progress_ppm", progress(stack))
+        board.say("running", "not in the snapshots: " + ", ".join(losses) if losses else "")
+        taken = Taken(state, heap.blobs, noted, answers)
+        self.writer.write(taken, self.give_up, waits=holds or not is_lasting)
+        stall = int((time.perf_counter() - began) * 1e6)
+        board.set("stall_us", stall)
+        board.set("stall_total_us", board.get("stall_total_us") + stall)
+        self.policy.was_cut(time.monotonic())
+        if holds:
+            self._hold()
+
+    def _strangers(self, frame: types.FrameType) -> list[str]:
+        return ["variables of %s()" % name for name in frames.strangers(frame, self.users.files, TRANSPARENT)]
+
+    def _hold(self) -> None:
+        """Stand still until the node lets go; SIGTERM ends the job as ever."""
+        self.board.set("held", 1)
+        while self.board.get("hold"):
+            time.sleep(PARKED_POLL_S)
+        self.board.set("held", 0)
+
+    # ── parking and resuming ──
+
+    def _enter(self, frame: types.FrameType, index: int, iterable: object, found: list[object]) -> None:
+        """A loop begins while the job is parked or re-executes its prefix."""
+        if self.mode == "parked" and self.policy.is_parking_place(iterable):
+            self._wait_for_go()
+        if self.mode == "resume" and self.resume is not None:
+            stack = frames.user_frames(frame, self.users.files)
+            made = self.resume.enter(stack, index, iterable)
+            if made is not MISSING:
+                found.append(made)
+
+    def _wait_for_go(self) -> None:
+        self.board.say("parked")
+        while not self.board.get("go"):
+            time.sleep(PARKED_POLL_S)
+        if self.board.get("go") == 1:
+            self.load()
+        else:
+            self.run_on()
+
+    def run_on(self) -> None:
+        """From here on the job runs as if nothing had been."""
+        self.mode = "run"
+        self.mute.end(is_shown=True)
+        self.board.say("running")
+        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+
+    def load(self) -> None:
+        """Read the snapshot; when it is none, the job runs from the beginning, and nothing has been touched yet."""
+        try:
+            self.resume = Resume.read(os.path.join(self.folder, "restore"), self.users, self.root)
+        except (Refusal, ValueError, OSError, LookupError) as error:
+            self.mode = "run"
+            self.mute.end(is_shown=True)
+            self.give_up("the snapshot cannot be restored: %s" % error)
+            return
+        self.mode = "resume"
+        self.mute.begin()
+        builtins.__shoal_due__ = True  # type: ignore[attr-defined]
+
+    def _arrive(self, frame: types.FrameType, index: int) -> None:
+        """A head is reached while the prefix is re-executed."""
+        resume = self.resume
+        if resume is None:
+            return
+        stack = frames.user_frames(frame, self.users.files)
+        if not resume.is_at_last(stack, index):
+            resume.help_along(frame)
+            return
+        state = resume.saved.state
+        resume.put_back(stack)
+        if self.output:
+            outfiles.put_back(self.output, os.path.join(self.folder, "restore", "files"), state.get("handles"))
+        self.set_steps(operator.index(state["steps"]), operator.index(state["rounds"]))  # type: ignore[arg-type]
+        self.mute.end(is_shown=False)
+        self.mode, self.resume = "run", None
+        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+        self.board.set("steps", self.steps())
+        self.board.set("restored_step", self.steps())
+        self.board.say("restored")
+        streams.put_back(state.get("streams"))
+
+    # ── ends ──
+
+    def shielded(self, work: Callable[[], None]) -> None:
+        """Run a part of the hook: no exception reaches the job."""
+        guarded(work, self.give_up)
+
+    def give_up(self, reason: str) -> None:
+        """The hook stops for good. A restore that has begun cannot be half done: the job starts again."""
+        was, self.mode = self.mode, "off"
+        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+        self.board.say("disabled", reason)
+        if was == "resume":
+            self.start_again(reason)
+
+    def start_again(self, reason: str) -> None:
+        """Replace the process by a fresh one that does not restore."""
+        self.mute.end(is_shown=False)
+        self.board.say("disabled", reason)
+        os.environ["SHOAL_FROM_THE_START"] = reason[:300]
+        os.execv(sys.executable, [sys.executable, *_arguments()])
+
+    def at_exit(self) -> None:
+        """The script is over."""
+        if os.getpid() != self._process:
+            return
+        if self.mode == "resume":
+            self.mode = "off"
+            self.start_again("the script ended before it came to the loop of the snapshot")
+        if self.mode == "parked":  # It never came to a loop; its output is its result, if the node lets it run.
+            self._wait_for_go()
+        self.writer.finish()
+        if self.mode != "off":
+            self.board.set("steps", self.steps())
+            self.board.say("ended", self.board.text)
+        self.mode = "off"
+
+    def in_child(self) -> None:
+        """After a fork: the child is not the job."""
+        self.mode = "off"
+        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+
+    def is_here(self) -> bool:
+        """Whether this is the hooked process, and the hook lives."""
+        return self.mode != "off"
+
+
+VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+"""Loops over these and over sets walk a list made at their beginning: a set's own iterator cannot be set back."""
+
+TRANSPARENT = ("torch/utils/_contextlib.py", "/contextlib.py", "runpy", "importlib", "/functools.py", "shoal_hook", "/hook/")
+"""Parts of file names of library functions between the script's frames that hold no state."""
+
+
+def _arguments() -> list[str]:
+    told = list(getattr(sys, "orig_argv", ()))
+    return told[1:] if told else sys.argv
+
+
+def progress(stack: list[types.FrameType]) -> int:
+    """Millionths of all rounds that are done, as far as the loops know their length, the outermost first."""
+    done, share = 0.0, 1.0
+    for frame in stack:
+        for site in frames.loops_of(frame):
+            left, total = length_of(site.iterator)
+            if not total:
+                return int(done * 1e6)
+            done += share * max(0, total - left - 1) / total
+            share /= total
+    return int(done * 1e6)
+
+
+def length_of(iterator: object) -> tuple[int, int]:
+    """(items left, items in all) of an iterator; (0, 0) where it does not say."""
+    if isinstance(iterator, loaders.Rounds):
+        try:
+            return len(iterator) - iterator.count, len(iterator)
+        except TypeError:
+            return 0, 0
+    kind = type(iterator)
+    if kind in iterators.COMPOUND_ITERATORS:
+        parts = iterators.take_apart(iterator)[1]
+        assert isinstance(parts, tuple)
+        return length_of(parts[1] if kind in (map, filter) else parts[0])
+    if kind in iterators.SEQUENCE_ITERATORS:
+        left = operator.length_hint(iterator)
+        told = iterators.take_apart(iterator)
+        parts = told[1]
+        assert isinstance(parts, tuple)
+        whole = parts[0]
+        if isinstance(whole, range) and (len(told) < 3 or not told[2]):
+            start = whole.start // whole.step if whole.start * whole.step > 0 else 0
+            return left, left + start
+        return left, len(whole)
+    return 0, 0
+

@@ -1,0 +1,60 @@
+"""Python imports this at every start of a job's interpreter: it begins the hook, and never fails.
+
+The folder leaves `sys.path` at once, so that none of its names hides a module of the job. Another `sitecustomize`
+further down the path is loaded as it would have been without this one.
+"""
+
+import os
+import sys
+
+
+def _load(folder):  # type: ignore[no-untyped-def]
+    """The hook as the package `shoal_hook`, whatever its folder is called."""
+    import importlib.util
+
+    path = os.path.join(folder, "__init__.py")
+    spec = importlib.util.spec_from_file_location("shoal_hook", path, submodule_search_locations=[folder])
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["shoal_hook"] = package
+    spec.loader.exec_module(package)
+    sdk = importlib.util.spec_from_file_location("shoal_job", os.path.join(folder, "shoal_job.py"))
+    sys.meta_path.append(_Sdk(sdk))
+    from shoal_hook import start  # type: ignore[import-not-found]
+
+    start.begin()
+
+
+class _Sdk:
+    """Finds `shoal_job`, after everything that the job may have under that name."""
+
+    def __init__(self, spec):  # type: ignore[no-untyped-def]
+        self.spec = spec
+
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+        """The module's place."""
+        return self.spec if name == "shoal_job" else None
+
+
+def _begin():  # type: ignore[no-untyped-def]
+    folder = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != folder]
+    if os.environ.get("SHOAL_SNAPSHOT_DIR") and "shoal_hook" not in sys.modules:
+        try:
+            _load(folder)
+        except Exception as error:  # The job must not see it.
+            sys.stderr.write("shoal: no snapshots: %s\n" % error)
+    _chain(folder)
+
+
+def _chain(folder):  # type: ignore[no-untyped-def]
+    """Import the next `sitecustomize` of the path, if there is one."""
+    import importlib.machinery
+
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
+    if spec is not None and spec.loader is not None and spec.origin != os.path.join(folder, "sitecustomize.py"):
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = module
+        spec.loader.exec_module(module)
+
+
+_begin()
