@@ -1,7 +1,7 @@
-"""python -m benchmarks [ledger transport mux bulk gossip crowd sim idle jobs kill gateway]: a table, build/bench.json.
+"""python -m benchmarks [ledger transport mux bulk gossip crowd storage sim idle jobs kill gateway]
 
-Without names all are measured, about half an hour. Figures are wall time on a machine that may do other things:
-medians, with least and most beside them.
+A table, and all values in build/bench.json. Without names all are measured, about half an hour. Figures are
+wall time on a machine that may do other things: medians, with least and most beside them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from benchmarks import (
     bench_ledger,
     bench_mux,
     bench_sim,
+    bench_storage,
     report,
 )
 from benchmarks.network import running
 from benchmarks.report import FOLDER, Aim, Figure
 from protocol.ledger import check
 
-NAMES: Final = ("ledger", "transport", "mux", "bulk", "gossip", "crowd", "sim", "idle", "jobs", "kill", "gateway")
+NAMES: Final = (
+    "ledger", "transport", "mux", "bulk", "gossip", "crowd", "storage", "sim", "idle", "jobs", "kill", "gateway",
+)  # fmt: skip
 LEDGER_CHUNKS: Final = 1_000
 LEDGER_RUNS: Final = 3
 TRANSPORT_IDLE_S: Final = 5
@@ -58,6 +61,8 @@ def main(words: Sequence[str]) -> int:
         say("the transport")
         figures += transport()
     figures += overlay(names, options.iroh)
+    if "storage" in names:
+        figures += bench_storage.measure(say)
     if "sim" in names:
         say("the simulator; a thousand peers for an hour take minutes")
         figures += bench_sim.measure(is_long=True)

@@ -74,6 +74,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     runtimes: dict[str, Path] = {}
     """Name -> Python interpreter, e.g. torch = "/opt/torch/bin/python"."""
     blob_bytes_max: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 20 * GIB
+    keep_bytes_max: Annotated[int, Meta(ge=0, le=1 << 50)] = 5 * GIB
+    """Bytes of snapshots and volumes of others that may lie here, as ciphertext; 0: none."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     misbehave: Literal["", "wrong-pixels"] = ""
     """Tests only: what this provider does wrong."""
@@ -105,7 +107,7 @@ _WORDS: Final[dict[str, bool]] = {
     **dict.fromkeys(("off", "false", "no", "0"), False),
 }
 _PATHS: Final = ("data", "genesis")
-_NUMBERS: Final = ("slots", "blob_bytes_max", "data_port", "up_mbps", "down_mbps")
+_NUMBERS: Final = ("slots", "blob_bytes_max", "keep_bytes_max", "data_port", "up_mbps", "down_mbps")
 
 
 def default_home(environment: Mapping[str, str]) -> Path:

@@ -15,7 +15,7 @@ from typing import Final, TypedDict
 
 import trio
 
-from node import doctor_network, doctor_reach, runtimes
+from node import doctor_network, doctor_process, doctor_reach, runtimes
 from node.executors import ladder, wasm
 from node.executors.interface import ISOLATING
 from node.findings import Check, Status, check, fix_first
@@ -96,6 +96,8 @@ async def diagnose(patient: Patient) -> Diagnosis:
     checks += await _network(patient)
     checks += [_rung_check(rung, best) for rung in rungs]
     checks.append(_best_check(best))
+    report = await trio.to_thread.run_sync(patient.gpus.read)
+    checks += await doctor_process.checks(patient.folder, report)
     return {
         "checks": checks,
         "healthy": all(found["status"] != "fail" for found in checks),

@@ -13,11 +13,9 @@ from typing import Final
 
 import trio
 
-from node.blobs import BlobStore
 from node.clock import Clock
 from node.events import EventLog
 from node.journal import Journal
-from node.runner import Runner
 from node.store import RecordStore
 from node.transport import PeerDown, PeerUp, Received, Statement, Transport
 from node.work import Works
@@ -28,7 +26,6 @@ from protocol.messages import Head, JobNotice, Message, Offer
 from protocol.peer import Peer
 from protocol.units import Micros, PeerId
 from protocol.wire import Signed
-from storage.erasure import ErasureCode
 
 log = logging.getLogger("shoal.driver")
 
@@ -47,12 +44,10 @@ class World:
     network: str
     clock: Clock
     transport: Transport
-    blobs: BlobStore
-    runner: Runner
+    works: Works
     records: RecordStore
     journal: Journal | None
     events: EventLog
-    erasure: ErasureCode
 
 
 class Driver:
@@ -65,7 +60,7 @@ class Driver:
         self._local: deque[Message | Completion] = deque()
         self._nursery: trio.Nursery | None = None
         self._woken = trio.Event()
-        self._works = Works(world.identity_peer, world.transport, world.blobs, world.runner, world.erasure, self.give)
+        world.works.give = self.give
         self.violations: dict[PeerId, int] = {}
         """Broken rules per peer, for the status page."""
 
@@ -158,7 +153,7 @@ class Driver:
                 case Store(key, value):
                     self._store(key, value)
                 case Compute(work):
-                    self._works.begin(work, self._spawn)
+                    self._world.works.begin(work, self._spawn)
                 case Emit(name, fields):
                     self._world.events.emit(name, fields, self._world.clock.now())
                 case Fail(error):

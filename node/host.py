@@ -16,6 +16,7 @@ from node.config import Config
 from node.executors.ladder import usable
 from node.executors.wasm import engine_digest
 from node.gpu import HostSource, offered
+from node.protection.shelter import Shelter
 from node.runner import Runner
 from node.runtimes import discover
 from node.wrong_pixels import WrongPixels
@@ -45,7 +46,9 @@ class Host:
         return max(1, self.capability.cpus_milli // 2000)
 
 
-async def inspect_host(config: Config, blobs: BlobStore, serves: tuple[PeerId, ...], clock: Clock) -> Host:
+async def inspect_host(
+    config: Config, blobs: BlobStore, serves: tuple[PeerId, ...], clock: Clock, shelter: Shelter | None = None
+) -> Host:
     """Try every sandbox, ask every runtime, read the cards and the benchmark (two seconds where it never ran)."""
     label = hashlib.sha256(str(config.data).encode()).hexdigest()[:12]
     executors = [
@@ -55,7 +58,7 @@ async def inspect_host(config: Config, blobs: BlobStore, serves: tuple[PeerId, .
     ]
     runtimes = await trio.to_thread.run_sync(discover, config.runtimes, engine_digest())
     kind = WrongPixels if config.misbehave == "wrong-pixels" else Runner
-    runner = kind(blobs, config.data / "tasks", executors, runtimes, serves)
+    runner = kind(blobs, config.data / "tasks", executors, runtimes, serves, shelter)
     await runner.clean()
     tiers: tuple[Tier, ...] = tuple(tier for tier in ORDER if tier in runner.tiers)
     offers = tuple(messages.Runtime(runtime.name, runtime.digest) for runtime in runtimes.values())

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
-from node import data_lock, entropy, heat
+from node import custody, data_lock, entropy, heat
 from node.addresses import ADDRESSES_PER_PEER
 from node.blobs import BlobStore
 from node.clock import Clock
@@ -25,24 +25,28 @@ from node.driver import Driver, World
 from node.events import EventLog
 from node.gpu import HostSource
 from node.host import Host, inspect_host
+from node.isal import erasure_code
 from node.journal import Journal
 from node.libp2p_patches import MUXER_VARIABLE, STOCK_MUXER
 from node.methods import methods
 from node.node_api import SOFTWARE
 from node.outcomes import Outcomes
 from node.parts import Parts
+from node.protection.shelter import Shelter
 from node.renter_api import renter_identity
 from node.store import RecordStore
 from node.thermal import Decision, ThermalMachine
 from node.transport import Transport, TransportConfig
 from node.tunnels.wiring import wire_tunnels
+from node.work import Works
 from protocol import genesis as genesis_file
 from protocol.bidding import SPEC_BYTES_MAX
 from protocol.errors import Refused
 from protocol.genesis import Genesis
 from protocol.identity import Identity, peer_from_text, peer_text
 from protocol.offers import Terms
-from protocol.units import Credits, PeerId
+from protocol.units import Credits, Digest, PeerId
+from storage.wiring import Vault
 from verifier.wiring import Machines, Outside, wire_machines
 
 STOP_GRACE_S: Final = 3.0
@@ -103,7 +107,17 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     is_validator = identity.peer in genesis.validator_set
     journal = Journal(config.data / "blocks.journal") if is_validator else None
     serves = tuple(peer_from_text(text) for text in config.serves)
-    host = await inspect_host(config, blobs, serves, clock)
+    codes, erasure = custody.Codes(), erasure_code()
+
+    async def fetch(digest: Digest, size: int, sources: tuple[PeerId, ...]) -> None:
+        await transport.fetch(digest, size, tuple(peer for peer in sources if peer != identity.peer))
+
+    def discard(digest: Digest) -> None:
+        if not vault.pins.is_pinned(digest):
+            blobs.remove(digest)
+
+    shelter = Shelter(fetch, config.slots, erasure, codes, discard)
+    host = await inspect_host(config, blobs, serves, clock, shelter)
     outside = Outside(
         read=lambda digest: blobs.read(digest, SPEC_BYTES_MAX),
         executor=host.runner.choose,
@@ -124,16 +138,19 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         blobs,
     )
     events = EventLog()
-    world = World(identity.peer, genesis.chain, clock, transport, blobs, host.runner, records, journal, events)
-    driver = Driver(machines.peer(), world)
+    stay = custody.Host(records, identity, clock)
+    vault = custody.wire_custody(identity, config, machines, transport, blobs, stay, clock)
+    works = Works(identity.peer, transport, blobs, host.runner, erasure, codes)
+    world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
+    driver = Driver(machines.peer(vault.listed), world)
     try:
         async with transport.serving(), trio.open_nursery() as nursery:
             terms = _terms(config, host, transport.addresses(), serves, records)
-            _restore(machines, identity, records, driver)
+            _restore(machines, vault, identity, records, driver)
             ending = trio.Event()
             nursery.start_soon(driver.run)
             nursery.start_soon(_watch_signals, ending)
-            parts = _parts(config, identity, world, driver, machines, outcomes, terms, ending.set)
+            parts = _parts(config, identity, world, blobs, driver, machines, outcomes, terms, ending.set)
             tunnels = wire_tunnels(genesis.chain, transport, nursery, machines.provider, host.runner, clock.now)
             table = methods(parts, config.data / "uploads", tunnels)
             await nursery.start(ControlServer(config.socket, table).serve)
@@ -150,6 +167,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             await ending.wait()
             keeper.cancel()
             await _leave(machines, driver, events)
+            stay.leave()
             nursery.cancel_scope.cancel()
     finally:
         records.close()
@@ -179,6 +197,7 @@ def _parts(
     config: Config,
     identity: Identity,
     world: World,
+    blobs: BlobStore,
     driver: Driver,
     machines: Machines,
     outcomes: Outcomes,
@@ -200,7 +219,7 @@ def _parts(
         watcher=machines.watcher,
         terms=lambda: machines.maker.terms or terms,
         transport=world.transport,
-        blobs=world.blobs,
+        blobs=blobs,
         records=world.records,
         events=world.events,
         outcomes=outcomes,
@@ -227,13 +246,14 @@ def _terms(config: Config, host: Host, addresses: list[str], serves: tuple[PeerI
     )
 
 
-def _restore(machines: Machines, identity: Identity, records: RecordStore, driver: Driver) -> None:
+def _restore(machines: Machines, vault: Vault, identity: Identity, records: RecordStore, driver: Driver) -> None:
     """Go on where an earlier run of this node ended."""
     for key, _ in records.scan("renter/"):
         renter = renter_identity(identity, key.removeprefix("renter/"))
         machines.steward.renters[renter.peer] = renter
     kept = [*records.scan("job/"), *records.scan("lease/")]
-    for machine, act in machines.restored(kept, identity.peer):
+    held = [item for prefix in ("shard/", "guard/", "snapshot/") for item in records.scan(prefix)]
+    for machine, act in (*vault.restored(held), *machines.restored(kept, identity.peer)):
         driver.later(machine, act)
 
 

@@ -24,7 +24,7 @@ from node.executors.door import Door
 from node.executors.interface import ISOLATING, TIERS, Executor, Exit, Task
 from node.protection import layout
 from node.protection.agent import Agent, Protected, Voice
-from node.protection.hosting import Live, OnLog, exit_for, host
+from node.protection.hosting import RESUMED, Live, OnLog, exit_for, host
 from node.protection.layout import protected
 from node.protection.parking import Parked, Parking
 from node.protection.rehearsal import Stage, rehearse
@@ -241,7 +241,7 @@ class Runner:
         task = protected(task)
         await self._lay_out(work, task, executor.protects_inputs)
         if is_for_program(work) and await restore_checkpoint(live, work, task, self._blobs, shelter):
-            task = replace(task, env={**task.env, "SHOAL_RESUME": "1"})
+            task = replace(task, env={**task.env, **RESUMED})
         live.agent = Agent(work.task, task, Voice(tell, live.line))
         self._own(live, executor, task, work, tell)
         async with trio.open_nursery() as nursery:

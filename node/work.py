@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from node.blobs import BlobStore
+from node.custody import Codes
 from node.protection import encoding
 from node.runner import Runner
 from node.transport import Transport
@@ -19,7 +20,7 @@ from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Stop,
 from protocol.errors import ShoalError
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest, PeerId
-from storage.erasure import ErasureCode
+from storage.erasure import Code, ErasureCode
 
 log = logging.getLogger("shoal.work")
 
@@ -44,14 +45,16 @@ class Works:
         blobs: BlobStore,
         runner: Runner,
         erasure: ErasureCode,
-        give: Callable[[Completion], None],
+        codes: Codes,
     ) -> None:
         self._me = me
         self._transport = transport
         self._blobs = blobs
         self._runner = runner
         self._erasure = erasure
-        self._give = give
+        self._codes = codes
+        self.give: Callable[[Completion], None]
+        """Where completions go: the driver's, once there is one."""
         self._fetching: set[tuple[Digest, bool]] = set()
         self._encodings = trio.CapacityLimiter(ENCODINGS_MAX)
 
@@ -71,13 +74,14 @@ class Works:
                 spawn(functools.partial(self._park, run))
             case Unpark(task):
                 self._runner.unpark(task)
-            case Cut(task, hold):
-                self._runner.cut(task, hold=hold, tell=self._give)
+            case Cut(task, hold, k, n):
+                self._codes.code = Code(k, n)
+                self._runner.cut(task, hold=hold, tell=self.give)
             case Encode(pack):
                 spawn(functools.partial(self._encode, Encode(pack)))
             case Prove(peer, challenge):
                 proof = encoding.prove(challenge, self._blobs)
-                self._give(Proved(peer, Digest(challenge.shard), challenge.nonce, proof))
+                self.give(Proved(peer, Digest(challenge.shard), challenge.nonce, proof))
             case Forget(digest):
                 self._blobs.remove(digest)
 
@@ -90,10 +94,10 @@ class Works:
             await self._bring(work)
         except ShoalError as error:
             self._fetching.discard((work.digest, work.is_output))
-            self._give(FetchFailed(work.digest, error.detail))
+            self.give(FetchFailed(work.digest, error.detail))
         else:
             self._fetching.discard((work.digest, work.is_output))
-            self._give(Fetched(work.digest, self._blobs.size(work.digest)))
+            self.give(Fetched(work.digest, self._blobs.size(work.digest)))
 
     async def _bring(self, work: Fetch, job: bytes = b"") -> None:
         sources = tuple(dict.fromkeys(peer for peer in work.sources if peer != self._me))
@@ -112,24 +116,24 @@ class Works:
             await self._inputs(work)
         except ShoalError as error:
             log.warning("%s has no inputs: %s", work.task, error.detail)
-            self._give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
+            self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return
         done = await self._runner.run(
             work,
-            lambda lines: self._give(RunLog(work.task, lines)),
-            lambda executor: self._give(RunStarted(work.task, executor)),
-            self._give,
+            lambda lines: self.give(RunLog(work.task, lines)),
+            lambda executor: self.give(RunStarted(work.task, executor)),
+            self.give,
         )
-        self._give(done)
+        self.give(done)
 
     async def _park(self, work: Run) -> None:
         """The same, as far as the first loop; what goes wrong here goes wrong before it matters."""
         try:
             await self._inputs(work)
         except ShoalError as error:
-            self._give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
+            self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return
-        await self._runner.park(work, self._give)
+        await self._runner.park(work, self.give)
 
     async def _encode(self, work: Encode) -> None:
         code = ""
@@ -139,4 +143,4 @@ class Works:
             except ShoalError as error:
                 log.warning("no parity: %s", error.detail)
                 code = error.code
-        self._give(Encoded(Digest(work.pack.shards[0]), code))
+        self.give(Encoded(Digest(work.pack.shards[0]), code))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from protocol import operations, wire
-from protocol.completions import Completion, CutFailed, RunDone, Sealed
-from protocol.effects import Compute, Cut, Effect, Emit, LeaseKey, Send, Wake
+from protocol.completions import Completion, RunDone, Sealed
+from protocol.effects import Effect, Emit, LeaseKey, Send, Wake
 from protocol.handover import HandoverAnswer, HandoverProposal, done_share
 from protocol.identity import Identity, peer_text
 from protocol.ledger import Ledger
@@ -30,6 +30,9 @@ NOTICE: Final = Micros(10 * SECOND)
 PROPOSE_AGAIN: Final = Micros(500_000)
 """Microseconds until a proposal is repeated that was not answered, or came before its snapshot: several round trips."""
 
+FAILURES_MAX: Final = 2
+"""Snapshots in a row that may fail: the first may have been under way before anybody wanted the machine back."""
+
 Phase = Literal["waiting", "cutting", "spreading", "proposed", "handed", "given_back", "finished"]
 
 OVER: Final[frozenset[Phase]] = frozenset(("handed", "given_back", "finished"))
@@ -43,8 +46,8 @@ class Hands(Protocol):
         """Stop its task and surrender it (the provider); nothing when it is over already."""
         ...
 
-    def is_cutting(self, task: str) -> bool:
-        """Whether a snapshot of it was asked for and not answered yet (the protector)."""
+    def cut(self, task: str, now: Micros) -> list[Effect]:
+        """A snapshot at which the task then stands still (the protector); after one that is under way."""
         ...
 
 
@@ -56,12 +59,9 @@ class Leaving:
     deadline: Micros
     phase: Phase
     reason: str = ""
-    cuts: int = 1
-    """Answers to wait for until the task stands still: one more when a cut was under way already."""
-    number: int = -1
-    """Of the snapshot at which it stands."""
-    durable: tuple[Manifest, bytes] | None = None
-    """That snapshot, once it is: content and body."""
+    failures: int = 0
+    durable: Manifest | None = None
+    """The snapshot at which the task stands, once it is durable."""
     step: int = 0
     done_ppm: int = 0
     share: int = 0
@@ -74,7 +74,7 @@ class Leaving:
 class Reclaim:
     """Gives a host back to its owner."""
 
-    accepts: tuple[type, ...] = (Sealed, CutFailed, RunDone, HandoverAnswer)
+    accepts: tuple[type, ...] = (Sealed, RunDone, HandoverAnswer)
 
     def __init__(
         self, identity: Identity, network: str, client: LedgerClient, ledger: Callable[[], Ledger], hands: Hands
@@ -103,79 +103,76 @@ class Reclaim:
             if known is not None:
                 known.deadline = min(known.deadline, deadline)
             elif lease.phase == "running":
-                effects += self._leave(lease, deadline)
+                effects += self._leave(lease, deadline, now)
             elif lease.phase == "waiting":
                 self.leaving[lease.key] = item = Leaving(lease, deadline, "waiting")
                 effects += self._give_back(item, "it had not begun", now)
         return effects
 
-    def _leave(self, lease: Lease, deadline: Micros) -> list[Effect]:
+    def _leave(self, lease: Lease, deadline: Micros, now: Micros) -> list[Effect]:
         if not (lease.secret and lease.is_started):
             reason = "no snapshots are taken of it" if lease.is_started else "it was fetching its inputs"
             self.leaving[lease.key] = item = Leaving(lease, deadline, "waiting", reason, to=lease.standby)
             return [self._say(item)]
-        cuts = 2 if self._hands.is_cutting(lease.task) else 1
-        self.leaving[lease.key] = item = Leaving(lease, deadline, "cutting", cuts=cuts, to=lease.standby)
-        return [Compute(Cut(lease.task, hold=True)), self._say(item)]
+        self.leaving[lease.key] = item = Leaving(lease, deadline, "cutting", to=lease.standby)
+        return [*self._hands.cut(lease.task, now), self._say(item)]
 
     # ── what happens on the way ──────────────────────────────────────────────────────────────────────────────────────
     def receive(self, sender: PeerId, message: Message | Completion | HandoverAnswer, now: Micros) -> list[Effect]:
         match message:
             case HandoverAnswer():
                 return self._answered(sender, message)
-            case Sealed():
-                item = self._by_task(message.task)
-                return self._cut(item, message, now) if item is not None else []
-            case CutFailed():
-                item = self._by_task(message.task)
-                return self._not_cut(item, message.reason, now) if item is not None else []
+            case Sealed(task=task, step=step):
+                item = self._by_task(task)
+                if item is None or item.phase != "cutting":
+                    return []
+                item.phase, item.step = "spreading", step
+                return [self._say(item)]
             case RunDone():
                 item = self._by_task(message.task)
                 return self._end(item, "finished", message.reason) if item is not None else []
             case _:
                 raise AssertionError(f"{type(message).__name__} is not for the reclaim")
 
-    def _cut(self, item: Leaving, sealed: Sealed, now: Micros) -> list[Effect]:
-        item.cuts -= 1
-        if item.cuts > 0 or item.phase != "cutting":
-            return []
-        item.phase, item.number, item.step = "spreading", sealed.number, sealed.step
-        return [self._say(item), *self._propose(item, now)]
+    def durable(self, lease: Lease, manifest: Manifest, is_held: bool, now: Micros) -> list[Effect]:
+        """A snapshot is durable, and its notice is on the way to the steward (the protector tells its listeners).
 
-    def _not_cut(self, item: Leaving, reason: str, now: Micros) -> list[Effect]:
-        item.cuts -= 1
-        if item.cuts > 0 or item.phase != "cutting":
+        One after which the task went on is not what is handed over."""
+        item = self.leaving.get(lease.key)
+        if item is None or item.phase in OVER or not is_held:
             return []
-        return self._give_back(item, f"no snapshot: {reason}", now)
-
-    def durable(self, key: LeaseKey, manifest: Manifest, body: bytes, now: Micros) -> list[Effect]:
-        """A snapshot of a lease is durable, and its notice is on the way to the steward (the protector tells).
-
-        One from before the task stood still is not what is handed over."""
-        item = self.leaving.get(key)
-        if item is None or item.phase in OVER:
-            return []
-        item.durable = (manifest, body)
+        item.durable = manifest
         return self._propose(item, now)
+
+    def failed(self, lease: Lease, reason: str, now: Micros) -> list[Effect]:
+        """No snapshot came of it, or it did not become durable (the protector tells): once more, then it is over."""
+        item = self.leaving.get(lease.key)
+        if item is None or item.phase not in ("cutting", "spreading"):
+            return []
+        item.failures += 1
+        item.phase, item.reason = "cutting", f"no snapshot: {reason}"
+        if item.failures < FAILURES_MAX:
+            return self._hands.cut(lease.task, now)
+        return self._give_back(item, item.reason, now)
 
     def _propose(self, item: Leaving, now: Micros) -> list[Effect]:
         """Ask the steward, once the snapshot at which the task stands is durable and the own ledger has the lease."""
-        if item.phase not in ("spreading", "proposed") or item.durable is None or item.durable[0].number < item.number:
+        if item.phase in OVER or item.durable is None:
             return []
-        lease, (manifest, body) = item.lease, item.durable
+        lease, manifest = item.lease, item.durable
         escrow = self._ledger().escrows.get(lease.assign.escrow)
         known = escrow.chunks.get(lease.assign.chunk) if escrow is not None else None
         item.asked = now
         if known is None or known.assign != lease.op:  # Not yet: its receipt came before the block did.
             return [Wake(Micros(now + PROPOSE_AGAIN), self)]
-        if item.phase == "spreading":
+        if item.phase != "proposed":
             elapsed = Micros(self._client.ledger_now(now) - known.assigned_at)
             before = known.done_ppm
             item.step = manifest.step
             item.done_ppm = done_share(manifest.progress_ppm, before, elapsed, lease.spec.estimate)
             item.share = operations.handed_share(lease.assign.price, before, item.done_ppm)
-            item.phase = "proposed"
-        operation = Handover(*lease.key, item.done_ppm, item.step, wire.digest(body))
+            item.phase, item.reason = "proposed", ""
+        operation = Handover(*lease.key, item.done_ppm, item.step, wire.digest(wire.encode(manifest)))
         signed = operations.signed_op(self._network, operation, self._identity)
         item.op = signed.op_id
         again = Wake(Micros(now + PROPOSE_AGAIN), self)

@@ -26,7 +26,7 @@ from protocol.units import SECOND, Digest, Micros, PeerId
 from storage.audits import Probe, Probes
 from storage.durability import Verdict
 from storage.neighbourhood import Around
-from storage.protected import Pace, Snapshot
+from storage.protected import Cutting, Pace, Snapshot
 from storage.protection import Protection
 from storage.receipts import Custody
 from storage.retention import Guardian, Listener, Office
@@ -97,6 +97,10 @@ class Protector:
             unused = [shard for shard in shards if pins.has(shard) and not pins.is_pinned(shard)]
             effects += [*(Compute(Forget(shard)) for shard in unused), Store(key, None)]
         return effects
+
+    def is_cutting(self, task: str) -> bool:
+        """Whether a snapshot of it was asked for and not answered yet."""
+        return task in self._tasks and isinstance(self._tasks[task].one.state, Cutting)
 
     def verdict(self, task: str) -> Verdict | None:
         """What may be said about the newest durable snapshot; None when there is none."""

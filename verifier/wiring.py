@@ -85,6 +85,7 @@ class Machines:
     provider: Provider
     standby: Standby
     reclaim: Reclaim
+    hands: Hands
     watcher: Watcher
     replica: Orderer | Follower
     judge: Judge | None
@@ -114,9 +115,9 @@ class Machines:
         ]
         return listed if self.judge is None else [*listed, self.judge]
 
-    def peer(self) -> Peer:
-        """All of them behind one door."""
-        return Peer(self.listed)
+    def peer(self, more: Sequence[Machine] = ()) -> Peer:
+        """All of them, and those of custody, behind one door."""
+        return Peer([*self.listed, *more])
 
     def offer(self, terms: Terms, now: Micros) -> list[Effect]:
         """Say what this host offers now. Until the first word `terms` counts, later its addresses and place do: a
@@ -206,6 +207,7 @@ def wire_machines(
     provider = Provider(identity, network, client, counter)
     standby = Standby(provider.job, lambda: provider.slots_free, provider.phase)
     provider.awaited = lambda: standby.jobs
+    hands = Hands(provider)
     machines = Machines(
         client=client,
         offers=offers,
@@ -213,7 +215,8 @@ def wire_machines(
         steward=Steward(desk, plan),
         provider=provider,
         standby=standby,
-        reclaim=Reclaim(identity, network, client, ledger, Hands(provider)),
+        reclaim=Reclaim(identity, network, client, ledger, hands),
+        hands=hands,
         watcher=Watcher(identity, network),
         replica=replica,
         judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
@@ -248,16 +251,16 @@ class Hands:
     """What a reclaim asks of the machines that run and protect leases (`protocol.reclaim.Hands`)."""
 
     provider: Provider
-    cutting: Callable[[str], bool] = lambda task: False
-    """Whether a snapshot of a task is under way; the protector's, where there is one."""
+    cut_now: Callable[[str, bool, Micros], list[Effect]] = lambda task, hold, now: []
+    """A snapshot of a task at once; the protector's, where there is one."""
 
     def give_back(self, key: LeaseKey, why: str, now: Micros) -> list[Effect]:
         """Stop and surrender."""
         return self.provider.give_back(key, why, now)
 
-    def is_cutting(self, task: str) -> bool:
-        """Whether one more answer comes before the one that counts."""
-        return self.cutting(task)
+    def cut(self, task: str, now: Micros) -> list[Effect]:
+        """A snapshot at which the task stands still."""
+        return self.cut_now(task, True, now)
 
 
 def _itself(me: PeerId) -> matching.Excluded:

@@ -3,9 +3,10 @@ and, after a crash, started once more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -34,6 +35,9 @@ DROPS_MAX: Final = 3
 
 SILENT_SECONDS: Final = 60.0
 """A program whose hook has not spoken after a minute has none: its lines are shown."""
+
+RESUMED: Final[Mapping[str, str]] = MappingProxyType({"SHOAL_RESUME": "1"})
+"""What a program that saves itself is told when there is something to go on from."""
 
 _DECIDED: Final = ("restored", "running", "disabled", "ended")
 
@@ -121,6 +125,8 @@ async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
         live.line(f"shoal: the program crashed ({cause}); it is started again from its newest snapshot on this host")
         live.held.hold()
         is_framework = await trio.to_thread.run_sync(_lay_again, task)
+        if not is_framework:
+            task = replace(task, env={**task.env, **RESUMED})
         ended = await _start(live, executor, task, is_framework, is_framework)
     if ended.code == EXIT_SAVED and agent.is_leaving:
         await agent.settle()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ PART_SUFFIX: Final = ".shoal-part"
 PROGRAM_BITS: Final = 0o111
 
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_PART: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 ReadPiece = Callable[[int], bytes]
 """The content of a piece by its number, verified."""
@@ -208,14 +209,24 @@ WRITABLE: Final = Rights(0o666, 0o777, 0o777)
 
 
 def lay_out(
-    tree: Tree, folder: Path, read: ReadPiece, progress: Progress = lambda size: None, rights: Rights = AS_LISTED
+    tree: Tree,
+    folder: Path,
+    read: ReadPiece,
+    progress: Progress = lambda size: None,
+    rights: Rights = AS_LISTED,
+    below: str = "",
 ) -> int:
-    """Make the tree's folders, files and links in `folder`; the bytes written. What is there already and equal stays
-    and is not read again, so an interrupted call goes on where it was. Refused (`in_the_way`, `volume_damaged`)."""
+    """Make the tree's folders, files and links in `folder`, or only what is at and below one path; the bytes written.
+
+    What is there already and equal stays and its pieces are not read, so an interrupted call goes on where it was.
+    Refused (`in_the_way`, `volume_damaged`, `no_such_path`)."""
+    wanted = {entry.path for entry in trees.subtree(tree, below)} | set(_above(below))
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
     modes: list[tuple[Path, int]] = []
     for entry in tree.entries:
+        if entry.path not in wanted:
+            continue
         path = folder / entry.path
         match entry:
             case Folder(mode=mode):
@@ -226,6 +237,8 @@ def lay_out(
             case File():
                 pass
     for file, parts in trees.spans(tree):
+        if file.path not in wanted:
+            continue
         path = folder / file.path
         if not _is_there(path, file):
             _write(path, file, parts, read)
@@ -235,6 +248,11 @@ def lay_out(
     for path, mode in reversed(modes):
         path.chmod(mode)
     return written
+
+
+def _above(path: str) -> Iterator[str]:
+    parts = path.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
 
 
 def _make_folder(path: Path, name: str) -> None:
@@ -273,24 +291,40 @@ def _is_there(path: Path, file: File) -> bool:
     return hasher.digest() == file.digest
 
 
-def _write(path: Path, file: File, parts: tuple[tuple[int, int, int], ...], read: ReadPiece) -> None:
+def _write(path: Path, file: File, parts: Sequence[tuple[int, int, int]], read: ReadPiece) -> None:
+    """Write beside the place, then rename. What an interrupted call left there is used again."""
     if path.is_dir() and not path.is_symlink():
         raise _in_the_way(file.path)
     beside = path.with_name(f".{blake3(path.name.encode()).hexdigest(8)}{PART_SUFFIX}")
-    beside.unlink(missing_ok=True)
+    digest, is_resumed = _filled(beside, parts, read)
+    if digest != file.digest and is_resumed:
+        beside.unlink()
+        digest, _ = _filled(beside, parts, read)
+    if digest != file.digest:
+        beside.unlink()
+        fix = "The list and its pieces do not belong together: take another version."
+        raise Refused(f"{file.path} came out with another content", code="volume_damaged", fix=fix)
+    beside.replace(path)
+
+
+def _filled(beside: Path, parts: Sequence[tuple[int, int, int]], read: ReadPiece) -> tuple[bytes, bool]:
+    """(digest of the written file, whether part of it was there before)."""
     hasher = blake3()
-    try:
-        with beside.open("xb") as stream:
-            for number, offset, size in parts:
+    with os.fdopen(os.open(beside, _OPEN_PART, 0o600), "r+b") as stream:
+        there = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        position = 0
+        for number, offset, size in parts:
+            if position + size <= there:
+                hasher.update(stream.read(size))
+            else:
                 data = memoryview(read(number))[offset : offset + size]
                 hasher.update(data)
+                stream.seek(position)
                 stream.write(data)
-        if hasher.digest() != file.digest:
-            fix = "The list and its pieces do not belong together: take another version."
-            raise Refused(f"{file.path} came out with another content", code="volume_damaged", fix=fix)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+            position += size
+        stream.truncate(position)
+    return hasher.digest(), there > 0
 
 
 def _in_the_way(name: str) -> Refused:

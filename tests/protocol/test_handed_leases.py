@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.accounts import FEES
 from protocol.carried import waiting
+from protocol.identity import Identity
 from protocol.operations import (
     HANDED_PPM_MAX,
     PRICE_STEP,

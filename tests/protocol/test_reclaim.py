@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import handover, wire
-from protocol.completions import CutFailed, RunDone, Sealed
-from protocol.effects import Compute, Cut, Effect, Emit, LeaseKey, Send
+from protocol.completions import RunDone, Sealed
+from protocol.effects import Effect, Emit, LeaseKey, Send
 from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.jobspec import Chunk, JobSpec
 from protocol.ledger import operation_decoder
@@ -43,7 +43,7 @@ class Story:
         self.world = World()
         self.client = LedgerClient(GENESIS.validator_set)
         self.gave_back: list[tuple[LeaseKey, str]] = []
-        self.cutting: set[str] = set()
+        self.cuts: list[str] = []
         self.reclaim = Reclaim(P, CHAIN, self.client, lambda: self.world.ledger, self)
         self.leases = [self._lease(number) for number in range(leases)]
         self.now = Micros(self.world.pass_time(self.world.time + 30 * SECOND))
@@ -62,20 +62,24 @@ class Story:
         self.gave_back.append((key, why))
         return []
 
-    def is_cutting(self, task: str) -> bool:
-        return task in self.cutting
+    def cut(self, task: str, now: Micros) -> list[Effect]:
+        self.cuts.append(task)
+        return []
 
     # ── acts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     def begin(self, notice: Micros = NOTICE) -> list[Effect]:
         return self.reclaim.begin(self.leases, notice, self.now)
 
-    def sealed(self, lease: Lease, number: int = 3, step: int = 7) -> list[Effect]:
-        done = Sealed(lease.task, number, step, 400_000, "framework", 1_000, 900, 100, ())
+    def sealed(self, lease: Lease) -> list[Effect]:
+        done = Sealed(lease.task, 3, 7, 400_000, "framework", 1_000, 900, 100, ())
         return self.reclaim.receive(P.peer, done, self.now)
 
-    def durable(self, lease: Lease, number: int = 3, progress_ppm: int = 400_000) -> list[Effect]:
-        content = manifest(lease.assign.escrow, number, progress_ppm)
-        return self.reclaim.durable(lease.key, content, wire.encode(content), self.now)
+    def durable(self, lease: Lease, is_held: bool = True, progress_ppm: int = 400_000) -> list[Effect]:
+        content = manifest(lease.assign.escrow, progress_ppm=progress_ppm)
+        return self.reclaim.durable(lease, content, is_held, self.now)
+
+    def failed(self, lease: Lease) -> list[Effect]:
+        return self.reclaim.failed(lease, "the hook is disabled", self.now)
 
     def steward(self, lease: Lease, effects: list[Effect]) -> SignedOp:
         """The steward checks the proposal among these effects and signs it."""
@@ -107,14 +111,11 @@ def proposals(effects: list[Effect]) -> list[HandoverProposal]:
     return [item.message for item in effects if isinstance(item, Send) and isinstance(item.message, HandoverProposal)]
 
 
-def cuts(effects: list[Effect]) -> list[Cut]:
-    return [item.work for item in effects if isinstance(item, Compute) and isinstance(item.work, Cut)]
-
-
 def test_a_chunk_leaves_without_a_lost_step_and_is_paid_pro_rata() -> None:
     story = Story()
     (lease,) = story.leases
-    assert cuts(story.begin()) == [Cut(lease.task, hold=True)]
+    story.begin()
+    assert story.cuts == [lease.task]
     assert proposals(story.sealed(lease)) == []
     proposed = story.durable(lease)
     assert story.phase() == "proposed"
@@ -130,27 +131,14 @@ def test_a_chunk_leaves_without_a_lost_step_and_is_paid_pro_rata() -> None:
     assert story.later(NOTICE) == []
 
 
-def test_a_snapshot_from_before_the_notice_is_not_handed_over() -> None:
-    """One cut was under way: its task ran on after it. Only the second one holds still."""
-    story = Story()
-    (lease,) = story.leases
-    story.cutting.add(lease.task)
-    story.begin()
-    assert proposals(story.sealed(lease, number=2, step=5)) == []
-    assert story.phase() == "cutting"
-    assert proposals(story.durable(lease, number=2)) == []
-    story.sealed(lease, number=3)
-    assert story.phase() == "spreading"
-    assert proposals(story.later(PROPOSE_AGAIN)) == [], "only number 2 is durable"
-    assert len(proposals(story.durable(lease, number=3))) == 1
-
-
-def test_durable_may_be_told_before_sealed() -> None:
+def test_a_snapshot_after_which_the_task_went_on_is_not_handed_over() -> None:
+    """It was under way when the owner came."""
     story = Story()
     (lease,) = story.leases
     story.begin()
-    assert proposals(story.durable(lease)) == []
-    assert len(proposals(story.sealed(lease))) == 1
+    assert proposals(story.durable(lease, is_held=False)) == []
+    assert proposals(story.later(PROPOSE_AGAIN)) == []
+    assert len(proposals(story.durable(lease))) == 1
 
 
 def test_what_is_not_durable_in_time_is_given_back() -> None:
@@ -165,19 +153,33 @@ def test_what_is_not_durable_in_time_is_given_back() -> None:
     assert (story.phase(), story.reclaim.is_over) == ("given_back", True)
 
 
-def test_a_failed_cut_is_given_back_at_once() -> None:
+def test_a_cut_that_fails_is_tried_once_more_and_then_given_back() -> None:
     story = Story()
     (lease,) = story.leases
     story.begin()
-    story.reclaim.receive(P.peer, CutFailed(lease.task, "the hook is disabled"), story.now)
+    story.failed(lease)
+    assert (story.cuts, story.phase()) == ([lease.task] * 2, "cutting")
+    story.failed(lease)
     assert story.gave_back == [(lease.key, "owner: no snapshot: the hook is disabled")]
+    story.failed(lease)
+    assert len(story.gave_back) == 1
+
+
+def test_a_second_try_that_succeeds_counts() -> None:
+    story = Story()
+    (lease,) = story.leases
+    story.begin()
+    story.failed(lease)
+    story.order(story.steward(lease, story.durable(lease)))
+    assert (story.phase(), story.reclaim.leaving[lease.key].reason) == ("handed", "")
 
 
 def test_a_chunk_without_snapshots_may_finish_within_the_notice() -> None:
     story = Story(leases=2)
     for lease in story.leases:
         lease.secret = b""
-    assert cuts(story.begin()) == []
+    story.begin()
+    assert story.cuts == []
     done = RunDone(story.leases[0].task, "ok", 0, Digest(bytes(32)), 1, 0.1, "")
     story.reclaim.receive(P.peer, done, story.now)
     story.later(NOTICE)
@@ -231,7 +233,8 @@ def test_a_handover_that_comes_after_the_notice_still_counts() -> None:
 def test_a_shorter_notice_counts_and_a_longer_one_does_not() -> None:
     story = Story()
     story.begin()
-    assert cuts(story.begin(Micros(2 * SECOND))) == []
+    story.begin(Micros(2 * SECOND))
+    assert len(story.cuts) == 1
     story.begin(Micros(60 * SECOND))
     story.later(2 * SECOND)
     assert story.phase() == "given_back"
@@ -255,7 +258,7 @@ def test_whatever_happens_every_lease_is_out_when_the_notice_is_over(acts: list[
             case "durable":
                 effects = story.durable(lease)
             case "failed":
-                effects = story.reclaim.receive(P.peer, CutFailed(lease.task, "disk"), story.now)
+                effects = story.failed(lease)
             case "order" if asked:
                 both = handover.countersigned(STEWARD, CHAIN, P.peer, asked[-1])
                 effects = story.order(both)
@@ -264,8 +267,10 @@ def test_whatever_happens_every_lease_is_out_when_the_notice_is_over(acts: list[
             case "done":
                 gone = RunDone(lease.task, "exit", 1, Digest(bytes(32)), 0, 0.1, "")
                 effects = story.reclaim.receive(P.peer, gone, story.now)
-            case _:
+            case "again" if not story.reclaim.is_over:  # Else the provider has dropped the lease.
                 effects = story.begin()
+            case _:
+                effects = []
         asked += proposals(effects)
         assert (story.phase() == "handed") == (story.world.lease(lease.assign.escrow).outcome == "handed")
     story.later(NOTICE)

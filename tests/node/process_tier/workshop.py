@@ -130,7 +130,11 @@ class Workshop:
 
     def executor(self, name: str) -> Executor:
         """One sandbox."""
-        return RuncExecutor(self.label, self.images) if name == "runc" else BwrapExecutor(self.label)
+        return self.executor_of(name, self.label)
+
+    def executor_of(self, name: str, label: str) -> Executor:
+        """One sandbox of a node with another label."""
+        return RuncExecutor(label, self.images) if name == "runc" else BwrapExecutor(label)
 
     def task(self, place: str, commands: tuple[str, ...], files: Mapping[str, Path] | None = None) -> Task:
         """A task laid out in a new folder."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from node.runtimes import Runtime, discover
-from tests.node.executors.conftest import causes, executors, images
+from tests.node.executors import conftest as tiers
 from tests.node.protection.stand import Stand
 
-__all__ = ["causes", "images"]
-
 StandOf = Callable[[str], Stand]
+
+causes = tiers.causes
+images = tiers.images
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +28,16 @@ def stand(request: pytest.FixtureRequest, stand_of: StandOf) -> Stand:
     return stand_of(str(request.param))
 
 
+@pytest.fixture(autouse=True)
+def asked_before_the_loop(causes: Mapping[str, str]) -> None:
+    """Which tiers can be used is found out outside of trio, in whichever order tests run."""
+
+
 @pytest.fixture
-def stand_of(tmp_path: Path, request: pytest.FixtureRequest, plain_runtimes: dict[str, Runtime]) -> StandOf:
+def stand_of(tmp_path: Path, causes: Mapping[str, str], images: Path, plain_runtimes: dict[str, Runtime]) -> StandOf:
     def build(tier: str) -> Stand:
-        if cause := request.getfixturevalue("causes")[tier]:
+        if cause := causes[tier]:
             pytest.skip(f"tier {tier} cannot be used here: {cause}")
-        return Stand(tmp_path, executors(request.getfixturevalue("images"))[tier], plain_runtimes)
+        return Stand(tmp_path, tiers.executors(images)[tier], plain_runtimes)
 
     return build
