@@ -192,7 +192,9 @@ class Whole:
 
 
 def rivals(python: Path, folder: Path, mib: int, reps: int) -> dict[str, tuple[float, ...]]:
-    """Seconds of torch's own ways, in a process of their own."""
+    """Seconds of torch's own ways, in a process of their own; nothing without a Python that has torch."""
+    if not python.is_file():
+        return {}
     command = [str(python), RIVALS, str(folder), str(mib), str(reps)]
     environment = os.environ | {"PYTHONPATH": "", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -208,13 +210,13 @@ def measure(say: Callable[[str], None], mib: int = MIB_EACH, reps: int = REPS, t
         say(f"storage: stages, {mib} MiB each")
         seconds = by_turns({**stages(parts), **encoders(size)}, reps)
         whole = Whole(parts, isal.erasure_code(), Path(name))
-        say("storage: whole snapshots")
-        seconds |= by_turns(whole.ways(pool), reps)
-        if torch.is_file():
-            say("storage: torch.save and DCP")
-            seconds |= rivals(torch, Path(name), mib, reps)
-        else:
+        if not torch.is_file():
             say(f"torch is skipped: there is no {torch}")
+        say("storage: whole snapshots, torch before and after them")
+        before = rivals(torch, Path(name), mib, reps)
+        seconds |= by_turns(whole.ways(pool), reps)
+        after = rivals(torch, Path(name), mib, reps)
+        seconds |= {way: before[way] + after[way] for way in before}
     figures = [
         Figure(f"storage, {name}", "GB/s", tuple(size / one / 1e9 for one in values))
         for name, values in seconds.items()

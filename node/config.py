@@ -33,6 +33,10 @@ LISTEN_DEFAULT: Final = "/ip4/0.0.0.0/tcp/4301"
 """A fixed port, so that a router's rule or a bootstrap list stays right over restarts."""
 
 
+HOURS: Final = r"^$|^\d\d:\d\d-\d\d:\d\d(,\d\d:\d\d-\d\d:\d\d)*$"
+"""Spans of local time; what they mean, and whether such times exist, says `node.watching.hours_of`."""
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """One node. Paths are absolute; nothing here changes while the node runs."""
 
@@ -76,6 +80,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     blob_bytes_max: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 20 * GIB
     keep_bytes_max: Annotated[int, Meta(ge=0, le=1 << 50)] = 5 * GIB
     """Bytes of snapshots and volumes of others that may lie here, as ciphertext; 0: none."""
+    hours: Annotated[str, Meta(max_length=256, pattern=HOURS)] = ""
+    """Local times of day in which this machine works, like `22:00-06:00,12:00-13:00`; empty: always."""
+    owner_command: Annotated[str, Meta(max_length=1024)] = ""
+    """A program that ends with 0 while the owner needs the machine; asked every second. Empty: only cards tell."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     misbehave: Literal["", "wrong-pixels"] = ""
     """Tests only: what this provider does wrong."""

@@ -60,19 +60,20 @@ class Handing:
         elif self._save is not None:
             self._save()
 
-    def begin(self, notice: Micros) -> None:
-        """Take nothing new; hand over what runs within `notice`."""
+    def begin(self, notice: Micros, may_finish: bool = True) -> None:
+        """Take nothing new; hand over what runs within `notice`. `may_finish`: of what takes no snapshots, see
+        `Reclaim.begin`."""
         reclaim = self._reclaim
         self._drain(reclaim is not None)
         if reclaim is not None:
             leases = list(self._leases())
-            self._driver.command(reclaim, lambda now: reclaim.begin(leases, notice, now))
+            self._driver.command(reclaim, lambda now: reclaim.begin(leases, notice, now, may_finish))
 
-    async def out(self, notice: Micros) -> list[Row]:
+    async def out(self, notice: Micros, may_finish: bool = True) -> list[Row]:
         """`begin`, and wait until everything is out or time is over; what became of each lease."""
         start = self._events.next_sequence  # What follows from here on may be the last word about a lease.
         before = list(self._leases())
-        self.begin(notice)
+        self.begin(notice, may_finish)
         reclaim = self._reclaim
         if reclaim is None:
             return [row(Leaving(lease, Micros(0), "given_back", "this node takes no snapshots")) for lease in before]

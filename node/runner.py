@@ -33,6 +33,7 @@ from node.protection.restoring import is_for_program, restore_checkpoint, restor
 from node.protection.sealing import Sealer
 from node.protection.shelter import Shelter
 from node.runtimes import WASM_NAME, Runtime
+from node.volumes.shelf import TreeShelf
 from protocol import wire
 from protocol.completions import CutFailed, Guest, RunDone
 from protocol.effects import Run
@@ -86,6 +87,7 @@ class Runner:
         self._runtimes = dict(runtimes)
         self._serves = frozenset(serves)
         self._live: dict[str, Live] = {}
+        self._shelf = TreeShelf(blobs, folder.parent / "trees")
         self._shelter = shelter
         self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, nobody)
 
@@ -166,6 +168,7 @@ class Runner:
                 task = self._task(work, live.door)
                 ended = await self._begin(live, executor, task, work, on_start, tell)
             if ended.reason == "ok" and task is not None:
+                await self._shelf.pack(work.spec, task)
                 output, size = await outputs.collect(task.outside, self._blobs, work.spec.resources.disk_bytes)
         except (Refused, Unavailable) as error:
             ended = exit_for(error)
@@ -240,8 +243,9 @@ class Runner:
             return await host(live, executor, task, on_start)
         task = protected(task)
         await self._lay_out(work, task, executor.protects_inputs)
-        if is_for_program(work) and await restore_checkpoint(live, work, task, self._blobs, shelter):
-            task = replace(task, env={**task.env, **RESUMED})
+        with live.preparing:
+            if is_for_program(work) and await restore_checkpoint(live, work, task, self._blobs, shelter):
+                task = replace(task, env={**task.env, **RESUMED})
         live.agent = Agent(work.task, task, Voice(tell, live.line))
         self._own(live, executor, task, work, tell)
         async with trio.open_nursery() as nursery:
@@ -270,7 +274,8 @@ class Runner:
     def _is_protected(self, work: Run) -> bool:
         """Audits have no lease: they run without a hook."""
         is_wanted = work.lease is not None and bool(work.secret) and OFF not in work.spec.env
-        return self._shelter is not None and is_wanted and work.spec.runtime != WASM_NAME
+        writes = any(ref.is_writable for ref in work.spec.mounts)  # What lies in a volume is in no snapshot.
+        return self._shelter is not None and is_wanted and work.spec.runtime != WASM_NAME and not writes
 
     def _restores(self, work: Run) -> bool:
         """Whether it starts waiting for a snapshot of its memory."""
@@ -292,9 +297,12 @@ class Runner:
         if not is_reduce:
             env.update(spec.chunks[work.chunk].env)
         env.update(SHOAL_CHUNK=str(work.chunk), SHOAL_CHUNKS=str(len(spec.chunks)))
+        folder = self._folder / f"t-{blake3(work.task.encode()).hexdigest(12)}"
+        is_shared = not spec.mounts or self._executor(self.choose(spec, work.renter)).protects_inputs
         return Task(
             name=work.task,
-            folder=self._folder / f"t-{blake3(work.task.encode()).hexdigest(12)}",
+            folder=folder,
+            volumes=self._shelf.mounts(spec, folder, is_shared),
             runtime=self._runtimes.get(spec.runtime),
             image=spec.runtime.removeprefix("image:") if spec.runtime.startswith("image:") else "",
             commands=spec.reduce if is_reduce else spec.commands,
@@ -329,6 +337,7 @@ class Runner:
                 await trio.to_thread.run_sync(_make_folders, task, wanted, may_link)
         except OSError as error:
             raise Refused(f"the inputs cannot be laid out: {error}", code="inputs") from error
+        await self._shelf.lay_out(work.spec, task)
 
 
 def _make_folders(task: Task, wanted: Sequence[tuple[Path, Path, bool]], may_link: bool) -> None:

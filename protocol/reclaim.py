@@ -92,8 +92,10 @@ class Reclaim:
         """Whether every lease is out."""
         return all(item.phase in OVER for item in self.leaving.values())
 
-    def begin(self, leases: Iterable[Lease], notice: Micros, now: Micros) -> list[Effect]:
-        """Let go of these leases within `notice`. What already leaves gets the earlier of both deadlines."""
+    def begin(self, leases: Iterable[Lease], notice: Micros, now: Micros, may_finish: bool = True) -> list[Effect]:
+        """Let go of these leases within `notice`. What already leaves gets the earlier of both deadlines.
+
+        `may_finish`: what takes no snapshots may use the notice to end by itself; else it is given back now."""
         deadline = Micros(now + notice)
         if self.is_over:
             self.leaving = {}
@@ -103,17 +105,17 @@ class Reclaim:
             if known is not None:
                 known.deadline = min(known.deadline, deadline)
             elif lease.phase == "running":
-                effects += self._leave(lease, deadline, now)
+                effects += self._leave(lease, deadline, may_finish, now)
             elif lease.phase == "waiting":
                 self.leaving[lease.key] = item = Leaving(lease, deadline, "waiting")
                 effects += self._give_back(item, "it had not begun", now)
         return effects
 
-    def _leave(self, lease: Lease, deadline: Micros, now: Micros) -> list[Effect]:
+    def _leave(self, lease: Lease, deadline: Micros, may_finish: bool, now: Micros) -> list[Effect]:
         if not (lease.secret and lease.is_started):
             reason = "no snapshots are taken of it" if lease.is_started else "it was fetching its inputs"
             self.leaving[lease.key] = item = Leaving(lease, deadline, "waiting", reason, to=lease.standby)
-            return [self._say(item)]
+            return [self._say(item)] if may_finish else self._give_back(item, reason, now)
         self.leaving[lease.key] = item = Leaving(lease, deadline, "cutting", to=lease.standby)
         return [*self._hands.cut(lease.task, now), self._say(item)]
 

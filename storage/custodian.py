@@ -20,6 +20,7 @@ from storage import durability, guarded
 from storage.audits import Probe
 from storage.durability import Verdict
 from storage.guarded import Guarded
+from storage.leases import GRACE
 from storage.mending import SPAN, Mending
 from storage.neighbourhood import Around
 from storage.patrol import Patrol, lost
@@ -29,8 +30,11 @@ from storage.receipts import Custody
 from storage.repairs import Budget, in_order
 from storage.sweeping import Sweep
 
-LOOK_INTERVAL: Final = Micros(5 * SECOND)
+LOOK_INTERVAL: Final = Micros(30 * SECOND)
 """Microseconds between looks at everything that is guarded."""
+
+MEND_INTERVAL: Final = Micros(2 * SECOND)
+"""The same while something is being repaired."""
 
 RENEW_INTERVAL: Final = Micros(1 * HOUR)
 """Microseconds between renewals: a day's lease survives twenty lost ones."""
@@ -178,6 +182,8 @@ class Custodian:
         self._budget.measured(hood.standings.of(self._around.me).uplink or UPLINK_UNKNOWN)
         self._patrol.look(now)
         effects = [*self._repair(now), *self._renew(now), *self._patrol.audit(self._packs.values(), now)]
+        if self._mending:
+            self._look_at = Micros(now + MEND_INTERVAL)
         return [*effects, *self._sweep.tick(now, hood.is_here), Wake(self._look_at)]
 
     def _answered(self, sender: PeerId, message: Kept | NotKept, now: Micros) -> list[Effect]:
@@ -277,7 +283,7 @@ class Custodian:
             if now < known.renew_at:
                 continue
             known.renew_at = Micros(now + RENEW_INTERVAL)
-            known.custody.lapse(now)
+            known.custody.lapse(Micros(now - GRACE[known.purpose]))
             until = Micros(now + SPAN[known.purpose])
             for peer, shards in everything([known.custody]).items():
                 parts = (shards[at : at + SHARDS_PER_MESSAGE] for at in range(0, len(shards), SHARDS_PER_MESSAGE))

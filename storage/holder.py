@@ -123,7 +123,7 @@ class Holder:
         effects: list[Effect] = []
         for digest, owner in self._book.overdue(now):
             effects += self._end(digest, owner)
-        self._sweep_at = Micros(now + SWEEP_INTERVAL)
+        self._sweep_at = Micros(max(now + SWEEP_INTERVAL, self._book.next_end or 0))
         return [*effects, Wake(self._sweep_at)] if len(self._book) else effects
 
     def restore(self, records: Iterable[tuple[str, bytes]], now: Micros) -> list[Effect]:
@@ -218,7 +218,7 @@ class Holder:
         """On disk first, then the word is given."""
         known = self._lease(owner, digest, size, lease)
         signed = receipt(self._identity, self._network, digest, size, known.until)
-        return [self._stored(digest), Send(owner, signed), *self._wake(now)]
+        return [self._stored(digest), Send(owner, signed), *self._wake(known, now)]
 
     def _lease(self, owner: PeerId, digest: Digest, size: int, lease: Lease) -> Lease:
         self._pins.pin(digest, USER)
@@ -286,10 +286,11 @@ class Holder:
     def _encoded(self, name: Digest, code: str, now: Micros) -> list[Effect]:
         complete, effects = self._hot.encoded(name, code)
         for hot in complete:
+            lease = Lease(hot.until, "rolling")
             for digest in hot.shards:
-                self._lease(hot.owner, digest, hot.pack.shard_size, Lease(hot.until, "rolling"))
+                self._lease(hot.owner, digest, hot.pack.shard_size, lease)
                 effects.append(self._stored(digest))
-            effects += [*self._hot.done(hot), *self._wake(now)]
+            effects += [*self._hot.done(hot), *self._wake(lease, now)]
         return effects
 
     # ── proofs ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -314,9 +315,11 @@ class Holder:
             del self._proving[peer]
         return [Send(peer, answer)]
 
-    def _wake(self, now: Micros) -> list[Effect]:
-        if self._sweep_at <= now:
-            self._sweep_at = Micros(now + SWEEP_INTERVAL)
+    def _wake(self, lease: Lease, now: Micros) -> list[Effect]:
+        """Look again when this lease is over, if that is sooner."""
+        wanted = Micros(max(now + SWEEP_INTERVAL, lease.gone))
+        if not now < self._sweep_at <= wanted:
+            self._sweep_at = wanted
         return [Wake(self._sweep_at)]
 
 

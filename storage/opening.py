@@ -25,7 +25,8 @@ from storage.parity import code_of, memory
 from storage.records import damaged, sealed_size
 
 ReadPack = Callable[[int], memoryview | bytes | bytearray]
-"""The whole ciphertext of a pack of the manifest, by position. Packs are asked for in any order and more than once."""
+"""The whole ciphertext of a pack of the manifest, by position. Each is asked for once, when it is needed first, and
+kept, or a hostile index could have it decoded again for every byte. Give a mapped file where memory is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Opening:
         self._id_key = id_key(secret)
         self._read_pack = read_pack
         self._scratch = memory(CHUNK_BYTES_MAX)
-        self._current: tuple[int, memoryview] | None = None
+        self._read: dict[int, memoryview] = {}
         index = open_index(self._pack(len(packs) - 1)[-index_bytes:], place, secret)
         check_index(index, self._packs, index_bytes, place, min(size_max, STATE_BYTES_MAX))
         self._index: Index = index
@@ -112,9 +113,9 @@ class Opening:
         return content
 
     def _pack(self, position: int) -> memoryview:
-        if self._current is None or self._current[0] != position:
+        if position not in self._read:
             view = memoryview(self._read_pack(position)).cast("B")
             if len(view) != self._packs[position].size:
                 raise damaged("a pack has another size", size=len(view), expected=self._packs[position].size)
-            self._current = position, view
-        return self._current[1]
+            self._read[position] = view
+        return self._read[position]

@@ -179,7 +179,7 @@ class Protection:
         snapshot.is_durable, one.failures = True, 0
         one.uplink = state.spreading.uplink or one.uplink
         if one.uplink:
-            self._around.neighbourhood.standings.served(self._around.me, one.uplink, SECOND)
+            self._around.neighbourhood.standings.served(self._around.me, 60 * one.uplink, MINUTE)
         one.pace.durable(now)
         one.span = self._span(now)
         one.filling, one.state = state.spreading, Waiting(one.pace.due_at(now))

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 from protocol.errors import LocalError
 from protocol.snapshots import PACKS_MAX, Pack
 from storage import compress, cutting, records
-from storage.cutting import Part
+from storage.cutting import Cut, Part
 from storage.erasure import Code, ErasureCode
 from storage.filters import element
 from storage.ids import Place, chunk_id, id_key
@@ -91,7 +91,8 @@ class Sealing:
         self._parts = cutting.in_order(parts)
         self._place, self._secret = place, secret
         self._code, self._erasure = coded
-        self._known = known
+        self._is_first = known is None
+        self._known = Known((), {}) if known is None else known
         self._options = options
         self._origin = Origin(place.epoch, place.number, options.cipher)
         self._is_begun = False
@@ -105,12 +106,21 @@ class Sealing:
         return self._sealed
 
     def __iter__(self) -> Iterator[SealedPack]:
-        """The new packs. Refused (`snapshot_too_large`) beyond 16 packs in all."""
+        """The new packs. Refused (`snapshot_too_large`) beyond 16 packs in all.
+
+        However it ends, the memory of the parts is not held any more then: it may be mapped files."""
         if self._is_begun:
             raise LocalError("a place is sealed once", code="sealed_twice")
         self._is_begun = True
-        known = Known((), {}) if self._known is None else self._known
-        cuts = list(cutting.cut(self._parts, by_content=not known.is_off))
+        cuts: list[Cut] = []
+        try:
+            cuts += cutting.cut(self._parts, by_content=not self._known.is_off)
+            yield from self._sealed_packs(cuts)
+        finally:
+            for view in (*(part.data for part in self._parts), *(piece for cut in cuts for piece in cut.pieces)):
+                view.release()
+
+    def _sealed_packs(self, cuts: Sequence[Cut]) -> Iterator[SealedPack]:
         size = sum(cut.size for cut in cuts)
         if len(cuts) > CHUNKS_MAX or size > STATE_BYTES_MAX:
             raise too_large("its parts", size, STATE_BYTES_MAX)
@@ -118,8 +128,7 @@ class Sealing:
         ids = list(self._options.apply(lambda cut: chunk_id(cut.pieces, key), cuts))
         entries = tuple(PartEntry(part.name, element(part.itemsize), len(part.data)) for part in self._parts)
         room = index_bound(len(cuts), entries)
-        self._parts = []  # Whoever lends us mapped files wants them back when the last pack is done.
-        layout = lay_out(cuts, ids, known, self._code, room)
+        layout = lay_out(cuts, ids, self._known, self._code, room)
         writer = PackWriter(min(PACK_BYTES_MAX, layout.bound + room), self._code, self._erasure)
         return self._packs(layout, entries, writer, size)
 
@@ -181,7 +190,7 @@ class Sealing:
         self, packs: tuple[KnownPack, ...], chunks: Sequence[StoredChunk], layout: Layout, index_bytes: int, size: int
     ) -> Sealed:
         poor = 0
-        if self._known is not None and layout.found * 100 < size * HIT_PERCENT_LEAST:
+        if not self._is_first and layout.found * 100 < size * HIT_PERCENT_LEAST:
             poor = self._known.poor + 1
         known = Known(packs, {chunk.id: chunk for chunk in chunks}, poor)
         return Sealed(

@@ -43,6 +43,12 @@ storm of repairs (Sia #4114)."""
 NEWCOMER_SEEN: Final = 20.0
 """Good observations below which a holder is a newcomer."""
 
+SPEED_BYTES_MIN: Final = 262_144
+"""Bytes from which a transfer tells how fast a holder serves; of a smaller one the round trips are most of it."""
+
+SPEED_GRACE: Final = Micros(2 * SECOND)
+"""Microseconds that a smaller one may take; longer, and it tells after all."""
+
 SMOOTHING: Final = 4
 """A new measurement of speed counts for one part in so many."""
 
@@ -140,6 +146,8 @@ class Standings:
 
     def served(self, peer: PeerId, size: int, took: Micros) -> None:
         """It sent `size` bytes in `took` microseconds."""
+        if size < SPEED_BYTES_MIN and took < SPEED_GRACE:
+            return
         one = self._at(peer)
         one.uplink = _smooth(one.uplink, size * SECOND // max(1, took))
 

@@ -222,7 +222,9 @@ def _task_view(task: Task) -> list[str]:
         arguments += ["--ro-bind", str(shim / name), f"/etc/{name}"]
     arguments += ["--ro-bind", str(task.inside), "/in"]
     for folder, target in task.shared:
-        arguments += ["--bind", str(folder), target]
+        arguments += [*_parents(Path(target)), "--bind", str(folder), target]
+    for folder, target in task.shown:
+        arguments += [*_parents(Path(target)), "--ro-bind", str(folder), target]
     if resources.gpu.count:
         for device in sorted(Path("/dev").glob(GPU_DEVICES)):
             arguments += ["--dev-bind", str(device), str(device)]

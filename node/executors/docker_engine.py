@@ -169,6 +169,7 @@ def container(task: Task, image: str, label: str) -> dict[str, object]:
     mounts = [
         _mount(task.inside, "/in", True),
         *(_mount(folder, target, False) for folder, target in task.shared),
+        *(_mount(folder, target, True) for folder, target in task.shown),
         _mount(task.folder / "run", SHIM, True),
     ]
     mounts += [_mount(folder, str(folder), True) for folder in (task.runtime.folders if task.runtime else ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ class Task:
     """Whether snapshots are taken of it: the job sees /snap and /checkpoint, and Python programs load the hook."""
     is_shadow: bool = False
     """Whether it runs beside the job, only to see whether a snapshot can be restored: at the lowest priority."""
+    volumes: tuple[tuple[Path, str, bool], ...] = ()
+    """(folder on this host, place in the sandbox, whether the job may write there)."""
     file_bytes_max: int = 0
     """Size that one file may grow to; 0 = the limit of the disk."""
     life: Life = field(default_factory=Life)
@@ -86,7 +89,13 @@ class Task:
     def shared(self) -> tuple[tuple[Path, str], ...]:
         """Folders of this host that the job writes to, and where it sees them."""
         names = ("out", "snap", "checkpoint") if self.is_protected else ("out",)
-        return tuple((self.folder / name, f"/{name}") for name in names)
+        written = ((folder, place) for folder, place, is_writable in self.volumes if is_writable)
+        return (*((self.folder / name, f"/{name}") for name in names), *written)
+
+    @property
+    def shown(self) -> tuple[tuple[Path, str], ...]:
+        """Folders of this host besides the inputs that the job only reads, and where it sees them."""
+        return tuple((folder, place) for folder, place, is_writable in self.volumes if not is_writable)
 
     @property
     def largest_file(self) -> int:
@@ -175,6 +184,7 @@ def environment(task: Task, home: str, inside: str, outside: str, shim: str) -> 
         "HOSTNAME": "job",
         "SHOAL_IN": inside,
         "SHOAL_OUT": outside,
+        **volume_variables(task, has_mounts=inside == "/in"),
     }
 
 
@@ -188,6 +198,12 @@ def _protection(task: Task, inside: str, shim: str) -> dict[str, str]:
         "SHOAL_GUEST": guest,
         "PYTHONPATH": f"{guest}:{own}" if own else guest,
     }
+
+
+def volume_variables(task: Task, *, has_mounts: bool) -> dict[str, str]:
+    """Where each volume is: `SHOAL_VOLUME_DATA` for `/vol/data`. A tier without mounts has other places."""
+    names = {place: re.sub(r"[^A-Z0-9]", "_", place.rpartition("/")[2].upper()) for _, place, _ in task.volumes}
+    return {f"SHOAL_VOLUME_{names[place]}": place if has_mounts else str(host) for host, place, _ in task.volumes}
 
 
 def search_path(task: Task, shim: str) -> str:

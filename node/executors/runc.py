@@ -169,5 +169,6 @@ def _mounts(task: Task) -> list[dict[str, object]]:
         *(shown(folder, str(folder), "ro") for folder in (task.runtime.folders if task.runtime else ())),
         shown(task.inside, "/in", "ro"),
         *(shown(folder, target, "rw") for folder, target in task.shared),
+        *(shown(folder, target, "ro") for folder, target in task.shown),
         shown(task.folder / "run", SHIM, "ro"),
     ]

@@ -59,7 +59,7 @@ COMMON: Final = (
 
 def sources(task: Task, first: int) -> dict[str, Path]:
     """The folders that a job writes to, by their names in a snapshot."""
-    inside = Path(f"/proc/{first}/root")
+    inside = Path("/proc", str(first), "root")
     shared = {target.lstrip("/"): folder for folder, target in task.shared}
     return {**shared, **{name: inside / name for name in MEMORY_FOLDERS}}
 
@@ -94,10 +94,10 @@ async def run(
     if group is None:
         raise Unavailable(f"no control group for the task: {cgroup.why_not()}", code="restore_failed")
     try:
-        last = _free_ids(verified.folder / IMAGES)
+        last = free_ids(ids_of(verified.folder / IMAGES))
         async with _empty(task, group, (verified.image.uid, last), label) as first:
             entries = tuple(entry for entry in verified.entries if _is_in_memory(entry.path))
-            inside = Path(f"/proc/{first}/root")
+            inside = Path("/proc", str(first), "root")
             await trio.to_thread.run_sync(folders.lay_out, entries, verified.folder, inside, verified.image.uid)
             return await _revive(program, verified, task, group, first, tell, seconds)
     finally:
@@ -212,9 +212,13 @@ async def _parent(done: BinaryIO) -> int | None:
     return int(text.split()[0])
 
 
-def _free_ids(images: Path) -> int:
-    """Where ids can begin so that what we start does not take one of the image's: its files are called by them."""
-    taken = {int(path.stem.partition("-")[2]) for path in images.glob("core-*.img")}
+def ids_of(images: Path) -> set[int]:
+    """The ids of an image's processes and threads: CRIU calls its files by them."""
+    return {int(path.stem.partition("-")[2]) for path in images.glob("core-*.img")}
+
+
+def free_ids(taken: set[int]) -> int:
+    """Where ids can begin so that what we start does not take one of the image's. Unavailable (`restore_failed`)."""
     for last in range(STARTERS, PIDS, STARTERS):
         if not any(last < number <= last + STARTERS for number in taken):
             return last

@@ -24,9 +24,9 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(orders: dict[str, object]) -> int:
-    """Carry out one order: `bump`, `dump` or `restore`."""
+    """Carry out one order: `bump`, `dump` or `restore`. Our own parent is a thread that may end before us, so only what
+    we start is tied to its parent's life."""
     first, verb = int(str(orders["first"])), orders["verb"]
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if verb == "bump":
         return bump(first, int(str(orders["last"])))
     program = os.open(str(orders["criu"]), os.O_RDONLY)

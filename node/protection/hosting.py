@@ -50,6 +50,8 @@ class Live:
 
     on_log: OnLog
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    preparing: trio.CancelScope = field(default_factory=trio.CancelScope)
+    """What happens before the sandbox is built, and may take long."""
     door: Door = field(default_factory=Door)
     agent: Agent | None = None
     waits: bool = False
@@ -77,6 +79,7 @@ class Live:
         if not self.ended_by:
             self.ended_by, self.detail = reason, detail
             self.scope.cancel()
+            self.preparing.cancel()
 
     def line(self, text: str) -> None:
         """A line for the job's log."""
@@ -233,7 +236,7 @@ async def _watch_disk(live: Live, task: Task) -> None:
     while True:
         await trio.sleep(DISK_WATCH_SECONDS)
         used = entries = 0
-        for name in ("out", "tmp"):
+        for name in ("out", "tmp", "vol"):
             more, count = await trio.to_thread.run_sync(outputs.usage, task.folder / name)
             used, entries = used + more, entries + count
         if used > bytes_max or entries > outputs.ENTRIES_MAX:

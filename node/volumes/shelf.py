@@ -38,6 +38,12 @@ FETCHED_AT_ONCE: Final = 4
 PACKED: Final = ".volumes"
 """Folder of an output that holds what a chunk left in its volumes: `<name>/tree`, `<name>/piece-00000` …"""
 
+WRITTEN: Final = "vol"
+"""Folder of a task with the volumes that it may change: what is in it counts as written by the task."""
+
+SEEN: Final = "seen"
+"""The same for copies of what it only reads, where no sandbox protects the shelf."""
+
 _CARE: Final = Care(is_plain=True, is_foreign=True)
 
 Bring = Callable[[Digest, int], Awaitable[None]]
@@ -86,7 +92,7 @@ class TreeShelf:
             (
                 self._place(ref)
                 if is_shared and not ref.is_writable
-                else folder / "vol" / ref.mount.rpartition("/")[2],
+                else folder / (WRITTEN if ref.is_writable else SEEN) / ref.mount.rpartition("/")[2],
                 ref.mount,
                 ref.is_writable,
             )
@@ -152,7 +158,7 @@ class TreeShelf:
         folders.lay_out(tree, target, read, rights=rights)
         if rights.folder is not None:
             target.chmod(rights.folder)
-            if target.parent.name == "vol":
+            if target.parent.name in (WRITTEN, SEEN):
                 target.parent.chmod(0o755)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import trio
@@ -47,7 +47,7 @@ class Volumes:
 
     jobs: JobVolumes
     methods: dict[str, Handler]
-    run: Callable[[], object]
+    run: Callable[[], Awaitable[None]]
     """An async function: looks after all volumes until cancelled."""
 
 

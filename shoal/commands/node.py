@@ -80,6 +80,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         ("--up-mbps", "up_mbps", "cap on what bulk data sends, megabits per second; 0: none"),
         ("--down-mbps", "down_mbps", "cap on what bulk data receives, megabits per second; 0: none"),
         ("--muxer", "muxer", "own or stock: whose stream multiplexer carries connections"),
+        ("--hours", "hours", "local times to work in, like 22:00-06:00; empty: always"),
+        ("--owner-command", "owner_command", "a program that ends with 0 while you need the machine yourself"),
         ("--region", "region", "where this machine stands, like eu-west; for renters who ask"),
         ("--log-level", "log_level", "debug, info, warning or error"),
     ):

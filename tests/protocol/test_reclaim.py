@@ -187,6 +187,13 @@ def test_a_chunk_without_snapshots_may_finish_within_the_notice() -> None:
     assert [key for key, _ in story.gave_back] == [story.leases[1].key]
 
 
+def test_a_node_that_ends_does_not_wait_for_what_it_cannot_hand_over() -> None:
+    story = Story(leases=2)
+    story.leases[0].secret = b""
+    story.reclaim.begin(story.leases, NOTICE, story.now, may_finish=False)
+    assert [story.phase(0), story.phase(1)] == ["given_back", "cutting"]
+
+
 def test_what_has_not_begun_is_given_back_at_once() -> None:
     story = Story()
     story.leases[0].phase = "waiting"

@@ -70,3 +70,17 @@ def test_output_paths(path: str) -> None:
 @given(st.binary(max_size=9_000) | st.text(max_size=3_000).map(str.encode))
 def test_log_lines(raw: bytes) -> None:
     assert loglines.clean_line(raw) == SPEC.functions["clean"](raw)
+
+
+@given(
+    st.text(alphabet="ab./\\\n", max_size=12)
+    | st.integers(475, 485).map(lambda count: "x" * count)
+    | st.just("a/" * 40)
+)
+def test_part_paths(path: str) -> None:
+    try:
+        contents._checked_input(path)
+    except Refused:
+        assert not SPEC.functions["is_part_path"](path)
+    else:
+        assert SPEC.functions["is_part_path"](path)

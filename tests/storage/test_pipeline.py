@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import zstandard
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -347,6 +348,77 @@ def test_threads_seal_the_same_bytes() -> None:
         together = made[1].seal(parts, place(), options=Options(apply=pool.map))
     assert alone.packs == together.packs
     assert made[0].shards == made[1].shards
+
+
+def test_a_worker_that_lies_about_an_id_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.sealing.chunk_id", lambda pieces, key: b"i" * 32)
+        sealed = store.seal([noise("w", 300 * KIB)], place())
+    with pytest.raises(Refused) as caught:
+        list(store.open(sealed, place()))
+    assert caught.value.code == "snapshot_damaged"
+    assert "id" in caught.value.detail
+
+
+def test_a_worker_that_packs_a_bomb_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, bomb = Store(), zstandard.ZstdCompressor(level=1).compress(bytes(256 * MIB))
+    assert len(bomb) < 300 * KIB
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.compress.shrink", lambda content, itemsize, uplink: bomb)
+        sealed = store.seal([noise("w", 300 * KIB)], place())
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused) as caught:
+            list(store.open(sealed, place()))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "snapshot_damaged"
+    assert peak < 16 * MIB
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_lent_memory_is_given_back(monkeypatch: pytest.MonkeyPatch, ends_well: bool) -> None:
+    small_packs(monkeypatch, 5 * MIB)
+    lent = [
+        bytearray(NOISE[start : start + 300 * KIB]) for start in range(0, (20 if ends_well else 300) * 5_003, 5_003)
+    ]
+    lent[0:0] = [bytearray(b"small"), bytearray(b"also small")]
+    parts = [Part(f"p{index}", 4, memoryview(data)) for index, data in enumerate(lent)]
+    job = seal(parts, place(), SECRET, COPIES, NUMPY)
+    try:
+        count = sum(1 for _ in job)
+    except Refused as error:
+        assert error.code == "snapshot_too_large"
+        assert not ends_well
+        give_back(parts, lent)
+    else:
+        assert ends_well
+        assert count == 2
+        give_back(parts, lent)
+        assert job.sealed.packs
+
+
+def give_back(parts: list[Part], lent: list[bytearray]) -> None:
+    for part, data in zip(parts, lent, strict=True):
+        part.data.release()
+        data.append(0)  # BufferError while anybody still looks at it.
+
+
+def test_every_pack_is_read_once() -> None:
+    store, frozen = Store(), [noise(f"w{index}", MIB, index * MIB) for index in range(0, 12, 2)]
+    first = store.seal(frozen, place(0))
+    mixed = [*frozen, *(noise(f"w{index}", MIB, index * MIB) for index in range(1, 12, 2))]
+    second = store.seal(mixed, place(1), known=first.known)
+    asked: list[int] = []
+
+    def read(position: int) -> memoryview:
+        asked.append(position)
+        return store.pack(second, position)
+
+    assert contents(open_sealed(second.packs, second.index_bytes, place(1), SECRET, read)) == contents(mixed)
+    assert asked == [1, 0]
 
 
 def test_a_sealing_is_used_once_and_to_its_end() -> None:

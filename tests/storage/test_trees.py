@@ -20,7 +20,7 @@ def tree_of(paths: list[str], sizes: list[int], cuts: list[int]) -> Tree:
     """A sound tree with files at these paths, its content cut anyhow."""
     folders = {"/".join(path.split("/")[:end]) for path in paths for end in range(1, path.count("/") + 1)}
     files = [path for path in dict.fromkeys(paths) if path not in folders]
-    entries = [*(Folder(path, 0o755) for path in folders), *(
+    entries: list[trees.Entry] = [*(Folder(path, 0o755) for path in folders), *(
         File(path, 0o644, size, D) for path, size in zip(files, sizes + [0] * len(files), strict=False)
     )]  # fmt: skip
     left = sum(entry.size for entry in entries if isinstance(entry, File))

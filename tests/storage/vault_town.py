@@ -21,7 +21,7 @@ from protocol.peer import Peer
 from protocol.provider_lease import Lease
 from protocol.snapshots import Manifest, Pack, SnapshotNotice, proof_of, shard_of
 from protocol.succession import check_notice
-from protocol.units import DAY, HOUR, MIB, MINUTE, SECOND, Digest, Micros, PeerId
+from protocol.units import DAY, MIB, SECOND, Digest, Micros, PeerId
 from storage.erasure import NUMPY, Code
 from storage.hazard import Hazard
 from storage.interval import Cadence
@@ -236,9 +236,7 @@ class Town:
         member.step += 10
         pack = self.put(member, self.dice.randbytes(self.state_bytes), Code(cut.k, cut.n))
         number = member.step // 10
-        self.give(
-            member, Sealed(cut.task, number, member.step, 0, "framework", self.state_bytes, 2_000, 100, (pack,))
-        )
+        self.give(member, Sealed(cut.task, number, member.step, 0, "framework", self.state_bytes, 2_000, 100, (pack,)))
 
     def put(self, member: Member, content: bytes, code: Code) -> Pack:
         """The data shards of a pack, as blobs of a peer."""
@@ -281,5 +279,3 @@ class Town:
         digest = Digest(shard_of(pack, index))
         blob = member.blobs.get(digest)
         return blob is not None and blake3(blob).digest() == digest
-
-

@@ -31,7 +31,9 @@ class ArrayBlob:
     def take(self, is_lasting: bool) -> None:
         """Copy the bytes; `is_lasting` false = look at them in place."""
         numpy = sys.modules["numpy"]
-        self.source = numpy.array(self.source, order="C", copy=True) if is_lasting else numpy.ascontiguousarray(self.source)
+        self.source = (
+            numpy.array(self.source, order="C", copy=True) if is_lasting else numpy.ascontiguousarray(self.source)
+        )
 
     def entry(self) -> Entry:
         """The bytes, after `take`."""
@@ -182,7 +184,7 @@ class NumpyRandomKind(Kind):
 
     def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
         random = sys.modules["numpy"].random
-        state = restorer.filled(fields[1])  # type: ignore[attr-defined]
+        state = restorer.plain(fields[1])  # type: ignore[attr-defined]
         name = state.get("bit_generator") if isinstance(state, dict) else None
         if name not in ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"):
             raise Damaged("no bit generator: " + str(name)[:40])
@@ -190,7 +192,7 @@ class NumpyRandomKind(Kind):
         return maker(getattr(random, name)())
 
     def fill(self, fields: list[object], target: object, restorer: Resolver) -> None:
-        state = restorer.filled(fields[1])  # type: ignore[attr-defined]
+        state = restorer.plain(fields[1])  # type: ignore[attr-defined]
         if fields[0] == "RandomState":
             target.set_state(state)  # type: ignore[attr-defined]
         else:
@@ -220,4 +222,3 @@ def register(kinds: Kinds, blobs: dict[str, Entry] | None = None) -> None:
     kinds.ask(IsArray(), ArrayKind(blobs))
     kinds.ask(IsScalar(), ScalarKind())
     kinds.ask(IsNumpyRandom(), NumpyRandomKind())
-

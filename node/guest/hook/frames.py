@@ -50,7 +50,9 @@ def loops_of(frame: types.FrameType) -> list[Site]:
     """The loops that run in a frame, the outermost first."""
     variables = frame.f_globals if is_module(frame) else frame.f_locals
     found = [(index_of(name), value) for name, value in list(variables.items()) if name.startswith("__shoal_h")]
-    return [Site(frame, index, value) for index, value in sorted(found, key=_number) if index >= 0 and value is not None]
+    return [
+        Site(frame, index, value) for index, value in sorted(found, key=_number) if index >= 0 and value is not None
+    ]
 
 
 def _number(item: tuple[int, object]) -> int:

@@ -102,21 +102,26 @@ class MainFinder:
 def hook_main(path: str, noticed: Noticed) -> None:
     """Let `python path` run the file through UserLoader."""
 
+    wanted = os.path.abspath(path)
+    entries: list[str] = []
+
     def finder_of(entry: str) -> MainFinder:
-        if entry != path:
+        if os.path.abspath(entry) != wanted:
             raise ImportError(entry)
-        return MainFinder(path, noticed)
+        entries.append(entry)  # As given, or made absolute by Python.
+        return MainFinder(wanted, noticed)
 
     def settle() -> None:
         """The first statement of the main file: what differs from a plain start is put right."""
         space = sys._getframe(1).f_globals
         space["__spec__"] = space["__package__"] = space["__cached__"] = None
-        if sys.path and sys.path[0] == path:
+        if sys.path and sys.path[0] in entries:
             sys.path[0] = os.path.dirname(os.path.realpath(path))
             if getattr(sys.flags, "safe_path", False):
                 del sys.path[0]
         sys.path_hooks.remove(finder_of)
-        sys.path_importer_cache.pop(path, None)
+        for entry in entries:
+            sys.path_importer_cache.pop(entry, None)
 
     builtins.__shoal_main__ = settle  # type: ignore[attr-defined]
     sys.path_hooks.insert(0, finder_of)

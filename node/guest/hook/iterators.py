@@ -252,5 +252,3 @@ def register(kinds: Kinds) -> None:
 def is_user_generator(value: object, files: set[str]) -> bool:
     """Whether it is a generator of the script's own code."""
     return type(value) is types.GeneratorType and value.gi_code.co_filename in files
-
-

@@ -42,7 +42,7 @@ class Rounds:
         return self
 
     def __next__(self) -> object:
-        inner = self.inner or self._make()
+        inner = self._make() if self.inner is None else self.inner
         if self.begun is None:
             self.begun = told(self.loader)
         value = next(inner)
@@ -53,7 +53,7 @@ class Rounds:
         return len(self.loader)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self.inner or self._make(), name)
+        return getattr(self._make() if self.inner is None else self.inner, name)
 
 
 def told(loader: object) -> list[object]:

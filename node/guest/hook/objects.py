@@ -20,7 +20,7 @@ OF_THE_MACHINE = frozenset({
     "_io", "asyncio", "concurrent", "contextlib", "ctypes", "importlib", "io", "logging", "matplotlib",
     "multiprocessing", "queue", "rich", "selectors", "shoal_hook", "signal", "socket", "ssl", "subprocess",
     "tensorboard", "tensorboardX", "threading", "tqdm", "unittest", "wandb", "warnings", "weakref", "_thread",
-    "_weakref", "types", "typing", "abc", "re", "_abc", "_ctypes", "argparse_actions", "inspect", "dataclasses",
+    "_weakref", "_csv", "csv", "types", "typing", "abc", "re", "_abc", "_ctypes", "argparse_actions", "inspect", "dataclasses",
 })  # fmt: skip
 """Libraries whose objects stand for something outside of the script: they are rebuilt by re-execution."""
 
@@ -224,9 +224,7 @@ class FunctionKind(Kind):
                 cell.cell_contents = value
         if target.__defaults__ and len(as_list(fields[3])) == len(target.__defaults__):
             values = [restorer.get(slot) for slot in as_list(fields[3])]
-            target.__defaults__ = tuple(
-                old if new is MISSING else new for old, new in zip(target.__defaults__, values)
-            )
+            target.__defaults__ = tuple(old if new is MISSING else new for old, new in zip(target.__defaults__, values))
         write_attributes(vars(target), fields[4], restorer)
 
 
@@ -314,7 +312,9 @@ class IsObject(Asker):
         if self._users.owns(kind):
             return True
         has_state = hasattr(value, "__dict__") or isinstance(value, (dict, list)) or bool(slot_names(kind))
-        return has_state and bool(kind.__flags__ & HEAP_TYPE) and kind.__module__.partition(".")[0] not in OF_THE_MACHINE
+        return (
+            has_state and bool(kind.__flags__ & HEAP_TYPE) and kind.__module__.partition(".")[0] not in OF_THE_MACHINE
+        )
 
 
 HEAP_TYPE = 1 << 9

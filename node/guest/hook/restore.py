@@ -101,6 +101,15 @@ class Restorer(Resolver):
             self._fill(slot)
         return value
 
+    def plain(self, slot: object) -> object:
+        """A value of lists, maps and plain values that no one else names, made whole."""
+        if type(slot) is not Ref:
+            return slot
+        kind, fields = self.records[slot][0], self._fields[slot]
+        if kind == "dict" and isinstance(fields[2], list) and isinstance(fields[3], list):
+            return {key: self.plain(item) for key, item in zip(fields[2], fields[3])}
+        return self.filled(slot)
+
     def again(self, slot: object) -> object:
         """The last item of a captured iterator, once more."""
         if type(slot) is not Ref:

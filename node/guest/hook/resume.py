@@ -91,7 +91,9 @@ class Resume:
             slots = told.get("variables")
             if same and frames.qualified(frame) == told.get("name") and isinstance(slots, dict):
                 inside = frame.f_globals if frames.is_module(frame) else frame.f_locals
-                lacking = {str(name): slot for name, slot in slots.items() if type(slot) in PLAIN and name not in inside}
+                lacking = {
+                    str(name): slot for name, slot in slots.items() if type(slot) in PLAIN and name not in inside
+                }
                 if lacking:
                     frames.write(frame, lacking)
 

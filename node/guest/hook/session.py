@@ -311,7 +311,15 @@ class Session:
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
 """Loops over these and over sets walk a list made at their beginning: a set's own iterator cannot be set back."""
 
-TRANSPARENT = ("torch/utils/_contextlib.py", "/contextlib.py", "runpy", "importlib", "/functools.py", "shoal_hook", "/hook/")
+TRANSPARENT = (
+    "torch/utils/_contextlib.py",
+    "/contextlib.py",
+    "runpy",
+    "importlib",
+    "/functools.py",
+    "shoal_hook",
+    "/hook/",
+)
 """Parts of file names of library functions between the script's frames that hold no state."""
 
 
@@ -356,4 +364,3 @@ def length_of(iterator: object) -> tuple[int, int]:
             return left, left + start
         return left, len(whole)
     return 0, 0
-

@@ -13,6 +13,9 @@ from .restore import Restorer, check
 from .rewrite import hidden
 from .tensorfile import Entry
 
+ROOTS = ("SHOAL_OUT", "SHOAL_IN", "SHOAL_CHECKPOINT_DIR", "SHOAL_SNAPSHOT_DIR", "TMPDIR", "HOME")
+"""Environment variables that name a job's folders."""
+
 VERSION = 1
 """Of the state's layout."""
 
@@ -68,16 +71,43 @@ def capture(stack: list[types.FrameType], users: objects.Users, root: str) -> tu
         })  # fmt: skip
     heap.finish()
     state: dict[str, object] = {
-        "version": VERSION, "modules": spaces, "frames": told, "records": heap.records, "streams": streams.capture(),
+        "version": VERSION, "roots": roots(), "modules": spaces, "frames": told, "records": heap.records, "streams": streams.capture(),
     }  # fmt: skip
     return state, heap
+
+
+def roots() -> dict[str, object]:
+    """The job's folders, which on a node without a sandbox have other names than on the next."""
+    return {name: os.environ[name] for name in ROOTS if os.environ.get(name)}
+
+
+def translated(state: dict[object, object]) -> dict[object, object]:
+    """A state whose texts name the folders of this machine."""
+    here = roots()
+    saved = _map(state.get("roots", {}))
+    moves = [(str(old), str(here[str(name)])) for name, old in saved.items() if name in here and here[str(name)] != old]
+    moved = _moved(state, moves) if moves else state
+    return _map(moved)
+
+
+def _moved(value: object, moves: list[tuple[str, str]]) -> object:
+    if type(value) is str:
+        for old, new in moves:
+            if value == old or value.startswith(old + os.sep):
+                return new + value[len(old) :]
+    elif isinstance(value, list):
+        return [_moved(item, moves) for item in value]
+    elif isinstance(value, dict):
+        return {_moved(key, moves): _moved(item, moves) for key, item in value.items()}
+    return value
 
 
 class Saved:
     """A snapshot that has been read and checked."""
 
-    def __init__(self, state: dict[str, object], blobs: dict[str, Entry]) -> None:
-        self.state = state
+    def __init__(self, state: dict[object, object], blobs: dict[str, Entry]) -> None:
+        self.state = translated(state)
+        state = self.state
         self.blobs = blobs
         self.records = check(state.get("records"))
         self.frames = _maps(state.get("frames"))

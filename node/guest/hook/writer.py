@@ -19,7 +19,9 @@ WAITING_MAX = 2
 class Taken:
     """What a cut took out of the job."""
 
-    def __init__(self, state: dict[str, object], blobs: list[object], noted: list[outfiles.Noted], answers: int) -> None:
+    def __init__(
+        self, state: dict[str, object], blobs: list[object], noted: list[outfiles.Noted], answers: int
+    ) -> None:
         self.state = state
         self.blobs = blobs
         self.noted = noted

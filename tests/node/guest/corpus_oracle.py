@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Final
 from tests.node.guest.corpus_job import Job, JobFailed, Outcome, Warm
 from tests.node.guest.corpus_scripts import Script
 
+PLACE: Final = "task"
+"""Folder of every process of a row: a sandbox shows each the same names, and scripts keep names in variables."""
 EARLY, LATE = 0.05, 0.85
 """Kills are drawn from this part of all steps: later than that a fast script may end before the order reaches it."""
 AFTERWARDS: Final = 0.05
@@ -68,8 +69,8 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
     snapshot: Path | None = None
     for number, mark in enumerate(marks):
         for attempt in range(TRIES):
-            place = folder / f"{number}.{attempt}"
-            found = kill_at(script, place, snapshot, int(script.steps * mark) >> attempt, dice)
+            aside = folder / f"{number}.{attempt}"
+            found = kill_at(script, aside, snapshot, int(script.steps * mark) >> attempt, dice)
             if found:
                 break
         else:
@@ -78,7 +79,7 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
         survived.append(kill)
         printed.append(stdout)
     assert snapshot
-    with Job(script, folder / "last") as job:
+    with Job(script, folder / PLACE) as job:
         outcome = resumed(job, snapshot, survived[-1].step, is_parked=dice.random() < 0.5)
     compare(Outcome(outcome.files, expected.stdout), expected)
     compare_lines([*printed, outcome.stdout], expected.stdout)
@@ -86,28 +87,33 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
 
 
 def kill_at(
-    script: Script, folder: Path, snapshot: Path | None, steps: int, dice: random.Random
+    script: Script, aside: Path, snapshot: Path | None, steps: int, dice: random.Random
 ) -> tuple[Path, Kill, bytes] | None:
-    """Run (from a snapshot) until so many steps, cut, go on a little, SIGKILL. None when it ended before the cut."""
-    with Job(script, folder) as job:
-        if snapshot:
-            job.lay_out(snapshot)
-        job.start()
-        job.wait(lambda: job.board.get("steps") >= steps)
-        taken = job.cut()
-        if taken is None:
-            job.finish()
-            return None
-        board = job.board
-        step = board.get("steps")
-        later = step + dice.randint(0, int(script.steps * AFTERWARDS))
-        kill = Kill(step, board.get("state_bytes"), board.get("stall_us"), bool(board.get("is_complete")))
-        job.wait(lambda: board.get("steps") >= later)
-        job.kill()
-        if snapshot and not board.get("restored_step"):
-            raise JobFailed("it was not restored")
-        shutil.move(taken, folder / "taken")
-        return folder / "taken", kill, job.stdout
+    """Run (from a snapshot) until so many steps, cut, go on a little, SIGKILL. None when it ended before the cut.
+
+    Everything is moved to `aside`, so that the next process finds an empty folder under the same name, as in a sandbox.
+    """
+    try:
+        with Job(script, aside.parent / PLACE) as job:
+            if snapshot:
+                job.lay_out(snapshot)
+            job.start()
+            job.wait(lambda: job.board.get("steps") >= steps)
+            taken = job.cut()
+            if taken is None:
+                job.finish()
+                return None
+            board = job.board
+            step = board.get("steps")
+            later = step + dice.randint(0, int(script.steps * AFTERWARDS))
+            kill = Kill(step, board.get("state_bytes"), board.get("stall_us"), bool(board.get("is_complete")))
+            job.wait(lambda: board.get("steps") >= later)
+            job.kill()
+            if snapshot and not board.get("restored_step"):
+                raise JobFailed("it was not restored")
+            return aside / taken.relative_to(job.folder), kill, job.stdout
+    finally:
+        (aside.parent / PLACE).rename(aside)
 
 
 def resumed(job: Job, snapshot: Path, step: int, *, is_parked: bool = False) -> Outcome:
@@ -135,7 +141,7 @@ def on_other_threads(script: Script, folder: Path, expected: Path, seed: str, th
     found = kill_at(script, folder / "cut", None, int(script.steps * 0.4), dice)
     if not found:
         raise JobFailed("it ended before a snapshot could be cut")
-    with Job(script, folder / "threads", threads=threads) as job:
+    with Job(script, folder / PLACE, threads=threads) as job:
         resumed(job, found[0], found[1].step)
         difference = max(differences(job.out / "final.json", expected / "final.json"), default=0.0)
     if not difference <= LOSS_TOLERANCE:

@@ -14,7 +14,7 @@ import trio
 from node.process_tier import images
 from node.process_tier.tier import PHASES, Bench, Phase, ProcessTier
 from tests.node.process_tier.conftest import TIERS
-from tests.node.process_tier.workshop import NETWORK, PYTHON, WORKER, Workshop, last_word, leftovers
+from tests.node.process_tier.workshop import NETWORK, PYTHON, SLOW, WORKER, Workshop, last_word, leftovers
 from tests.node.waiting import happens
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +34,7 @@ def cancelling(workshop: Workshop, phase: Phase, scope: trio.CancelScope) -> Pro
 
 @pytest.mark.parametrize("name", TIERS)
 async def test_a_dump_cancelled_anywhere_leaves_the_job_running(workshop: Workshop, name: str) -> None:
-    async with workshop.running(name, workshop.task("first", COMMAND)) as live:
+    async with workshop.running(name, workshop.task("first", (f"python3 -c '{SLOW}'",))) as live:
         await live.reaches(2)
         before = set(leftovers(workshop.label))
         for phase in DUMP:
@@ -77,7 +77,15 @@ async def test_a_node_killed_in_a_dump_is_cleaned_up_after(workshop: Workshop, n
     await ProcessTier(workshop.probed, Bench(label, workshop.images), WORKER, NETWORK).clean()
     await workshop.executor_of(name, label).clean()
     await happens(lambda: leftovers(label) == [])
+    task = replace(workshop, folder=workshop.folder / "again").task("second", (f"python3 -c '{SLOW}'",))
     lines: list[str] = []
-    task = replace(workshop, folder=workshop.folder / "again").task("second", COMMAND)
-    ended = await workshop.tier().restore(workshop.folder / "1", task, WORKER.peer, lines.append)
-    assert (ended.reason, lines[-1]) == ("ok", last_word())
+    with trio.CancelScope() as scope:
+
+        def see(line: str) -> None:
+            lines.append(line)
+            if len(lines) == 5:
+                scope.cancel()
+
+        await workshop.tier().restore(workshop.folder / "1", task, WORKER.peer, see)
+    first = int(lines[0].split()[1])
+    assert lines == [f"at {first + n}" for n in range(5)]

@@ -46,6 +46,9 @@ scratch.flush()
 print("end", value, os.path.getsize("/tmp/scratch"), flush=True)
 """
 
+SLOW: Final = PYTHON.replace(f"sleep({TICK_S})", "sleep(0.03)")
+"""The same for a node that needs time to be killed in."""
+
 C: Final = f"""
 #include <stdio.h>
 #include <unistd.h>

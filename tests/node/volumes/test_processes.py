@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -28,14 +29,20 @@ class Process:
     def __init__(self, folder: Path, name: str, bootstraps: list[str]) -> None:
         self.folder = folder / name
         command = [sys.executable, str(SCRIPT), str(self.folder), name, *bootstraps]
-        log = (folder / f"{name}.log").open("ab")
-        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        log.close()
+        self._log = folder / f"{name}.log"
+        with self._log.open("ab") as log:
+            self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    @cached_property
+    def address(self) -> str:
+        """Where it can be reached; waits until it can."""
         assert self.child.stdout is not None
-        self.address = self.child.stdout.readline().strip()
-        assert self.address, (folder / f"{name}.log").read_text()
+        address = self.child.stdout.readline().strip()
+        assert address, self._log.read_text()
+        return address
 
     def line(self, stack: ExitStack, renter: str = "me") -> NodeLine:
+        assert self.address
         return NodeLine(stack.enter_context(ControlClient(self.folder / "control.sock")), renter)
 
     def kill(self) -> None:
@@ -105,12 +112,10 @@ def spread(line: NodeLine, name: str) -> Plain:
     return until(f"{name} is spread", look, [], PATIENCE_S)
 
 
-def test_a_volume_outlives_the_node_that_kept_it(
-    start: Callable[..., Process], folder: Path, tmp_path: Path
-) -> None:
+def test_a_volume_outlives_the_node_that_kept_it(start: Callable[..., Process], folder: Path, tmp_path: Path) -> None:
     owner = start("owner")
     others = [start(name, owner.address) for name in ("a", "b", "c")]
-    heir = start("heir", others[0].address, others[1].address, others[2].address)
+    heir = start("heir", *(one.address for one in others))
     with ExitStack() as stack:
         line = owner.line(stack)
         line.ask("create", name="data")

@@ -1,4 +1,4 @@
-"""A node that does nothing but custody and volumes, in a process of its own: `volume_process.py FOLDER NAME BOOTSTRAP…`.
+"""A node that does nothing but custody and volumes, in its own process: `volume_process.py FOLDER NAME BOOTSTRAP…`.
 
 It prints its address when others can connect; its control socket is FOLDER/control.sock.
 """
@@ -68,7 +68,7 @@ class Node:
             return [Seen(peer, ("/ip4/127.0.0.1/tcp/1",)) for peer in self.transport.connected()]
 
         def pace(lease: Lease, now: Micros) -> Cadence:
-            return Cadence("min-loss", None, Hazard(), now, now)
+            return Cadence("min-loss", Micros(0), Hazard(), now, now)
 
         outside = StorageOutside(peers, entropy.dice, self.blobs.has, lambda: GIB, GIB, pace)
         return wire_storage(self.identity, NETWORK, outside)
