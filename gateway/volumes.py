@@ -1,4 +1,4 @@
-"""Volumes over HTTP: every `volume.*` method of the node, for the renter of the token's account. Guide: docs/volumes.md.
+"""Volumes over HTTP: every `volume.*` method of the node, for the renter of the account. Guide: docs/volumes.md.
 
 Content travels as blobs, up through `POST /v1/blobs` and down through `GET /v1/volumes/blobs/{digest}`. Whoever knows a
 digest may read the blob: digests are only ever told to those who have the content or a version that holds it.

@@ -47,9 +47,6 @@ MANIFEST_BYTES_MAX: Final = 4 * MIB
 INLINE_FILES_MAX: Final = 8
 """So few links are made faster than a thread is woken."""
 
-OFF: Final = ("SHOAL_SNAPSHOTS", "off")
-"""The variable with which a job says that it wants no snapshots."""
-
 DEFAULTS: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 """Bit-equal results across machines need one thread and one hash seed; a job's own environment may say otherwise."""
 

@@ -10,6 +10,7 @@ import trio
 from node.blobs import BlobStore
 from node.control import Handler
 from node.events import EventLog
+from node.parts import Parts
 from node.store import RecordStore
 from node.volumes.api import VolumeApi
 from node.volumes.crates import CrateCustody, Shards
@@ -18,11 +19,13 @@ from node.volumes.heads import HeadKeeper, Way
 from node.volumes.jobs import JobVolumes
 from node.volumes.keeper import VolumeKeeper
 from node.volumes.recovery import Recovery
+from node.volumes.shards import CustodianShards
 from node.volumes.states import States
 from protocol.identity import Identity
 from protocol.job_record import JobRecord
 from protocol.units import Micros, PeerId
 from storage.erasure import ErasureCode
+from storage.wiring import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,26 @@ class Volumes:
     methods: dict[str, Handler]
     run: Callable[[], Awaitable[None]]
     """An async function: looks after all volumes until cancelled."""
+
+
+def wire_node(parts: Parts, vault: Vault, erasure: ErasureCode) -> Volumes:
+    """The same for a whole node, whose jobs know of volumes from now on."""
+    steward = parts.steward
+    around = Surroundings(
+        network=parts.config.network,
+        me=parts.identity.peer,
+        way=parts.transport,
+        blobs=parts.blobs,
+        records=parts.records,
+        events=parts.events,
+        now=parts.now,
+        renter=steward.renters.get,
+        jobs=lambda: [job.record for job in steward.jobs.values()],
+    )
+    shards = CustodianShards(parts.driver, vault.custodian, vault.neighbourhood, parts.now)
+    volumes = wire_volumes(around, shards, erasure)
+    parts.volumes = volumes.jobs
+    return volumes
 
 
 def wire_volumes(around: Surroundings, shards: Shards, erasure: ErasureCode) -> Volumes:

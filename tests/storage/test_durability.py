@@ -70,9 +70,7 @@ def test_what_is_said() -> None:
     unknown = verdict(ROLLING, 14, 14, gone_at_most(0, 0), "rolling")
     assert not unknown.is_durable
     assert "not proven durable" in unknown.text
-    assert not verdict(
-        ROLLING, 14, 10, 0.0, "rolling"
-    ).is_durable  # ten domains are too few
+    assert not verdict(ROLLING, 14, 10, 0.0, "rolling").is_durable  # ten domains are too few
 
 
 @given(st.integers(1, 40), st.floats(0, 1), st.sampled_from(["rolling", "anchor"]))

@@ -7,6 +7,7 @@ batches that were used are skipped by their *indices*, with workers before the f
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
@@ -57,19 +58,68 @@ class Rounds:
 
 
 def told(loader: object) -> list[object]:
-    """The random streams, and that of the loader's own generator."""
-    generator = getattr(loader, "generator", None)
-    return [streams.capture(), None if generator is None else raw(generator.get_state())]
+    """The random streams, and what the loader and its samplers hold of their own."""
+    return [streams.capture(), [_own(part) for part in _parts(loader)]]
 
 
 def put_back(loader: object, saved: object) -> None:
     """Set the streams that `told` has told."""
-    if not isinstance(saved, list) or len(saved) != 2:
+    if not isinstance(saved, list) or len(saved) != 2 or not isinstance(saved[1], list):
         raise Damaged("a loader without its random streams")
     streams.put_back(saved[0])
-    generator = getattr(loader, "generator", None)
-    if generator is not None and isinstance(saved[1], bytes):
-        generator.set_state(sys.modules["torch"].frombuffer(bytearray(saved[1]), dtype=sys.modules["torch"].uint8))
+    for part, own in zip(_parts(loader), saved[1]):
+        for name, form, value in own:
+            _set(part, name, form, value)
+
+
+def _parts(loader: object) -> list[object]:
+    """The loader and the samplers that decide on its order."""
+    batches = getattr(loader, "batch_sampler", None)
+    return [loader, batches, getattr(batches, "sampler", None), getattr(loader, "sampler", None)]
+
+
+def _own(part: object) -> list[list[object]]:
+    """[name, form, state] of the generators, and of a sampler of the script also the counters, that a part holds."""
+    found: list[list[object]] = []
+    is_library = type(part).__module__.startswith("torch.")
+    for name, value in getattr(part, "__dict__", {}).items():
+        kind = type(value)
+        if kind.__name__ == "Generator" and kind.__module__.startswith("torch"):
+            found.append([name, "torch", raw(value.get_state())])
+        elif kind.__name__ == "Generator" and kind.__module__.startswith("numpy"):
+            state = value.bit_generator.state
+            if state.get("bit_generator") in ("PCG64", "PCG64DXSM"):
+                found.append([name, "numpy", state])
+        elif kind is random.Random:
+            version, state, gauss = value.getstate()
+            found.append([name, "python", [version, list(state), gauss]])
+        elif kind in (bool, int, float, str) and not is_library:
+            found.append([name, "plain", value])
+    return found
+
+
+def _set(part: object, name: str, form: str, value: object) -> None:
+    held = getattr(part, "__dict__", {})
+    target = held.get(name)
+    if form == "plain":
+        held[name] = value
+    elif form == "torch" and hasattr(target, "set_state") and isinstance(value, bytes):
+        torch = sys.modules["torch"]
+        target.set_state(torch.frombuffer(bytearray(value), dtype=torch.uint8))
+    elif form == "numpy" and hasattr(target, "bit_generator"):
+        target.bit_generator.state = value
+    elif form == "python" and isinstance(target, random.Random) and isinstance(value, list):
+        target.setstate((value[0], tuple(value[1]), value[2]))
+
+
+def may_be_random(dataset: object) -> bool:
+    """Whether samples seem to be drawn anew each time they are asked for: then none may be skipped in a worker."""
+    for kind in type(dataset).__mro__:
+        for function in vars(kind).values():
+            code = getattr(function, "__code__", None)
+            if code is not None and any(word in name.lower() for name in code.co_names for word in RANDOM_WORDS):
+                return True
+    return False
 
 
 class Skipping:
@@ -93,15 +143,24 @@ class Skipping:
         return getattr(self._sampler, name)
 
 
+RANDOM_WORDS = (
+    "rand", "noise", "augment", "transform", "choice", "shuffle", "normal", "uniform", "jitter", "permut", "rng",
+)  # fmt: skip
+"""Names that a dataset's code uses where it draws."""
+
+
 def begin_at(loader: object, position: int, created: object, begun: object) -> tuple[Iterator[object], object]:
     """A pass over `loader` that stands behind `position` batches, and the last of these."""
     put_back(loader, created)
+    if getattr(loader, "_iterator", None) is not None:  # Persistent workers of the prefix.
+        object.__setattr__(loader, "_iterator", None)
     skipped = max(0, position - 1)
-    is_stream = getattr(loader, "_dataset_kind", 0) == 1
+    workers = loader.num_workers  # type: ignore[attr-defined]
+    is_stream = getattr(loader, "_dataset_kind", 0) == 1 or (workers and may_be_random(loader.dataset))  # type: ignore[attr-defined]
     name = "batch_sampler" if getattr(loader, "batch_sampler", None) is not None else "sampler"
-    if is_stream or not loader.num_workers:  # type: ignore[attr-defined]
+    if is_stream or not workers:
         inner = original[0](loader)
-        if begun is not None:
+        if begun is not None and not workers:
             put_back(loader, begun)
         for _ in range(skipped):
             next(inner if is_stream else inner._sampler_iter, None)  # type: ignore[attr-defined]
@@ -122,6 +181,9 @@ class RoundsKind(Kind):
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         assert isinstance(value, Rounds)
+        loader = value.loader
+        if getattr(loader, "persistent_workers", False) and may_be_random(getattr(loader, "dataset", None)):
+            heap.lose_here("random numbers of persistent workers")
         return [heap.slot(value.loader, "loader"), value.count, value.created, value.begun]
 
     def fits(self, fields: list[object], live: object) -> bool:

@@ -70,7 +70,7 @@ class ObjectKind(Kind):
         kind = type(value)
         attributes: dict[object, object] = {}
         for name, item in list(getattr(value, "__dict__", {}).items()):
-            if isinstance(name, str) and name.endswith(HOOKS):
+            if type(item).__name__.endswith("DataLoaderIter") or (isinstance(name, str) and name.endswith(HOOKS)):
                 attributes[name] = heap.slot(LEFT_ALIVE, name)
             else:
                 attributes[name] = heap.slot(item, str(name))

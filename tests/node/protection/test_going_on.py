@@ -6,10 +6,13 @@ import random
 
 import trio
 
+from node.protection.encoding import encode
 from protocol.completions import Guest, Sealed
-from storage.erasure import Code
+from protocol.effects import Resume
+from protocol.units import Digest
+from storage.erasure import NUMPY, Code
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import Stand, protected, resume_of, unprotected
+from tests.node.protection.stand import WORKER, Stand, protected, resume_of, unprotected
 from tests.node.waiting import happens
 
 
@@ -155,3 +158,19 @@ async def test_a_crash_without_a_snapshot_ends_the_job(stand_of: StandOf) -> Non
     host = await stand.host()
     done = await host.run(protected(stand.spec(host, CRASH_AT="2")))
     assert (done.reason, done.exit_code) == ("exit", 128 + 11)
+
+
+async def test_parity_stands_in_for_lost_data(stand_of: StandOf) -> None:
+    stand = stand_of("bwrap")
+    one, two = await stand.host(code=Code(4, 7)), await stand.host()
+    spec = stand.spec(one, STEPS="12")
+    sealed = await one.cut_and_stop(protected(spec))
+    for pack in sealed.packs:
+        await encode(pack, one.blobs, NUMPY)
+        for index in (0, 2, 5):
+            one.blobs.remove(Digest(pack.shards[index]))
+    manifest = resume_of(sealed).manifest
+    holders = tuple(tuple((index, WORKER) for index in range(pack.n)) for pack in sealed.packs)
+    done = await two.run(protected(spec, epoch=2, resume=Resume(manifest, holders)))
+    assert two.lines[0].startswith("shoal: goes on from snapshot 1")
+    assert two.output(done)["log"].count(b"\n") == 12
