@@ -270,9 +270,10 @@ class Runner:
 
     def _is_protected(self, work: Run) -> bool:
         """Audits have no lease: they run without a hook."""
-        is_wanted = work.lease is not None and bool(work.secret) and OFF not in work.spec.env
+        is_wanted = work.spec.protection.is_on and work.spec.runtime != WASM_NAME
         writes = any(ref.is_writable for ref in work.spec.mounts)  # What lies in a volume is in no snapshot.
-        return self._shelter is not None and is_wanted and work.spec.runtime != WASM_NAME and not writes
+        has_lease = work.lease is not None and bool(work.secret)
+        return self._shelter is not None and has_lease and is_wanted and not writes
 
     def _restores(self, work: Run) -> bool:
         """Whether it starts waiting for a snapshot of its memory."""

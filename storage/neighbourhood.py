@@ -36,7 +36,8 @@ class Neighbourhood:
         self.me = me
         self.standings = standings
         self._peers = peers
-        self._where: dict[PeerId, Where] = {}
+        self._where: dict[PeerId, tuple[tuple[str, ...], Where]] = {}
+        """Addresses, and what they were found to say."""
 
     def candidates(self, without: Collection[PeerId] = ()) -> list[Candidate]:
         """Who may be asked to keep something, without this peer itself."""
@@ -60,7 +61,7 @@ class Neighbourhood:
                 if seen.peer == peer:
                     return self._located(seen).domain
             return peer.hex()
-        return self._where[peer].domain
+        return self._where[peer][1].domain
 
     def look(self, now: Micros) -> None:
         """Note who is there, and where."""
@@ -78,7 +79,8 @@ class Neighbourhood:
 
     def _candidate(self, seen: Seen) -> Candidate:
         standing = self.standings.of(seen.peer)
-        where = self._located(seen) if seen.addresses or seen.peer not in self._where else self._where[seen.peer]
+        is_new = bool(seen.addresses) or seen.peer not in self._where
+        where = self._located(seen) if is_new else self._where[seen.peer][1]
         return Candidate(
             seen.peer,
             where,
@@ -90,9 +92,10 @@ class Neighbourhood:
         )
 
     def _located(self, seen: Seen) -> Where:
-        found = placement.where(seen.peer, seen.addresses)
-        self._where.pop(seen.peer, None)
-        self._where[seen.peer] = found
+        known = self._where.pop(seen.peer, None)
+        is_same = known is not None and known[0] == seen.addresses
+        found = known[1] if known is not None and is_same else placement.where(seen.peer, seen.addresses)
+        self._where[seen.peer] = (seen.addresses, found)
         while len(self._where) > REMEMBERED_MAX:
             del self._where[next(iter(self._where))]
         return found

@@ -121,6 +121,10 @@ class Protected:
         """Every pack that some snapshot needs, by name."""
         return {pack.name: pack for snapshot in self.snapshots for pack in snapshot.packs}
 
+    def knows(self, shard: bytes) -> bool:
+        """Whether some snapshot needs a shard."""
+        return any(shard in pack.pack.shards for snapshot in self.snapshots for pack in snapshot.packs)
+
     @property
     def newest_durable(self) -> Snapshot | None:
         """What a successor would go on from."""

@@ -76,10 +76,10 @@ class Protection:
         candidates = hood.candidates()
         domains = placement.domains(candidates)
         if not domains:
-            one.state = Waiting(Micros(now + RETRY_MIN))
-            return (
-                [] if one.failures else self._nothing("nobody_there", "no other peer is there to keep a snapshot", now)
-            )
+            one.state, one.urgent = Waiting(Micros(now + RETRY_MIN)), None
+            if one.failures and not hold:  # Said before; a handover is told each time.
+                return []
+            return self._nothing("nobody_there", "no other peer is there to keep a snapshot", now)
         is_anchor = now - one.anchored >= ANCHOR_INTERVAL
         purpose: Purpose = "anchor" if is_anchor else "rolling"
         newest = one.newest_durable

@@ -120,7 +120,9 @@ class Protector:
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
             case Sealed(task=task):
-                return self._checked(self._tasks[task].sealed(message, now), now) if task in self._tasks else []
+                if task not in self._tasks:
+                    return self._dropped(message)
+                return self._checked(self._tasks[task].sealed(message, now), now)
             case CutFailed(task=task):
                 return self._tasks[task].failed(message, now) if task in self._tasks else []
             case ChallengeAnswer():
@@ -150,14 +152,23 @@ class Protector:
             return [*effects, Wake(Micros(now + LOOK_INTERVAL))]
         return [*effects, Wake(min(item[0] for item in self._leaving))] if self._leaving else effects
 
+    def _dropped(self, message: Sealed) -> list[Effect]:
+        """A snapshot of a chunk that has ended meanwhile."""
+        data = [Digest(shard) for pack in message.packs for shard in pack.shards[: pack.k]]
+        for shard in data:
+            self._around.pins.pin(shard, "dropped", is_ours=True)
+        return self._around.pins.unpin(data, "dropped")
+
     def _told(self, sender: PeerId, message: SpreadDone | Kept | NotKept | Encoded, now: Micros) -> list[Effect]:
-        effects: list[Effect] = []
-        for one in list(self._tasks.values()):
-            try:
-                effects += one.told(sender, message, now)
-            except RemoteViolation:
-                self._around.neighbourhood.standings.lied(sender, now)
-                raise
+        """Shards are encrypted for one chunk each, so there is one task at most that knows this one."""
+        one = next((one for one in self._tasks.values() if one.one.knows(message.shard)), None)
+        if one is None:
+            return []
+        try:
+            effects = one.told(sender, message, now)
+        except RemoteViolation:
+            self._around.neighbourhood.standings.lied(sender, now)
+            raise
         return self._checked(effects, now)
 
     # ── spot checks ──────────────────────────────────────────────────────────────────────────────────────────────────

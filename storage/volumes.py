@@ -95,8 +95,8 @@ class Catalogue(Struct, frozen=True, forbid_unknown_fields=True, tag="catalogue"
     volume: VolumeId
     name: Name
     created: NonNegative
-    next_number: Annotated[int, Meta(ge=1, le=2**31)] = 1
-    """For the next version or crate."""
+    next_version: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    next_crate: Annotated[int, Meta(ge=1, le=2**31)] = 1
     versions: Annotated[tuple[Version, ...], Meta(max_length=VERSIONS_MAX)] = ()
     crates: Annotated[tuple[Crate, ...], Meta(max_length=CRATES_MAX)] = ()
     snapshots: Annotated[
@@ -196,10 +196,16 @@ def version_of(catalogue: Catalogue, which: str) -> Version:
     return found
 
 
+def emptied(catalogue: Catalogue, now: Micros) -> Catalogue:
+    """A volume without content. Its numbers go on: none is ever used twice."""
+    volume, name = catalogue.volume, catalogue.name
+    return Catalogue(volume, name, now, catalogue.next_version, catalogue.next_crate)
+
+
 def with_version(catalogue: Catalogue, version: Version) -> Catalogue:
     """The catalogue with one more version, whose crates are still to be made; what is not needed now is dropped."""
     versions = (*catalogue.versions, version)
-    return trimmed(structs.replace(catalogue, versions=versions, next_number=version.number + 1))
+    return trimmed(structs.replace(catalogue, versions=versions, next_version=version.number + 1))
 
 
 def with_crates(catalogue: Catalogue, number: int, earlier: tuple[int, ...], made: tuple[Crate, ...]) -> Catalogue:
@@ -209,9 +215,9 @@ def with_crates(catalogue: Catalogue, number: int, earlier: tuple[int, ...], mad
         structs.replace(version, crates=crates) if version.number == number else version
         for version in catalogue.versions
     )
-    following = max((catalogue.next_number, *(crate.number + 1 for crate in made)))
+    following = max((catalogue.next_crate, *(crate.number + 1 for crate in made)))
     return trimmed(
-        structs.replace(catalogue, versions=versions, crates=(*catalogue.crates, *made), next_number=following)
+        structs.replace(catalogue, versions=versions, crates=(*catalogue.crates, *made), next_crate=following)
     )
 
 

@@ -281,10 +281,11 @@ def _is_there(path: Path, file: File) -> bool:
         fd = os.open(path, _OPEN)
     except OSError:
         return False
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+        os.close(fd)
+        return False
     with os.fdopen(fd, "rb", buffering=0) as stream:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
-            return False
         hasher = blake3()
         while part := stream.read(READ_BYTES):
             hasher.update(part)

@@ -124,7 +124,7 @@ class Guardian:
     @staticmethod
     def _groups(state: State, wanted: dict[Digest, int]) -> Iterator[tuple[int, tuple[Digest, ...]]]:
         """(number, pieces) of each crate to be made."""
-        number, group, total = state.catalogue.next_number, list[Digest](), 0
+        number, group, total = state.catalogue.next_crate, list[Digest](), 0
         for piece, size in wanted.items():
             if group and total + size > CRATE_BYTES:
                 yield number, tuple(group)

@@ -50,8 +50,9 @@ class VolumeKeeper:
             limit = volumes.HEADS_PER_OWNER
             raise Refused(f"a renter has at most {limit} volumes", code="over_limit", fix="Remove one first.")
         identity = self.states.key_of(owner)
-        number = known.catalogue.next_number if known else 1  # A number of the removed one is never used again.
-        catalogue = Catalogue(volumes.volume_id(identity.peer, name), name, self._now(), number)
+        catalogue = Catalogue(volumes.volume_id(identity.peer, name), name, self._now())
+        if known is not None:
+            catalogue = volumes.emptied(known.catalogue, self._now())
         state = self.states.put(State(owner, catalogue, known.sequence if known else 0))
         self._changed(state)
         return state
@@ -82,7 +83,7 @@ class VolumeKeeper:
         version = volumes.newest(catalogue)
         if version is None or version.tree != digest:
             size, entries = self._blobs.size(digest), len(tree.entries)
-            version = Version(catalogue.next_number, self._now(), digest, size, tree.size, entries, ())
+            version = Version(catalogue.next_version, self._now(), digest, size, tree.size, entries, ())
             catalogue = volumes.with_version(catalogue, version)
         if snapshot:
             catalogue = volumes.with_snapshot(catalogue, snapshot, version.number)
@@ -107,8 +108,7 @@ class VolumeKeeper:
         """Remove a volume: its shards are released, and the holders of its head are told that it is gone."""
         async with self._turn:
             state = self.states.get((owner, name))
-            old = state.catalogue
-            await self._replace(state, Catalogue(old.volume, name, old.created, old.next_number), is_removed=True)
+            await self._replace(state, volumes.emptied(state.catalogue, self._now()), is_removed=True)
 
     async def tree(self, digest: Digest) -> Tree:
         """A tree whose list is a blob here. Unavailable when it is not."""

@@ -55,7 +55,7 @@ class Volumes:
 
 
 def wire_node(parts: Parts, vault: Vault, erasure: ErasureCode) -> Volumes:
-    """The same for a whole node, whose jobs know of volumes from now on."""
+    """The same for a whole node."""
     steward = parts.steward
     around = Surroundings(
         network=parts.config.network,
@@ -69,9 +69,7 @@ def wire_node(parts: Parts, vault: Vault, erasure: ErasureCode) -> Volumes:
         jobs=lambda: [job.record for job in steward.jobs.values()],
     )
     shards = CustodianShards(parts.driver, vault.custodian, vault.neighbourhood, parts.now)
-    volumes = wire_volumes(around, shards, erasure)
-    parts.volumes = volumes.jobs
-    return volumes
+    return wire_volumes(around, shards, erasure)
 
 
 def wire_volumes(around: Surroundings, shards: Shards, erasure: ErasureCode) -> Volumes:

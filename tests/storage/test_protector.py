@@ -267,3 +267,51 @@ def test_a_new_standby_gets_the_newest_snapshot() -> None:
     town.run(5 * SECOND)
     pack = worker.vault.protector.snapshots(lease.task)[-1].packs[0].pack
     assert sum(town.has(other, pack, index) for index in range(pack.k)) == pack.k
+
+
+def test_when_nobody_has_room_the_renter_reads_numbers_within_seconds() -> None:
+    town = Town(20, quota=800)
+    worker, _, steward = protected(town)
+    lease = town.begin(worker, None, steward)
+    ears = Ears()
+    worker.vault.protector.listeners.append(ears)
+    assert town.run(15 * SECOND, lambda: bool(ears.reasons))
+    assert ears.reasons == ["receipts from 0 failure domains, 11 are needed"]
+    assert lease.durable_step == 0
+    town.run(10 * MINUTE)
+    assert len(worker.blobs) <= 8  # one snapshot that failed, until the next one
+
+
+def test_two_chunks_of_one_worker_do_not_disturb_each_other() -> None:
+    town = Town(20)
+    worker, standby, steward = protected(town)
+    first = town.begin(worker, standby, steward, epoch=1)
+    second = town.begin(worker, None, steward, epoch=2)
+    assert first.task != second.task
+    assert town.run(2 * MINUTE, lambda: min(first.durable_step, second.durable_step) > 0)
+    town.command(worker, lambda now: worker.vault.protector.ended(first, now))
+    step = second.durable_step
+    assert town.run(2 * MINUTE, lambda: second.durable_step > step)
+
+
+def test_a_snapshot_that_comes_when_its_chunk_has_ended_leaves_nothing() -> None:
+    town = Town(20)
+    worker, standby, steward = protected(town)
+    lease = town.begin(worker, standby, steward)
+    town.run(10 * SECOND + SECOND // 10)  # cut, and not sealed yet
+    lease.output = Digest(bytes(range(32)))
+    town.command(worker, lambda now: worker.vault.protector.ended(lease, now))
+    town.run(5 * SECOND)
+    assert worker.step == 10
+    assert not worker.blobs
+
+
+def test_a_handover_without_anybody_to_hand_over_to_is_told() -> None:
+    town = Town(1)
+    worker = town.all[0]
+    lease = town.begin(worker, None, worker)
+    town.run(MINUTE)
+    ears = Ears()
+    worker.vault.protector.listeners.append(ears)
+    town.command(worker, lambda now: worker.vault.protector.cut_now(lease.task, True, now))
+    assert ears.reasons == ["no other peer is there to keep a snapshot"]

@@ -71,9 +71,9 @@ def test_keys_depend_on_content() -> None:
 def test_versions_and_crates_are_kept_as_long_as_somebody_names_them(named: list[bool]) -> None:
     catalogue = EMPTY
     for number, is_named in enumerate(named):
-        one = version(catalogue.next_number)
+        one = version(catalogue.next_version)
         catalogue = volumes.with_version(catalogue, one)
-        catalogue = volumes.with_crates(catalogue, one.number, (), (crate(catalogue.next_number),))
+        catalogue = volumes.with_crates(catalogue, one.number, (), (crate(catalogue.next_crate),))
         if is_named:
             catalogue = volumes.with_snapshot(catalogue, f"s{number}", one.number)
         newest = volumes.newest(catalogue)

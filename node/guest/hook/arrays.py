@@ -73,7 +73,11 @@ class ArrayKind(Kind):
         numpy = sys.modules.get("numpy")
         if numpy is None or type(live) is not numpy.ndarray or fields[0] == "view":
             return False
-        shape, strides, owns, writeable = as_list(fields[2])
+        return self._is_like(fields, live)
+
+    def _is_like(self, fields: list[object], array: object) -> bool:
+        live = sys.modules["numpy"].asarray(array)
+        shape, strides, owns, _writeable = as_list(fields[2])
         is_alike = list(live.shape) == shape and list(live.strides) == strides and bool(live.flags.owndata) == owns
         kind = "O" if live.dtype.hasobject else dtype_text(live.dtype)
         return bool(is_alike and owns and kind == fields[1] and live.flags.writeable)
@@ -82,13 +86,13 @@ class ArrayKind(Kind):
         numpy = sys.modules.get("numpy")
         if numpy is None:
             return MISSING
-        shape, strides, _, writeable = as_list(fields[2])
+        shape, strides, _owns, _writeable = as_list(fields[2])
         if fields[0] == "objects":
             return numpy.empty(shape, dtype=object)
         kind = dtype_of(fields[1])
         if fields[0] == "view":
             base = restorer.get(fields[3])
-            if type(base) is numpy.ndarray:
+            if isinstance(base, numpy.ndarray):
                 return numpy.ndarray(shape, kind, base, fields[4], strides)
             raise Damaged("a view of nothing")
         assert isinstance(strides, list)
@@ -123,7 +127,7 @@ def dtype_text(dtype: object) -> object:
     assert isinstance(dtype, numpy.dtype)
     if dtype.names is None:
         return dtype.str
-    return [list(field) for field in _listed(dtype.descr)]
+    return _listed(dtype.descr)
 
 
 def _listed(value: object) -> list[object]:

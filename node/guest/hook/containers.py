@@ -64,12 +64,14 @@ class ListKind(Kind):
         target[:] = values
 
 
+MAPPINGS: dict[str, type] = {
+    "dict": dict, "OrderedDict": collections.OrderedDict, "defaultdict": collections.defaultdict,
+    "Counter": collections.Counter,
+}  # fmt: skip
+
+
 class DictKind(Kind):
     name = "dict"
-    types: dict[str, type] = {
-        "dict": dict, "OrderedDict": collections.OrderedDict, "defaultdict": collections.defaultdict,
-        "Counter": collections.Counter,
-    }  # fmt: skip
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         assert isinstance(value, dict)
@@ -81,7 +83,7 @@ class DictKind(Kind):
         return [type(value).__name__, factory, keys, items]
 
     def fits(self, fields: list[object], live: object) -> bool:
-        return type(live).__name__ == fields[0] and type(live) in self.types.values()
+        return type(live).__name__ == fields[0] and type(live) in MAPPINGS.values()
 
     def pairs(self, fields: list[object], live: object) -> Iterable[tuple[object, object]]:
         assert isinstance(live, dict)
@@ -91,7 +93,7 @@ class DictKind(Kind):
                 yield slot, live[key]
 
     def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
-        kind = self.types.get(str(fields[0]))
+        kind = MAPPINGS.get(str(fields[0]))
         if kind is None:
             raise Damaged("no mapping: " + str(fields[0])[:40])
         return kind()
@@ -280,7 +282,7 @@ class IsEnum(Asker):
 def register(kinds: Kinds) -> None:
     """Add these kinds."""
     kinds.add(ListKind(), list)
-    kinds.add(DictKind(), *DictKind.types.values())
+    kinds.add(DictKind(), *MAPPINGS.values())
     kinds.add(SetKind(), set)
     kinds.add(DequeKind(), collections.deque)
     kinds.add(BytearrayKind(), bytearray)

@@ -34,6 +34,8 @@ class Kind:
     name = ""
     is_shell = True
     """True: it can exist before its content, so cycles may run through it."""
+    is_once = False
+    """True: what a loop was given on the way back stays as it is, being in use."""
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         """The fields of the record behind the kind's name."""

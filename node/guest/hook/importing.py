@@ -71,11 +71,11 @@ class ModuleFinder:
     ) -> importlib.machinery.ModuleSpec | None:
         """The spec that Python finds, with our loader where the file is the script's."""
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader and spec.origin:
-            if self._territory.holds(spec.origin):
-                loader = UserLoader(name, spec.origin)
-                loader.noticed = self._noticed
-                spec.loader = loader
+        is_file = spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader
+        if spec is not None and is_file and spec.origin and self._territory.holds(spec.origin):
+            loader = UserLoader(name, spec.origin)
+            loader.noticed = self._noticed
+            spec.loader = loader
         return spec
 
 
@@ -131,4 +131,4 @@ def hook_modules(territory: Territory, noticed: Noticed) -> None:
     """Let imports of the script's modules go through UserLoader."""
     finders = sys.meta_path
     at = next((i for i, finder in enumerate(finders) if finder is importlib.machinery.PathFinder), len(finders))
-    finders.insert(at, ModuleFinder(territory, noticed))  # type: ignore[arg-type]
+    finders.insert(at, ModuleFinder(territory, noticed))

@@ -17,7 +17,7 @@ from .containers import as_list
 from .heap import MISSING, Asker, Heap, Kind, Kinds, Loss, Resolver
 from .packing import Damaged
 
-SEQUENCE_ITERATORS = (
+SEQUENCE_ITERATORS: tuple[type, ...] = (
     type(iter([])), type(iter(())), type(iter("")), type(iter("é")), type(iter(b"")), type(iter(bytearray())),
     type(iter(range(0))), type(iter(range(1 << 70))), type(reversed([])),
 )  # fmt: skip
@@ -52,9 +52,7 @@ def is_known(iterator: object) -> bool:
         assert isinstance(parts, tuple)
         inner = parts[:1] if kind is enumerate else parts if kind is zip else parts[1:]
         return all(is_known(item) for item in inner)
-    if kind.__name__ == "iterator" and kind.__module__ == "builtins":
-        return True
-    return False
+    return kind.__name__ == "iterator" and kind.__module__ == "builtins"
 
 
 class Counted:
@@ -88,6 +86,7 @@ class SequenceKind(Kind):
 
     name = "sequence_iterator"
     is_shell = False
+    is_once = True
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         told = take_apart(value)
@@ -121,7 +120,7 @@ class SequenceKind(Kind):
             raise Damaged("an iterator over nothing")
         if fields[0] == "reversed":
             backward = reversed(sequence)
-            backward.__setstate__(index)  # type: ignore[attr-defined]
+            backward.__setstate__(index)
             return backward
         made = iter(sequence)
         if index:
@@ -134,6 +133,7 @@ class CompoundKind(Kind):
 
     name = "compound_iterator"
     is_shell = False
+    is_once = True
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         if not is_known(value):
@@ -166,6 +166,7 @@ class CountedKind(Kind):
 
     name = "counted"
     is_shell = False
+    is_once = True
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         assert isinstance(value, Counted)
@@ -197,6 +198,7 @@ class CountKind(Kind):
 
     name = "count"
     is_shell = False
+    is_once = True
 
     def describe(self, value: object, heap: Heap) -> list[object]:
         numbers = repr(value)[len("count(") : -1].split(", ")
@@ -206,7 +208,7 @@ class CountKind(Kind):
             raise Loss("a count that is not of integers") from None
 
     def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
-        return itertools.count(*as_list(fields[0]))  # type: ignore[call-overload]
+        return itertools.count(*as_list(fields[0]))
 
 
 class IsSequenceIterator(Asker):
@@ -216,7 +218,7 @@ class IsSequenceIterator(Asker):
 
 
 def again(fields: list[object], restorer: Resolver, made: object) -> object:
-    """The item that a captured iterator gave last, once more: for the round in which the cut was. MISSING if unknown."""
+    """The item that a captured iterator gave last, for the round in which the cut was; MISSING if unknown."""
     kind = fields[0]
     if kind == "sequence_iterator":
         if fields[1] == "range":

@@ -100,13 +100,13 @@ def _own(part: object) -> list[list[object]]:
 
 def _set(part: object, name: str, form: str, value: object) -> None:
     held = getattr(part, "__dict__", {})
-    target = held.get(name)
+    target: object = held.get(name)
     if form == "plain":
         held[name] = value
-    elif form == "torch" and hasattr(target, "set_state") and isinstance(value, bytes):
+    elif form == "torch" and target is not None and hasattr(target, "set_state") and isinstance(value, bytes):
         torch = sys.modules["torch"]
         target.set_state(torch.frombuffer(bytearray(value), dtype=torch.uint8))
-    elif form == "numpy" and hasattr(target, "bit_generator"):
+    elif form == "numpy" and target is not None and hasattr(target, "bit_generator"):
         target.bit_generator.state = value
     elif form == "python" and isinstance(target, random.Random) and isinstance(value, list):
         target.setstate((value[0], tuple(value[1]), value[2]))

@@ -20,7 +20,7 @@ OF_THE_MACHINE = frozenset({
     "_io", "asyncio", "concurrent", "contextlib", "ctypes", "importlib", "io", "logging", "matplotlib",
     "multiprocessing", "queue", "rich", "selectors", "shoal_hook", "signal", "socket", "ssl", "subprocess",
     "tensorboard", "tensorboardX", "threading", "tqdm", "unittest", "wandb", "warnings", "weakref", "_thread",
-    "_weakref", "_csv", "csv", "types", "typing", "abc", "re", "_abc", "_ctypes", "argparse_actions", "inspect", "dataclasses",
+    "_weakref", "_csv", "csv", "types", "typing", "abc", "re", "_abc", "_ctypes", "inspect", "dataclasses",
 })  # fmt: skip
 """Libraries whose objects stand for something outside of the script: they are rebuilt by re-execution."""
 
@@ -54,8 +54,8 @@ def slot_names(kind: type) -> list[str]:
     for item in kind.__mro__:
         own = item.__dict__.get("__slots__", ())
         for name in (own,) if isinstance(own, str) else tuple(own):
-            if name not in ("__dict__", "__weakref__"):
-                names.append("_%s%s" % (item.__name__.lstrip("_"), name) if _is_mangled(name) else name)
+            prefix = "_" + item.__name__.lstrip("_") if _is_mangled(name) else ""
+            names += [prefix + name] if name not in ("__dict__", "__weakref__") else []
     return names
 
 
@@ -157,7 +157,7 @@ class ClassKind(Kind):
 
     def pairs(self, fields: list[object], live: object) -> Iterable[tuple[object, object]]:
         assert isinstance(live, type)
-        return [(slot, vars(live)[name]) for name, slot in _map(fields[2]).items() if name in vars(live)]
+        return [(slot, vars(live)[str(name)]) for name, slot in _map(fields[2]).items() if name in vars(live)]
 
     def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
         kind = live if isinstance(live, type) else restorer.type_at(fields[0], fields[1])
@@ -270,7 +270,7 @@ class RandomKind(Kind):
 
     def fill(self, fields: list[object], target: object, restorer: Resolver) -> None:
         assert isinstance(target, random.Random)
-        target.setstate((fields[0], tuple(as_list(fields[1])), fields[2]))  # type: ignore[arg-type]
+        target.setstate((fields[0], tuple(as_list(fields[1])), fields[2]))
 
 
 class LiveKind(Kind):

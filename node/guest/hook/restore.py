@@ -25,8 +25,8 @@ class Restorer(Resolver):
         self.records = records
         self.items: dict[int, object] = {}
         self.shared: dict[object, object] = {}
-        self.done: dict[int, object] = {}
         self._kinds = kinds
+        self.done = {index: live for index, live in anchors.items() if self.kind(index).is_once}
         self._live: dict[int, object] = dict(anchors)
         self._claimed: dict[int, int] = {id(live): index for index, live in anchors.items()}
         self._kept: list[object] = []

@@ -146,8 +146,8 @@ class Session:
                 continue
             if not self.optimizer_steps:
                 self.board.set("steps", self.steps())
-            wanted = self.board.get("wanted")
-            if wanted != self.writer.answered and self.writer.is_free() and not builtins.__shoal_due__:  # type: ignore[attr-defined]
+            is_wanted = self.board.get("wanted") != self.writer.answered
+            if is_wanted and self.writer.is_free() and not builtins.__shoal_due__:  # type: ignore[attr-defined]
                 self.policy.due_since(time.monotonic())
                 builtins.__shoal_due__ = True  # type: ignore[attr-defined]
 
@@ -308,7 +308,7 @@ class Session:
         return self.mode != "off"
 
 
-VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 """Loops over these and over sets walk a list made at their beginning: a set's own iterator cannot be set back."""
 
 TRANSPARENT = (

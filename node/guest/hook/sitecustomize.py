@@ -4,19 +4,29 @@ The folder leaves `sys.path` at once, so that none of its names hides a module o
 further down the path is loaded as it would have been without this one.
 """
 
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
 import os
 import sys
+import types
 
 
-def _load(folder):  # type: ignore[no-untyped-def]
+def _module(name: str, path: str, folders: list[str] | None = None) -> types.ModuleType:
+    """A module or package from a file, under a name of ours."""
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load(folder: str) -> None:
     """The hook as the package `shoal_hook`, whatever its folder is called."""
-    import importlib.util
-
-    path = os.path.join(folder, "__init__.py")
-    spec = importlib.util.spec_from_file_location("shoal_hook", path, submodule_search_locations=[folder])
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["shoal_hook"] = package
-    spec.loader.exec_module(package)
+    _module("shoal_hook", os.path.join(folder, "__init__.py"), [folder])
     sdk = importlib.util.spec_from_file_location("shoal_job", os.path.join(folder, "shoal_job.py"))
     sys.meta_path.append(_Sdk(sdk))
     from shoal_hook import start  # type: ignore[import-not-found]
@@ -27,15 +37,15 @@ def _load(folder):  # type: ignore[no-untyped-def]
 class _Sdk:
     """Finds `shoal_job`, after everything that the job may have under that name."""
 
-    def __init__(self, spec):  # type: ignore[no-untyped-def]
+    def __init__(self, spec: importlib.machinery.ModuleSpec | None) -> None:
         self.spec = spec
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """The module's place."""
         return self.spec if name == "shoal_job" else None
 
 
-def _begin():  # type: ignore[no-untyped-def]
+def _begin() -> None:
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != folder]
     if os.environ.get("SHOAL_SNAPSHOT_DIR") and "shoal_hook" not in sys.modules:
@@ -46,10 +56,8 @@ def _begin():  # type: ignore[no-untyped-def]
     _chain(folder)
 
 
-def _chain(folder):  # type: ignore[no-untyped-def]
+def _chain(folder: str) -> None:
     """Import the next `sitecustomize` of the path, if there is one."""
-    import importlib.machinery
-
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
     if spec is not None and spec.loader is not None and spec.origin != os.path.join(folder, "sitecustomize.py"):
         module = importlib.util.module_from_spec(spec)

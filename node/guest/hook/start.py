@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import importlib.util
 import os
 import sys
 import threading
 import types
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 
 from . import importing, loaders, outfiles
 from .board import Board
@@ -155,16 +158,16 @@ def after_torch(session: Session) -> None:
 class _AfterImport:
     """A finder that calls back when one module has been executed."""
 
-    def __init__(self, name: str, then: importing.Callable[[types.ModuleType], None]) -> None:
+    def __init__(self, name: str, then: Callable[[types.ModuleType], None]) -> None:
         self._name = name
         self._then = then
 
-    def find_spec(self, name: str, path: object, target: object = None) -> object:
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         """The spec that the others find, with its `exec_module` wrapped."""
         if name != self._name:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        spec = importing.importlib.util.find_spec(name)
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             plain = spec.loader.exec_module
 

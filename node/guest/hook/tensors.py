@@ -146,23 +146,22 @@ class TensorKind(Kind):
         library = sys.modules.get("torch")
         if library is None:
             return MISSING
-        value = self.content(fields)
         if fields[3]:
-            value = self._view(fields, value, restorer)
+            value = self._view(fields, restorer)
         else:
-            value = value.to(device_at(str(fields[4])), copy=True)  # type: ignore[attr-defined]
+            value = self.content(fields).to(device_at(str(fields[4])), copy=True)  # type: ignore[attr-defined]
         is_parameter, requires_grad = as_list(fields[5])
         if is_parameter:
             return library.nn.Parameter(value, requires_grad=bool(requires_grad))
         return value.requires_grad_(bool(requires_grad))  # type: ignore[attr-defined]
 
-    def _view(self, fields: list[object], value: object, restorer: Resolver) -> object:
+    def _view(self, fields: list[object], restorer: Resolver) -> object:
         """A view of the storage that all views of the same blob share in the restored process."""
         shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
         library = sys.modules["torch"]
-        shape, strides, offset, _ = as_list(fields[2])
+        shape, strides, offset, _whole = as_list(fields[2])
         if fields[0] not in shared:
-            flat = self._flat(fields).to(device_at(str(fields[4])), copy=True)
+            flat = self._flat(fields).to(device_at(str(fields[4])), copy=True)  # type: ignore[attr-defined]
             shared[fields[0]] = flat.untyped_storage()
         made = library.empty(0, dtype=getattr(library, str(fields[1])), device=device_at(str(fields[4])))
         return made.set_(shared[fields[0]], offset, shape, strides)
@@ -183,7 +182,7 @@ class TensorKind(Kind):
         dtype = getattr(library, str(fields[1]), None)
         if not isinstance(dtype, library.dtype):
             raise Damaged("no type of torch: " + str(fields[1])[:40])
-        shape, strides, offset, whole = as_list(fields[2])
+        shape, strides, offset, _whole = as_list(fields[2])
         entry = self._entry(fields)
         if not entry.data.nbytes:
             return library.empty(shape, dtype=dtype)

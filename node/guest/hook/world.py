@@ -71,7 +71,8 @@ def capture(stack: list[types.FrameType], users: objects.Users, root: str) -> tu
         })  # fmt: skip
     heap.finish()
     state: dict[str, object] = {
-        "version": VERSION, "roots": roots(), "modules": spaces, "frames": told, "records": heap.records, "streams": streams.capture(),
+        "version": VERSION, "roots": roots(), "modules": spaces, "frames": told, "records": heap.records,
+        "streams": streams.capture(),
     }  # fmt: skip
     return state, heap
 

@@ -13,6 +13,13 @@ from tests.node.protection.stand import Stand
 
 StandOf = Callable[[str], Stand]
 
+TIERS = [
+    "bwrap",
+    "child",
+    pytest.param("runc", marks=pytest.mark.container),
+    pytest.param("docker", marks=pytest.mark.container),
+]
+
 causes = tiers.causes
 images = tiers.images
 
@@ -22,7 +29,7 @@ def plain_runtimes() -> dict[str, Runtime]:
     return discover({}, None)
 
 
-@pytest.fixture(params=["bwrap", "child", pytest.param("runc", marks=pytest.mark.container)])
+@pytest.fixture(params=TIERS)
 def stand(request: pytest.FixtureRequest, stand_of: StandOf) -> Stand:
     """On every tier that runs programs."""
     return stand_of(str(request.param))
