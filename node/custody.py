@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Final
 
+import trio
+
 from node import entropy
 from node.blobs import BlobStore
 from node.clock import Clock
@@ -27,6 +29,9 @@ from verifier.wiring import Machines
 
 FREE_BYTES_MIN: Final = 1 * GIB
 """What is left of the disk for everything else, however much others would like to keep here."""
+
+NOTE_EVERY_S: Final = 60.0
+"""Seconds between two notes that the host is up: a failure is dated to the minute."""
 
 HAZARD_KEY: Final = "hazard"
 """The record in which a host's own history is kept."""
@@ -59,6 +64,12 @@ class Host:
         self._lived = now
         self._records.put(HAZARD_KEY, wire.encode(self.hazard))
         self._records.put(RUNNING_KEY, str(now).encode())
+
+    async def keep_note(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.sleep(NOTE_EVERY_S)
+            self.note()
 
     def leave(self) -> None:
         """A clean end: no failure."""

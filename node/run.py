@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from typing import Final
 import msgspec
 import trio
 
-from node import custody, data_lock, entropy, heat
+from node import custody, data_lock, entropy
 from node.addresses import ADDRESSES_PER_PEER
 from node.blobs import BlobStore
 from node.clock import Clock
@@ -23,7 +24,9 @@ from node.config import identity as load_identity
 from node.control import ControlServer
 from node.driver import Driver, World
 from node.events import EventLog
+from node.executors import docker_engine
 from node.gpu import HostSource
+from node.handing import Handing
 from node.host import Host, inspect_host
 from node.isal import erasure_code
 from node.journal import Journal
@@ -35,9 +38,11 @@ from node.parts import Parts
 from node.protection.shelter import Shelter
 from node.renter_api import renter_identity
 from node.store import RecordStore
-from node.thermal import Decision, ThermalMachine
+from node.thermal import Decision, Policy
 from node.transport import Transport, TransportConfig
+from node.triggers import NOTICE
 from node.tunnels.wiring import wire_tunnels
+from node.watching import Watched, hours_of, watch_host
 from node.work import Works
 from protocol import genesis as genesis_file
 from protocol.bidding import SPEC_BYTES_MAX
@@ -152,12 +157,20 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             nursery.start_soon(_watch_signals, ending)
             parts = _parts(config, identity, world, blobs, driver, machines, outcomes, terms, ending.set)
             tunnels = wire_tunnels(genesis.chain, transport, nursery, machines.provider, host.runner, clock.now)
-            table = methods(parts, config.data / "uploads", tunnels)
+            handing = _handing(parts, machines, vault, driver)
+            table = methods(parts, config.data / "uploads", tunnels, handing)
             await nursery.start(ControlServer(config.socket, table).serve)
             nursery.start_soon(_tell, events, outcomes)
             keeper = trio.CancelScope()
             nursery.start_soon(_within, keeper, _keep_offer, machines, driver, transport, terms)
-            nursery.start_soon(heat.watch, HostSource(), ThermalMachine(), parts, clock, _tell_heat)
+            nursery.start_soon(stay.keep_note)
+            watched = Watched(
+                HostSource(),
+                Policy(hours=hours_of(config.hours)),
+                shlex.split(config.owner_command),
+                lambda: docker_engine.running,
+            )
+            nursery.start_soon(watch_host, watched, parts, clock, _tell_heat, handing.fire)
             log.info(
                 "node %s is up on %s, executors: %s",
                 peer_text(identity.peer),
@@ -166,6 +179,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             )
             await ending.wait()
             keeper.cancel()
+            await handing.out(NOTICE, may_finish=False)
             await _leave(machines, driver, events)
             stay.leave()
             nursery.cancel_scope.cancel()
@@ -227,6 +241,17 @@ def _parts(
         plan=machines.steward.plan,
         stop=stop,
     )
+
+
+def _handing(parts: Parts, machines: Machines, vault: Vault, driver: Driver) -> Handing:
+    """How running work is saved at once, or leaves."""
+    leases = machines.provider.leases
+
+    def save() -> None:
+        for lease in list(leases.values()):
+            driver.command(vault.protector, functools.partial(vault.protector.cut_now, lease.task, False))
+
+    return Handing(driver, parts.hold, leases.values, parts.events, machines.reclaim, save)
 
 
 def _terms(config: Config, host: Host, addresses: list[str], serves: tuple[PeerId, ...], records: RecordStore) -> Terms:

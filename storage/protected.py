@@ -96,8 +96,8 @@ class Protected:
     state: State
     snapshots: list[Snapshot] = field(default_factory=list)
     """Oldest first."""
-    filling: Spreading | None = None
-    """A durable snapshot whose last shards are still being placed."""
+    filling: Underway | None = None
+    """A durable snapshot whose last shards are still being placed, or one that an urgent cut has overtaken."""
     urgent: bool | None = None
     """A cut is wanted at once; True: the job shall stand still after it."""
     uplink: int = 0

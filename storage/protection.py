@@ -68,7 +68,7 @@ class Protection:
             return []
         effects: list[Effect] = []
         if isinstance(one.state, Underway):
-            effects, one.filling = self.retention.drop_filling(), one.state.spreading
+            effects, one.filling = self.retention.drop_filling(), one.state
         return [*effects, *self._cut(hold, now)]
 
     def _cut(self, hold: bool, now: Micros) -> list[Effect]:
@@ -143,9 +143,10 @@ class Protection:
         """A word about a shard or a pack that may be one of ours."""
         effects: list[Effect] = []
         state = self.one.state
-        for spreading in (state.spreading if isinstance(state, Underway) else None, self.one.filling):
-            if spreading is None:
+        for under_way in (state, self.one.filling):
+            if not isinstance(under_way, Underway):
                 continue
+            spreading = under_way.spreading
             match message:
                 case SpreadDone():
                     effects += spreading.spread_done(sender, message, now)
@@ -167,7 +168,10 @@ class Protection:
                 effects += self._durable(state, now)
             elif state.spreading.is_settled or now - state.since >= max(SPREAD_PATIENCE, patience):
                 effects += self._not_durable(state, now)
-        elif one.filling is not None and one.filling.is_settled:
+        filling = one.filling
+        if filling is not None and not filling.snapshot.is_durable and filling.spreading.is_durable:
+            effects += self._durable(filling, now)
+        elif filling is not None and filling.spreading.is_settled:
             one.filling = None
             newest = one.newest_durable
             if newest is not None and newest.receipts > newest.told:
@@ -180,9 +184,10 @@ class Protection:
         one.uplink = state.spreading.uplink or one.uplink
         if one.uplink:
             self._around.neighbourhood.standings.served(self._around.me, 60 * one.uplink, MINUTE)
-        one.pace.durable(now)
+        if one.state is state:
+            one.pace.durable(now)
+            one.filling, one.state = state, Waiting(one.pace.due_at(now))
         one.span = self._span(now)
-        one.filling, one.state = state.spreading, Waiting(one.pace.due_at(now))
         one.lease.durable_step = max(one.lease.durable_step, snapshot.manifest.step)
         effects = self._tell(snapshot)
         if snapshot.purpose == "anchor":
@@ -244,7 +249,7 @@ class Protection:
         if isinstance(state, Underway):
             effects += state.spreading.tick(now)
         if one.filling is not None:
-            effects += one.filling.tick(now)
+            effects += one.filling.spreading.tick(now)
         effects += self._progress(now)
         if isinstance(state, Cutting) and now - state.since >= CUT_PATIENCE:
             effects += self._nothing("cut_late", f"the job did not answer within {CUT_PATIENCE // MINUTE} minutes", now)

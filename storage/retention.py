@@ -135,7 +135,7 @@ class Retention:
 
     def drop_filling(self) -> list[Effect]:
         filling, self._one.filling = self._one.filling, None
-        return filling.abandon() if filling is not None else []
+        return filling.spreading.abandon() if filling is not None else []
 
     def keep_longer(self, carried: list[Custody], until: Micros, purpose: Purpose) -> list[Effect]:
         """Packs of earlier snapshots that this one needs as well."""

@@ -56,6 +56,10 @@ def socket_path() -> str:
     return host.removeprefix("unix://")
 
 
+running: Final[set[str]] = set()
+"""Ids of the containers that this process runs now: what computes in them is not the machine's owner."""
+
+
 class DockerExecutor:
     """Tier `docker`. `label` = this node; `images` = folder for root file systems."""
 
@@ -113,6 +117,7 @@ class DockerExecutor:
         if answer.status_code != 201:
             return Exit("sandbox", 0, f"the Docker engine refused the container: {_message(answer)}")
         identity = answer.json()["Id"]
+        running.add(identity)
         try:
             attach = f"{API}/containers/{identity}/attach?stream=1&stdout=1&stderr=1"
             async with engine.stream("POST", attach, timeout=None) as output:
@@ -124,6 +129,7 @@ class DockerExecutor:
             waited = await engine.post(f"{API}/containers/{identity}/wait", timeout=None)
             state = (await engine.get(f"{API}/containers/{identity}/json")).json()["State"]
         finally:
+            running.discard(identity)
             with trio.CancelScope(shield=True):
                 await _remove(engine, identity)
         code = int(waited.json()["StatusCode"])

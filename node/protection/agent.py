@@ -103,7 +103,8 @@ class Agent:
     def cut(self, *, hold: bool) -> None:
         """Take a snapshot as soon as possible. Answered by `Sealed` or `CutFailed`, one for all orders under way."""
         self._hold = hold
-        self._idle = trio.Event()
+        if self._idle.is_set():
+            self._idle = trio.Event()
         if self._link is not None and not hold:
             self._link.order("hold", 0)
         self._asked.set()

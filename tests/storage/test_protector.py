@@ -315,3 +315,17 @@ def test_a_handover_without_anybody_to_hand_over_to_is_told() -> None:
     worker.vault.protector.listeners.append(ears)
     town.command(worker, lambda now: worker.vault.protector.cut_now(lease.task, True, now))
     assert ears.reasons == ["no other peer is there to keep a snapshot"]
+
+
+def test_what_an_urgent_cut_overtook_still_counts_when_that_cut_fails() -> None:
+    town = Town(20)
+    worker, _, steward = protected(town)
+    lease = town.begin(worker, None, steward)
+    town.run(10 * SECOND + SECOND // 4)  # the first snapshot is on its way
+    assert worker.step == 10
+    assert lease.durable_step == 0
+    worker.cut_fails = "the script is stuck"
+    town.command(worker, lambda now: worker.vault.protector.cut_now(lease.task, True, now))
+    assert town.run(5 * SECOND, lambda: lease.durable_step == 10)
+    town.run(SECOND)
+    assert [one.fields["reason"] for one in worker.emitted("snapshot_failed")] == ["the script is stuck"]

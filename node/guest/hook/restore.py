@@ -14,7 +14,7 @@ from .heap import MISSING, PLAIN, Kind, Kinds, Resolver
 from .iterators import again
 from .packing import Damaged, Ref
 
-DEPTH_MAX = 400
+TUPLE_DEPTH_MAX = 400
 """Tuples within tuples; more is no script's."""
 
 
@@ -77,7 +77,7 @@ class Restorer(Resolver):
         live = self._live.get(slot, MISSING)
         if kind.name == "live":
             return live
-        if self._depth > DEPTH_MAX:
+        if self._depth > TUPLE_DEPTH_MAX:
             raise Damaged("values nested too deeply")
         self._depth += 1
         try:

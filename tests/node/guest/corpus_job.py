@@ -68,7 +68,7 @@ class Job:
         """Run the script, in a process group of its own."""
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             self._process = subprocess.Popen(
-                [str(self.script.python), str(self.folder / "in" / self.script.main.name)],
+                [str(self.script.python), self.script.main.name],
                 cwd=self.folder / "in",
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
