@@ -100,6 +100,10 @@ def _held(holders: PackHolders) -> tuple[tuple[int, PeerId], ...]:
     return tuple((index, PeerId(receipt.signature.signer)) for index, receipt in holders.receipts)
 
 
+def _receipts(notice: SnapshotNotice) -> int:
+    return sum(len(pack.receipts) for pack in notice.holders)
+
+
 class Succession:
     """Snapshots and standbys of one job's chunks."""
 
@@ -143,17 +147,30 @@ class Succession:
         is_its = chunk.provider == worker and chunk.epoch == manifest.epoch and manifest.escrow == self._record.escrow
         place, known = (manifest.epoch, manifest.number), (chunk.snapshot_epoch, chunk.snapshot_number)
         is_back = manifest.epoch == chunk.snapshot_epoch and manifest.step < chunk.step
-        if not is_its or place <= known or is_back:
-            return []  # Late, repeated, or further back than what its own worker has said before.
+        if not is_its or place < known or is_back:
+            return []  # Late, or further back than what its own worker has said before.
+        if place == known:
+            return self._held_by_more(chunk, notice)
         chunk.snapshot = wire.encode(notice)
         chunk.snapshot_epoch, chunk.snapshot_number = place
         chunk.step, chunk.progress_ppm = manifest.step, manifest.progress_ppm
         chunk.snapshot_bytes = manifest.size
         chunk.is_protected = chunk.is_protected or notice.is_rehearsed
-        held = sum(len(pack.receipts) for pack in notice.holders)
-        fields = {"number": manifest.number, "step": manifest.step, "bytes": manifest.size, "receipts": held}
+        fields = {"number": manifest.number, "step": manifest.step, "bytes": manifest.size}
+        fields["receipts"] = _receipts(notice)
         told = {**self._record.fields(chunk), **fields, "tier": manifest.tier, "rehearsed": int(notice.is_rehearsed)}
         return [Emit("snapshot", told)]
+
+    def _held_by_more(self, chunk: ChunkRecord, notice: SnapshotNotice) -> list[Effect]:
+        """The same snapshot once more: its shards have reached further holders, or it was rehearsed meanwhile."""
+        before = wire.decode(chunk.snapshot, _notices, self._identity.peer, NOTICE_BYTES_MAX)
+        is_more = _receipts(notice) > _receipts(before) or (notice.is_rehearsed and not chunk.is_protected)
+        if notice.body != before.body or not is_more:
+            return []
+        chunk.snapshot = wire.encode(notice)
+        chunk.is_protected = chunk.is_protected or notice.is_rehearsed
+        fields: dict[str, str | int] = {"number": chunk.snapshot_number, "receipts": _receipts(notice)}
+        return [Emit("snapshot_held", {**self._record.fields(chunk), **fields})]
 
     def newest(self, chunk: ChunkRecord) -> tuple[bytes, Manifest] | None:
         """Body and content of the newest durable manifest."""

@@ -8,7 +8,7 @@ servers: half last at most 2 h, four fifths at most 8 h (Protocol Labs, "RFM 2: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import gamma
+from math import cos, gamma, pi
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -23,6 +23,11 @@ Session = tuple[int, int]
 K_MIN: Final = 0.1
 K_MAX: Final = 20.0
 """Beyond these a Weibull's mean is astronomic, or every session has the same length."""
+
+DAILY_MAX: Final = 0.95
+"""Largest share by which the hours of a day change how soon sessions end: at 1 they would stand still."""
+
+DAY: Final = 86_400 * NS
 
 SESSION_MIN: Final = NS
 """Shortest scale of sessions, ns: a host that comes and goes faster than once a second is a mistake in the scenario."""
@@ -41,17 +46,47 @@ def sessions(churn: Churn, random: Random, duration: int) -> list[Session]:
     _check(churn)
     k, scale, down = churn.k if churn.model == "weibull" else 1.0, churn.scale, churn.down
     found: list[Session] = []
+    clock = _Hours(churn.daily, random) if churn.daily else None
     now = 0
     mean = scale * gamma(1.0 + 1.0 / k)
     is_up = random.random() * (mean + down) < mean
     length = _residual(k, scale, random) if is_up else _absence(down, random)
     while now < duration:
+        if clock is not None:
+            length = clock.stretched(now, length)
         if is_up:
             found.append((now, min(now + length, duration)))
         now += length
         is_up = not is_up
         length = _session(k, scale, random) if is_up else _absence(down, random)
     return found
+
+
+class _Hours:
+    """The hours of one host's day: its life runs faster when people sit down at their machines.
+
+    A span of life from `now` on ends when the integral of the rate 1 + a·sin(2π(t/day + phase)) over it is as long:
+    what is drawn from a law of sessions stays so drawn, and only the hours at which it ends are unequal."""
+
+    def __init__(self, depth: float, random: Random) -> None:
+        self._depth = depth
+        self._phase = random.random()
+
+    def stretched(self, now: int, length: int) -> int:
+        """How long a span of life takes from now on, ns; at least 1."""
+        low, high = 0, round(length / (1.0 - self._depth)) + 1
+        while low + NS < high:
+            middle = (low + high) // 2
+            if self._lived(now + middle) - self._lived(now) < length:
+                low = middle
+            else:
+                high = middle
+        return max(1, high)
+
+    def _lived(self, time: int) -> float:
+        turn = 2.0 * pi
+        waves = cos(turn * self._phase) - cos(turn * (time / DAY + self._phase))
+        return time + self._depth * DAY / turn * waves
 
 
 def is_up_at(found: Sequence[Session], time: int) -> bool:
@@ -96,6 +131,8 @@ def _check(churn: Churn) -> None:
             fix="Set scale to a second or more, for example 3.66h.",
             numbers={"scale": churn.scale, "least": SESSION_MIN},
         )
+    if not 0.0 <= churn.daily <= DAILY_MAX:
+        raise Refused(f"churn: daily is {churn.daily}", code="bad_churn", fix=f"Set daily between 0 and {DAILY_MAX}.")
     if churn.down < 0:
         raise Refused(
             f"churn: the mean absence is {churn.down} ns",

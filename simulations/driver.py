@@ -7,7 +7,26 @@ from zlib import crc32
 
 from protocol import wire
 from protocol.completions import Completion, Overheard
-from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Hear, Machine, Publish, Run, Send, Stop, Store
+from protocol.effects import (
+    Compute,
+    Cut,
+    Effect,
+    Emit,
+    Encode,
+    Fail,
+    Fetch,
+    Forget,
+    Hear,
+    Machine,
+    Park,
+    Prove,
+    Publish,
+    Run,
+    Send,
+    Stop,
+    Store,
+    Unpark,
+)
 from protocol.errors import ShoalError
 from protocol.messages import Head, JobNotice, Message, Offer, message_decoder
 from protocol.units import Digest, Micros, PeerId
@@ -16,10 +35,14 @@ from simulations.fetching import Fetching
 from simulations.library import Library
 from simulations.network import Network
 from simulations.observer import Observer
+from simulations.protecting import parked_name
 from simulations.queue import Queue
 from simulations.recorder import Recorder
+from simulations.returning import Returning
+from simulations.scenario import NS
 from simulations.simpeer import SimPeer
-from simulations.worker import Worker
+from simulations.tasks import Task
+from simulations.worker import BOOT_NS, OPEN_RATE, PARKED_NS, START_NS, Worker
 
 ENVELOPE_BYTES = 64
 """Bytes that Noise, yamux and TCP/IP add to a small message."""
@@ -59,6 +82,7 @@ class Driver:
         self._handled = [item.handled for item in observers if type(item).handled is not Observer.handled]
         self._sent = [item.sent for item in observers if type(item).sent is not Observer.sent]
         self._observers = observers
+        self._library = library
         self._fetching = Fetching(queue, network, library, peers, self._index, self.give)
         self.auditor = Auditor()
         self.worker: Worker
@@ -66,6 +90,8 @@ class Driver:
         """Kill a peer whose machine broke."""
         self.unwritten: Callable[[SimPeer, ShoalError], None]
         """The disk took no more: full, or the power went away."""
+        self.restoring: Callable[[SimPeer], None] = lambda peer: None
+        """A peer begins to bring a snapshot back."""
         self.publish: Callable[[SimPeer, Publish], None]
         self.is_checked = False
         """Encode and decode every message on its way."""
@@ -73,7 +99,7 @@ class Driver:
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────
     def command(self, peer: SimPeer, machine: Machine, act: Callable[..., list[Effect]]) -> None:
         """Call a method of a machine for the peer's owner. `Refused` goes to the caller."""
-        if not any(machine is known for known in peer.machines.listed):
+        if not peer.has(machine):
             raise ValueError("a machine of an earlier boot")
         effects = act(peer.clock.read(self._queue.now))
         self._after(
@@ -100,6 +126,9 @@ class Driver:
         if not peer.is_up:
             return
         now = self._queue.now
+        if now < peer.starved_until:
+            self._queue.at(peer.starved_until, self._receive, parcel)
+            return
         if now >= peer.strategy.at and not peer.strategy.hears(peer, sender, message, now):
             return
         self._turn(peer, sender, message, code)
@@ -107,6 +136,10 @@ class Driver:
     def tick(self, peer: SimPeer) -> None:
         """A wake-up is due."""
         if peer.is_up and peer.wake_at == self._queue.now:
+            if peer.wake_at < peer.starved_until:
+                peer.wake_at = peer.starved_until
+                self._queue.at(peer.wake_at, self.tick, peer)
+                return
             peer.wake_at = -1
             self._turn(peer, peer.id, None, TICK)
 
@@ -189,6 +222,8 @@ class Driver:
                     self._start(peer, run)
                 case Compute(Stop(task)):
                     self.worker.stop(peer, task)
+                case Compute(Park() | Unpark() | Cut() | Encode() | Prove() | Forget() as work):
+                    self._protect(peer, work)
                 case Emit(name):
                     self._recorder.count(f"emit/{name}")
                 case Fail(error):
@@ -224,16 +259,78 @@ class Driver:
                 self._recorder.count("messages/replayed")
                 queue.at(again, self._receive, parcel)
 
+    # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     def _start(self, peer: SimPeer, run: Run) -> None:
-        """Inputs first, all of them; then the sandbox."""
-        boot = peer.boots
-        wanted = [(Digest(file.digest), False) for file in run.spec.files]
-        wanted += [(output, True) for output in run.outputs]
+        """Inputs first, all of them; then the snapshot, if there is one; then the sandbox."""
+        is_parked = peer.parked.pop(parked_name(run.task), False)
+        boot_ns = self._boot_ns(run)
+        if is_parked:
+            boot_ns = PARKED_NS
 
         def then(why: str) -> None:
             if why:
                 self.worker.failed(peer, boot, run, why)
+            elif run.resume is not None:
+                self._resume(peer, run, boot_ns)
             else:
-                self.worker.run(peer, run)
+                task = self.worker.run(peer, run, 0, boot_ns)
+                self._resumed(task, "none", 0, 0)
 
-        self._fetching.bring(peer, wanted, run.sources, then)
+        boot = peer.boots
+        self._fetching.bring(peer, self._inputs(run), run.sources, then)
+
+    def _inputs(self, run: Run) -> list[tuple[Digest, bool]]:
+        return [(Digest(file.digest), False) for file in run.spec.files] + [(output, True) for output in run.outputs]
+
+    def _boot_ns(self, run: Run) -> int:
+        return BOOT_NS if self.worker.state_of(run) else START_NS
+
+    def _resume(self, peer: SimPeer, run: Run, boot_ns: int) -> None:
+        """Bring the snapshot here while the sandbox starts; without it the job runs from the beginning."""
+        assert run.resume is not None
+        manifest, began = run.resume.manifest, self._queue.now
+
+        def then(why: str, brought: list[Digest]) -> None:
+            if run.task in peer.stopped:
+                return
+            waited = self._queue.now - began
+            rest = max(0, boot_ns - waited) + (0 if why else manifest.size * NS // OPEN_RATE)
+            for digest in brought:
+                if peer.vault is None or not peer.vault.pins.is_pinned(digest):
+                    self._library.drop(peer.index, digest)
+            task = self.worker.run(peer, run, 0 if why else manifest.step, rest)
+            self._resumed(task, why, waited + rest, len(brought))
+
+        self.restoring(peer)
+        if peer.is_up:
+            Returning(peer, run.resume, self._fetching, self._library, self._queue, then)
+
+    def _resumed(self, task: Task, why: str, waited: int, brought: int) -> None:
+        if task.run.lease is not None:
+            for observer in self._observers:
+                observer.resumed(task, why, waited, brought, self._queue.now)
+
+    def _protect(self, peer: SimPeer, work: Park | Unpark | Cut | Encode | Prove | Forget) -> None:
+        protecting = self.worker.protecting
+        match work:
+            case Cut():
+                protecting.cut(peer, work)
+            case Encode():
+                protecting.encode(peer, work)
+            case Prove():
+                protecting.prove(peer, work)
+            case Forget():
+                protecting.forget(peer, work)
+            case Unpark():
+                protecting.unpark(peer, work)
+            case Park(run):
+                peer.parked[run.task] = False
+                boot = peer.boots
+
+                def then(why: str) -> None:
+                    if why:
+                        self.worker.failed(peer, boot, run, why)
+                    else:
+                        protecting.park(peer, work, self._boot_ns(run))
+
+                self._fetching.bring(peer, self._inputs(run), run.sources, then)

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from protocol.errors import Refused
+from simulations.addresses import area_of
 from simulations.scenario import Fault, Injection, Role
 
 INJECTIONS_MAX: Final = 100_000
@@ -21,8 +22,14 @@ ROLES: Final[tuple[Role, ...]] = ("validator", "steward", "provider")
 REST: Final = "rest"
 """May stand among a partition's groups for whoever is in none of the others; it changes nothing."""
 
-AMOUNT_MAX: Final = {"loss": 1.0, "corrupt": 1.0, "clog": 86_400.0, "clock": 1e9, "kill": 1.0}
-"""Largest `amount` by kind: shares, seconds of delay, seconds of a jump (30 years)."""
+AMOUNT_MAX: Final = {
+    "loss": 1.0, "corrupt": 1.0, "clog": 86_400.0, "clock": 1e9, "kill": 1.0, "reclaim": 86_400.0,
+    "ambush": 3_600.0,
+}  # fmt: skip
+"""Largest `amount` by kind: shares, seconds of delay, seconds of a jump (30 years), of notice, of waiting."""
+
+NOBODY: Final = ("loss", "ambush")
+"""Kinds that name nobody: the network is worse for all, and who restores is not known before."""
 
 
 def plan(
@@ -74,13 +81,13 @@ def plan(
 class _Chosen:
     """Who a line can hit, and how many of them each time."""
 
-    __slots__ = ("_all", "_count", "_most", "_pool")
+    __slots__ = ("_all", "_count", "_most", "_pool", "_together")
 
     def __init__(self, fault: Fault, line: str, roles: Sequence[Role], regions: Sequence[str]) -> None:
-        self._all = False
+        self._all, self._together = False, fault.together
         self._count = self._most = 0
         self._pool: list[int] = []
-        if fault.kind == "loss":  # it is the network that is worse, for everybody
+        if fault.kind in NOBODY:
             return
         if fault.groups:
             self._pool = _group(fault, line, roles, regions)
@@ -127,7 +134,11 @@ class _Chosen:
         for place in range(count):
             other = place + random.randrange(len(left) - place)
             left[place], left[other] = left[other], left[place]
-        return tuple(sorted(left[:count]))
+        hit = left[:count]
+        if self._together:
+            areas = {area_of(peer) for peer in hit}
+            hit = [peer for peer in self._pool if area_of(peer) in areas]
+        return tuple(sorted(hit))
 
 
 def _group(fault: Fault, line: str, roles: Sequence[Role], regions: Sequence[str]) -> list[int]:
@@ -181,13 +192,13 @@ def _check(fault: Fault, line: str, duration: int) -> None:
     said = [key for key, value in (("n", fault.n), ("share", fault.share), ("groups", fault.groups)) if value]
     if len(said) > 1:
         raise Refused(f"{line}: {' and '.join(said)} cannot both be set", code="bad_fault", fix="Set one of them.")
-    if fault.kind == "loss" and (said or fault.role):
+    if fault.kind in NOBODY and (said or fault.role):
         raise Refused(
-            f"{line}: loss hits the whole network, not {said[0] if said else fault.role}",
+            f"{line}: {fault.kind} names nobody, so not {said[0] if said else fault.role}",
             code="bad_fault",
             fix="Leave role, n, share and groups out.",
         )
-    if not said and fault.kind not in ("loss", "partition"):
+    if not said and fault.kind not in (*NOBODY, "partition"):
         raise Refused(f"{line}: nobody is hit", code="bad_fault", fix="Set n or share.")
     if fault.kind != "partition" and (fault.groups or fault.one_way):
         key = "groups" if fault.groups else "one_way"
@@ -227,7 +238,7 @@ def _check_amount(fault: Fault, line: str) -> None:
             code="bad_fault",
             fix=f"The largest amount of a {fault.kind} is {most:g}.",
         )
-    elif not fault.amount and fault.kind != "kill" and not (fault.kind == "clock" and fault.drift_ppm):
+    elif not fault.amount and fault.kind not in ("kill", "ambush") and not (fault.kind == "clock" and fault.drift_ppm):
         key = "amount or drift_ppm" if fault.kind == "clock" else "amount"
         raise Refused(f"{line}: it changes nothing", code="bad_fault", fix=f"Set {key}.")
     if fault.drift_ppm and fault.kind != "clock":

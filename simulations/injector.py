@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from protocol.units import Micros
 from simulations import chance
 from simulations.scenario import NS, Injection
 
 if TYPE_CHECKING:
+    from simulations.simpeer import SimPeer
     from simulations.world import World
 
 
@@ -19,6 +21,8 @@ class Injector:
         self._world = world
         self._injections = injections
         self._random = chance.stream(world.seed, "injector")
+        self._ambushes: list[Injection] = []
+        """Those that wait for somebody to restore."""
         self.stopped_at = max((item.until for item in injections), default=0)
         """When the last fault is over, ns."""
 
@@ -49,12 +53,53 @@ class Injector:
                         world.peers[index].clock.jump(item.amount, now)
                     if item.drift_ppm:
                         world.peers[index].clock.drift(item.drift_ppm, now)
+            case "starve":
+                for index in item.peers:
+                    world.peers[index].starved_until = max(item.until, world.peers[index].starved_until)
+            case "reclaim":
+                for index in item.peers:
+                    self._reclaim(index, item)
+            case "ambush":
+                self._ambushes.append(item)
             case "disk":
                 self._disk(item)
             case "corrupt":
                 for index in item.peers:
                     world.peers[index].computer.corrupt = item.amount
                 world.queue.at(item.until, self._heal, item)
+
+    def _reclaim(self, index: int, item: Injection) -> None:
+        """The owner wants the machine back: notice first, as `node.reclaim` gives it; then the host goes."""
+        world, peer = self._world, self._world.peers[index]
+        if not peer.is_up:
+            return
+        notice = round(item.amount * NS)
+        provider, reclaim = peer.machines.provider, peer.machines.reclaim
+        leases = list(provider.leases.values())
+        provider.is_draining = True
+        world.driver.command(peer, reclaim, lambda now: reclaim.begin(leases, Micros(notice // 1_000), now))
+        world.queue.at(world.queue.now + notice, self._go, (index, peer.boots, item.until))
+
+    def _go(self, going: tuple[int, int, int]) -> None:
+        index, boot, until = going
+        peer = self._world.peers[index]
+        if peer.is_up and peer.boots == boot:
+            self._world.lifecycle.stop(index, max(until, self._world.queue.now), torn=False)
+
+    def restoring(self, peer: SimPeer) -> None:
+        """Somebody begins to bring a snapshot back: the oldest ambush is for it."""
+        if self._ambushes:
+            item = self._ambushes.pop(0)
+            self._world.queue.at(
+                self._world.queue.now + round(item.amount * NS), self._struck, (peer.index, peer.boots, item)
+            )
+
+    def _struck(self, struck: tuple[int, int, Injection]) -> None:
+        index, boot, item = struck
+        peer, now = self._world.peers[index], self._world.queue.now
+        if peer.is_up and peer.boots == boot and now < self._world.scenario.simulation.duration:
+            self._world.recorder.count("ambush/struck")
+            self._world.lifecycle.stop(index, now + item.until - item.at, torn=False)
 
     def _disk(self, item: Injection) -> None:
         for index in item.peers:
@@ -65,6 +110,11 @@ class Injector:
                 case "lost":
                     peer.disk.lies = True
                     self._world.queue.at(item.until, self._heal, item)
+                case "dead":
+                    self._world.lifecycle.stop(index, item.until, torn=False)
+                    peer.disk.wipe()
+                    self._world.library.wipe(index)
+                    self._world.recorder.count("disk/dead")
                 case "rot":
                     peer.disk.rot(self._random)
                 case "full":

@@ -40,6 +40,10 @@ class Library:
         """A peer deletes its copy."""
         self._held.get(peer, set()).discard(digest)
 
+    def wipe(self, peer: int) -> None:
+        """A peer's disk died: it holds nothing any more."""
+        self._held.pop(peer, None)
+
     def has(self, peer: int, digest: Digest) -> bool:
         """Whether the peer holds the blob."""
         held = self._held.get(peer)

@@ -71,7 +71,7 @@ class Lifecycle:
             return
         try:
             peer.boot(world.genesis, now)
-            first = peer.machines.restored(peer.disk.records(), peer.id)
+            first = peer.restored()
         except (LocalError, Refused, RemoteViolation, DecodeError):  # The last two: rot in a record.
             peer.kill()
             world.recorder.count("peers/unbootable")
@@ -103,6 +103,7 @@ class Lifecycle:
         if not peer.is_up:
             return
         world, now = self._world, self._world.queue.now
+        world.driver.worker.killed(peer)
         peer.kill()
         peer.disk.crash(self._random, torn)
         world.gossip.leave(peer.index, now)

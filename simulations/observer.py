@@ -9,6 +9,7 @@ from simulations.scenario import Injection
 
 if TYPE_CHECKING:
     from simulations.simpeer import SimPeer
+    from simulations.tasks import Task
     from simulations.world import World
 
 
@@ -26,6 +27,10 @@ class Observer:
 
     def crashed(self, peer: SimPeer, error: Exception, now: int) -> None:
         """A machine broke its own contract. The peer is down from here on, as a node would be."""
+
+    def resumed(self, task: Task, why: str, waited: int, brought: int, now: int) -> None:
+        """A protected chunk begins to run. `why`: empty when it goes on from its snapshot, `none` when there was none,
+        else why it could not; `waited`: ns since its inputs were there; `brought`: shards that had to come."""
 
     def injected(self, injection: Injection, now: int) -> None:
         """A fault begins."""

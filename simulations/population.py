@@ -13,6 +13,7 @@ from protocol.messages import Capability, Runtime
 from protocol.offers import OFFER_INTERVAL, OFFER_LIFE_MAX, Executor, Terms
 from protocol.units import GIB, Credits, Micros
 from simulations import chance
+from simulations.addresses import address_of
 from simulations.clock import START, Clock
 from simulations.compute import Computer
 from simulations.disk import Disk
@@ -62,8 +63,11 @@ def life_max(scenario: Scenario) -> Micros:
     return Micros(max(OFFER_LIFE_MAX, slowest // 1_000 * OFFER_LIFE_MAX // OFFER_INTERVAL))
 
 
-def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Library, life: Micros) -> SimPeer:
-    """One peer, down and with an empty disk. `life`: how long an offer may last here."""
+def make_peer(
+    index: int, birth: Birth, seed: int, queue: Queue, library: Library, life: Micros, is_custodian: bool = False
+) -> SimPeer:
+    """One peer, down and with an empty disk. `life`: how long an offer may last here. `is_custodian`: jobs are
+    protected here, so everybody keeps the others' shards, and has an address."""
     random = chance.stream(seed, birth.name)
     group = birth.group
     spread = 1.0 + INTERVAL_SPREAD * (2.0 * random.random() - 1.0)
@@ -73,7 +77,7 @@ def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Librar
         role=birth.role,
         identity=Identity(chance.digest(seed, birth.name, "identity")),
         seed=seed,
-        terms=_terms(birth, random),
+        terms=_terms(birth, random, (address_of(index),) if is_custodian else ()),
         clock=Clock(round(random.gauss(0.0, OFFSET_NS))),
         disk=Disk(),
         computer=Computer(
@@ -83,7 +87,8 @@ def make_peer(index: int, birth: Birth, seed: int, queue: Queue, library: Librar
         queue=queue,
         offer_interval=Micros(max(1, round(group.offer_interval * spread)) // 1_000),
         offer_life_max=life,
-        keeps_book=birth.role != "provider" and birth.is_carrying,
+        keeps_book=(birth.role != "provider" or is_custodian) and birth.is_carrying,
+        is_custodian=is_custodian and birth.is_carrying,
         is_carrying=birth.is_carrying,
     )
 
@@ -101,7 +106,7 @@ def make_genesis(peers: list[SimPeer], groups: dict[Role, Group]) -> Genesis:
     return Genesis(CHAIN, START, validators, tuple(balances))  # type: ignore[arg-type]
 
 
-def _terms(birth: Birth, random: Random) -> Terms:
+def _terms(birth: Birth, random: Random, addresses: tuple[str, ...]) -> Terms:
     group = birth.group
     price = group.price
     if group.price_spread:
@@ -110,6 +115,7 @@ def _terms(birth: Birth, random: Random) -> Terms:
     return Terms(
         roles=(birth.role,),
         capability=Capability(8_000, 16 * GIB, 64 * GIB, 100_000_000, 100_000_000),
+        addresses=addresses,
         executors=EXECUTORS,
         runtimes=(Runtime(RUNTIME, DIGEST),),
         slots=slots,

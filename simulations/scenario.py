@@ -15,7 +15,9 @@ NS: Final = 1_000_000_000
 Role = Literal["validator", "steward", "provider"]
 """What a peer of the simulation does: orders and judges; carries jobs for renters; computes."""
 
-Check = Literal["ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness"]
+Check = Literal["ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody"]
+Disk = Literal["torn", "lost", "rot", "full", "dead"]
+"""What disks do; dead: the host is gone, and when it comes back its disk is empty."""
 Plot = Literal["delivery_cdf", "makespan", "payout", "attack_cost", "throughput", "timeline"]
 
 
@@ -33,7 +35,7 @@ class Simulation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """own: every peer executes the ledger; shared: stewards and providers read one follower's copy (large worlds)."""
     gossip: Literal["gossipsub", "direct"] = "gossipsub"
     """direct: a statement reaches every peer after one network delay; for worlds that do not study gossip."""
-    checks: tuple[Check, ...] = ("ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness")
+    checks: tuple[Check, ...] = ("ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody")
     stop_on_violation: bool = True
 
 
@@ -76,6 +78,9 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Scale (weibull) or mean (exponential) of a session, ns."""
     down: int = 600 * NS
     """Mean absence between sessions, ns."""
+    daily: float = 0.0
+    """How much sessions follow the hours: at the best hour of a host's day they end by this share more seldom, at the
+    worst more often."""
     trace: str = ""
     """A file in the Failure Trace Archive's event_trace format."""
 
@@ -146,6 +151,11 @@ class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Least share of chunks that are executed a second time."""
     limit: int = 0
     """Jobs in all; 0: no limit."""
+    state: tuple[int, ...] = ()
+    """Bytes of state that a snapshot of a chunk has: of one job after the other, in turn. Empty: jobs take none, and
+    nobody stands by for them."""
+    every: int = 0
+    """ns between snapshots as the renter asks for them; 0: the platform chooses."""
 
 
 class Chatter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -161,7 +171,9 @@ class Workload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     messages: Chatter | None = None
 
 
-FaultKind = Literal["partition", "kill", "clock", "clog", "disk", "loss", "corrupt"]
+FaultKind = Literal[
+    "partition", "kill", "clock", "clog", "disk", "loss", "corrupt", "starve", "reclaim", "ambush"
+]  # fmt: skip
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -186,10 +198,13 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Partition: only messages out of the first side are lost."""
     amount: float = 0.0
     """clock: jump in seconds; clog: added delay in seconds; loss: share of packets; corrupt: share of chunks;
-    kill: share of the kills that are power cuts in the middle of a write."""
+    kill: share of the kills that are power cuts in the middle of a write; reclaim: seconds of notice; ambush: seconds
+    that the restoring has gone on for."""
     drift_ppm: float = 0.0
     """clock: from now on the clock runs fast by so many parts per million."""
-    disk: Literal["torn", "lost", "rot", "full"] = "torn"
+    disk: Disk = "torn"
+    together: bool = False
+    """kill, disk: with everybody whom it hits, all go that have addresses in the same /16."""
 
 
 class Adversary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -241,4 +256,4 @@ class Injection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     one_way: bool = False
     amount: float = 0.0
     drift_ppm: float = 0.0
-    disk: Literal["torn", "lost", "rot", "full"] = "torn"
+    disk: Disk = "torn"

@@ -110,7 +110,7 @@ class _Checks:
             raise self.refusal(what, "the clock neither jumps nor drifts", "Add `jump: 288s` or `drift: 500ppm`.")
         if fault.kind == "partition":
             self._partition(what, fault)
-        elif fault.kind != "loss":
+        elif fault.kind not in ("loss", "ambush"):
             self._who(what, fault)
 
     def _time(self, path: str, time: int) -> None:

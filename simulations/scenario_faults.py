@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 import msgspec
 
@@ -11,7 +11,7 @@ from protocol.yaml_nodes import Node, Pairs, wrong
 from protocol.yaml_values import is_number, pairs, scalar
 from simulations import quantities
 from simulations.quantities import Plain, Quantity
-from simulations.scenario import Adversary, Fault, FaultKind
+from simulations.scenario import Adversary, Disk, Fault, FaultKind
 from simulations.scenario_forms import is_default, mapping, section
 
 WHEN: Final[Mapping[str, Quantity]] = {
@@ -26,6 +26,7 @@ _WHO: Final[Mapping[str, Quantity]] = {
     "n": quantities.count(0, 1_000_000),
     "share": quantities.share(),
 }
+_TOGETHER: Final = {"together": quantities.flag()}
 _GROUPS: Final = quantities.each(quantities.name("a region or a role"), "a list of regions or roles such as [eu, rest]")
 
 FAULTS: Final[Mapping[FaultKind, Mapping[str, tuple[str, Quantity]]]] = {
@@ -34,7 +35,7 @@ FAULTS: Final[Mapping[FaultKind, Mapping[str, tuple[str, Quantity]]]] = {
         "tuple[tuple[FaultKind, Mapping[str, Quantity], dict[str, tuple[str, Quantity]]], ...]",
         (
             ("partition", {**_WHO, **_LAST, "groups": _GROUPS, "one_way": quantities.flag()}, {}),
-            ("kill", {**_WHO, **_LAST}, {"power_cut": ("amount", quantities.share())}),
+            ("kill", {**_WHO, **_LAST, **_TOGETHER}, {"power_cut": ("amount", quantities.share())}),
             (
                 "clock",
                 {**_WHO, **_LAST},
@@ -46,17 +47,26 @@ FAULTS: Final[Mapping[FaultKind, Mapping[str, tuple[str, Quantity]]]] = {
             ("clog", {**_WHO, **_LAST}, {"delay": ("amount", quantities.seconds(is_signed=False))}),
             (
                 "disk",
-                {**_WHO, **_LAST},
-                {"mode": ("disk", quantities.one_of(("torn", "lost", "rot", "full")))},
+                {**_WHO, **_LAST, **_TOGETHER},
+                {"mode": ("disk", quantities.one_of(get_args(Disk)))},
             ),
             ("loss", _LAST, {"packets": ("amount", quantities.share())}),
             ("corrupt", {**_WHO, **_LAST}, {"chunks": ("amount", quantities.share())}),
+            ("starve", {**_WHO, **_LAST}, {}),
+            ("reclaim", {**_WHO, **_LAST}, {"notice": ("amount", quantities.seconds(is_signed=False))}),
+            ("ambush", _LAST, {"after": ("amount", quantities.seconds(is_signed=False))}),
         ),
     )
 }
 """Kind -> key in the file -> (field of `Fault`, how it is read)."""
 
-NEEDED: Final[Mapping[FaultKind, str]] = {"clog": "delay", "loss": "packets", "corrupt": "chunks", "disk": "mode"}
+NEEDED: Final[Mapping[FaultKind, str]] = {
+    "clog": "delay",
+    "loss": "packets",
+    "corrupt": "chunks",
+    "disk": "mode",
+    "reclaim": "notice",
+}
 """A key without which the fault would do nothing."""
 
 

@@ -56,6 +56,7 @@ CHURN: Final[Mapping[str, Quantity]] = {
     "k": quantities.number(churn.K_MIN, churn.K_MAX),
     "scale": quantities.span(churn.SESSION_MIN),
     "down": quantities.span(1),
+    "daily": quantities.number(0, churn.DAILY_MAX),
     "trace": quantities.text(500),
 }
 SIMULATION: Final[Mapping[str, Quantity]] = {
@@ -105,6 +106,8 @@ JOBS: Final[Mapping[str, Quantity]] = {
     "price_max": quantities.money(),
     "audit": quantities.share(),
     "limit": quantities.count(0, 10**9),
+    "state": quantities.each(quantities.size(1), "a list of sizes such as [240MB, 4GiB]", may_repeat=True),
+    "every": quantities.span(),
 }
 MESSAGES: Final[Mapping[str, Quantity]] = {
     "per_second": quantities.number(0.001, 100_000, "messages per second"),

@@ -18,12 +18,14 @@ from protocol.units import Digest, Micros, PeerId
 from simulations import chance
 from simulations.clock import Clock
 from simulations.compute import Computer
+from simulations.custody import Stay, wire_custody
 from simulations.disk import Disk
 from simulations.library import Library
 from simulations.queue import Queue
 from simulations.scenario import Role
 from simulations.strategy import HONEST, Strategy
-from verifier.wiring import Machines, Outside, wire_machines
+from storage.wiring import Vault
+from verifier.wiring import Command, Machines, Outside, wire_machines
 
 EXECUTOR = "bwrap"
 """The tier on which simulated hosts run: the one that needs nothing installed."""
@@ -48,6 +50,8 @@ class SimPeer:
     offer_life_max: Micros
     keeps_book: bool
     """Whether it remembers everybody's offers. Who carries no job and judges nothing has no use for them."""
+    is_custodian: bool = False
+    """Whether the machines of custody run behind its door: in worlds whose jobs are protected."""
     is_carrying: bool = True
     """False for a peer of the simulator's own that no renter knows."""
     neighbours: Callable[[], list[PeerId]] = list
@@ -64,6 +68,12 @@ class SimPeer:
     stopped: set[str] = field(default_factory=set)
     """Tasks of this boot that were told to stop."""
     fetching: set[tuple[Digest, bool]] = field(default_factory=set)
+    vault: Vault | None = None
+    stay: Stay = field(default_factory=Stay)
+    parked: dict[str, bool] = field(default_factory=dict)
+    """Scripts of other leases that were brought to their first loop (True), or are on the way there."""
+    starved_until: int = 0
+    """The process gets no processor time before this, ns."""
 
     @property
     def id(self) -> PeerId:
@@ -77,13 +87,28 @@ class SimPeer:
         self.disk.blocks()  # opens and checks the journal
         blocks, voted = self.disk.journal, self.disk.get("vote")
         self.machines = wire_machines(self.identity, genesis, self._outside(), blocks, voted, self.shared)
+        self.stay.come(self.clock.read(now))
+        self.vault = wire_custody(self, genesis.chain) if self.is_custodian else None
         self.peer = Peer(self.strategy.machines(self, self._listed()))
-        self.is_up, self.wake_at = True, -1
-        self.stopped, self.fetching = set(), set()
+        self.is_up, self.wake_at, self.starved_until = True, -1, 0
+        self.stopped, self.fetching, self.parked = set(), set(), {}
 
     def kill(self) -> None:
         """The process is gone; its disk stays."""
+        if self.is_up:
+            self.stay.go(self.clock.read(self.queue.now))
         self.is_up, self.wake_at = False, -1
+
+    def has(self, machine: Machine) -> bool:
+        """Whether a machine runs here, in this boot."""
+        custody = self.vault.listed if self.vault is not None else []
+        return any(machine is known for known in (*self.machines.listed, *custody))
+
+    def restored(self) -> list[Command]:
+        """What to do first so that it goes on from what its disk holds."""
+        records = self.disk.records()
+        first = self.machines.restored(records, self.id)
+        return first if self.vault is None else [*self.vault.restored(records), *first]
 
     def _listed(self) -> list[Machine]:
         left_out: list[Machine] = []
@@ -91,7 +116,8 @@ class SimPeer:
             left_out.append(self.machines.replica)
         if not self.keeps_book:
             left_out += [self.machines.offers, self.machines.catchup]
-        return [machine for machine in self.machines.listed if not any(machine is other for other in left_out)]
+        listed = [machine for machine in self.machines.listed if not any(machine is other for other in left_out)]
+        return listed if self.vault is None else [*listed, *self.vault.listed]
 
     def _outside(self) -> Outside:
         dice = iter(range(1 << 30))

@@ -13,12 +13,23 @@ from protocol.units import Digest
 from simulations import chance
 from simulations.compute import draw
 from simulations.library import Library
+from simulations.protecting import Protecting
 from simulations.queue import Queue
 from simulations.scenario import NS, Jobs
 from simulations.simpeer import EXECUTOR, SimPeer
+from simulations.tasks import Task, steps_of
 
 START_NS = 300_000_000
 """From a lease to the first line inside the sandbox, ns: what the live node takes with bwrap and a warm runtime."""
+
+BOOT_NS = 4_200_000_000
+"""The same for a job whose state is saved, ns: it imports a framework (3.2 s measured) and opens its GPU."""
+
+PARKED_NS = 100_000_000
+"""From the word to the first line for a script that waits at its first loop, ns."""
+
+OPEN_RATE = 500_000_000
+"""Bytes per second of a snapshot that are decrypted, decompressed and laid out: one core."""
 
 STOP_NS = 20_000_000
 """A killed sandbox is gone after so many ns."""
@@ -53,25 +64,52 @@ class Worker:
         self._give = give
         self.output_of: dict[bytes, tuple[bytes, int]] = {}
         """Digest of an output manifest -> (the honest one's digest, index of who made it); for checkers."""
+        self.protecting = Protecting(queue, library, give)
+        self.protecting.again, self.protecting.state_of = self._expect, self.state_of
+        self._running: dict[int, dict[str, Task]] = {}
+        """By peer and name."""
         self.seconds: dict[int, int] = {}
         """Computing time per peer, ns: the cost of an attack and of honest work."""
 
-    def run(self, peer: SimPeer, run: Run) -> None:
-        """Start a chunk whose inputs are here. Its `RunDone` comes after its time, unless the peer dies first."""
-        queue, boot = self._queue, peer.boots
-        honest = Result(honest_content(run), peer.computer.time(self._work(run)))
+    def run(self, peer: SimPeer, run: Run, first: int = 0, boot_ns: int = START_NS) -> Task:
+        """Start a chunk whose inputs are here. Its `RunDone` comes after its time, unless the peer dies first.
+
+        `first`: the step that its snapshot is of; `boot_ns`: how long it takes until the job's own code runs on."""
+        queue, boot, work = self._queue, peer.boots, self._work(run)
+        honest = Result(honest_content(run), peer.computer.time(work))
         if peer.computer.is_corrupt():
             honest = Result(honest.content + f"flipped by {peer.name}".encode(), honest.time)
         result = peer.strategy.result(peer, run, honest, queue.now) if queue.now >= peer.strategy.at else honest
-        limit = run.spec.timeout * 1_000
-        self._later(START_NS, peer, boot, RunStarted(run.task, EXECUTOR))
-        self._later(START_NS, peer, boot, RunLog(run.task, (f"chunk {run.chunk}",)))
-        self._queue.at(queue.now + START_NS + min(result.time, limit), self._end, (peer, boot, run, result))
+        self._later(boot_ns, peer, boot, RunStarted(run.task, EXECUTOR))
+        self._later(boot_ns, peer, boot, RunLog(run.task, (f"chunk {run.chunk}",)))
+        began = queue.now + boot_ns
+        task = Task(peer, boot, run, result, steps_of(work), first, began, since=began)
+        task.done = task.at_step(first)
+        self._running.setdefault(peer.index, {})[run.task] = task
+        if run.lease is not None:
+            self.protecting.tasks[run.task] = task
+        self._expect(task)
+        return task
+
+    def _expect(self, task: Task) -> None:
+        """When it ends as things stand now: done, or out of time."""
+        task.turn += 1
+        limit = task.began + task.run.spec.timeout * 1_000
+        end = limit if task.is_held else task.since + task.result.time - task.done
+        self._queue.at(min(end, limit), self._end, (task, task.turn))
 
     def stop(self, peer: SimPeer, task: str) -> None:
         """The machines want a task ended; its `RunDone` says so soon."""
         peer.stopped.add(task)
+        known = self._running.get(peer.index, {}).pop(task, None)
+        if known is not None:
+            known.ended = self._queue.now
         self._later(STOP_NS, peer, peer.boots, RunDone(task, "stopped", -1, ZERO_DIGEST, 0, 0.0, "stopped"))
+
+    def killed(self, peer: SimPeer) -> None:
+        """The host is gone, and what ran on it."""
+        for task in self._running.pop(peer.index, {}).values():
+            task.ended = self._queue.now
 
     def failed(self, peer: SimPeer, boot: int, run: Run, detail: str) -> None:
         """The inputs of a task did not come."""
@@ -79,17 +117,33 @@ class Worker:
 
     def _work(self, run: Run) -> int:
         """The chunk's own length on the reference card, ns: the same for everybody who computes it."""
-        if self._load is None or run.spec.estimate != max(1_000, self._load.chunk_time.value // 1_000):
-            return run.spec.estimate * 1_000  # Not a job of the load: an adversary's own.
+        if self._load is None or not self._is_of_load(run):
+            return run.spec.estimate * 1_000
         return draw(self._load.chunk_time, chance.stream(self._seed, "chunk", run.spec.name, run.chunk))
 
-    def _end(self, ended: tuple[SimPeer, int, Run, Result]) -> None:
-        peer, boot, run, result = ended
-        if not peer.is_up or peer.boots != boot or run.task in peer.stopped:
+    def state_of(self, run: Run) -> int:
+        """Bytes that a snapshot of a chunk of this job has."""
+        if self._load is None or not self._load.state or not self._is_of_load(run):
+            return 0
+        return self._load.state[int(run.spec.name.rpartition("-")[2]) % len(self._load.state)]
+
+    def _is_of_load(self, run: Run) -> bool:
+        """False: an adversary's own job."""
+        load = self._load
+        return load is not None and run.spec.estimate == max(1_000, load.chunk_time.value // 1_000)
+
+    def _end(self, ended: tuple[Task, int]) -> None:
+        task, turn = ended
+        peer, run, result = task.peer, task.run, task.result
+        if turn != task.turn or not task.is_running():
             return
-        seconds = result.time / NS
-        self.seconds[peer.index] = self.seconds.get(peer.index, 0) + result.time
-        if result.time > run.spec.timeout * 1_000:
+        boot, now = task.boot, self._queue.now
+        time = result.time - task.at_step(task.first)
+        self.seconds[peer.index] = self.seconds.get(peer.index, 0) + time
+        is_done, seconds = task.work(now) >= result.time, time / NS
+        task.ended = now
+        self._running.get(peer.index, {}).pop(run.task, None)
+        if not is_done:
             self._give(peer, boot, RunDone(run.task, "timeout", -1, ZERO_DIGEST, 0, seconds, "over its time limit"))
             return
         size = self._load.output if self._load else 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from protocol import wire
 from protocol.errors import Refused, Unavailable
-from protocol.jobspec import Chunk, JobSpec
+from protocol.jobspec import Checkpoint, Chunk, JobSpec
 from protocol.units import PPM, SECOND, Credits, JobId, Micros
 from simulations import chance
 from simulations.arrivals import arrivals
@@ -47,6 +47,7 @@ def job_spec(load: Jobs, name: str) -> JobSpec:
         price_per_hour_max=Credits(load.price_max),
         spend_cap=Credits(1 << 50),
         audit_ppm=round(load.audit * PPM),
+        checkpoint=Checkpoint(is_on=bool(load.state), every=Micros(load.every // 1_000)),
     )
 
 

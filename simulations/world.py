@@ -97,7 +97,9 @@ class World:
         if is_shared:
             people.append(Birth("replica-0", "steward", Group(n=1, slots=0, stake=0), is_carrying=False))
         life = life_max(scenario)
-        peers = [make_peer(index, birth, seed, self.queue, self.library, life) for index, birth in enumerate(people)]
+        jobs = scenario.workload.jobs
+        kept = jobs is not None and bool(jobs.state)
+        peers = [make_peer(index, one, seed, self.queue, self.library, life, kept) for index, one in enumerate(people)]
         registry.enlist(scenario, seed, peers)
         return peers
 
@@ -125,6 +127,7 @@ class World:
         driver.is_checked = self.scenario.simulation.wire == "checked"
         driver.worker = Worker(self.seed, self.queue, self.library, self.scenario.workload.jobs, driver.give)
         driver.publish = self._publish
+        driver.restoring = lambda peer: self.injector.restoring(peer)
         driver.unwritten = self.lifecycle.unwritten
         driver.end = lambda peer: self.lifecycle.kill(peer, torn=False)
         return driver

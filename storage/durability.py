@@ -87,8 +87,8 @@ def is_safe(code: Code, placed: int, gone: float, purpose: Purpose) -> bool:
 def choose(domains: int, gone: float, purpose: Purpose, is_large: bool = False) -> Code:
     """The code for a new pack: the least expansion that is safe, of those that can become durable with these domains.
 
-    Where none is safe: the usual one for what the next snapshot replaces, the safest for what stays. `domains`: usable ones, without the owner's. `is_large`: so many packs that the
-    receipts of `ANCHOR_WIDE` fit no message."""
+    Where none is safe: the usual one for what the next snapshot replaces, the safest for what stays. `domains`:
+    usable ones, without the owner's. `is_large`: so many packs that the receipts of `ANCHOR_WIDE` fit no message."""
     codes = [code for code in (ROLLING, ANCHOR) if required(code.k, code.n) <= domains]
     if domains >= MANY_DOMAINS and not is_large:
         codes.append(ANCHOR_WIDE)

@@ -26,6 +26,7 @@ from protocol.units import Digest, Micros, PeerId
 from storage.neighbourhood import Around
 from storage.protected import Protected, Snapshot, Waiting, everything
 from storage.receipts import Custody
+from storage.spreading import HOT_SPAN
 
 
 class Guardian(Protocol):
@@ -69,7 +70,9 @@ class Retention:
         one, resume = self._one, self._one.lease.resume
         if resume is None:
             return []
-        packs = tuple(Custody(pack) for pack in resume.manifest.packs if is_sound(pack))
+        if not all(is_sound(pack) for pack in resume.manifest.packs):
+            return []
+        packs = tuple(Custody(pack) for pack in resume.manifest.packs)
         until = Micros(now + one.span)
         snapshot = Snapshot(resume.manifest, packs, "rolling", until, is_durable=True, is_verified=True)
         one.snapshots.append(snapshot)
@@ -96,6 +99,9 @@ class Retention:
             elif isinstance(message, NotKept) and message.code == "gone":
                 for index in [at for at in pack.kept_by(sender) if pack.shard(at) == message.shard]:
                     pack.drop(sender, index)
+                if sender in pack.hot:  # It has lost what it stood by with, and gets it again.
+                    pack.hot.discard(sender)
+                    self._one.warmed = None
         return []
 
     def _adopted(self, pack: Custody) -> set[PeerId]:
@@ -163,7 +169,7 @@ class Retention:
             return []
         one.warmed = standby
         cold = [pack for pack in newest.packs if standby not in pack.hot]
-        until = Micros(now + one.span)
+        until = Micros(now + min(one.span, HOT_SPAN))
         return [Send(standby, Spread(*one.lease.key, pack.pack, until)) for pack in cold]
 
     def pin(self, shards: Iterable[Digest]) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from protocol.effects import Compute, Effect, Emit, Encode, LeaseKey, Send
 from protocol.identity import peer_text
 from protocol.snapshots import Keep, Kept, NotKept, Purpose, Release, Spread, SpreadDone
-from protocol.units import PPM, SECOND, Digest, Micros, PeerId
+from protocol.units import HOUR, PPM, SECOND, Digest, Micros, PeerId
 from storage import placement
 from storage.erasure import Code
 from storage.neighbourhood import Around
@@ -40,6 +40,9 @@ STRAGGLER_FACTOR: Final = 3
 
 STRAGGLER_MIN: Final = Micros(2 * SECOND)
 """Microseconds below which nobody is a straggler."""
+
+HOT_SPAN: Final = Micros(1 * HOUR)
+"""Microseconds of the standby's leases, at most; they are renewed while the chunk runs."""
 
 DOUBTS_MAX: Final = 2
 """Holders that could not fetch from the standby before it is taken to serve something else."""
@@ -100,7 +103,8 @@ class Spreading:
                 effects += self._encode(parcel, now)
             else:
                 parcel.phase = "standby"
-                effects.append(Send(standby, Spread(*self._order.lease, parcel.custody.pack, self._order.until)))
+                until = min(self._order.until, now + HOT_SPAN)
+                effects.append(Send(standby, Spread(*self._order.lease, parcel.custody.pack, until)))
         return effects
 
     def spread_done(self, sender: PeerId, message: SpreadDone, now: Micros) -> list[Effect]:

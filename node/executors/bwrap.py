@@ -121,7 +121,7 @@ class BwrapExecutor:
         self,
         task: Task,
         on_line: OnLine,
-        child: trio.Process,
+        child: process.Child,
         group: cgroup.Cgroup | None,
         started: tuple[BinaryIO, int],
     ) -> Exit:

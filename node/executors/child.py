@@ -68,7 +68,7 @@ class ChildExecutor:
                 await _hunt(f"{MARK}={mark}\0")
 
 
-async def _watch(task: Task, on_line: OnLine, child: trio.Process, group: cgroup.Cgroup | None) -> Exit:
+async def _watch(task: Task, on_line: OnLine, child: process.Child, group: cgroup.Cgroup | None) -> Exit:
     too_much = 0
 
     async def limit() -> None:

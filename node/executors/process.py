@@ -49,38 +49,77 @@ def limits(task: Task, *, with_processes: bool) -> list[str]:
     return [*arguments, "--"]
 
 
+class Child:
+    """A child process. The kernel tells a sandbox of its parent's death by the end of the *thread* that started it, so
+    this one is started on the main thread: one of trio's workers would end after ten idle seconds, and the sandbox
+    with it (prctl(2), PR_SET_PDEATHSIG)."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        assert popen.stdout is not None
+        self._popen = popen
+        self._ended = os.pidfd_open(popen.pid)
+        self.stdout = trio.lowlevel.FdStream(os.dup(popen.stdout.fileno()))
+        popen.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its group."""
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended (negative = by that signal); None before `wait`."""
+        return self._popen.returncode
+
+    async def wait(self) -> int:
+        """Wait for its end, and take its exit code from the kernel."""
+        if self._popen.returncode is None:
+            await trio.lowlevel.wait_readable(self._ended)
+        return self._popen.wait()
+
+    async def close(self) -> None:
+        """Give up what this process holds of it. Call after `wait`."""
+        os.close(self._ended)
+        await self.stdout.aclose()
+
+
+def _start(command: Sequence[str], env: dict[str, str], folder: Path, pass_fds: Sequence[int]) -> Child:
+    """On the caller's thread: a vfork and an exec, a millisecond or two."""
+    return Child(
+        subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=env,
+            pass_fds=tuple(pass_fds),
+            start_new_session=True,
+        )
+    )
+
+
 @asynccontextmanager
 async def started(
     command: Sequence[str], *, env: dict[str, str], folder: Path, pass_fds: Sequence[int] = ()
-) -> AsyncIterator[trio.Process]:
+) -> AsyncIterator[Child]:
     """A running process in a session of its own; its whole group is killed on the way out, however that is."""
-    process = await trio.lowlevel.open_process(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=folder,
-        env=env,
-        pass_fds=tuple(pass_fds),
-        start_new_session=True,
-    )
+    child = _start(command, env, folder, pass_fds)
     try:
-        yield process
+        yield child
     finally:
-        kill_group(process.pid)
+        kill_group(child.pid)
         with trio.CancelScope(shield=True):
-            await process.wait()
-        if process.stdout:
-            await process.stdout.aclose()
+            await child.wait()
+            await child.close()
 
 
-async def follow(process: trio.Process, on_line: OnLine, until: Callable[[], Awaitable[object]]) -> None:
+async def follow(child: Child, on_line: OnLine, until: Callable[[], Awaitable[object]]) -> None:
     """Pump the output into lines while `until` waits for the end, then a little longer for what is in the pipe."""
     lines = LogLines(on_line)
 
     async def pump() -> None:
-        stream = process.stdout
-        while stream and (data := await stream.receive_some(PIPE_BYTES)):
+        while data := await child.stdout.receive_some(PIPE_BYTES):
             lines.feed(bytes(data))
 
     async with trio.open_nursery() as nursery:

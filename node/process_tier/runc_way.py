@@ -106,7 +106,7 @@ class RuncWay:
 
     async def _follow(
         self,
-        child: trio.Process,
+        child: process.Child,
         task: Task,
         on_line: OnLine,
         on_start: Callable[[], None],

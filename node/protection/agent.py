@@ -13,6 +13,7 @@ import trio
 
 from node.executors import process
 from node.executors.interface import Exit, Task
+from node.guest.hook.board import STATES
 from node.protection import layout
 from node.protection.application import CheckpointWatch, tell
 from node.protection.contents import Contents, copy, examine, step_of
@@ -33,6 +34,12 @@ ASK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 30.0
 """How long a program may take to save itself and leave after SIGTERM."""
 
+HOOK_SECONDS: Final = 20.0
+"""How long the first cut waits for a program that has only just been started to load its hook."""
+
+STEPS_SECONDS: Final = 0.5
+"""How often the machines hear how far the job is: a beat, once a second, carries it on."""
+
 RAM_MIN: Final = 8 * MIB
 """What copies for a snapshot may take at least, however full the job's memory is."""
 
@@ -49,6 +56,8 @@ _CRASHES: Final = (
     signal.SIGKILL,
 )
 _LISTENS: Final = ("loaded", "running", "restored")
+
+_SPOKEN: Final = tuple(state for state in STATES if state != "absent")
 
 Protected = Guest | Sealed | CutFailed
 """What an agent tells the machines."""
@@ -76,6 +85,7 @@ class Agent:
         self._sealer: Sealer | None = None
         self._rehearse: Rehearse | None = None
         self._link: GuestLink | None = None
+        self._attached = 0.0
         self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
         self._hold: bool | None = None
         self._asked = trio.Event()
@@ -95,6 +105,7 @@ class Agent:
     def attach(self, link: GuestLink) -> None:
         """The task starts (again) with this board."""
         self._link = link
+        self._attached = trio.current_time()
 
     def detach(self) -> None:
         """Its processes have ended."""
@@ -125,7 +136,14 @@ class Agent:
                     self._rehearse = None
 
     async def _listen(self) -> None:
+        told, look = 0, trio.current_time()
         while True:
+            if self._link is not None and trio.current_time() >= look:
+                look = trio.current_time() + STEPS_SECONDS
+                now = self._link.read()
+                if (steps := now.get("steps")) != told:
+                    told = steps
+                    self.voice.tell(Guest(self.name, now.state, "", steps))
             if self._link is not None and (words := self._link.news()):
                 self.voice.tell(Guest(self.name, words.state, words.text, words.get("steps")))
                 if words.state == "disabled" and words.text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,21 +106,32 @@ class Sealer:
                 self._blobs.adopt(temporary, digest, size)
 
 
-def read_pack(blobs: BlobStore, pack: Pack, erasure: ErasureCode) -> bytes:
+def read_pack(blobs: BlobStore, pack: Pack, erasure: ErasureCode) -> memoryview:
     """The ciphertext of a pack of which k shards are blobs here. Refused (`snapshot_bad`) otherwise; blocks."""
-    here: dict[int, memoryview] = {}
-    for index in range(pack.n):
-        digest = Digest(shard_of(pack, index))
-        if len(here) < pack.k and blobs.has(digest):
-            here[index] = memoryview(blobs.path(digest).read_bytes())
+    found = [index for index in range(pack.n) if blobs.has(Digest(shard_of(pack, index)))]
+    here = found[: pack.k]  # Data shards come first, and need no decoding.
     if len(here) < pack.k:
         raise bad(f"{len(here)} of the {pack.k} shards of a pack are here")
-    if any(len(shard) != pack.shard_size for shard in here.values()):
-        raise bad("a shard of the snapshot has not the size that its manifest says")
-    missing = [index for index in range(pack.k) if index not in here]
-    found = erasure.decode(here, pack.k, pack.n, missing) if missing else []
-    data: Mapping[int, memoryview | bytearray] = {**here, **dict(zip(missing, found, strict=True))}
-    return b"".join(data[index] for index in range(pack.k))[: pack.size]
+    size = pack.shard_size
+    whole = memoryview(bytearray(pack.k * size))
+    shards: dict[int, memoryview] = {}
+    for index in here:
+        into = whole[index * size : (index + 1) * size] if index < pack.k else memoryview(bytearray(size))
+        _read_shard(blobs.path(Digest(shard_of(pack, index))), into)
+        shards[index] = into
+    missing = [index for index in range(pack.k) if index not in shards]
+    for index, shard in zip(missing, erasure.decode(shards, pack.k, pack.n, missing) if missing else (), strict=True):
+        whole[index * size : (index + 1) * size] = shard
+    return whole[: pack.size]
+
+
+def _read_shard(path: Path, into: memoryview) -> None:
+    with path.open("rb", buffering=0) as file:
+        done = 0
+        while done < len(into) and (count := file.readinto(into[done:])):
+            done += count
+        if done != len(into) or file.read(1):
+            raise bad("a shard of the snapshot has not the size that its manifest says")
 
 
 def place_of(manifest: Manifest) -> Place:
@@ -134,7 +145,7 @@ def lay_out(
     """Open a snapshot whose shards are here into a new folder. Refused for what does not authenticate; blocks."""
     writer = FolderWriter(target, bytes_max)
 
-    def pack(index: int) -> bytes:
+    def pack(index: int) -> memoryview:
         return read_pack(blobs, sealed.packs[index], erasure)
 
     size_max = bytes_max + TABLE_BYTES_MAX

@@ -136,7 +136,7 @@ class CrateCustody:
     def _open(self, crate: Crate, secret: bytes) -> tuple[Digest, ...]:
         where = Place(crate.place, 0, EPOCH, crate.number)
 
-        def pack(index: int) -> bytes:
+        def pack(index: int) -> memoryview:
             return read_pack(self._blobs, crate.packs[index], self._erasure)
 
         found: list[Digest] = []

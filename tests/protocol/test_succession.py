@@ -94,6 +94,20 @@ def test_what_is_old_or_not_its_own_changes_nothing(made: Manifest, sender: Iden
     assert wire.encode(job) == before
 
 
+def test_more_receipts_for_the_same_snapshot_are_kept() -> None:
+    """A cold restore must know every holder, not only those that made it durable."""
+    job = record()
+    known = Succession(job, STEWARD, NETWORK)
+    known.noticed(WORKER.peer, notice(manifest()))
+    three = tuple((index, receipt(holder, NETWORK, SHARD, 100, 10**12)) for index, holder in enumerate(HOLDERS[:3]))
+    (told,) = known.noticed(WORKER.peer, notice(manifest(), receipts=three))
+    assert isinstance(told, Emit) and (told.name, told.fields["receipts"]) == ("snapshot_held", 3)
+    assert known.noticed(WORKER.peer, notice(manifest())) == []  # Fewer.
+    assert known.noticed(WORKER.peer, notice(manifest(taken=7), receipts=three)) == []  # Another manifest.
+    newest = known.newest(job.chunks[0])
+    assert newest is not None and newest[1].step == 50
+
+
 def test_who_had_to_begin_again_is_believed() -> None:
     """The old shards were gone: what the next worker keeps is all there is."""
     job = record()

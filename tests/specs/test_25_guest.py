@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 import specs
 from node.guest.hook import (
-    board, heap, outfiles, packing, policy, restore, resume, rewrite, session, tensorfile, tensors, writer,
+    board,
+    heap,
+    outfiles,
+    packing,
+    policy,
+    restore,
+    resume,
+    rewrite,
+    session,
+    tensorfile,
+    tensors,
+    writer,
 )  # fmt: skip
 
 SPEC = specs.load("25-guest")

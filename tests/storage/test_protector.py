@@ -162,6 +162,7 @@ def test_an_anchor_is_cut_every_ten_minutes_and_guarded() -> None:
     town.run(12 * MINUTE)
     anchors = [one for one in worker.vault.protector.snapshots(lease.task) if one.purpose == "anchor"]
     assert len(anchors) == 1
+    assert not worker.emitted("standby_no_help")
     status = worker.vault.custodian.status(anchors[0].packs[0].name, town.now)
     assert status is not None
     assert status.alive == anchors[0].packs[0].pack.n
@@ -329,3 +330,16 @@ def test_what_an_urgent_cut_overtook_still_counts_when_that_cut_fails() -> None:
     assert town.run(5 * SECOND, lambda: lease.durable_step == 10)
     town.run(SECOND)
     assert [one.fields["reason"] for one in worker.emitted("snapshot_failed")] == ["the script is stuck"]
+
+
+def test_a_standby_that_lost_its_disk_is_given_everything_again() -> None:
+    town = Town(20)
+    town.every = Micros(5 * MINUTE)
+    worker, standby, steward = protected(town)
+    lease = town.begin(worker, standby, steward)
+    town.run(MINUTE, lambda: lease.durable_step > 0)
+    town.run(10 * SECOND)
+    standby.blobs.clear()
+    town.wire(standby)
+    pack = worker.vault.protector.snapshots(lease.task)[-1].packs[0].pack
+    assert town.run(4 * MINUTE, lambda: sum(town.has(standby, pack, index) for index in range(8)) == 8)

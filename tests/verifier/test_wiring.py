@@ -96,13 +96,13 @@ def test_the_replica_hears_first_and_everybody_reads_it() -> None:
 def test_a_peer_is_all_of_them() -> None:
     machines = wired(VALIDATOR)
     peer = machines.peer()
-    assert [peer.index(machine) for machine in machines.listed] == list(range(10))
+    assert [peer.index(machine) for machine in machines.listed] == list(range(12))
     assert peer.next_wake == 0, "everybody is asked for the first time at once"
 
 
 def test_steward_and_provider_hear_what_the_ledger_decided() -> None:
     machines = wired(STEWARD)
-    assert machines.client.listeners == [machines.steward, machines.provider]
+    assert machines.client.listeners == [machines.steward, machines.provider, machines.reclaim]
 
 
 def test_a_shared_replica_is_read_by_all_but_validators() -> None:
@@ -180,7 +180,7 @@ def test_a_restarted_provider_gives_back_what_it_held_and_forgets_it() -> None:
     machines = wired(PROVIDERS[0])
     lease = ("lease/" + "ab" * 32, wire.encode((b"e" * 32, 0, 1)))
     commands = machines.restored([lease], PROVIDERS[0].peer)
-    assert [machine for machine, _ in commands] == [machines.steward, machines.provider]
+    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.reclaim]
     effects = [effect for _, act in commands for effect in act(NOW)]
     assert Store(lease[0], None) in effects
     assert any(isinstance(effect, Send) for effect in effects), "a surrender goes to the ledger"

@@ -15,6 +15,12 @@ from .rewrite import rewrite
 FOREIGN = ("site-packages", "dist-packages")
 """Folders of installed code."""
 
+FRAMEWORKS = (
+    "transformers/trainer.py", "accelerate/data_loader.py", "lightning/pytorch/loops/", "pytorch_lightning/loops/",
+    "lightning/pytorch/utilities/combined_loader.py", "trl/trainer/",
+)  # fmt: skip
+"""Installed code that holds a script's training loop: its loops and frames count as the script's own."""
+
 
 class Territory:
     """Which files are the script's own: below its folders, but neither installed nor Python's."""
@@ -27,11 +33,19 @@ class Territory:
     def holds(self, path: str) -> bool:
         """Whether a file is the script's own."""
         real = os.path.realpath(path)
+        if is_framework(real):
+            return True
         if any(part in FOREIGN for part in real.split(os.sep)):
             return False
         if any(_is_below(real, folder) for folder in [*self._python, self._hook]):
             return False
         return any(_is_below(real, folder) for folder in self.folders)
+
+
+def is_framework(path: str) -> bool:
+    """Whether a file is one of FRAMEWORKS."""
+    folders = [os.sep + folder + os.sep for folder in FOREIGN]
+    return any(path.rpartition(folder)[2].startswith(FRAMEWORKS) for folder in folders if folder in path)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -57,6 +57,7 @@ class Resume:
             restorer.match([(slot, iter(iterable))])  # type: ignore[call-overload]
         made = restorer.filled(slot)
         item = restorer.again(slot)
+        restorer.finish()  # The items that the loop still has to come to are reached from nowhere else.
         self._anchors.update(restorer.done)
         if item is MISSING:
             return made

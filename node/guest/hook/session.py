@@ -176,7 +176,8 @@ class Session:
         is_lasting = not ram_max or size <= ram_max
         for blob in heap.blobs:
             blob.take(is_lasting)  # type: ignore[attr-defined]
-        losses = heap.losses + self._strangers(frame)
+        strangers = frames.strangers(frame, self.users.files, TRANSPARENT)
+        losses = heap.losses + ["variables of %s()" % name for name in strangers]
         board.set("is_complete", 0 if losses else 1)
         board.set("progress_ppm", progress(stack))
         board.say("running", "not in the snapshots: " + ", ".join(losses) if losses else "")
@@ -188,9 +189,6 @@ class Session:
         self.policy.was_cut(time.monotonic())
         if holds:
             self._hold()
-
-    def _strangers(self, frame: types.FrameType) -> list[str]:
-        return ["variables of %s()" % name for name in frames.strangers(frame, self.users.files, TRANSPARENT)]
 
     def _hold(self) -> None:
         """Stand still until the node lets go; SIGTERM ends the job as ever."""

@@ -27,31 +27,32 @@ def _module(name: str, path: str, folders: list[str] | None = None) -> types.Mod
 def _load(folder: str) -> None:
     """The hook as the package `shoal_hook`, whatever its folder is called."""
     _module("shoal_hook", os.path.join(folder, "__init__.py"), [folder])
-    sdk = importlib.util.spec_from_file_location("shoal_job", os.path.join(folder, "shoal_job.py"))
-    sys.meta_path.append(_Sdk(sdk))
     from shoal_hook import start  # type: ignore[import-not-found]
 
-    start.begin()
+    start.start()
 
 
 class _Sdk:
     """Finds `shoal_job`, after everything that the job may have under that name."""
 
-    def __init__(self, spec: importlib.machinery.ModuleSpec | None) -> None:
-        self.spec = spec
+    def __init__(self, path: str) -> None:
+        self.path = path
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """The module's place."""
-        return self.spec if name == "shoal_job" else None
+        return importlib.util.spec_from_file_location(name, self.path) if name == "shoal_job" else None
 
 
 def _begin() -> None:
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if not entry or os.path.abspath(entry) != folder]
-    if os.environ.get("SHOAL_SNAPSHOT_DIR") and "shoal_hook" not in sys.modules:
+    if not any(type(finder).__name__ == "_Sdk" for finder in sys.meta_path):
+        sys.meta_path.append(_Sdk(os.path.join(folder, "shoal_job.py")))
+    board = os.path.join(os.environ.get("SHOAL_SNAPSHOT_DIR", ""), "board")
+    if os.path.isabs(board) and os.path.exists(board) and "shoal_hook" not in sys.modules:
         try:
             _load(folder)
-        except Exception as error:  # The job must not see it.
+        except (ImportError, OSError, SyntaxError) as error:  # The job must not see it; the rest is start.py's.
             sys.stderr.write("shoal: no snapshots: %s\n" % error)
     _chain(folder)
 

@@ -15,9 +15,15 @@ from importlib.machinery import ModuleSpec
 from . import importing, loaders, outfiles
 from .board import Board
 from .session import Session
+from .shield import guarded
 
 SCRIPT_ENDS = (".py", ".pyw")
 """Names of main files that Python compiles."""
+
+
+def start() -> None:
+    """Begin; a fault of the hook is told on the error stream, and the job runs without it."""
+    guarded(begin, lambda reason: print("shoal: no snapshots: " + reason, file=sys.stderr))
 
 
 def begin() -> None:
@@ -58,6 +64,8 @@ def _noticing(session: Session, path: str, *, is_module: bool) -> importing.Noti
             else:
                 activate(session)
         session.users.files.add(file)
+        if importing.is_framework(file):  # Its frames are looked at, its module's variables are not.
+            return
         session.users.modules[name if not (is_module and _is_main(name)) else "__main__"] = file
 
     if is_module:

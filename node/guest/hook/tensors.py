@@ -256,9 +256,9 @@ class GeneratorKind(Kind):
 
     def fits(self, fields: list[object], live: object) -> bool:
         library = sys.modules.get("torch")
-        return (
-            library is not None and type(live) is library.Generator and live.device.type == str(fields[0]).split(":")[0]
-        )
+        if library is None or type(live) is not library.Generator:
+            return False
+        return str(getattr(live, "device", "")).split(":")[0] == str(fields[0]).split(":")[0]
 
     def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
         return sys.modules["torch"].Generator(device=device_at(str(fields[0])))

@@ -34,6 +34,9 @@ def kinds_for(users: objects.Users, blobs: dict[str, Entry] | None = None) -> Ki
 
 def below(path: str, root: str) -> str:
     """A file's name that is the same on every machine."""
+    for folder in ("/site-packages/", "/dist-packages/"):
+        if folder in path:
+            return path.rpartition(folder)[2]
     relative = os.path.relpath(path, root)
     return path if relative.startswith("..") else relative
 

@@ -1,0 +1,38 @@
+"""A sandbox lives as long as its node, not as long as one of the node's idle threads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from node.executors import process
+from tests.node.waiting import until
+
+ORPHAN = """
+import ctypes, signal, sys, time
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: what bwrap's --die-with-parent asks for.
+print("ready", flush=True)
+time.sleep(30)
+"""
+
+
+async def test_a_child_outlives_the_threads_that_trio_lets_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio._core._thread_cache.IDLE_TIMEOUT", 0.05)
+    lines: list[str] = []
+    async with process.started([sys.executable, "-c", ORPHAN], env={}, folder=tmp_path) as child:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.follow, child, lines.append, child.wait)
+            await until(lambda: bool(lines), 20)
+            await trio.sleep(0.5)  # Ten times what an idle thread lives here.
+            assert child.returncode is None
+            nursery.cancel_scope.cancel()
+        ended = os.pidfd_open(child.pid)
+        with trio.move_on_after(0) as looked:
+            await trio.lowlevel.wait_readable(ended)
+        os.close(ended)
+        assert looked.cancelled_caught, "it lives until it is killed"
+    assert child.returncode == -9
