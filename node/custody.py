@@ -20,7 +20,6 @@ from protocol.offers import OfferBook
 from protocol.overlay.place import estimate
 from protocol.provider_lease import Lease
 from protocol.units import GIB, Micros
-from storage.erasure import COPIES, Code
 from storage.hazard import Hazard
 from storage.interval import Cadence
 from storage.neighbourhood import Seen
@@ -75,16 +74,6 @@ class Host:
         """A clean end: no failure."""
         self.note()
         self._records.put(RUNNING_KEY, None)
-
-
-class Codes:
-    """The newest order of how to code a snapshot. It follows from how many holders there are, not from the task."""
-
-    def __init__(self) -> None:
-        self.code = COPIES
-
-    def __call__(self) -> Code:
-        return self.code
 
 
 def wire_custody(

@@ -46,6 +46,7 @@ from node.watching import Watched, hours_of, watch_host
 from node.work import Works
 from protocol import genesis as genesis_file
 from protocol.bidding import SPEC_BYTES_MAX
+from protocol.completions import Guest
 from protocol.errors import Refused
 from protocol.genesis import Genesis
 from protocol.identity import Identity, peer_from_text, peer_text
@@ -112,7 +113,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     is_validator = identity.peer in genesis.validator_set
     journal = Journal(config.data / "blocks.journal") if is_validator else None
     serves = tuple(peer_from_text(text) for text in config.serves)
-    codes, erasure = custody.Codes(), erasure_code()
+    erasure = erasure_code()
 
     async def fetch(digest: Digest, size: int, sources: tuple[PeerId, ...]) -> None:
         await transport.fetch(digest, size, tuple(peer for peer in sources if peer != identity.peer))
@@ -121,7 +122,10 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         if not vault.pins.is_pinned(digest):
             blobs.remove(digest)
 
-    shelter = Shelter(fetch, config.slots, erasure, codes, discard)
+    def evicted(task: str) -> None:
+        works.give(Guest(task, "ended", "its room was needed", 0))
+
+    shelter = Shelter(fetch, config.slots, erasure, discard, evicted)
     host = await inspect_host(config, blobs, serves, clock, shelter)
     outside = Outside(
         read=lambda digest: blobs.read(digest, SPEC_BYTES_MAX),
@@ -145,7 +149,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     events = EventLog()
     stay = custody.Host(records, identity, clock)
     vault = custody.wire_custody(identity, config, machines, transport, blobs, stay, clock)
-    works = Works(identity.peer, transport, blobs, host.runner, erasure, codes)
+    works = Works(identity.peer, transport, blobs, host.runner, erasure)
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
     driver = Driver(machines.peer(vault.listed), world)
     try:

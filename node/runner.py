@@ -36,10 +36,11 @@ from node.runtimes import WASM_NAME, Runtime
 from node.volumes.shelf import TreeShelf
 from protocol import wire
 from protocol.completions import CutFailed, Guest, RunDone
-from protocol.effects import Run
+from protocol.effects import Cut, Run
 from protocol.errors import LocalError, Refused, ShoalError, Unavailable
 from protocol.jobspec import ZERO_DIGEST, GpuNeed, JobSpec, Manifest
 from protocol.units import MIB, Digest, PeerId
+from storage.erasure import Code
 
 MANIFEST_BYTES_MAX: Final = 4 * MIB
 """FILES_MAX entries with the longest paths fit."""
@@ -134,14 +135,14 @@ class Runner:
         live = self._live.get(task)
         return live.door if live is not None else None
 
-    def cut(self, task: str, *, hold: bool, tell: Tell = deaf) -> None:
+    def cut(self, order: Cut, tell: Tell = deaf) -> None:
         """Take a snapshot of a running task; `Sealed` or `CutFailed` comes through the `tell` of its `run`, or through
         this one when the task does not run here or is not protected."""
-        live = self._live.get(task)
+        live = self._live.get(order.task)
         if live is None or live.agent is None:
-            tell(CutFailed(task, "the task is not protected here" if live else "the task does not run here"))
+            tell(CutFailed(order.task, "the task is not protected here" if live else "the task does not run here"))
         else:
-            live.agent.cut(hold=hold)
+            live.agent.cut(hold=order.hold, code=Code(order.k, order.n))
 
     async def run(self, work: Run, on_log: OnLog, on_start: Callable[[str], None], tell: Tell = deaf) -> RunDone:
         """Execute one chunk to its end. Never raises for what a job does; a cancelled caller leaves nothing behind.
@@ -256,7 +257,7 @@ class Runner:
         """Under a lease from now on: its snapshots are sealed with the lease's secret."""
         assert live.agent is not None and work.lease is not None and self._shelter is not None
         shelter = self._shelter
-        sealer = Sealer(self._blobs, work.lease, work.secret, shelter.code, shelter.erasure)
+        sealer = Sealer(self._blobs, work.lease, work.secret, shelter.erasure)
 
         async def prepare() -> Task:
             shadow = self._shadow(work)

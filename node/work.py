@@ -10,7 +10,6 @@ from typing import Final
 import trio
 
 from node.blobs import BlobStore
-from node.custody import Codes
 from node.protection import encoding
 from node.runner import Runner
 from node.transport import Transport
@@ -20,7 +19,7 @@ from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Stop,
 from protocol.errors import ShoalError
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest, PeerId
-from storage.erasure import Code, ErasureCode
+from storage.erasure import ErasureCode
 
 log = logging.getLogger("shoal.work")
 
@@ -45,14 +44,12 @@ class Works:
         blobs: BlobStore,
         runner: Runner,
         erasure: ErasureCode,
-        codes: Codes,
     ) -> None:
         self._me = me
         self._transport = transport
         self._blobs = blobs
         self._runner = runner
         self._erasure = erasure
-        self._codes = codes
         self.give: Callable[[Completion], None]
         """Where completions go: the driver's, once there is one."""
         self._fetching: set[tuple[Digest, bool]] = set()
@@ -74,9 +71,8 @@ class Works:
                 spawn(functools.partial(self._park, run))
             case Unpark(task):
                 self._runner.unpark(task)
-            case Cut(task, hold, k, n):
-                self._codes.code = Code(k, n)
-                self._runner.cut(task, hold=hold, tell=self.give)
+            case Cut():
+                self._runner.cut(work, self.give)
             case Encode(pack):
                 spawn(functools.partial(self._encode, Encode(pack)))
             case Prove(peer, challenge):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.messages import Head, JobNotice, Offer
 from protocol.snapshots import Pack, Tier
@@ -54,6 +55,10 @@ class RunDone:
     output_bytes: int
     seconds: float
     detail: str
+
+
+NOT_PROTECTED: Final = "not protected: "
+"""How the text of a `Guest` begins that says that a rehearsal did not come out equal, before the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from protocol.leasing import Desk, Leasing
 from protocol.ledger_client import RESUBMIT, Ordered
 from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
 from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, Handover, SignedOp, Surrender, Verdict
-from protocol.snapshots import SnapshotNotice
+from protocol.snapshots import Protection, SnapshotNotice
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
 NOTICE_INTERVAL: Final = Micros(3 * SECOND)
@@ -153,11 +153,11 @@ class Job:
         return [*effects, *self._changed(chunk), *offered]
 
     # ── the provider works ───────────────────────────────────────────────────────────────────────────────────────────
-    def beat(self, sender: PeerId, beat: Beat) -> list[Effect]:
+    def beat(self, sender: PeerId, beat: Beat, now: Micros) -> list[Effect]:
         """The provider lives; its phase is shown."""
         chunk = self.record.chunks[beat.chunk]
         if chunk.epoch == beat.epoch and chunk.provider == sender and chunk.attempts:
-            chunk.attempts[-1].reached = max(chunk.attempts[-1].reached, beat.step)
+            chunk.attempts[-1].beat(beat.step, now)
         if (
             chunk.epoch == beat.epoch
             and chunk.provider == sender
@@ -172,6 +172,15 @@ class Job:
         """A running chunk has a new durable snapshot. It is stored before anybody hears of it."""
         effects = self.leasing.succession.noticed(worker, notice) if not self.record.is_final else []
         return [self._store(), *effects] if effects else []
+
+    def protection(self, worker: PeerId, said: Protection) -> list[Effect]:
+        """How safe a running chunk is, in its provider's words."""
+        chunk = self.record.chunks[said.chunk]
+        is_its = chunk.provider == worker and chunk.epoch == said.epoch and chunk.is_leased
+        if not is_its or (chunk.exposed, chunk.kept) == (said.reason, said.kept):
+            return []
+        chunk.exposed, chunk.kept = said.reason, said.kept
+        return [self._store(), *self._changed(chunk)]
 
     def log(self, sender: PeerId, message: LogLines, now: Micros) -> list[Effect]:
         """Lines of a chunk, in order, each once."""

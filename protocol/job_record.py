@@ -28,6 +28,16 @@ class Attempt(Struct):
     """The step of the snapshot that it began from."""
     reached: int = 0
     """The last step that its beats told of; 0 where no hook counts."""
+    heard: int = 0
+    """When its last beat came."""
+    went_on: int = 0
+    """When the first beat came that was as far as the snapshot it began from; 0: never, or it began from none."""
+
+    def beat(self, step: int, now: int) -> None:
+        """Its provider lives, and is so far."""
+        self.heard, self.reached = now, max(self.reached, step)
+        if 0 < self.step <= step and not self.went_on:
+            self.went_on = now
 
 
 class ChunkRecord(Struct):
@@ -60,6 +70,10 @@ class ChunkRecord(Struct):
     """Bytes of state in it."""
     is_protected: bool = False
     """True once a snapshot of the chunk was restored in a rehearsal and came out equal."""
+    exposed: str = ""
+    """Why the chunk is not protected, or not as it should be, as its provider says."""
+    kept: str = ""
+    """Where the newest durable snapshot is, as its provider says."""
     fruitless: int = 0
     """Attempts in a row that ended without having moved the chunk on."""
 

@@ -104,6 +104,8 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
     every: Annotated[Micros, Meta(ge=0, le=300_000_000)] = Micros(0)
     """Microseconds between snapshots, at most five minutes (features S1); 0: the platform chooses."""
     profile: Literal["min-loss", "max-efficiency"] = "min-loss"
+    state_bytes: NonNegative = 0
+    """Bytes of a snapshot as the renter expects them, for what is told before the start; 0: not said."""
 
 
 PLATFORM_CHOICE: Final = Checkpoint()

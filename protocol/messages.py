@@ -23,6 +23,7 @@ from protocol.snapshots import (
     Keep,
     Kept,
     NotKept,
+    Protection,
     Release,
     Renew,
     SnapshotNotice,
@@ -91,6 +92,8 @@ class Offer(Struct, frozen=True, forbid_unknown_fields=True, tag="offer"):
     is_draining: bool = False
     place: Place | UnsetType = UNSET
     """Region and coordinate. Unset is not encoded: offers of older nodes stay in their one encoding."""
+    uplink: Annotated[int, Meta(ge=1, le=2**62)] | UnsetType = UNSET
+    """Bytes per second that it was seen to send, or that its owner allows; unset: not measured, and not encoded."""
 
 
 class JobNotice(Struct, frozen=True, forbid_unknown_fields=True, tag="notice"):
@@ -388,7 +391,7 @@ Message = (
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer
-    | SnapshotNotice | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
+    | SnapshotNotice | Protection | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}

@@ -57,6 +57,8 @@ class Terms:
     serves: tuple[PeerId, ...] = ()
     is_draining: bool = False
     place: Place | None = None
+    uplink: int = 0
+    """Bytes per second; 0: not measured."""
 
 
 class OfferBook:
@@ -216,6 +218,7 @@ class OfferMaker:
             serves=terms.serves,
             is_draining=terms.is_draining,
             place=UNSET if terms.place is None else terms.place,
+            uplink=terms.uplink or UNSET,
         )
 
     def _publish(self, now: Micros, life: Micros) -> list[Effect]:

@@ -274,7 +274,7 @@ class Provider:
         """A running job's hook said how far it is."""
         lease = next((item for item in self.leases.values() if item.task == message.task), None)
         if lease is not None:
-            lease.step = max(lease.step, message.steps)
+            lease.heard(message)
         return []
 
     def _standby_changed(self, sender: PeerId, message: StandbyChange) -> list[Effect]:
@@ -391,6 +391,6 @@ class Provider:
             elif lease.phase != "countersigned":
                 lease.beats += 1
                 beat = lease.beat()
-                effects += [Send(PeerId(peer), beat) for peer in lease.assign.watchers]
+                effects += [*(Send(PeerId(peer), beat) for peer in lease.assign.watchers), *lease.tidings(now)]
         self._bidding.forget({lease.job for lease in self.leases.values()} | self.awaited(), now)
         return effects

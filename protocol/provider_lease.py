@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from protocol import operations
+from protocol.completions import NOT_PROTECTED, Guest
 from protocol.effects import Effect, LeaseKey, Resume, Run, Send
 from protocol.jobspec import JobSpec
 from protocol.messages import Beat, LogLines
 from protocol.operations import Assign
-from protocol.units import Digest, Micros, PeerId
+from protocol.snapshots import Protection
+from protocol.units import SECOND, Digest, Micros, PeerId
 
 Phase = Literal["countersigned", "waiting", "running", "claiming", "claimed", "revealed"]
 
 LINES_PER_MESSAGE: Final = 16
 """Lines of the longest kind still fit one message."""
+
+TOLD_AGAIN: Final = Micros(30 * SECOND)
+"""Microseconds until the steward is told the same about a lease once more: it may have been restarted."""
+
+WORDS_CHARS_MAX: Final = 256
+"""Characters of a reason: what one message carries."""
 
 _BEATS: Final[Mapping[Phase, Literal["starting", "claiming", "revealing"]]] = MappingProxyType(
     {
@@ -29,6 +37,27 @@ _BEATS: Final[Mapping[Phase, Literal["starting", "claiming", "revealing"]]] = Ma
     }
 )
 """What a beat calls each phase; a running lease is fetching until its sandbox starts."""
+
+
+@dataclass(slots=True)
+class Words:
+    """Why a chunk is not protected, by who says so, and how well its newest snapshot is kept."""
+
+    hook: str = ""
+    """Why no snapshots of its memory are taken."""
+    rehearsal: str = ""
+    """How a dry restore differed."""
+    custody: str = ""
+    """Why the last snapshot did not become durable."""
+    kept: str = ""
+    told: tuple[str, str] = ("", "")
+    told_at: Micros = Micros(0)
+
+    @property
+    def now(self) -> tuple[str, str]:
+        """Reason and whereabouts, short enough for a message."""
+        said = [words for words in (self.hook, self.rehearsal, self.custody) if words]
+        return "; ".join(said)[:WORDS_CHARS_MAX], self.kept[:WORDS_CHARS_MAX]
 
 
 @dataclass(slots=True)
@@ -57,6 +86,8 @@ class Lease:
     step: int = 0
     durable_step: int = 0
     """The step of the newest durable snapshot."""
+    words: Words = field(default_factory=Words)
+    """What its renter hears of its protection."""
     output: Digest = Digest(b"")
     output_bytes: int = 0
 
@@ -90,6 +121,22 @@ class Lease:
         running: Literal["running", "fetching"] = "running" if self.is_started else "fetching"
         phase = running if self.phase == "running" else _BEATS[self.phase]
         return Beat(*self.key, self.beats, phase, step=self.step, snapshot=self.durable_step)
+
+    def heard(self, guest: Guest) -> None:
+        """Its hook said how far it is, and how it is."""
+        self.step = max(self.step, guest.steps)
+        if guest.text.startswith(NOT_PROTECTED):
+            self.words.rehearsal = guest.text.removeprefix(NOT_PROTECTED)
+        elif guest.state == "disabled" and guest.text:
+            self.words.hook = guest.text
+
+    def tidings(self, now: Micros) -> list[Effect]:
+        """How safe it is, for the steward: when that changes, and again after a while, for what was lost on the way."""
+        words = self.words
+        if not self.secret or (words.now == words.told and (not any(words.told) or now < words.told_at + TOLD_AGAIN)):
+            return []
+        words.told, words.told_at = words.now, now
+        return [Send(self.steward, Protection(self.job, self.assign.chunk, self.assign.epoch, *words.told))]
 
     def said(self, lines: tuple[str, ...]) -> list[Effect]:
         """Lines of its log for the steward, numbered."""

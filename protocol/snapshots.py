@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from protocol import wire
 from protocol.identity import Identity, is_signed_by
-from protocol.jobspec import Bytes32, NonNegative
+from protocol.jobspec import Bytes32, NonNegative, Text
 from protocol.operations import Hash, Key, Reason, Signature
 from protocol.units import PeerId
 
@@ -164,6 +164,19 @@ class SnapshotNotice(Struct, frozen=True, forbid_unknown_fields=True, tag="snaps
     """One entry per pack, in their order."""
     is_rehearsed: bool = False
     """Whether a dry restore of the job's first snapshot came out equal on the worker."""
+
+
+class Protection(Struct, frozen=True, forbid_unknown_fields=True, tag="protection"):
+    """From the worker to the steward, when it changes and now and then: how safe the running chunk is, in words for
+    its renter. It proves nothing; what counts is a `SnapshotNotice`."""
+
+    job: JobKey
+    chunk: ChunkIndex
+    epoch: Epoch
+    reason: Text
+    """Why the chunk is not protected, or not as it should be; empty: nothing speaks against it."""
+    kept: Text
+    """Where the newest durable snapshot is (27-custody); empty: there is none."""
 
 
 class StandBy(Struct, frozen=True, forbid_unknown_fields=True, tag="stand_by"):

@@ -25,7 +25,7 @@ from protocol.ledger_client import Ordered
 from protocol.matching import Plan
 from protocol.messages import Accept, Attestation, Beat, Bid, Decline, LogLines, Message, NoBid, Reveal, Unwatch
 from protocol.operations import EscrowExtend, EscrowOpen, Fence, Handover, SignedOp
-from protocol.snapshots import SnapshotNotice
+from protocol.snapshots import Protection, SnapshotNotice
 from protocol.units import CREDIT, DAY, MINUTE, Digest, JobId, Micros, PeerId
 
 QUOTE_VALID: Final = Micros(5 * MINUTE)
@@ -65,6 +65,7 @@ class Steward:
         Fetched,
         FetchFailed,
         SnapshotNotice,
+        Protection,
         HandoverProposal,
     )
 
@@ -280,7 +281,7 @@ class Steward:
                 return self._answered(sender, message, now)
             case Beat(escrow=escrow):
                 found = self._by_escrow(escrow, message.chunk)
-                return found.beat(sender, message) if found else []
+                return found.beat(sender, message, now) if found else []
             case Reveal(escrow=escrow):
                 found = self._by_escrow(escrow, message.chunk)
                 return found.reveal(sender, message) if found else []
@@ -291,6 +292,10 @@ class Steward:
             case SnapshotNotice():
                 found = self.jobs.get(succession.job_of(sender, message))
                 return found.snapshot(sender, message) if found else []
+            case Protection(job=job):
+                found = self.jobs.get(JobId(job))
+                known = found is not None and message.chunk < len(found.record.chunks)
+                return found.protection(sender, message) if found and known else []
             case HandoverProposal(operation=signed):
                 return self._handed_over(sender, message, signed, now)
             case Attestation():

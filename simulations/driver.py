@@ -84,6 +84,7 @@ class Driver:
         self._observers = observers
         self._library = library
         self._fetching = Fetching(queue, network, library, peers, self._index, self.give)
+        self._fetching.came = self._came
         self.auditor = Auditor()
         self.worker: Worker
         self.end: Callable[[SimPeer], None]
@@ -304,6 +305,10 @@ class Driver:
         self.restoring(peer)
         if peer.is_up:
             Returning(peer, run.resume, self._fetching, self._library, self._queue, then)
+
+    def _came(self, digest: Digest, size: int) -> None:
+        kind = "shards" if digest in self.worker.protecting.shards else "blobs"
+        self._recorder.count(f"bytes/{kind}", size)
 
     def _resumed(self, task: Task, why: str, waited: int, brought: int) -> None:
         if task.run.lease is not None:

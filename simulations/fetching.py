@@ -55,6 +55,8 @@ class Fetching:
         self._peers = peers
         self._index = index
         self._give = give
+        self.came: Callable[[Digest, int], None] = lambda digest, size: None
+        """A blob of so many bytes has crossed the network."""
 
     def fetch(self, peer: SimPeer, work: Fetch) -> None:
         """Perform a `Fetch` effect; the same one under way already is not started twice."""
@@ -123,6 +125,7 @@ class Fetching:
         def done(at: int) -> None:
             if at >= 0 and errand.peer.is_up and errand.peer.boots == errand.boot:
                 self._library.copy(here, digest)
+                self.came(digest, size)
             self._step(errand)
 
         self._network.bulk(index, here, size, queue.now, done)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import msgspec
 
 from protocol import wire
 from protocol.errors import Unavailable
 from protocol.jobspec import Manifest
 from protocol.units import Digest
+
+T = TypeVar("T")
 
 _manifest_decoder = msgspec.msgpack.Decoder(Manifest)
 
@@ -43,6 +48,14 @@ class Library:
     def wipe(self, peer: int) -> None:
         """A peer's disk died: it holds nothing any more."""
         self._held.pop(peer, None)
+
+    def count(self, peer: int) -> int:
+        """Blobs that a peer holds."""
+        return len(self._held.get(peer, ()))
+
+    def those(self, peer: int, named: Mapping[Digest, T]) -> list[T]:
+        """What is said of the blobs that a peer holds, where anything is."""
+        return [named[digest] for digest in self._held.get(peer, ()) if digest in named]
 
     def has(self, peer: int, digest: Digest) -> bool:
         """Whether the peer holds the blob."""

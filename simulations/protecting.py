@@ -58,8 +58,8 @@ class Protecting:
         """Bytes that a snapshot of a job has; 0: it cannot be cut."""
         self.again: Callable[[Task], None]
         """A task goes on later than it was to: its end has to be set anew."""
-        self.shards: dict[Digest, str] = {}
-        """Every shard that was ever made -> the task whose state it is part of."""
+        self.shards: dict[Digest, tuple[str, int, int]] = {}
+        """Every shard that was ever made -> (task, number of the snapshot, pack)."""
 
     # ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
     def cut(self, peer: SimPeer, work: Cut) -> None:
@@ -117,7 +117,7 @@ class Protecting:
             shards = tuple(wire.digest(wire.encode((task.run.task, number, place, at))) for at in range(count))
             shard_size = -(-one // work.k)
             for at, shard in enumerate(shards):
-                self.shards[shard] = task.run.task
+                self.shards[shard] = (task.run.task, number, place)
                 if at < work.k:
                     self._library.hold(task.peer.index, shard, shard_size)
             made.append(Pack(one, shard_size, "copy" if work.k == 1 else "rs", work.k, work.n, shards))

@@ -100,6 +100,7 @@ class Protection:
         one = self.one
         wait = min(RETRY_MAX, RETRY_MIN << min(one.failures, 8))
         one.failures += 1
+        one.lease.words.custody = reason
         one.state = Waiting(Micros(now + wait))
         one.pace.failed()
         fields = {**self._named(), "code": code, "reason": reason[:200]}
@@ -189,6 +190,7 @@ class Protection:
             one.filling, one.state = state, Waiting(one.pace.due_at(now))
         one.span = self._span(now)
         one.lease.durable_step = max(one.lease.durable_step, snapshot.manifest.step)
+        one.lease.words.custody = ""
         effects = self._tell(snapshot)
         if snapshot.purpose == "anchor":
             one.anchored = now
@@ -219,6 +221,7 @@ class Protection:
     def _tell(self, snapshot: Snapshot) -> list[Effect]:
         lease = self.one.lease
         snapshot.told = snapshot.receipts
+        lease.words.kept = self.verdict(snapshot).text
         made = notice(self._around.identity, self._around.network, snapshot)
         if made is None:
             return [Emit("snapshot_untold", {**self._named(), "packs": len(snapshot.packs)})]

@@ -81,7 +81,7 @@ async def run(
     with trio.move_on_after(seconds):
         async with process.started(command, env=dict(env or {"PATH": os.defpath}), folder=folder) as child:
             text = bytearray()
-            while child.stdout and (data := await child.stdout.receive_some(process.PIPE_BYTES)):
+            while data := await child.stdout.receive_some(process.PIPE_BYTES):
                 text += data[: LOG_TAIL_BYTES - len(text)]
             return await child.wait(), text.decode("utf-8", "replace")
     raise Unavailable(f"{Path(command[0]).name} did not end within {seconds:g} s", code="criu_timeout")

@@ -24,6 +24,7 @@ from protocol.completions import CutFailed, Guest, Sealed
 from protocol.errors import ShoalError, Unavailable
 from protocol.snapshots import Tier
 from protocol.units import MIB
+from storage.erasure import Code
 
 CUT_SECONDS: Final = 120.0
 """How long a cut waits for the next loop head: longer than a step of any job that fits a home's GPU."""
@@ -111,8 +112,10 @@ class Agent:
         """Its processes have ended."""
         self._link = None
 
-    def cut(self, *, hold: bool) -> None:
+    def cut(self, *, hold: bool, code: Code) -> None:
         """Take a snapshot as soon as possible. Answered by `Sealed` or `CutFailed`, one for all orders under way."""
+        if self._sealer is not None:
+            self._sealer.code = code
         self._hold = hold
         if self._idle.is_set():
             self._idle = trio.Event()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from node.protection.safetensors_header import bad
 from protocol.effects import LeaseKey
 from protocol.snapshots import Manifest, Pack, Tier, shard_of
 from protocol.units import Digest
-from storage.erasure import Code, ErasureCode
+from storage.erasure import COPIES, ErasureCode
 from storage.ids import Place
 from storage.opening import Opening
 from storage.packs import Known, KnownPack
@@ -41,15 +40,14 @@ class SealedFolder:
 
 
 class Sealer:
-    """Seals the snapshots of one lease, one after the other. `code` is asked anew for each."""
+    """Seals the snapshots of one lease, one after the other."""
 
-    def __init__(
-        self, blobs: BlobStore, lease: LeaseKey, secret: bytes, code: Callable[[], Code], erasure: ErasureCode
-    ) -> None:
+    def __init__(self, blobs: BlobStore, lease: LeaseKey, secret: bytes, erasure: ErasureCode) -> None:
         self._blobs = blobs
         self._lease = lease
         self._secret = secret
-        self._code = code
+        self.code = COPIES
+        """How the next one is cut into shards: it follows from how many holders there are."""
         self._erasure = erasure
         self._number = 0
         self._known: Known | None = None
@@ -76,7 +74,7 @@ class Sealer:
 
     def _seal(self, folder: Path, contents: Contents, place: Place, use: tuple[Known | None, list[Digest]]) -> Sealed:
         known, made = use
-        sealing = seal(parts(folder, contents), place, self._secret, self._code(), self._erasure, known)
+        sealing = seal(parts(folder, contents), place, self._secret, self.code, self._erasure, known)
         for sealed in sealing:
             for index, shard in enumerate(sealed.shards[: sealed.pack.k]):
                 digest = Digest(shard_of(sealed.pack, index))

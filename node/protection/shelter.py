@@ -1,4 +1,4 @@
-"""What a node gives its runner so that tasks are protected: codes, how blobs come and go, who hears of parked tasks."""
+"""What a node gives its runner so that tasks are protected: how blobs come and go, who hears of parked tasks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from node.blobs import BlobStore
 from node.protection.fetching import Fetch
 from protocol.units import Digest
-from storage.erasure import COPIES, NUMPY, Code, ErasureCode
+from storage.erasure import NUMPY, ErasureCode
 
 
 def _nothing(task: str) -> None:
     """Nobody wants to hear of evicted tasks."""
-
-
-def _copies() -> Code:
-    return COPIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +24,6 @@ class Shelter:
     slots: int = 1
     """Tasks that may run at once; a parked one gives way to a real one."""
     erasure: ErasureCode = NUMPY
-    code: Callable[[], Code] = _copies
-    """How many shards a snapshot of now is cut into: it depends on how many holders there are."""
     discard: Callable[[Digest], None] | None = None
     """What is done with shards that were fetched only to be opened; None: they are deleted."""
     evicted: Callable[[str], None] = _nothing

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from node.volumes.custody import Guarded
 from protocol.effects import Effect, Machine
+from protocol.errors import Unavailable
 from protocol.snapshots import Pack
 from protocol.units import Digest, Micros, PeerId
 from storage import durability
@@ -38,10 +39,14 @@ class CustodianShards:
         self._now = now
 
     def code(self) -> Code:
-        """How a new pack is cut, by how many holders there are now."""
+        """How a new pack is cut, by how many holders there are now. Unavailable when there are none: what is sealed for
+        one holder would stay with one."""
         hood = self._neighbourhood
         candidates = hood.candidates()
         domains = len({hood.domain(candidate.peer) for candidate in candidates})
+        if not domains:
+            fix = "Connect with others; until then your node alone has it."
+            raise Unavailable("no other peer is here that could keep it", code="no_holders", fix=fix)
         gone = hood.standings.gone_at_most({candidate.peer for candidate in candidates})
         chosen = durability.choose(domains, gone, "volume", is_large=True)
         return Code(chosen.k, chosen.n)

@@ -8,6 +8,7 @@ from typing import Final
 from simulations.checkers.acknowledged import Acknowledged
 from simulations.checkers.agreement import Agreement
 from simulations.checkers.checker import Checker
+from simulations.checkers.custody import Custody
 from simulations.checkers.epochs import Epochs
 from simulations.checkers.faultless import Faultless
 from simulations.checkers.ledger import Ledgers
@@ -15,7 +16,7 @@ from simulations.checkers.liveness import Liveness
 from simulations.scenario import Check
 
 CHECKERS: Final[dict[Check, type[Checker]]] = {
-    kind.name: kind for kind in (Ledgers, Epochs, Acknowledged, Agreement, Faultless, Liveness)
+    kind.name: kind for kind in (Ledgers, Epochs, Acknowledged, Agreement, Faultless, Liveness, Custody)
 }
 """Every checker by the name that a scenario calls it."""
 

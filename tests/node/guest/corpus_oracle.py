@@ -33,12 +33,15 @@ SMALL: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill that was survived. Bytes of the snapshot, µs that the script stood still for it."""
+    """One kill that was survived. Bytes of the snapshot, µs that the script stood still for it.
+
+    `lacks`: what the hook itself said that its snapshot does not hold.
+    """
 
     step: int
     size: int
     stall_us: int
-    is_complete: bool
+    lacks: str
 
 
 def reference(script: Script, folder: Path, warm: Warm | None = None) -> Outcome:
@@ -81,8 +84,12 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
     assert snapshot
     with Job(script, folder / PLACE) as job:
         outcome = resumed(job, snapshot, is_parked=dice.random() < 0.5)
-    compare(Outcome(outcome.files, expected.stdout), expected)
-    compare_lines([*printed, outcome.stdout], expected.stdout)
+    try:
+        compare(Outcome(outcome.files, expected.stdout), expected)
+        compare_lines([*printed, outcome.stdout], expected.stdout)
+    except JobFailed as error:
+        said = next((f"; the hook had said: {kill.lacks}" for kill in survived if kill.lacks), "")
+        raise JobFailed(f"{error}{said}") from None
     return survived
 
 
@@ -106,7 +113,8 @@ def kill_at(
             board = job.board
             step = board.get("steps")
             later = step + dice.randint(0, int(script.steps * AFTERWARDS))
-            kill = Kill(step, board.get("state_bytes"), board.get("stall_us"), bool(board.get("is_complete")))
+            lacks = "" if board.get("is_complete") else board.text or "it does not say what"
+            kill = Kill(step, board.get("state_bytes"), board.get("stall_us"), lacks)
             job.wait(lambda: board.get("steps") >= later)
             job.kill()
             if snapshot and not board.get("restored_step"):

@@ -137,10 +137,11 @@ def page(rows: Sequence[Row]) -> str:
     head = HEAD.format(kills=sum(ROWS), tolerance=LOSS_TOLERANCE, facts=facts(rows))
     faults = [f"- **{row.script.name}**: {one_line(fault)}" for row in rows for fault in row.faults]
     left_out = [f"- **{row.script.name}**: not run, {row.skipped}" for row in rows if row.skipped]
-    incomplete = [row.script.name for row in rows if any(not kill.is_complete for kill in row.kills)]
-    notes = (
-        [f"- The hook itself calls its snapshots of these incomplete: {', '.join(incomplete)}."] if incomplete else []
-    )
+    lacking = [(row.script.name, kill.lacks) for row in rows for kill in row.kills if kill.lacks]
+    notes = [
+        f"- **{name}**: the hook said of a snapshot that came back all the same: {one_line(what)}"
+        for name, what in dict(lacking).items()
+    ]
     below = [*faults, *left_out, *notes] or ["Nothing."]
     return head + "\n".join(map(line, rows)) + "\n\n## What failed, and why\n\n" + "\n".join(below) + "\n"
 

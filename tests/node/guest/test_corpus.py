@@ -1,10 +1,12 @@
-"""Every script of the corpus is killed once with SIGKILL at a random step, resumed, and must end bit-identical.
+"""Scripts of the corpus are killed with SIGKILL at a random step, resumed, and must end bit-identical.
 
-The full run (several kills in a row, the hook on an untouched run, other thread counts) is `make corpus`.
+One kill for each of QUICK, for each of all with SHOAL_LONG=1. The full run (several kills in a row, the hook on an
+untouched run, other thread counts) is `make corpus`.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,11 +17,12 @@ import pytest
 
 from tests.node.guest.corpus_job import JobFailed, Outcome, Warm
 from tests.node.guest.corpus_oracle import compare, compare_lines, differences, killed, reference
-from tests.node.guest.corpus_scripts import FOLDER, PLAIN, SCRIPTS, Script
+from tests.node.guest.corpus_scripts import FOLDER, PLAIN, QUICK, SCRIPTS, Script
 
 AT_ONCE: Final = 2
 """Scripts that run at the same time, each in one process of one thread."""
 SEED: Final = "one kill"
+ASKED: Final = [script for script in SCRIPTS if script.name in QUICK or os.environ.get("SHOAL_LONG")]
 ORACLE_TEST: Final = "test_a_killed_script_ends_as_if_nothing_had_happened"
 
 Pending = dict[str, Future[None]]
@@ -74,7 +77,7 @@ def script_of(item: pytest.Item) -> str:
     return item.name.removeprefix(f"{ORACLE_TEST}[").removesuffix("]") if is_oracle else ""
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.parametrize("script", ASKED, ids=lambda script: script.name)
 def test_a_killed_script_ends_as_if_nothing_had_happened(
     script: Script, pending: Pending, request: pytest.FixtureRequest
 ) -> None:
@@ -90,7 +93,8 @@ def test_every_script_is_listed_once() -> None:
         path.parent.name for path in FOLDER.glob("*/main.py")
     }
     assert sorted(script.name for script in SCRIPTS) == sorted(found)
-    assert len(found) >= 28
+    assert found >= QUICK
+    assert len(QUICK) >= 28
 
 
 def test_the_oracle_sees_one_other_byte_and_one_lost_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from node.protection.shelter import Shelter
 from node.runner import Runner
 from node.runtimes import Runtime
 from protocol.completions import CutFailed, Guest, RunDone, Sealed
-from protocol.effects import Resume, Run
+from protocol.effects import Cut, Resume, Run
 from protocol.errors import Unavailable
 from protocol.jobspec import Chunk, FileRef, JobSpec, Manifest, Resources
 from protocol.snapshots import Manifest as Snapshot
@@ -44,6 +44,7 @@ class Host:
     """Shards that were fetched."""
     started: list[str] = field(default_factory=list)
     evicted: list[str] = field(default_factory=list)
+    code: Code = Code(1, 3)
 
     def heard(self, kind: type[Sealed | CutFailed | Guest]) -> list[Protected]:
         """What was told of one kind."""
@@ -61,7 +62,7 @@ class Host:
     async def cut(self, task: str, *, hold: bool = False) -> Protected:
         """A snapshot now, or why not."""
         count = len(self.heard(Sealed)) + len(self.heard(CutFailed))
-        self.runner.cut(task, hold=hold, tell=self.said.append)
+        self.runner.cut(Cut(task, hold, self.code.k, self.code.n), self.said.append)
         await happens(lambda: len(self.heard(Sealed)) + len(self.heard(CutFailed)) > count)
         return next(said for said in reversed(self.said) if isinstance(said, Sealed | CutFailed))
 
@@ -118,11 +119,10 @@ class Stand:
                     return
             raise Unavailable("nobody has it", code="no_blob")
 
-        code = code or Code(1, 3)
-        shelter = Shelter(fetch, slots=slots, code=lambda: code, evicted=evicted.append, rehearses=rehearses)
+        shelter = Shelter(fetch, slots=slots, evicted=evicted.append, rehearses=rehearses)
         runner = Runner(blobs, folder / "tasks", [self.executor], self.runtimes, [OWNER], shelter)
         await runner.clean()
-        made = Host(blobs, folder, runner, asked=asked, evicted=evicted)
+        made = Host(blobs, folder, runner, asked=asked, evicted=evicted, code=code or Code(1, 3))
         self.hosts.append(made)
         return made
 

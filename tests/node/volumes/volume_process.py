@@ -21,7 +21,6 @@ from node.blobs import BlobStore
 from node.clock import Clock
 from node.control import ControlServer, unary
 from node.control_methods import BlobBeginParams, BlobEndParams, BlobGetParams, BlobPartParams, RenterCreateParams
-from node.custody import Codes
 from node.driver import Driver, World
 from node.events import EventLog
 from node.isal import erasure_code
@@ -83,7 +82,7 @@ class Node:
         """Serve until killed."""
         vault, erasure = self.vault(), erasure_code()
         runner = Runner(self.blobs, self.folder / "tasks", [], {})
-        works = Works(self.identity.peer, self.transport, self.blobs, runner, erasure, Codes())
+        works = Works(self.identity.peer, self.transport, self.blobs, runner, erasure)
         world = World(self.identity.peer, NETWORK, self.clock, self.transport, works, self.records, None, self.events)
         driver = Driver(Peer(vault.listed), world)
         kept = [item for kind in ("shard/", "guard/") for item in self.records.scan(kind)]
