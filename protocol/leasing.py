@@ -64,6 +64,17 @@ class Desk:
     """Peers with a live offer, who can watch."""
     suits: Callable[[JobSpec, PeerId, Micros], bool] = lambda spec, provider, now: True
     """Whether a provider is where the job may run."""
+    safety: Callable[[JobSpec, PeerId, Micros], tuple[int, int]] = lambda spec, provider, now: (1, 0)
+    """How safe the job's chunks are with a provider (`matching.safety`)."""
+
+    def ranks(self, spec: JobSpec, now: Micros) -> Callable[[PeerId], tuple[int, ...]]:
+        """The rank of a provider for one job: safe enough, (reputation, stake), how safe, nearness."""
+
+        def ranked(peer: PeerId) -> tuple[int, ...]:
+            (is_safe, less), (*merit, near) = self.safety(spec, peer, now), self.rank(peer)
+            return is_safe, *merit, less, near
+
+        return ranked
 
 
 @dataclass(slots=True)
@@ -118,9 +129,10 @@ class Leasing:
     def offer_open(self, now: Micros) -> list[Effect]:
         """Offer every chunk that is open to the best free bidder."""
         effects: list[Effect] = []
+        rank = self._desk.ranks(self._record.spec, now)
         for chunk in self._record.open_chunks():
             preferred = self.succession.standby(chunk.index)
-            bidder = choose(self.bidders.values(), chunk.index, now, self._desk.rank, self._desk.random, preferred)
+            bidder = choose(self.bidders.values(), chunk.index, now, rank, self._desk.random, preferred)
             if bidder is None:
                 if not any(other.is_free(now) for other in self.bidders.values()):
                     break
@@ -284,6 +296,7 @@ class Leasing:
         """A lease is over: free its place, close its attempt, call the watchers off."""
         if chunk.attempts and not chunk.attempts[-1].end:
             chunk.attempts[-1].end, chunk.attempts[-1].ended = end, now
+            chunk.exposed = ""
         live = self._live.pop(chunk.index, None)
         if live is not None:
             self._recount(PeerId(live.assign.provider))

@@ -5,8 +5,8 @@ Every dimension that excludes says so with both figures: nobody has to guess why
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, Literal
 
@@ -16,7 +16,7 @@ from protocol.jobspec import JobSpec
 from protocol.messages import Gpu, Offer
 from protocol.overlay.place import NOWHERE, Coordinate, Place, estimate
 from protocol.reputation import NOBODY, Rank, order
-from protocol.units import SECOND, Credits, Micros, PeerId
+from protocol.units import MINUTE, SECOND, Credits, Micros, PeerId
 
 TIERS: Final = ("docker", "runc", "bwrap", "child")
 """Executors of native code, the strongest isolation first."""
@@ -29,8 +29,17 @@ TEMPORARY: Final = frozenset({"slots_busy", "draining", "expired"})
 
 MILLISECOND: Final = Micros(1_000)
 
+LOSS_CEILING: Final = Micros(5 * MINUTE)
+"""Most work that a lost host may cost (features S1). One that may cost more is asked after all others."""
+
+LOSS_GRAIN: Final = Micros(10 * SECOND)
+"""What losses must differ by to count: the shortest interval between snapshots is as long."""
+
 NO_COORDINATE: Final = Coordinate()
 """Of a steward that has measured nothing yet: every latency is unknown to it."""
+
+Loss = Callable[[JobSpec, int], Micros]
+"""Work that a host takes with it at worst when it dies, from its uplink in bytes per second; 0 = not measured."""
 
 SizeClass = Literal["cpu", "light", "medium", "heavy", "parallel"]
 
@@ -67,6 +76,15 @@ class Candidate:
     """Estimated round trip from the steward; None: unknown, and so behind its equals."""
     region: str = ""
     """As its owner says; empty: the owner does not."""
+    uplink: int = 0
+    """Bytes per second; 0: not measured."""
+    loss: Micros = Micros(0)
+    """Work that is lost at worst if this host dies."""
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether more may be lost there than should be anywhere."""
+        return self.loss > LOSS_CEILING
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +109,7 @@ class Plan:
     price_max: Credits
     """All steps at the dearest candidate's chunk price."""
     worst_case_loss: Micros
-    """Work that the loss of one peer can cost: one chunk's time limit, until there are snapshots."""
+    """Work that the loss of one candidate can cost, at the worst of them."""
     start_estimate: Micros | None
     """From confirmation to the first chunk at work; None when nobody could ever run it."""
     size: SizeClass
@@ -268,38 +286,65 @@ def plan(
     now: Micros,
     dice: Random,
     here: Coordinate = NO_COORDINATE,
+    loss: Loss = lambda spec, uplink: spec.timeout,
 ) -> Plan:
-    """Candidates in the order of assignment, and a reason for everybody else. `here`: the steward's coordinate."""
+    """Candidates in the order of assignment, and a reason for everybody else. `here`: the steward's coordinate.
+
+    `loss`: what a host's death costs; unless said, all that a chunk may take."""
     fitting: dict[PeerId, Candidate] = {}
     excluded: list[Excluded] = []
     is_busy = False
     for peer, offer in sorted(offers.items()):
         reason = exclusion(offer, spec, renter, now, here)
         if reason is None:
-            fitting[peer] = _candidate(peer, offer, spec, renter, ranks.get(peer, NOBODY), here)
+            one = _candidate(peer, offer, spec, renter, ranks.get(peer, NOBODY), here)
+            fitting[peer] = replace(one, loss=loss(spec, one.uplink))
         else:
             is_busy = is_busy or reason.code == "slots_busy"
             excluded.append(Excluded(peer, reason.code, reason.detail, reason.numbers))
     prices = [candidate.chunk_price for candidate in fitting.values()]
+    asked = [fitting[peer] for peer in order(fitting, ranks, EXPLORATION_PPM, dice)]
     start = START_TIME if fitting else Micros(START_TIME + spec.estimate) if is_busy else None
     return Plan(
-        candidates=nearest_first([fitting[peer] for peer in order(fitting, ranks, EXPLORATION_PPM, dice)]),
+        candidates=safest_first(nearest_first(asked, spec.protection.profile == "min-loss")),
         excluded=tuple(excluded),
         price_min=Credits(min(prices, default=0) * spec.steps),
         price_max=Credits(max(prices, default=0) * spec.steps),
-        worst_case_loss=spec.timeout,
+        worst_case_loss=max((one.loss for one in asked), default=spec.timeout),
         start_estimate=start,
         size=size_class(spec),
     )
 
 
-def nearest_first(candidates: list[Candidate]) -> tuple[Candidate, ...]:
-    """The places that equals have in this order go to the nearest of them first, and to the unknown last."""
+def uplink_of(offer: Offer) -> int:
+    """Bytes per second that an offer says its peer sends; 0: not measured."""
+    return offer.uplink if isinstance(offer.uplink, int) else 0
+
+
+def safety(spec: JobSpec, loss: Micros) -> tuple[int, int]:
+    """How safe a chunk is where a death costs so much: the larger, the better. First whether it stays below the
+    ceiling, which counts before reputation; then, where the renter wants little lost, how little that is."""
+    return int(loss <= LOSS_CEILING), -(loss // LOSS_GRAIN) if spec.protection.profile == "min-loss" else 0
+
+
+def safest_first(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Who may cost more than the ceiling comes last; else nothing changes."""
+    return tuple(sorted(candidates, key=lambda one: one.is_exposed))
+
+
+def nearest_first(candidates: list[Candidate], is_loss_minded: bool = False) -> tuple[Candidate, ...]:
+    """The places that equals have in this order go to the nearest of them first, and to the unknown last.
+
+    `is_loss_minded`: to those whose death costs least, before the nearest."""
     classes: dict[tuple[int, int, bool], list[Candidate]] = {}
     for one in candidates:
         classes.setdefault((one.reputation, one.stake, one.is_newcomer), []).append(one)
+
+    def place(one: Candidate) -> tuple[int, bool, int]:
+        return one.loss // LOSS_GRAIN if is_loss_minded else 0, one.latency is None, one.latency or 0
+
     for equals in classes.values():
-        equals.sort(key=lambda one: (one.latency is None, one.latency or 0), reverse=True)
+        equals.sort(key=place, reverse=True)
     return tuple(classes[one.reputation, one.stake, one.is_newcomer].pop() for one in candidates)
 
 
@@ -316,4 +361,5 @@ def _candidate(peer: PeerId, offer: Offer, spec: JobSpec, renter: PeerId, known:
         is_newcomer=known.is_newcomer,
         latency=estimate(here, place_of(offer).coordinate),
         region=place_of(offer).region,
+        uplink=uplink_of(offer),
     )

@@ -56,7 +56,8 @@ class Words:
     @property
     def now(self) -> tuple[str, str]:
         """Reason and whereabouts, short enough for a message."""
-        said = [words for words in (self.hook, self.rehearsal, self.custody) if words]
+        said = [words for words in (self.hook, self.rehearsal) if words and words not in self.custody]
+        said += [self.custody] if self.custody else []
         return "; ".join(said)[:WORDS_CHARS_MAX], self.kept[:WORDS_CHARS_MAX]
 
 

@@ -70,6 +70,8 @@ class Outside:
     coordinate: Callable[[], Coordinate] = Coordinate
     """Where this peer is, by its own measurements; the default knows nothing."""
     """Microseconds that an offer of anybody may last."""
+    loss: matching.Loss = lambda spec, uplink: spec.timeout
+    """Work that a host takes with it at worst, from its uplink; unless said, all that a chunk may take."""
     neighbours: Callable[[], Sequence[PeerId]] = tuple
     """Peers that are connected now."""
 
@@ -126,7 +128,8 @@ class Machines:
         if known is None:  # The provider counts free slots from the offer that is out: before the first there are none.
             return self.maker.change(terms, now)
         free = self.provider.slots_free if known.slots else 0
-        return self.maker.change(replace(known, slots_free=free, addresses=terms.addresses, place=terms.place), now)
+        here = replace(known, addresses=terms.addresses, place=terms.place, uplink=terms.uplink)
+        return self.maker.change(replace(here, slots_free=free), now)
 
     def restored(self, records: Iterable[tuple[str, bytes]], me: PeerId) -> list[Command]:
         """What to do first so that this peer goes on where an earlier run of it ended. `records`: key, value."""
@@ -176,7 +179,7 @@ def wire_machines(
         known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}
         own = known.pop(me, None)
         ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
-        made = matching.plan(known, spec, renter, ranks, now, planning, outside.coordinate())
+        made = matching.plan(known, spec, renter, ranks, now, planning, outside.coordinate(), outside.loss)
         return made if own is None or not own.slots else replace(made, excluded=(*made.excluded, _itself(me)))
 
     def exclusion(spec: JobSpec, renter: PeerId, now: Micros) -> tuple[str, str] | None:
@@ -190,7 +193,7 @@ def wire_machines(
     def is_current() -> bool:
         return isinstance(replica, Orderer) or 0 < replica.height >= replica.tip
 
-    planning, around = outside.dice(), _Around(offers, outside.coordinate)
+    planning, around = outside.dice(), _Around(offers, outside.coordinate, outside.loss)
     desk = Desk(
         identity=identity,
         network=network,
@@ -200,6 +203,7 @@ def wire_machines(
         random=outside.dice(),
         rank=lambda peer: (*rank(ledger(), peer), around.nearness(peer, outside.now())),
         suits=around.suits,
+        safety=around.safety,
         peers=lambda now: list(offers.offers(now)),
     )
     nothing = Terms((), outside.capability)
@@ -233,6 +237,12 @@ class _Around:
 
     offers: OfferBook
     here: Callable[[], Coordinate]
+    loss: matching.Loss
+
+    def safety(self, spec: JobSpec, peer: PeerId, now: Micros) -> tuple[int, int]:
+        """How safe a job's chunks are with a peer; one whose offer is unknown has an uplink that is."""
+        offer = self.offers.get(peer, now)
+        return matching.safety(spec, self.loss(spec, matching.uplink_of(offer) if offer else 0))
 
     def nearness(self, peer: PeerId, now: Micros) -> int:
         """Microseconds of round trip, negative: the nearest is best, the unknown last."""

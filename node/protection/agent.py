@@ -20,7 +20,7 @@ from node.protection.contents import Contents, copy, examine, step_of
 from node.protection.guest_link import POLL_SECONDS, GuestLink, Words
 from node.protection.removal import remove
 from node.protection.sealing import SealedFolder, Sealer
-from protocol.completions import CutFailed, Guest, Sealed
+from protocol.completions import NOT_PROTECTED, CutFailed, Guest, Sealed
 from protocol.errors import ShoalError, Unavailable
 from protocol.snapshots import Tier
 from protocol.units import MIB
@@ -265,10 +265,10 @@ class Agent:
         why_not = await rehearse(sealed)
         self._is_rehearsed = not why_not
         if why_not:
-            self.voice.log(f"shoal: not protected: {why_not}")
+            self.voice.log(f"shoal: {NOT_PROTECTED}{why_not}")
         if self._link is not None:
             words = self._link.read()
-            text = f"not protected: {why_not}" if why_not else "protected: a dry restore came out equal"
+            text = f"{NOT_PROTECTED}{why_not}" if why_not else "protected: a dry restore came out equal"
             self.voice.tell(Guest(self.name, words.state, text, words.get("steps")))
 
     def _room_in_memory(self) -> int:

@@ -375,6 +375,9 @@ class Village:
                     shards[index] = memoryview(blob)
             if len(shards) < pack.k:
                 return 0
+            if pack.code == "copy":
+                content += next(iter(shards.values()))
+                continue
             data = reconstruct(shards, pack, NUMPY)
             whole = {index: bytes(view) for index, view in {**shards, **data}.items()}
             content += b"".join(whole[index] for index in range(pack.k))[: pack.size]
@@ -444,7 +447,9 @@ class Village:
         return self["steward"].machines.steward.job(JobId(job)).record
 
     def worker(self, record: JobRecord, chunk: int = 0) -> Villager:
-        return self[self.name(self.record(record.job).chunks[chunk].provider)]
+        """Who has the lease of a chunk; the steward itself while nobody has."""
+        provider = self.record(record.job).chunks[chunk].provider
+        return self[self.name(provider)] if provider else self["steward"]
 
     def standby(self, record: JobRecord, chunk: int = 0) -> Villager | None:
         """Who stands by, as the worker knows it."""
