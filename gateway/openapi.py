@@ -25,6 +25,7 @@ spans integer microseconds, money integers in the smallest unit (1 credit = 1 00
 (RFC 9457): `code` is stable, `type` leads to its explanation."""
 
 PARAMETERS: Final[dict[str, Plain]] = {
+    "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "job": {"type": "string", "pattern": JOB_ID_PATTERN},
     "path": {"type": "string", "minLength": 1, "maxLength": 600},
     "name": {"type": "string", "minLength": 1, "maxLength": 100},

@@ -19,9 +19,11 @@ from gateway.schemas import (
     Statement,
     Version,
 )
+from gateway.volumes import VOLUME_OPERATIONS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *JOB_OPERATIONS,
+    *VOLUME_OPERATIONS,
     # market
     Operation(
         "GET",

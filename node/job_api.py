@@ -22,7 +22,7 @@ from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_from_text, peer_text
 from protocol.job_record import JobRecord
 from protocol.jobcodec import spec_from_plain
-from protocol.jobspec import Manifest
+from protocol.jobspec import JobSpec, Manifest
 from protocol.matching import Plan
 from protocol.units import Digest, JobId
 
@@ -56,15 +56,21 @@ class JobApi:
     def _view(self, job: JobId) -> Plain:
         return job_view(self._parts.steward.job(job).record, self._parts.ledger())
 
+    async def _resolved(self, plain: dict[str, object], renter: str) -> JobSpec:
+        """The specification, with the versions of the volumes that it names."""
+        spec, volumes = spec_from_plain(plain), self._parts.volumes
+        return spec if volumes is None else await volumes.resolved(spec, peer_from_text(renter))
+
     async def plan(self, params: JobPlanParams) -> Plain:
         """Who could run it, for how much, and who could not and why. Commits nobody."""
         parts = self._parts
-        return plan_view(parts.plan(spec_from_plain(params.spec), peer_from_text(params.renter), parts.now()))
+        spec = await self._resolved(params.spec, params.renter)
+        return plan_view(parts.plan(spec, peer_from_text(params.renter), parts.now()))
 
     async def submit(self, params: JobSubmitParams) -> Plain:
         """Plan and quote; nothing is paid before `confirm`."""
         parts = self._parts
-        known = spec_from_plain(params.spec)
+        known = await self._resolved(params.spec, params.renter)
         missing = [file.path for file in known.files if not parts.blobs.has(Digest(file.digest))]
         if missing:
             raise Refused(

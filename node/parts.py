@@ -12,6 +12,7 @@ from node.events import EventLog
 from node.outcomes import Outcomes
 from node.store import RecordStore
 from node.transport import Transport
+from node.volumes.jobs import JobVolumes
 from protocol.identity import Identity
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
@@ -47,6 +48,8 @@ class Parts:
     ledger: Callable[[], Ledger]
     plan: Callable[..., Plan]
     stop: Callable[[], None]
+    volumes: JobVolumes | None = None
+    """Filled in by `node.volumes.wiring`."""
 
     @property
     def is_held(self) -> bool:

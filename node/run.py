@@ -42,6 +42,7 @@ from node.thermal import Decision, Policy
 from node.transport import Transport, TransportConfig
 from node.triggers import NOTICE
 from node.tunnels.wiring import wire_tunnels
+from node.volumes.wiring import wire_node
 from node.watching import Watched, hours_of, watch_host
 from node.work import Works
 from protocol import genesis as genesis_file
@@ -162,7 +163,10 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             parts = _parts(config, identity, world, blobs, driver, machines, outcomes, terms, ending.set)
             tunnels = wire_tunnels(genesis.chain, transport, nursery, machines.provider, host.runner, clock.now)
             handing = _handing(parts, machines, vault, driver)
-            table = methods(parts, config.data / "uploads", tunnels, handing)
+            volumes = wire_node(parts, vault, erasure)
+            parts.volumes = volumes.jobs
+            table = {**methods(parts, config.data / "uploads", tunnels, handing), **volumes.methods}
+            nursery.start_soon(volumes.run)
             await nursery.start(ControlServer(config.socket, table).serve)
             nursery.start_soon(_tell, events, outcomes)
             keeper = trio.CancelScope()

@@ -13,6 +13,7 @@ from node.blobs import BlobStore
 from node.protection import encoding
 from node.runner import Runner
 from node.transport import Transport
+from node.volumes.shelf import bring_trees
 from protocol import wire
 from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved, RunDone, RunLog, RunStarted
 from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Stop, Unpark
@@ -103,6 +104,9 @@ class Works:
         job = wire.digest(wire.encode(work.spec))
         for file in work.spec.files:
             await self._bring(Fetch(Digest(file.digest), file.size, work.sources), job)
+        await bring_trees(
+            work.spec, self._blobs, lambda digest, size: self._bring(Fetch(digest, size, work.sources), job)
+        )
         for output in work.outputs:
             await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
 

@@ -14,7 +14,7 @@ from shoal.output import Output
 if TYPE_CHECKING:
     from protocol.jobspec import JobSpec
 
-LOCAL_KEYS = ("files", "wasm")
+LOCAL_KEYS = ("files", "wasm", "repo")
 """Keys of a job file that name files on the reader's disk. Over HTTP that disk would be the gateway's."""
 
 

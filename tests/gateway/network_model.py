@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from protocol import jobcodec
-from protocol.errors import Refused
+from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_text
 from protocol.jobspec import Chunk, JobSpec
 from protocol.units import CREDIT, SECOND, PeerId
@@ -192,6 +192,8 @@ class Network:
         return digest
 
     def on_blob_get(self, params: Plain) -> Plain:
+        if params["digest"] not in self.blobs:
+            raise Unavailable(f"blob {params['digest']} is not here", code="no_blob")
         data, offset = self.blobs[str(params["digest"])], int(str(params["offset"]))
         return {"data": data[offset : offset + int(str(params["size"]))], "total": len(data)}
 

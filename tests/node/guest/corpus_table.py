@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -190,14 +190,16 @@ def main(words: Sequence[str]) -> int:
     if unknown := sorted(set(options.names) - known.keys()):
         parser.error(f"no such script: {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [script for script in SCRIPTS if not options.names or script.name in options.names]
-    rows: list[Row] = []
+    rows = [Row(script, skipped="its turn has not come yet") for script in chosen]
     with tempfile.TemporaryDirectory(prefix="corpus-") as folder, ThreadPoolExecutor(options.at_once) as pool:
-        for row in pool.map(lambda script: examine(script, Path(folder, script.name), options.seed), chosen):
-            rows.append(row)
+        work = {pool.submit(examine, s, Path(folder, s.name), options.seed): n for n, s in enumerate(chosen)}
+        for done in as_completed(work):
+            row = rows[work[done]] = done.result()
             verdict = row.skipped or "; ".join(map(one_line, row.faults)) or "passes"
             print(f"corpus: {row.script.name}: {len(row.kills)} of {row.tried} kills, {verdict}", flush=True)
+            if not options.names:  # After each, so that a run that is broken off leaves what it found.
+                TABLE.write_text(page(rows), encoding="utf-8")
     if not options.names:
-        TABLE.write_text(page(rows), encoding="utf-8")
         print(f"corpus: wrote {TABLE.relative_to(ROOT)}", flush=True)
     return int(any(bool(row.faults) != bool(row.script.fails) for row in rows if not row.skipped))
 

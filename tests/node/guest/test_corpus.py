@@ -36,8 +36,8 @@ class Oracle:
         self._all: list[Warm] = []
 
     def warm(self, script: Script) -> Warm | None:
-        """The warm process of this thread, for scripts of the runtime that nodes offer."""
-        if script.venv != PLAIN:
+        """The warm process of this thread, for scripts with torch in the runtime that nodes offer."""
+        if script.venv != PLAIN or "torch" not in script.needs:
             return None
         if not hasattr(self._own, "warm"):
             self._own.warm = Warm(script.python)
