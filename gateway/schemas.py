@@ -10,6 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from gateway.chunk_schemas import ChunkStatus
+
 Json = object
 Amount = Annotated[int, Meta(ge=1, le=2**62)]
 
@@ -89,6 +91,14 @@ class Candidate(Struct):
     """As its owner says."""
     latency_ms: int | None = None
     """Estimated round trip from the node that carries the job; null: unknown, and so behind its equals."""
+    uplink: int = 0
+    """Bytes per second that it was seen to send; 0: not measured."""
+    worst_case_loss_s: float | None = None
+    """Seconds of work that are lost at worst if it dies."""
+    is_exposed: bool = False
+    """Whether that is more than five minutes; such a peer is asked after all others."""
+    loss: str = ""
+    """The same in words."""
 
 
 class Exclusion(Struct):
@@ -107,10 +117,25 @@ class Plan(Struct):
     price_min: int | None = None
     price_max: int | None = None
     worst_case_loss_s: float | None = None
-    """Seconds of work that the loss of a peer can cost."""
+    """Seconds of work that the loss of a peer can cost, at the worst of the candidates."""
+    state_bytes: int = 0
+    """Bytes of a snapshot that this was computed for; 0: no snapshots are taken."""
+    is_state_guessed: bool = False
+    """Whether the job does not say how large its state is, so that it was guessed from the memory that it asks for."""
     start_estimate_s: float | None = None
     size: str | None = None
     """How large the network takes the job to be."""
+
+
+class HostLoss(Struct):
+    """What may be lost at a peer that could run the job."""
+
+    peer: str
+    chunk_price: int = 0
+    uplink: int = 0
+    worst_case_loss_s: float | None = None
+    is_exposed: bool = False
+    loss: str = ""
 
 
 class Quote(Struct):
@@ -119,6 +144,8 @@ class Quote(Struct):
     total_max: int = 0
     chunk_price_max: int = 0
     expires: int = 0
+    hosts: list[HostLoss] = []
+    """Who could run it, in the order in which they would be asked; only while the job is quoted."""
 
 
 class Submitted(Struct):
@@ -128,43 +155,6 @@ class Submitted(Struct):
     state: str
     quote: Quote | None = None
     plan: Plan | None = None
-
-
-class Attempt(Struct):
-    """One lease of a chunk."""
-
-    epoch: int = 0
-    provider: str | None = None
-    started: int | None = None
-    ended: int | None = None
-    end: str | None = None
-    step: int = 0
-    """The step of the snapshot that it began from; 0: the beginning."""
-    reached: int = 0
-    """The last step that it told of."""
-
-
-class ChunkStatus(Struct):
-    """One step of a job; the reduce step is the last."""
-
-    index: int
-    state: str = "waiting"
-    epoch: int = 0
-    provider: str | None = None
-    executor: str | None = None
-    price: int | None = None
-    outcome: str | None = None
-    code: str | None = None
-    is_audited: bool | None = None
-    auditor: str | None = None
-    output: str | None = None
-    step: int = 0
-    """The step of the newest durable snapshot; a lost provider costs at most what came after it."""
-    progress_ppm: int = 0
-    snapshot_bytes: int = 0
-    is_protected: bool = False
-    """Whether a snapshot of it was restored in a rehearsal and came out equal."""
-    attempts: list[Attempt] = []
 
 
 class MoneyLine(Struct, rename={"source": "from", "target": "to"}):

@@ -16,7 +16,8 @@ from node.control_methods import (
     JobSubmitParams,
 )
 from node.parts import Parts
-from node.views import Plain, job_text, job_view, peer_or_empty
+from node.safety_view import hosts_view, safety_view
+from node.views import Plain, job_text, job_view, peer_or_empty, quote_view
 from protocol import wire
 from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_from_text, peer_text
@@ -24,7 +25,8 @@ from protocol.job_record import JobRecord
 from protocol.jobcodec import spec_from_plain
 from protocol.jobspec import JobSpec, Manifest
 from protocol.matching import Plan
-from protocol.units import Digest, JobId
+from protocol.units import Digest, JobId, PeerId
+from storage import exposure
 
 MANIFEST_BYTES_MAX: Final = 16 << 20
 """Bytes of an output manifest: 2,048 files with the longest paths."""
@@ -54,7 +56,13 @@ class JobApi:
         return JobId(wire.raw_id("job", text, 16))
 
     def _view(self, job: JobId) -> Plain:
-        return job_view(self._parts.steward.job(job).record, self._parts.ledger())
+        parts, found = self._parts, self._parts.steward.job(job)
+        record = found.record
+        view = job_view(record, parts.ledger(), more=lambda chunk: safety_view(found, chunk, parts.now()))
+        if record.state == "quoted":
+            plan = parts.plan(record.spec, PeerId(record.renter), parts.now())
+            view["quote"] = {**quote_view(record), "hosts": hosts_view(found, plan)}
+        return view
 
     async def _resolved(self, plain: dict[str, object], renter: str) -> JobSpec:
         """The specification, with the versions of the volumes that it names."""
@@ -65,7 +73,7 @@ class JobApi:
         """Who could run it, for how much, and who could not and why. Commits nobody."""
         parts = self._parts
         spec = await self._resolved(params.spec, params.renter)
-        return plan_view(parts.plan(spec, peer_from_text(params.renter), parts.now()))
+        return plan_view(parts.plan(spec, peer_from_text(params.renter), parts.now()), spec)
 
     async def submit(self, params: JobSubmitParams) -> Plain:
         """Plan and quote; nothing is paid before `confirm`."""
@@ -81,8 +89,7 @@ class JobApi:
         parts.blobs.put(wire.encode(known))
         record, plan, effects = parts.steward.submit(known, peer_from_text(params.renter), params.key, parts.now())
         parts.driver.command(parts.steward, lambda now: effects)
-        view = job_view(record, parts.ledger())
-        return {**view, "plan": plan_view(plan)}
+        return {**self._view(JobId(record.job)), "plan": plan_view(plan, known)}
 
     async def confirm(self, params: JobParams) -> Plain:
         """Fund the escrow and go."""
@@ -172,8 +179,9 @@ class JobApi:
         return {"receipt": msgspec.msgpack.encode(whole)}
 
 
-def plan_view(plan: Plan) -> Plain:
+def plan_view(plan: Plan, spec: JobSpec) -> Plain:
     """A plan as plain values."""
+    state = exposure.state_of(spec)
     return {
         "candidates": [
             {
@@ -185,6 +193,10 @@ def plan_view(plan: Plan) -> Plain:
                 "reputation": item.reputation / 1_000_000,
                 "region": item.region,
                 "latency_ms": None if item.latency is None else -(-item.latency // 1_000),
+                "uplink": item.uplink,
+                "worst_case_loss_s": item.loss / 1_000_000,
+                "is_exposed": item.is_exposed,
+                "loss": exposure.words(spec, item.uplink),
             }
             for item in plan.candidates
         ],
@@ -194,6 +206,8 @@ def plan_view(plan: Plan) -> Plain:
         "price_min": plan.price_min,
         "price_max": plan.price_max,
         "worst_case_loss_s": plan.worst_case_loss / 1_000_000,
+        "state_bytes": state.size if spec.is_protected else 0,
+        "is_state_guessed": state.is_guess,
         "start_estimate_s": None if plan.start_estimate is None else plan.start_estimate / 1_000_000,
         "size": plan.size,
     }

@@ -58,6 +58,8 @@ class NodeApi:
                 "time": ledger.time,
                 "validators": [peer_text(peer) for peer in ledger.validators.peers],
             },
+            "care": parts.care.status(parts.now()) if parts.care is not None else None,
+            "handovers": len(share_view(parts.identity.peer, ledger)),
             "available": ledger.available("U", parts.identity.peer),
             "stake": ledger.available("S", parts.identity.peer),
             "running": [

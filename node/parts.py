@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from node.blobs import BlobStore
+from node.care import Care
 from node.config import Config
 from node.driver import Driver
 from node.events import EventLog
@@ -48,6 +49,8 @@ class Parts:
     ledger: Callable[[], Ledger]
     plan: Callable[..., Plan]
     stop: Callable[[], None]
+    care: Care | None = None
+    """What is done for the work of others; None until custody is wired."""
     volumes: JobVolumes | None = None
     """Filled in by `node.volumes.wiring`."""
 

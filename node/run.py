@@ -18,6 +18,7 @@ import trio
 from node import custody, data_lock, entropy
 from node.addresses import ADDRESSES_PER_PEER
 from node.blobs import BlobStore
+from node.care import Care
 from node.clock import Clock
 from node.config import Config
 from node.config import identity as load_identity
@@ -42,17 +43,20 @@ from node.thermal import Decision, Policy
 from node.transport import Transport, TransportConfig
 from node.triggers import NOTICE
 from node.tunnels.wiring import wire_tunnels
+from node.uplink import Uplink
 from node.volumes.wiring import wire_node
 from node.watching import Watched, hours_of, watch_host
 from node.work import Works
 from protocol import genesis as genesis_file
 from protocol.bidding import SPEC_BYTES_MAX
 from protocol.completions import Guest
+from protocol.effects import Effect
 from protocol.errors import Refused
 from protocol.genesis import Genesis
 from protocol.identity import Identity, peer_from_text, peer_text
 from protocol.offers import Terms
-from protocol.units import Credits, Digest, PeerId
+from protocol.units import Credits, Digest, Micros, PeerId
+from storage import exposure
 from storage.wiring import Vault
 from verifier.wiring import Machines, Outside, wire_machines
 
@@ -137,6 +141,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         dice=entropy.dice,
         coordinate=lambda: transport.place.coordinate,
         neighbours=lambda: transport.connected(),
+        loss=exposure.loss,
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
     outcomes = Outcomes(lambda: machines.ledger)
@@ -150,6 +155,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
     events = EventLog()
     stay = custody.Host(records, identity, clock)
     vault = custody.wire_custody(identity, config, machines, transport, blobs, stay, clock)
+    uplink = Uplink(records, transport.bytes_sent, lambda: vault.protector.uplink_seen, config.up_mbps * MEGABIT)
     works = Works(identity.peer, transport, blobs, host.runner, erasure)
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
     driver = Driver(machines.peer(vault.listed), world)
@@ -163,6 +169,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             parts = _parts(config, identity, world, blobs, driver, machines, outcomes, terms, ending.set)
             tunnels = wire_tunnels(genesis.chain, transport, nursery, machines.provider, host.runner, clock.now)
             handing = _handing(parts, machines, vault, driver)
+            parts.care = Care(vault, machines.provider, uplink)
             volumes = wire_node(parts, vault, erasure)
             parts.volumes = volumes.jobs
             table = {**methods(parts, config.data / "uploads", tunnels, handing), **volumes.methods}
@@ -170,7 +177,7 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             await nursery.start(ControlServer(config.socket, table).serve)
             nursery.start_soon(_tell, events, outcomes)
             keeper = trio.CancelScope()
-            nursery.start_soon(_within, keeper, _keep_offer, machines, driver, transport, terms)
+            nursery.start_soon(_within, keeper, _keep_offer, machines, driver, transport, terms, uplink)
             nursery.start_soon(stay.keep_note)
             watched = Watched(
                 HostSource(),
@@ -290,12 +297,16 @@ def _restore(machines: Machines, vault: Vault, identity: Identity, records: Reco
         driver.later(machine, act)
 
 
-async def _keep_offer(machines: Machines, driver: Driver, transport: Transport, terms: Terms) -> None:
-    """Publish the first offer, and a new one whenever slots or addresses change, at most once a second."""
-    while True:
+async def _keep_offer(machines: Machines, driver: Driver, transport: Transport, terms: Terms, uplink: Uplink) -> None:
+    """Publish the first offer, and a new one whenever slots, addresses or uplink change, at most once a second."""
+
+    def offer(now: Micros) -> list[Effect]:
         addresses = tuple(transport.addresses()[:ADDRESSES_PER_PEER])
-        here = replace(terms, addresses=addresses, place=transport.place)
-        driver.command(machines.maker, functools.partial(machines.offer, here))
+        here = replace(terms, addresses=addresses, place=transport.place, uplink=uplink.look(now))
+        return machines.offer(here, now)
+
+    while True:
+        driver.command(machines.maker, offer)
         await trio.sleep(OFFER_GAP_S)
 
 

@@ -207,6 +207,10 @@ class Transport:
         """A peer broke a rule of a protocol that others serve here."""
         await self._serving.sessions.punish(violation)
 
+    def bytes_sent(self) -> int:
+        """Bytes of blobs that left so far."""
+        return self._counts["blob_bytes_sent"]
+
     def statistics(self) -> dict[str, int]:
         """Counters since the start, and how things stand now."""
         parts = self._serving

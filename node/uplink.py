@@ -6,7 +6,6 @@ because a transfer that was slow may have had a slow receiver.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -94,5 +93,5 @@ def rounded(rate: int) -> int:
     """
     if rate <= 0:
         return 0
-    unit = 10 ** max(0, math.floor(math.log10(rate)) + 1 - DIGITS)
+    unit: int = 10 ** max(0, len(str(rate)) - DIGITS)
     return rate // unit * unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -119,8 +120,10 @@ def quote_view(record: JobRecord) -> Plain:
     return {"total_max": record.cap, "chunk_price_max": record.chunk_price_max, "expires": record.quote_expires}
 
 
-def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
-    """A job's status; chunks and money lines only when whole."""
+def job_view(
+    record: JobRecord, ledger: Ledger, is_whole: bool = True, more: Callable[[ChunkRecord], Plain] = lambda chunk: {}
+) -> Plain:
+    """A job's status; chunks and money lines only when whole. `more`: what else is known of a chunk."""
     view: Plain = {
         "job": job_text(record.job),
         "name": record.spec.name,
@@ -141,7 +144,7 @@ def job_view(record: JobRecord, ledger: Ledger, is_whole: bool = True) -> Plain:
         "result": record.chunks[-1].output.hex() if record.state == "settled" and record.spec.reduce else "",
     }
     if is_whole:
-        view["chunks"] = [chunk_view(chunk) for chunk in record.chunks]
+        view["chunks"] = [{**chunk_view(chunk), **more(chunk)} for chunk in record.chunks]
     return view
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from protocol.messages import Head, JobNotice, Offer
 from protocol.snapshots import Pack, Tier
@@ -69,6 +69,15 @@ class Guest:
     state: str
     text: str
     steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovering:
+    """A run that goes on from a snapshot has come so far: its program waits at its first loop head (`ready`), the
+    snapshot is here and opened (`attached`), the program holds its state (`restored`)."""
+
+    task: str
+    phase: Literal["ready", "attached", "restored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,7 @@ Completion = (
     | RunLog
     | RunDone
     | Guest
+    | Recovering
     | Sealed
     | CutFailed
     | Encoded

@@ -12,7 +12,7 @@ from typing import Final
 
 from protocol import operations, secret_box, succession, wire
 from protocol.bidding import Bidding, Counter, lease_slots
-from protocol.completions import Completion, Fetched, FetchFailed, Guest, RunDone, RunLog, RunStarted
+from protocol.completions import Completion, Fetched, FetchFailed, Guest, Recovering, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.granting import LEDGER_BEHIND, chunk_price
@@ -56,6 +56,7 @@ class Provider:
         RunLog,
         RunDone,
         Guest,
+        Recovering,
         StandbyChange,
     )
 
@@ -102,8 +103,8 @@ class Provider:
                 return self._reveal_asked(sender, message)
             case RunStarted() | RunLog() | RunDone():
                 return self._ran(message, now)
-            case Guest():
-                return self._heard(message)
+            case Guest() | Recovering():
+                return self._heard(message, now)
             case StandbyChange():
                 return self._standby_changed(sender, message)
             case _:
@@ -213,8 +214,7 @@ class Provider:
         effects: list[Effect] = []
         for lease in self.leases.values():
             if lease.phase == "waiting" and not lease.is_unwanted and self.running < self._counter.offer().slots:
-                lease.phase, lease.since = "running", now
-                effects.append(Compute(lease.run()))
+                effects += lease.begin(now)
         return effects
 
     def _ran(self, message: RunStarted | RunLog | RunDone, now: Micros) -> list[Effect]:
@@ -270,12 +270,10 @@ class Provider:
         self._guarded.discard(lease.task)
         return [effect for guard in self.guards for effect in guard.ended(lease, now)]
 
-    def _heard(self, message: Guest) -> list[Effect]:
+    def _heard(self, message: Guest | Recovering, now: Micros) -> list[Effect]:
         """A running job's hook said how far it is."""
         lease = next((item for item in self.leases.values() if item.task == message.task), None)
-        if lease is not None:
-            lease.heard(message)
-        return []
+        return lease.heard(message, now) if lease is not None else []
 
     def _standby_changed(self, sender: PeerId, message: StandbyChange) -> list[Effect]:
         for lease in self.leases.values():

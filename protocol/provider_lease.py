@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from protocol import operations
-from protocol.completions import NOT_PROTECTED, Guest
-from protocol.effects import Effect, LeaseKey, Resume, Run, Send
+from protocol.completions import NOT_PROTECTED, Guest, Recovering
+from protocol.effects import Compute, Effect, Emit, LeaseKey, Resume, Run, Send
 from protocol.jobspec import JobSpec
 from protocol.messages import Beat, LogLines
 from protocol.operations import Assign
@@ -79,6 +79,8 @@ class Lease:
     secret: bytes = b""
     """Of which the keys of its snapshots are made; empty: it is not protected."""
     resume: Resume | None = None
+    went_on: bool = False
+    """Whether it has made a step beyond the snapshot that it began from."""
     is_started: bool = False
     is_unwanted: bool = False
     """The steward cancelled it, or the owner wants the machine back."""
@@ -102,6 +104,11 @@ class Lease:
         """The name under which its execution runs."""
         return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
 
+    def begin(self, now: Micros) -> list[Effect]:
+        """Its slot is free: execute it."""
+        self.phase, self.since = "running", now
+        return [Compute(self.run()), *self._recovery("leased", now)]
+
     def run(self) -> Run:
         """The order to execute it."""
         is_protected = bool(self.secret)
@@ -123,13 +130,30 @@ class Lease:
         phase = running if self.phase == "running" else _BEATS[self.phase]
         return Beat(*self.key, self.beats, phase, step=self.step, snapshot=self.durable_step)
 
-    def heard(self, guest: Guest) -> None:
+    def heard(self, guest: Guest | Recovering, now: Micros) -> list[Effect]:
         """Its hook said how far it is, and how it is."""
+        if isinstance(guest, Recovering):
+            return self._recovery(guest.phase, now)
         self.step = max(self.step, guest.steps)
         if guest.text.startswith(NOT_PROTECTED):
             self.words.rehearsal = guest.text.removeprefix(NOT_PROTECTED)
         elif guest.state == "disabled" and guest.text:
             self.words.hook = guest.text
+        if self.went_on or self.resume is None or guest.steps <= self.resume.manifest.step:
+            return []
+        self.went_on = True  # Not with the next beat: the renter waits for this one.
+        return [*self._recovery("went_on", now), Send(self.steward, self.beat())]
+
+    def _recovery(self, phase: str, now: Micros) -> list[Effect]:
+        """How far a takeover is, and the time since its lease was ordered."""
+        if self.resume is None:
+            return []
+        manifest = self.resume.manifest
+        where: dict[str, str | int] = {
+            "job": self.job.hex(), "chunk": self.assign.chunk, "epoch": self.assign.epoch, "phase": phase,
+            "us": now - self.since, "from_step": manifest.step, "step": self.step, "bytes": manifest.size,
+        }  # fmt: skip
+        return [Emit("recovery", where)]
 
     def tidings(self, now: Micros) -> list[Effect]:
         """How safe it is, for the steward: when that changes, and again after a while, for what was lost on the way."""

@@ -64,6 +64,8 @@ class Standby:
             case StandDown(job=job, chunk=chunk):
                 waiting = self.waiting.get((job, chunk))
                 return self._leave((job, chunk)) if waiting is not None and waiting.steward == sender else []
+            case Guest(task=task, state="parked"):
+                return self._ready(task)
             case Guest(task=task, state="disabled" | "ended") | RunDone(task=task):
                 return self._ended(task)
             case _:
@@ -87,6 +89,14 @@ class Standby:
         self.waiting[key] = Waiting(order, steward, run.task, now)
         fields: dict[str, str | int] = {"job": order.job.hex(), "chunk": order.chunk, "epoch": order.epoch}
         return [Compute(Park(run)), Emit("standing_by", fields), Wake(Micros(now + LOOK))]
+
+    def _ready(self, task: str) -> list[Effect]:
+        """It stands at its first loop head: from now on a takeover costs no start."""
+        return [
+            Emit("parked", {"job": job.hex(), "chunk": chunk, "epoch": waiting.order.epoch})
+            for (job, chunk), waiting in self.waiting.items()
+            if waiting.task == task
+        ]
 
     def _ended(self, task: str) -> list[Effect]:
         for waiting in self.waiting.values():

@@ -18,8 +18,8 @@ from protocol.errors import Refused, ShoalError, Unavailable
 from protocol.units import CREDIT, SECOND
 from shoal import exits, receipts
 from shoal.client import FINAL_STATES, Client, SavedFile
+from shoal.demo_strike import Kill, Striker
 from shoal.devnet import Devnet
-from shoal.devnet_layout import CHEAT
 from shoal.devnet_state import DevnetState
 from shoal.job_text import chunks_text
 from shoal.output import Output, money, size_text, span_text, table
@@ -27,6 +27,12 @@ from shoal.output import Output, money, size_text, span_text, table
 DEPOSIT: Final = 100 * CREDIT
 LOOK_S: Final = 0.1
 """Between two looks at the jobs: a chunk of the examples takes seconds."""
+
+TRAINED: Final = "transformer"
+"""The example that is interrupted."""
+
+SAID_STEPS: Final = 500
+"""Steps between two lines about progress."""
 
 PATIENCE_S: Final = 600.0
 """Seconds that both jobs together may take on a slow machine before the demo gives up."""
@@ -43,16 +49,6 @@ class Done:
     chunks_checked: int
 
 
-@dataclass(slots=True)
-class Kill:
-    """The provider that was killed, and what it was computing."""
-
-    node: str
-    name: str
-    """Of the job."""
-    chunk: int
-
-
 def play(to: Path, out: Output, *, cheats: bool, keeps: bool, trains: bool) -> int:
     """Everything, in order. Results go to `to`. Returns the exit code."""
     clock = Clock()
@@ -65,7 +61,7 @@ def play(to: Path, out: Output, *, cheats: bool, keeps: bool, trains: bool) -> i
         steps.tell(f"the page: {state.gateway.url}/")
         with Client(state.gateway.url, state.gateway.token) as client:
             jobs = _submit(client, steps, trains)
-            kill = _watch(client, network, state, jobs, steps)
+            kill = _watch(client, network, Striker(network, state), jobs, steps)
             done = [_collect(client, name, job, to, state, steps) for name, job in jobs.items()]
         good = _report(done, kill, names, cheats, out)
         _by_hand(state, done, keeps, out)
@@ -73,7 +69,7 @@ def play(to: Path, out: Output, *, cheats: bool, keeps: bool, trains: bool) -> i
         if keeps:
             network.release()
             out.say(f"The network is left running. End it: shoal devnet down --data {network.folder}")
-    value = {"jobs": [_value(one, names) for one in done], "killed": kill.node if kill else None, "good": good}
+    value = {"jobs": [_value(one, names) for one in done], "killed": _blow(kill), "good": good}
     out.data(value, lambda: "")
     return exits.OK if good else exits.JOB_FAILED
 
@@ -131,13 +127,13 @@ def _example(name: str) -> Path:
 def _submit(client: Client, steps: Steps, trains: bool) -> dict[str, str]:
     """Submit and confirm the examples. Without PyTorch only the first."""
     jobs: dict[str, str] = {}
-    for name in ("render", "train") if trains else ("render",):
+    for name in ("render", TRAINED) if trains else ("render",):
         try:
             submitted = client.submit(_example(name))
         except Refused as error:
             if name == "render" or error.code != "no_capacity":
                 raise
-            steps.tell(f"train is left out: {error.detail}. {error.fix} (`make demo` installs PyTorch.)")
+            steps.tell(f"{TRAINED} is left out: {error.detail}. {error.fix} (`make demo` installs PyTorch.)")
             continue
         assert submitted.quote is not None
         client.confirm(submitted.job)
@@ -146,18 +142,20 @@ def _submit(client: Client, steps: Steps, trains: bool) -> dict[str, str]:
     return jobs
 
 
-def _watch(client: Client, network: Devnet, state: DevnetState, jobs: dict[str, str], steps: Steps) -> Kill | None:
-    """Tell what happens until both are over; kill one honest provider while it computes."""
+def _watch(client: Client, network: Devnet, striker: Striker, jobs: dict[str, str], steps: Steps) -> Kill | None:
+    """Tell what happens until both are over; kill the provider that trains, or one that renders where nobody does."""
     clock = Clock()
     ends = clock.now() + int(PATIENCE_S * SECOND)
-    kill: Kill | None = None
+    target = TRAINED if TRAINED in jobs else "render"
     while True:
         looks = {name: client.status(job) for name, job in jobs.items()}
-        if kill is None:
-            kill = _strike(network, state, looks, steps)
-        steps.change(" · ".join(f"{name} {look.state} {look.accepted}/{look.steps}" for name, look in looks.items()))
+        look = looks[target]
+        for told in (striker.strike(look, is_trained=target == TRAINED), striker.watch(look)):
+            if told:
+                steps.tell(told)
+        steps.change(" · ".join(_progress(name, look) for name, look in looks.items()))
         if all(look.state in FINAL_STATES for look in looks.values()):
-            return kill
+            return striker.kill
         if clock.now() > ends:
             raise Unavailable(
                 f"the jobs are not over after {PATIENCE_S:g} s", code="demo_timeout", fix=f"Look into {network.folder}."
@@ -165,23 +163,11 @@ def _watch(client: Client, network: Devnet, state: DevnetState, jobs: dict[str, 
         time.sleep(LOOK_S)
 
 
-def _strike(network: Devnet, state: DevnetState, looks: dict[str, JobStatus], steps: Steps) -> Kill | None:
-    """Kill the provider of a running chunk, once some work has been accepted. Never the one that cheats."""
-    if not any(look.accepted >= 2 for look in looks.values()):
-        return None
-    honest = {node.peer: node.name for node in state.nodes if not _is_cheat(network, node.name)}
-    for look in looks.values():
-        for chunk in look.chunks:
-            if chunk.state == "running" and chunk.provider in honest:
-                name = honest[chunk.provider]
-                pid = network.kill(name)
-                steps.tell(f"kill -9 {pid}: {name} is gone while it computes chunk {chunk.index} of {look.name}")
-                return Kill(name, look.name, chunk.index)
-    return None
-
-
-def _is_cheat(network: Devnet, name: str) -> bool:
-    return CHEAT in (network.folder / name / "config.toml").read_text(encoding="utf-8")
+def _progress(name: str, look: JobStatus) -> str:
+    """A job in few words."""
+    saved = max((chunk.step for chunk in look.chunks), default=0)
+    steps = f", safe up to step {saved // SAID_STEPS * SAID_STEPS}" if saved and look.state == "running" else ""
+    return f"{name} {look.state} {look.accepted}/{look.steps}{steps}"
 
 
 def _collect(client: Client, name: str, job: str, to: Path, state: DevnetState, steps: Steps) -> Done:
@@ -229,10 +215,9 @@ def _report(done: list[Done], kill: Kill | None, names: dict[str, str], cheats: 
             f"{money(lease.slashed)} slashed; the chunk was computed again by somebody else"
         )
     if kill is not None:
-        out.say(
-            f"failure: {kill.node} was killed while it computed; chunk {kill.chunk} of {kill.name} was granted again, "
-            "and nothing was paid for the lost attempt"
-        )
+        good = good and kill.is_over and (kill.resumed > 0 or not kill.saved)
+        out.say(f"failure: {kill.told() if kill.is_over else f'{kill.node} was killed, and nobody went on'}")
+        out.say("  nothing was paid for the lost attempt; the result is that of an uninterrupted run, bit for bit")
     return good and (bool(wrong) if cheats else not wrong)
 
 
@@ -265,6 +250,15 @@ def _by_hand(state: DevnetState, done: list[Done], keeps: bool, out: Output) -> 
 def _near(path: Path) -> str:
     """The path as one would type it here."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _blow(kill: Kill | None) -> dict[str, object] | None:
+    if kill is None:
+        return None
+    return {
+        "node": kill.node, "job": kill.name, "chunk": kill.chunk, "reached": kill.reached, "resumed": kill.resumed,
+        "heir": kill.heir, "seconds": round(kill.seconds, 2), "state_bytes": kill.state, "moved_bytes": kill.moved,
+    }  # fmt: skip
 
 
 def _value(one: Done, names: dict[str, str]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from shoal.devnet_layout import CHEAT
 from shoal.devnet_state import DevnetState
 from shoal.output import size_text
 
-SAVED_MIN: Final = 2
+SAVED_MIN: Final = 4
 """Looks at which the job had another durable snapshot: the first one is there, and protection has settled."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.schemas import ChunkStatus, JobStatus, JobSummary, Money, Plan, Quote
+from gateway.chunk_schemas import ChunkStatus
+from gateway.schemas import JobStatus, JobSummary, Money, Plan, Quote
 from shoal.output import money, pairs, short_peer, span_text, table, time_text
 
 

@@ -17,6 +17,9 @@ STATE_GUESS_PPM: Final = 250_000
 of a training job's memory a third or so is weights and moments, the rest gradients, activations and the program."""
 
 
+GUESSED: Final = "(a guess from the memory asked for)"
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """How much of a job a snapshot holds."""
@@ -37,8 +40,9 @@ def state_of(spec: JobSpec) -> State:
 
 
 def loss(spec: JobSpec, uplink: int) -> Micros:
-    """The most work that a host takes with it, µs. `uplink`: bytes per second, 0 = not measured. Never more than a chunk
-    may take; without snapshots exactly that."""
+    """The most work that a host takes with it, µs. `uplink`: bytes per second, 0 = not measured.
+
+    Never more than a chunk may take; without snapshots exactly that."""
     if not spec.is_protected:
         return spec.timeout
     wanted = spec.protection
@@ -60,4 +64,4 @@ def words(spec: JobSpec, uplink: int) -> str:
     if worst_case_loss(state.size, uplink, wanted.profile, wanted.every) > spec.timeout:
         return f"at most {limit} of work is lost if this host dies: all that a chunk may take"
     told = loss_words(state.size, uplink, wanted.profile, wanted.every)
-    return told.replace(" of state at ", " of state (a guess from the memory asked for) at ") if state.is_guess else told
+    return told.replace(" of state at ", f" of state {GUESSED} at ") if state.is_guess else told

@@ -58,6 +58,8 @@ class Usage:
     shards: int
     used: int
     quota: int
+    until: Micros
+    """The end of the last lease; 0: there is none."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ class Holder:
     @property
     def usage(self) -> Usage:
         """What is held."""
-        return Usage(len(self._book), self._book.used, self._book.quota)
+        return Usage(len(self._book), self._book.used, self._book.quota, self._book.last_end or Micros(0))
 
     def holds(self, shard: Digest) -> bool:
         """Whether somebody has a lease of it."""

@@ -191,6 +191,11 @@ class LeaseBook:
         """When the next lease is overdue."""
         return min((lease.gone for shelf in self._shelves.values() for lease in shelf.leases.values()), default=None)
 
+    @property
+    def last_end(self) -> Micros | None:
+        """When the last lease ends, without grace."""
+        return max((lease.until for shelf in self._shelves.values() for lease in shelf.leases.values()), default=None)
+
     def record(self, digest: Digest, is_foreign: bool) -> bytes | None:
         """What to store for a shard; None when it is held no more."""
         shelf = self._shelves.get(digest)

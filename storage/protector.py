@@ -112,6 +112,11 @@ class Protector:
         """Bytes per second, measured by what snapshots took; 0 = not yet."""
         return self._tasks[task].one.uplink if task in self._tasks else 0
 
+    @property
+    def uplink_seen(self) -> int:
+        """The best that the snapshots of any running chunk got, bytes per second; 0 = not measured."""
+        return max((one.one.uplink for one in self._tasks.values()), default=0)
+
     def snapshots(self, task: str) -> list[Snapshot]:
         """What is kept of a chunk, oldest first."""
         return list(self._tasks[task].one.snapshots) if task in self._tasks else []

@@ -1,4 +1,5 @@
-"""What all tests share: repeatable property tests, what runs only on request, a guard against skipped containers."""
+"""What all tests share: repeatable property tests, what runs only on request, a guard against skipped containers, and
+how they are spread over processes where -n asks for it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from collections import Counter
 
 import pytest
 from hypothesis import settings
+
+from tests import workers
 
 settings.register_profile("house", derandomize=True, deadline=None, database=None)
 settings.load_profile("house")
@@ -32,6 +35,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    if is_worker(config):
+        items.sort(key=lambda item: workers.turn(item.nodeid))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether another process of ours hands out the tests, and counts what becomes of them."""
+    return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means here."""
+    return workers.count()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Whole pieces of work to each worker, in the order in which they were collected; none where --dist says how."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # Only here: a run without -n needs no xdist.
+
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = workers.piece
+    return scheduler
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -43,6 +72,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where an engine runs (SHOAL_CONTAINER_TESTS=required), skipping every container test is a failure."""
     if os.environ.get("SHOAL_CONTAINER_TESTS") != "required" or session.config.option.collectonly:
+        return
+    if is_worker(session.config):
         return
     if container_outcomes and set(container_outcomes) == {"skipped"}:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

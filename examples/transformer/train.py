@@ -52,7 +52,7 @@ def sums(count: int) -> torch.Tensor:
 def main() -> None:
     """Train, print a line now and then, save the weights and the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("out"))

@@ -20,7 +20,7 @@ from node.protection.contents import Contents, copy, examine, step_of
 from node.protection.guest_link import POLL_SECONDS, GuestLink, Words
 from node.protection.removal import remove
 from node.protection.sealing import SealedFolder, Sealer
-from protocol.completions import NOT_PROTECTED, CutFailed, Guest, Sealed
+from protocol.completions import NOT_PROTECTED, CutFailed, Guest, Recovering, Sealed
 from protocol.errors import ShoalError, Unavailable
 from protocol.snapshots import Tier
 from protocol.units import MIB
@@ -60,7 +60,7 @@ _LISTENS: Final = ("loaded", "running", "restored")
 
 _SPOKEN: Final = tuple(state for state in STATES if state != "absent")
 
-Protected = Guest | Sealed | CutFailed
+Protected = Guest | Recovering | Sealed | CutFailed
 """What an agent tells the machines."""
 
 
@@ -139,9 +139,9 @@ class Agent:
                     self._rehearse = None
 
     async def _listen(self) -> None:
-        told, look = 0, trio.current_time()
+        told, look, began = 0, trio.current_time(), -1
         while True:
-            if self._link is not None and trio.current_time() >= look:
+            if self._link is not None and (trio.current_time() >= look or told == began):
                 look = trio.current_time() + STEPS_SECONDS
                 now = self._link.read()
                 if (steps := now.get("steps")) != told:
@@ -152,6 +152,8 @@ class Agent:
                 if words.state == "disabled" and words.text:
                     self.voice.log(f"shoal: no snapshots of this program's memory: {words.text}")
                 if words.state == "restored":
+                    told = began = words.get("restored_step")  # Its next step is told of at once.
+                    self.voice.tell(Recovering(self.name, "restored"))
                     restored = self._task.folder / "snap" / "restore"
                     await trio.to_thread.run_sync(remove, restored, self._task.folder)
             await trio.sleep(POLL_SECONDS)

@@ -4,6 +4,7 @@ fails, the job starts from its beginning, and its log says why."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import trio
 
@@ -14,6 +15,7 @@ from node.protection.guest_link import GO_FROM_BEGINNING
 from node.protection.hosting import Live, begin_again, let_restore
 from node.protection.sealing import SealedFolder, lay_out, place_of
 from node.protection.shelter import Shelter
+from protocol.completions import Recovering
 from protocol.effects import Resume, Run
 from protocol.errors import Refused, ShoalError
 
@@ -45,13 +47,30 @@ async def restore_waiting(live: Live, work: Run, task: Task, blobs: BlobStore, s
         live.link.release(GO_FROM_BEGINNING)
         return
     number = work.resume.manifest.number
-    try:
-        folder = await bring_folder(work.resume, work.secret, task, blobs, shelter)
-        await trio.to_thread.run_sync(layout.hand_in, task, folder)
-    except (ShoalError, OSError) as error:
-        begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
-        return
-    await let_restore(live, f" from snapshot {number}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_tell_ready, live)
+        try:
+            folder = await bring_folder(work.resume, work.secret, task, blobs, shelter)
+            await trio.to_thread.run_sync(layout.hand_in, task, folder)
+        except (ShoalError, OSError) as error:
+            begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
+        else:
+            _tell(live, "attached")
+            await let_restore(live, f" from snapshot {number}")
+        nursery.cancel_scope.cancel()
+
+
+async def _tell_ready(live: Live) -> None:
+    """Its own word, or the one that it gave while it was parked."""
+    assert live.link is not None
+    words = await live.link.wait_state(("parked", "restored", "running", "disabled", "ended"), float("inf"))
+    if words is not None and words.state == "parked":
+        _tell(live, "ready")
+
+
+def _tell(live: Live, phase: Literal["ready", "attached"]) -> None:
+    if live.agent is not None:
+        live.agent.voice.tell(Recovering(live.agent.name, phase))
 
 
 async def restore_checkpoint(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> bool:

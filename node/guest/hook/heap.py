@@ -81,7 +81,9 @@ class Heap:
         self.losses: list[str] = []
         self.blobs: list[object] = []
         self.kept: list[object] = []
-        self.storages: dict[int, str] = {}
+        self.storages: dict[int, object] = {}
+        self.moments: frozenset[int] = frozenset()
+        self.gradients: set[int] = set()
         self._kinds = kinds
         self._refs: dict[int, Ref] = {}
         self._origins: list[tuple[int, str]] = []

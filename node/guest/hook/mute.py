@@ -6,6 +6,9 @@ import os
 import sys
 import tempfile
 
+LAST_BYTES = 300
+"""What of the held back lines is told when a restore is given up: the last line of a traceback is in it."""
+
 
 class Mute:
     """Both output descriptors point into an unnamed file until `end`."""
@@ -25,10 +28,10 @@ class Mute:
             self._saved.append((descriptor, os.dup(descriptor)))
             os.dup2(self._file, descriptor)
 
-    def end(self, *, is_shown: bool) -> None:
-        """Show again what is printed from now on; and what was held back, if the restore was given up."""
+    def end(self, *, is_shown: bool) -> str:
+        """Show again what is printed from now on, and what was held back where `is_shown`. The end of what was not."""
         if not self._saved:
-            return
+            return ""
         _flush()
         for descriptor, saved in self._saved:
             os.dup2(saved, descriptor)
@@ -38,7 +41,10 @@ class Mute:
             os.lseek(self._file, 0, os.SEEK_SET)
             while data := os.read(self._file, 65_536):
                 os.write(1, data)
+        size = os.fstat(self._file).st_size
+        last = os.pread(self._file, LAST_BYTES, max(0, size - LAST_BYTES))
         os.close(self._file)
+        return "" if is_shown else " ".join(last.decode("utf-8", "replace").split())
 
 
 def _flush() -> None:

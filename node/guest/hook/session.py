@@ -16,12 +16,14 @@ import time
 import types
 from collections.abc import Callable
 
-from . import frames, iterators, loaders, outfiles, streams, world
+from . import frames, iterators, outfiles, streams, world
 from .board import Board
 from .heap import MISSING
 from .mute import Mute
 from .objects import Users
+from .patience import Patience, Pending
 from .policy import Policy
+from .progress import progress
 from .resume import Resume
 from .shield import Refusal, guarded
 from .writer import Taken, Writer
@@ -31,6 +33,10 @@ POLL_S = 0.01
 
 PARKED_POLL_S = 0.005
 """The same for a parked job, whose wait is part of every recovery."""
+
+
+WORDS_MAX = 600
+"""Bytes of a reason for starting again, with the last words of what the prefix printed."""
 
 
 class Session:
@@ -47,6 +53,8 @@ class Session:
         self.policy = Policy()
         self.mode = "run"
         self.resume: Resume | None = None
+        self.patience = Patience()
+        self.pending: Pending | None = None
         self.optimizer_steps = 0
         self.is_claimed = False
         self._rounds = itertools.count()
@@ -94,6 +102,8 @@ class Session:
             self.shielded(lambda: self._consider(frame, index))
         elif self.mode == "resume":
             self.shielded(lambda: self._arrive(frame, index))
+        elif self.mode == "off":
+            builtins.__shoal_due__ = False  # type: ignore[attr-defined]
         return 0
 
     def iterator_of(self, iterable: object) -> object:
@@ -128,6 +138,28 @@ class Session:
         if builtins.__shoal_due__ and self.mode == "run":  # type: ignore[attr-defined]
             self.policy.stepped_at(self._innermost(sys._getframe(1)))
 
+    def before_step(self) -> None:
+        """An optimizer is about to step: what the last cut left to be copied must have been copied."""
+        if os.getpid() == self._process:
+            self.settle(is_urgent=True)
+
+    def settle(self, *, is_urgent: bool) -> None:
+        """End a cut's copies; if they are not done yet, wait for them where `is_urgent`."""
+        pending = self.pending
+        if pending is None or not (is_urgent or pending.is_copied()):
+            return
+        began = time.perf_counter()
+        self.patience.settle(pending)
+        self.pending = None
+        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
+        self._stalled(began, self.board.get("stall_us"))
+
+    def _stalled(self, began: float, before: int = 0) -> None:
+        """Count the time since `began` as a stall, `before` being what this cut took so far (µs)."""
+        stall = int((time.perf_counter() - began) * 1e6)
+        self.board.set("stall_us", before + stall)
+        self.board.set("stall_total_us", self.board.get("stall_total_us") + stall)
+
     def _innermost(self, frame: types.FrameType | None) -> tuple[int, int] | None:
         """(frame, loop) that a step happened in."""
         for inside in reversed(frames.user_frames(frame, self.users.files)):
@@ -152,6 +184,9 @@ class Session:
                 builtins.__shoal_due__ = True  # type: ignore[attr-defined]
 
     def _consider(self, frame: types.FrameType, index: int) -> None:
+        if self.pending is not None:
+            self.settle(is_urgent=False)
+            return
         stack = frames.user_frames(frame, self.users.files)
         depth = sum(len(frames.loops_of(inside)) for inside in stack)
         if not self.policy.is_cut((id(frame), index), depth, self.optimizer_steps, time.monotonic()):
@@ -167,25 +202,25 @@ class Session:
         board = self.board
         answers, holds = board.get("wanted"), bool(board.get("hold"))
         noted, positions = outfiles.note(self.output) if self.output else ([], [])
-        state, heap = world.capture(stack, self.users, self.root)
+        state, heap = world.capture(stack, self.users, self.root, self.patience.moments())
         state["steps"] = self.optimizer_steps
         state["rounds"] = int(repr(self._rounds)[len("count(") : -1])
         state["handles"] = positions
         size = sum(blob.size for blob in heap.blobs)  # type: ignore[attr-defined]
         ram_max = board.get("ram_max")
-        is_lasting = not ram_max or size <= ram_max
+        stands = holds or bool(ram_max and size > ram_max)
+        pending = None if stands else self.patience.begin(heap.blobs)
         for blob in heap.blobs:
-            blob.take(is_lasting)  # type: ignore[attr-defined]
+            if pending is None or blob not in pending.blobs:
+                blob.take(not stands)  # type: ignore[attr-defined]
         strangers = frames.strangers(frame, self.users.files, TRANSPARENT)
         losses = heap.losses + ["variables of %s()" % name for name in strangers]
         board.set("is_complete", 0 if losses else 1)
         board.set("progress_ppm", progress(stack))
         board.say("running", "not in the snapshots: " + ", ".join(losses) if losses else "")
-        taken = Taken(state, heap.blobs, noted, answers)
-        self.writer.write(taken, self.give_up, waits=holds or not is_lasting)
-        stall = int((time.perf_counter() - began) * 1e6)
-        board.set("stall_us", stall)
-        board.set("stall_total_us", board.get("stall_total_us") + stall)
+        self.pending = pending
+        self.writer.write(Taken(state, heap.blobs, noted, answers, pending), self.give_up, waits=stands)
+        self._stalled(began)
         self.policy.was_cut(time.monotonic())
         if holds:
             self._hold()
@@ -259,6 +294,8 @@ class Session:
         self.board.set("restored_step", self.steps())
         self.board.say("restored")
         streams.put_back(state.get("streams"))
+        if self.board.get("wanted") != self.writer.answered:  # A rehearsal compares what stands here, not a round on.
+            self._cut(frame, stack)
 
     # ── ends ──
 
@@ -276,9 +313,11 @@ class Session:
 
     def start_again(self, reason: str) -> None:
         """Replace the process by a fresh one that does not restore."""
-        self.mute.end(is_shown=False)
+        shown = self.mute.end(is_shown=False)
+        if shown:
+            reason = "%s; it printed: %s" % (reason[:WORDS_MAX], shown)
         self.board.say("disabled", reason)
-        os.environ["SHOAL_FROM_THE_START"] = reason[:300]
+        os.environ["SHOAL_FROM_THE_START"] = reason[:WORDS_MAX]
         os.execv(sys.executable, [sys.executable, *_arguments()])
 
     def at_exit(self) -> None:
@@ -290,6 +329,7 @@ class Session:
             self.start_again("the script ended before it came to the loop of the snapshot")
         if self.mode == "parked":  # It never came to a loop; its output is its result, if the node lets it run.
             self._wait_for_go()
+        self.settle(is_urgent=True)
         self.writer.finish()
         if self.mode != "off":
             self.board.set("steps", self.steps())
@@ -298,7 +338,7 @@ class Session:
 
     def in_child(self) -> None:
         """After a fork: the child is not the job."""
-        self.mode = "off"
+        self.mode, self.pending = "off", None
         builtins.__shoal_due__ = False  # type: ignore[attr-defined]
 
     def is_here(self) -> bool:
@@ -324,41 +364,3 @@ TRANSPARENT = (
 def _arguments() -> list[str]:
     told = list(getattr(sys, "orig_argv", ()))
     return told[1:] if told else sys.argv
-
-
-def progress(stack: list[types.FrameType]) -> int:
-    """Millionths of all rounds that are done, as far as the loops know their length, the outermost first."""
-    done, share = 0.0, 1.0
-    for frame in stack:
-        for site in frames.loops_of(frame):
-            left, total = length_of(site.iterator)
-            if not total:
-                return int(done * 1e6)
-            done += share * max(0, total - left - 1) / total
-            share /= total
-    return int(done * 1e6)
-
-
-def length_of(iterator: object) -> tuple[int, int]:
-    """(items left, items in all) of an iterator; (0, 0) where it does not say."""
-    if isinstance(iterator, loaders.Rounds):
-        try:
-            return len(iterator) - iterator.count, len(iterator)
-        except TypeError:
-            return 0, 0
-    kind = type(iterator)
-    if kind in iterators.COMPOUND_ITERATORS:
-        parts = iterators.take_apart(iterator)[1]
-        assert isinstance(parts, tuple)
-        return length_of(parts[1] if kind in (map, filter) else parts[0])
-    if kind in iterators.SEQUENCE_ITERATORS:
-        left = operator.length_hint(iterator)
-        told = iterators.take_apart(iterator)
-        parts = told[1]
-        assert isinstance(parts, tuple)
-        whole = parts[0]
-        if isinstance(whole, range) and (len(told) < 3 or not told[2]):
-            start = whole.start // whole.step if whole.start * whole.step > 0 else 0
-            return left, left + start
-        return left, len(whole)
-    return 0, 0

@@ -150,11 +150,16 @@ def after_torch(session: Session) -> None:
         def stepped(*_: object) -> None:
             session.shielded(session.on_step)
 
+        def stepping(*_: object) -> None:
+            session.shielded(session.before_step)
+
+        optimizer.register_optimizer_step_pre_hook(stepping)
         optimizer.register_optimizer_step_post_hook(stepped)
         plain = optimizer.Optimizer.__init__
 
         def made(self: object, *args: object, **named: object) -> None:
             session.policy.has_optimizer = True
+            session.patience.follow(self)
             plain(self, *args, **named)
 
         optimizer.Optimizer.__init__ = made

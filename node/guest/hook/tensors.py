@@ -27,14 +27,25 @@ WHOLE_STORAGE_FACTOR = 4
 """A storage is written whole if at most so many times larger than what is seen of it; else each view alone."""
 
 
+AT_ONCE, AFTER_GRADIENTS, AFTER_STEP = 0, 1, 2
+"""How long the bytes of a tensor may be expected to stay: not at all, until the next backward pass, or next step."""
+
+
 class Blob:
-    """A tensor whose bytes go into `tensors.safetensors`. `source` is read (copied) at the end of the cut."""
+    """A tensor whose bytes go into `tensors.safetensors`. `source` is read (copied) at the end of the cut, or later.
+
+    `seen` are all tensors on this memory, `stays` says until when they are expected not to change. `copied` holds the
+    bytes where they were copied later.
+    """
 
     def __init__(self, name: str, dtype: str, shape: list[int], source: object) -> None:
         self.name = name
         self.dtype = dtype
         self.shape = shape
         self.source = source
+        self.seen: list[object] = []
+        self.stays = AT_ONCE
+        self.copied: memoryview | None = None
 
     @property
     def size(self) -> int:
@@ -52,8 +63,8 @@ class Blob:
             self.source = source
 
     def entry(self) -> Entry:
-        """The bytes, after `take`."""
-        return Entry(self.dtype, self.shape, bytes_of(self.source))
+        """The bytes, after they were copied."""
+        return Entry(self.dtype, self.shape, bytes_of(self.source) if self.copied is None else self.copied)
 
 
 def raw(tensor: object) -> bytes:
@@ -90,28 +101,35 @@ class TensorKind(Kind):
         offset, whole = plain.storage_offset(), plain.untyped_storage().nbytes()
         seen = plain.numel() * plain.element_size()
         is_view = 0 < seen <= whole <= WHOLE_STORAGE_FACTOR * seen
-        blob = self._storage(plain, dtype, heap) if is_view else self._alone(plain, dtype, heap)
+        blob = self._storage(tensor, plain, dtype, heap) if is_view else self._alone(plain, dtype, heap)
+        if isinstance(tensor, library.nn.Parameter) and tensor.grad is not None:
+            heap.gradients.add(id(tensor.grad))
         gradient = heap.slot(tensor.grad if tensor.is_leaf else None, "grad")
         place = [shape, strides, offset, whole]
         flags = [isinstance(tensor, library.nn.Parameter), bool(tensor.requires_grad and tensor.is_leaf)]
         attributes = {k: heap.slot(v, k) for k, v in getattr(tensor, "__dict__", {}).items()}
         return [blob, dtype, place, is_view, str(tensor.device), flags, gradient, attributes]
 
-    def _storage(self, plain: object, dtype: str, heap: Heap) -> str:
-        storage = plain.untyped_storage()  # type: ignore[attr-defined]
-        known = heap.storages.get(storage.data_ptr())
-        if known is not None:
-            return known
-        name = heap.storages[storage.data_ptr()] = "storage/%d" % len(heap.blobs)
+    def _storage(self, tensor: object, plain: object, dtype: str, heap: Heap) -> str:
         library = sys.modules["torch"]
-        size = plain.element_size()  # type: ignore[attr-defined]
-        if dtype not in DTYPES or storage.nbytes() % size:
-            dtype, size = "uint8", 1
-        kind = getattr(library, dtype)
-        flat = library.empty(0, dtype=kind, device=plain.device)  # type: ignore[attr-defined]
-        flat.set_(storage, 0, [storage.nbytes() // size], [1])
-        heap.blobs.append(Blob(name, DTYPES[dtype], [storage.nbytes() // size], flat))
-        return name
+        storage = plain.untyped_storage()  # type: ignore[attr-defined]
+        blob = heap.storages.get(storage.data_ptr())
+        if not isinstance(blob, Blob):
+            size = plain.element_size()  # type: ignore[attr-defined]
+            if dtype not in DTYPES or storage.nbytes() % size:
+                dtype, size = "uint8", 1
+            kind = getattr(library, dtype)
+            flat = library.empty(0, dtype=kind, device=plain.device)  # type: ignore[attr-defined]
+            flat.set_(storage, 0, [storage.nbytes() // size], [1])
+            blob = Blob("storage/%d" % len(heap.blobs), DTYPES[dtype], [storage.nbytes() // size], flat)
+            heap.storages[storage.data_ptr()] = blob
+            heap.blobs.append(blob)
+        blob.seen.append(tensor)
+        if isinstance(tensor, library.nn.Parameter) or id(tensor) in heap.moments:
+            blob.stays = AFTER_STEP
+        elif id(tensor) in heap.gradients:
+            blob.stays = max(blob.stays, AFTER_GRADIENTS)
+        return blob.name
 
     def _alone(self, plain: object, dtype: str, heap: Heap) -> str:
         name = "tensor/%d" % len(heap.blobs)
@@ -194,11 +212,11 @@ class TensorKind(Kind):
     def fill(self, fields: list[object], target: object, restorer: Resolver) -> None:
         library = sys.modules["torch"]
         assert isinstance(target, library.Tensor)
-        with library.no_grad():
-            target.detach().copy_(self.content(fields))
         if fields[3]:
-            shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
-            shared.setdefault(fields[0], target.untyped_storage())
+            self._fill_storage(fields, target, restorer)
+        else:
+            with library.no_grad():
+                target.detach().copy_(self.content(fields))
         if target.is_leaf:
             target.requires_grad_(bool(as_list(fields[5])[1]))
             gradient = restorer.get(fields[6])
@@ -209,6 +227,23 @@ class TensorKind(Kind):
             value = restorer.get(slot)
             if value is not MISSING:
                 setattr(target, str(name), value)
+
+    def _fill_storage(self, fields: list[object], target: object, restorer: Resolver) -> None:
+        """Fill the memory that a tensor lies in: once, whole, so that what only other views see is the same as well."""
+        library = sys.modules["torch"]
+        shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
+        storage = target.untyped_storage()  # type: ignore[attr-defined]
+        known = shared.get(fields[0])
+        if known is not None and known.data_ptr() == storage.data_ptr():  # type: ignore[attr-defined]
+            return
+        flat = self._flat(fields)
+        with library.no_grad():
+            if known is None and storage.nbytes() == flat.numel():  # type: ignore[attr-defined]
+                whole = library.empty(0, dtype=library.uint8, device=target.device)  # type: ignore[attr-defined]
+                whole.set_(storage, 0, [storage.nbytes()], [1]).copy_(flat)
+            else:
+                target.detach().copy_(self.content(fields))  # type: ignore[attr-defined]
+        shared.setdefault(fields[0], storage)
 
 
 def device_at(name: str) -> str:

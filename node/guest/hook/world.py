@@ -54,9 +54,15 @@ def namespace(variables: dict[str, object]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def capture(stack: list[types.FrameType], users: objects.Users, root: str) -> tuple[dict[str, object], Heap]:
-    """The state of everything that the frames reach; tensors are in the heap's blobs, not yet copied."""
+def capture(
+    stack: list[types.FrameType], users: objects.Users, root: str, moments: frozenset[int] = frozenset()
+) -> tuple[dict[str, object], Heap]:
+    """The state of everything that the frames reach; tensors are in the heap's blobs, not yet copied.
+
+    `moments` are the ids of the tensors that optimizers keep for themselves.
+    """
     heap = Heap(kinds_for(users))
+    heap.moments = moments
     spaces: dict[str, object] = {}
     for name, variables in modules_of(users).items():
         heap.place(name)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from . import outfiles, packing, tensorfile
 from .board import Board
+from .patience import Pending
 from .shield import Refusal, guarded
 
 WAITING_MAX = 2
@@ -20,12 +21,14 @@ class Taken:
     """What a cut took out of the job."""
 
     def __init__(
-        self, state: dict[str, object], blobs: list[object], noted: list[outfiles.Noted], answers: int
-    ) -> None:
+        self, state: dict[str, object], blobs: list[object], noted: list[outfiles.Noted], answers: int,
+        pending: Pending | None = None,
+    ) -> None:  # fmt: skip
         self.state = state
         self.blobs = blobs
         self.noted = noted
         self.answers = answers
+        self.pending = pending
 
 
 class Writer:
@@ -58,6 +61,8 @@ class Writer:
 
         def work() -> None:
             try:
+                if taken.pending is not None:
+                    taken.pending.copy()
                 self._write(taken)
                 self.answered = taken.answers
             except Refusal as refusal:  # The job changed a file meanwhile: the next loop head cuts again.
@@ -76,6 +81,8 @@ class Writer:
         os.makedirs(os.path.join(part, "files"))
         try:
             size = outfiles.copy(self._output, taken.noted, os.path.join(part, "files")) if self._output else 0
+            if taken.pending is not None:
+                taken.pending.check()
             entries = {blob.name: blob.entry() for blob in taken.blobs}  # type: ignore[attr-defined]
             size += tensorfile.write(os.path.join(part, "tensors.safetensors"), entries)
             size += put(os.path.join(part, "state.msgpack"), packing.pack(taken.state))

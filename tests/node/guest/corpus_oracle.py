@@ -23,7 +23,7 @@ EARLY, LATE = 0.05, 0.85
 """Kills are drawn from this part of all steps: later than that a fast script may end before the order reaches it."""
 AFTERWARDS: Final = 0.05
 """Share of all steps that a script goes on after its snapshot, at most, before it is killed: this work is lost."""
-TRIES: Final = 3
+TRIES: Final = 4
 """A script that ended before the order reached it is started again with half the steps, this often."""
 LOSS_TOLERANCE: Final = 0.02
 """Relative difference of the figures that a script notes of itself (losses, scores) under another number of threads."""
