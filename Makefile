@@ -1,6 +1,6 @@
 # The commands of a checkout. Each prepares what it needs by itself and says how far it is.
 #   make demo     a real network of seven processes computes, loses a peer, is checked and is paid   (ARGS=--cheat)
-#   make test     all tests                                                                          (ARGS="-k lease")
+#   make test     all tests, on up to four cores at once                                             (ARGS="-k lease")
 #   make sim      the machines in random small worlds full of faults, every rule checked             (ARGS="--seeds 1000")
 #   make netlab   the NAT laboratory: real nodes behind every router, struck by every fault; root    (ARGS="-k punch")
 #   make attacks  every attack on a live node, an honest peer served meanwhile                       (SHOAL_LONG=1)
@@ -10,6 +10,9 @@
 
 .PHONY: attacks demo test sim netlab check bench dist format picture
 .NOTPARALLEL:
+
+# Hundreds of processes of a test run import the same modules: compiled once, not by each of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 ARGS ?=
 READY := .venv/.ready-requirements.lock
@@ -30,7 +33,7 @@ demo: $(READY) $(JOBS_READY)
 	@.venv/bin/python -m shoal demo $(ARGS)
 
 test: $(READY)
-	@.venv/bin/python -m pytest -q $(ARGS)
+	@.venv/bin/python -m pytest -q -n auto $(ARGS)
 
 sim: $(READY)
 	@.venv/bin/python -m simulations.swarm $(ARGS)

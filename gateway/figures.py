@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -64,6 +65,25 @@ def size(count: int | None) -> str:
     return f"{count} B"
 
 
+def rate(count: int) -> str:
+    """Bytes per second as lines are sold.
+
+    >>> rate(12_500_000)
+    '100 Mbit/s'
+    """
+    return f"{count * 8 / 1e6:.3g} Mbit/s" if count else UNKNOWN
+
+
+def seconds(part: float) -> str:
+    """Seconds, rounded up: an upper bound.
+
+    >>> seconds(6.2), seconds(200.0)
+    ('7 s', '4 min')
+    """
+    whole = math.ceil(part)
+    return f"{whole} s" if whole < 120 else f"{math.ceil(whole / 60)} min"
+
+
 def share(part: float | None) -> str:
     """A value between 0 and 1 with two decimals."""
     return UNKNOWN if part is None else f"{part:.2f}"
@@ -85,6 +105,8 @@ FILTERS: Final[dict[str, Callable[..., str]]] = {
     "at": at,
     "span": span,
     "size": size,
+    "rate": rate,
+    "seconds": seconds,
     "share": share,
     "known": known,
     "words": words,

@@ -32,7 +32,7 @@ from protocol.escrow_state import POSTED_KINDS
 STATIC: Final = Path(__file__).parent / "static"
 MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 OVERVIEW_PARTS: Final = ("summary", "graph", "jobs", "peers", "events")
-JOB_PARTS: Final = ("job_head", "chunks", "result", "money", "attempts")
+JOB_PARTS: Final = ("job_head", "hosts", "chunks", "result", "money", "attempts")
 
 
 @dataclass(frozen=True, slots=True)

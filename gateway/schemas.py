@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gateway.chunk_schemas import ChunkStatus
+from gateway.chunk_schemas import ChunkStatus as ChunkStatus
 
 Json = object
 Amount = Annotated[int, Meta(ge=1, le=2**62)]

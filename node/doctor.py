@@ -15,7 +15,7 @@ from typing import Final, TypedDict
 
 import trio
 
-from node import doctor_network, doctor_process, doctor_reach, runtimes
+from node import doctor_network, doctor_process, doctor_reach, doctor_snapshots, runtimes
 from node.executors import ladder, wasm
 from node.executors.interface import ISOLATING
 from node.findings import Check, Status, check, fix_first
@@ -77,6 +77,8 @@ class Patient:
     bootstraps: tuple[str, ...] = ()
     live: Mapping[str, object] | None = None
     """`network.status` of the running node; None when none runs, then the doctor looks around by itself."""
+    keep_bytes_max: int = 0
+    """Bytes of others' snapshots and volumes that the node may keep."""
 
 
 async def diagnose(patient: Patient) -> Diagnosis:
@@ -97,7 +99,9 @@ async def diagnose(patient: Patient) -> Diagnosis:
     checks += [_rung_check(rung, best) for rung in rungs]
     checks.append(_best_check(best))
     report = await trio.to_thread.run_sync(patient.gpus.read)
-    checks += await doctor_process.checks(patient.folder, report)
+    process = await doctor_process.checks(patient.folder, report)
+    names = sorted({*patient.interpreters, *(["python"] if runtimes.default_interpreter() else [])})
+    checks += [*doctor_snapshots.checks(names, patient.keep_bytes_max, patient.live, process[0]), *process]
     return {
         "checks": checks,
         "healthy": all(found["status"] != "fail" for found in checks),

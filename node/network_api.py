@@ -39,6 +39,7 @@ class NetworkApi:
             "skew_us": overlay.pings.skew_us(),
             "peers": [self._peer(peer) for peer in sorted(transport.connected())],
             "counts": transport.statistics(),
+            "care": self._parts.care.status(self._parts.now()) if self._parts.care is not None else None,
         }
 
     def _peer(self, peer: PeerId) -> Plain:

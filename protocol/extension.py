@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol import wire
+from protocol.effects import Emit
 from protocol.errors import Refused
 from protocol.job_record import JobRecord
 from protocol.ledger_client import Ordered
@@ -75,6 +76,16 @@ def decided(record: JobRecord, extend: EscrowExtend, event: Ordered) -> bool:
         catch_up(record, record.extend_cap, extend.deadline)
     record.extend_op, record.extend_cap = b"", 0
     return True
+
+
+def told(record: JobRecord, extend: EscrowExtend, event: Ordered) -> Emit | None:
+    """What people hear of an awaited extension that was decided; None when it is not the awaited one."""
+    if not decided(record, extend, event):
+        return None
+    job = record.job.hex()
+    if event.is_applied:
+        return Emit("extended", {"job": job, "cap": record.cap})
+    return Emit("refused", {"job": job, "code": event.outcome.code, "detail": event.outcome.detail})
 
 
 def catch_up(record: JobRecord, cap: int, deadline: int) -> bool:

@@ -71,7 +71,8 @@ class Job:
             case operations.Claim() as claim if event.is_applied:
                 return self._mark(claim.chunk, claim.epoch, "claimed")
             case EscrowExtend() as extend:
-                return self._extended(extend, event)
+                told = extension.told(self.record, extend, event)
+                return [self._store(), told] if told is not None else []
             case EscrowClose() if event.is_applied or event.outcome.code == "escrow_closed":
                 return self._finish(now)
             case EscrowClose():
@@ -91,15 +92,6 @@ class Job:
             self.record.finished = now
             return self._set("failed", f"escrow refused: {event.outcome.detail}")
         return [*self._set("queued", ""), *self._notice(now)]
-
-    def _extended(self, extend: EscrowExtend, event: Ordered) -> list[Effect]:
-        if not extension.decided(self.record, extend, event):
-            return []
-        job = self.record.job.hex()
-        if event.is_applied:
-            return [self._store(), Emit("extended", {"job": job, "cap": self.record.cap})]
-        fields: dict[str, str | int] = {"job": job, "code": event.outcome.code, "detail": event.outcome.detail}
-        return [self._store(), Emit("refused", fields)]
 
     def _assigned(self, assign: Assign, event: Ordered, now: Micros) -> list[Effect]:
         op, chunk = Digest(event.outcome.op), self.record.chunks[assign.chunk]
@@ -126,7 +118,11 @@ class Job:
             self.leasing.succession.distrust(chunk)
             return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)
         chunk.state, chunk.output = "accepted", verdict.output
-        effects = [*self.leasing.ended(chunk, "accepted", now), self._fetch(chunk), *self._changed(chunk)]
+        effects = [
+            *self.leasing.ended(chunk, "accepted", now),
+            _fetch(chunk, self._desk.client.peers),
+            *self._changed(chunk),
+        ]
         effects += self.leasing.succession.ended(chunk.index)
         return [*effects, *(self._settle_if_done(now) or self._offer(now))]
 
@@ -198,7 +194,7 @@ class Job:
             return []
         chunk.output, chunk.output_bytes = message.output, message.output_bytes
         chunk.state = "revealed"
-        return [self._fetch(chunk), *self._changed(chunk)]
+        return [_fetch(chunk, self._desk.client.peers), *self._changed(chunk)]
 
     def fetched(self, digest: Digest, is_here: bool, now: Micros) -> list[Effect]:
         """An output lies here, or could not be fetched (asked for again by `tick`)."""
@@ -262,7 +258,9 @@ class Job:
             if record.deadline and self._desk.client.ledger_now(now) > record.deadline:
                 return [*effects, *self.cancel("expired", "the deadline of the job has passed", now)]
             effects += [
-                self._fetch(chunk) for chunk in record.chunks if chunk.state == "accepted" and not chunk.is_fetched
+                _fetch(chunk, self._desk.client.peers)
+                for chunk in record.chunks
+                if chunk.state == "accepted" and not chunk.is_fetched
             ]
             effects += self._offer(now)
             if record.open_chunks() and now >= self._noticed + NOTICE_INTERVAL:
@@ -339,10 +337,6 @@ class Job:
         )
         return [Publish("jobs", wire.sign(desk.identity, desk.network, "notice", notice)), Wake(Micros(now + STEP))]
 
-    def _fetch(self, chunk: ChunkRecord) -> Compute:
-        holders = (PeerId(chunk.provider), *self._desk.client.peers)
-        return Compute(Fetch(Digest(chunk.output), OUTPUT_BYTES_MAX, holders, is_output=True))
-
     def _mark(self, index: int, epoch: int, state: str) -> list[Effect]:
         chunk = self.record.chunks[index]
         if chunk.epoch != epoch or not chunk.is_leased:
@@ -363,3 +357,9 @@ class Job:
         """The whole record; chunk changes in between are found again in the ledger, so once a second is enough."""
         self._is_dirty = False
         return Store(f"job/{self.record.job.hex()}", wire.encode(self.record))
+
+
+def _fetch(chunk: ChunkRecord, validators: tuple[PeerId, ...]) -> Compute:
+    """Bring an accepted output here: from who made it, or from who checked it."""
+    holders = (PeerId(chunk.provider), *validators)
+    return Compute(Fetch(Digest(chunk.output), OUTPUT_BYTES_MAX, holders, is_output=True))

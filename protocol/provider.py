@@ -6,7 +6,6 @@ verdict, by giving it back (`Surrender`), or by being fenced; every ending is th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -16,7 +15,7 @@ from protocol.completions import Completion, Fetched, FetchFailed, Guest, Recove
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Send, Stop, Store, Wake
 from protocol.errors import RemoteViolation
 from protocol.granting import LEDGER_BEHIND, chunk_price
-from protocol.identity import Identity, is_signed_by
+from protocol.identity import Identity
 from protocol.jobspec import JobSpec
 from protocol.ledger import operation_decoder
 from protocol.ledger_client import LedgerClient, Ordered
@@ -30,8 +29,8 @@ from protocol.messages import (
     Reveal,
     RevealRequest,
 )
-from protocol.operations import Assign, Claim, Fence, Handover, SignedOp, Surrender, Verdict
-from protocol.provider_lease import Guard, Lease
+from protocol.operations import Assign, Claim, Fence, Handover, Surrender, Verdict
+from protocol.provider_lease import Guards, Lease, is_offered_by
 from protocol.snapshots import StandbyChange
 from protocol.units import SECOND, Digest, Micros, PeerId
 
@@ -66,9 +65,7 @@ class Provider:
         self._client = client
         self._counter = counter
         self.leases: dict[tuple[bytes, int, int], Lease] = {}
-        self.guards: list[Guard] = []
-        """Told of every protected lease that runs."""
-        self._guarded: set[str] = set()
+        self.guards = Guards()
         self.awaited: Callable[[], set[bytes]] = set
         """Jobs for which this peer stands by."""
         self._bidding = Bidding(counter)
@@ -127,7 +124,7 @@ class Provider:
         if (
             not isinstance(operation, Assign)
             or operation.provider != self._identity.peer
-            or not self._is_signed(steward, grant.assign)
+            or not is_offered_by(steward, self._network, grant.assign)
         ):
             raise RemoteViolation(
                 steward, "a grant holds an assign to its receiver, signed by its sender", code="malformed"
@@ -136,6 +133,8 @@ class Provider:
             return [Send(steward, Decline(op, "unknown_job"))]
         spec = known[2]
         refusal = self._refusal(operation, spec, PeerId(known[0].renter), now)
+        if not refusal and grant.resume and not self.slots_free:
+            refusal = "busy"  # What is half done does not wait behind other work: its snapshot would grow old.
         if refusal:
             return [Send(steward, Decline(op, refusal))]
         key = (operation.escrow, operation.chunk, operation.epoch)
@@ -157,10 +156,6 @@ class Provider:
         signature = operations.sign_op(self._identity, self._network, grant.assign.body)
         stored = Store(f"lease/{op.hex()}", wire.encode((operation.escrow, operation.chunk, operation.epoch)))
         return [stored, Send(steward, Accept(op, signature)), Wake(Micros(now + BEAT_INTERVAL))]
-
-    def _is_signed(self, steward: PeerId, signed: SignedOp) -> bool:
-        data = wire.signing_bytes(self._network, "op", signed.body)
-        return any(item.signer == steward and is_signed_by(steward, data, item.signature) for item in signed.signatures)
 
     def _refusal(self, assign: Assign, spec: JobSpec, renter: PeerId, now: Micros) -> str:
         """Why this provider would not sign; '' = it signs."""
@@ -224,52 +219,28 @@ class Provider:
         match message:
             case RunStarted():
                 lease.is_started = True
-                return [Send(lease.steward, lease.beat()), *self._guard(lease, now)]
+                return [Send(lease.steward, lease.beat()), *self.guards.began(lease, now)]
             case RunLog(lines=lines):
                 return lease.said(lines)
             case RunDone(reason="ok", output=output, output_bytes=size):
-                if lie := self._misled(lease):
+                if lie := lease.misled(self._counter.ledger()):
                     return self._surrender(lease, lie, now)
                 lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
-                sealed = operations.seal(self._identity.peer, self._salt(lease), output)
+                sealed = operations.seal(self._identity.peer, lease.salt(self._identity), output)
                 claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
                 submitted = self._client.submit(operations.signed_op(self._network, claim, self._identity), now)
-                return [*self._unguard(lease, now), *submitted, *self._start(now)]
+                return [*self.guards.ended(lease, now), *submitted, *self._start(now)]
             case RunDone(reason=reason, exit_code=code, detail=detail):
                 why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
                 return self._surrender(lease, why, now)
-
-    def _misled(self, lease: Lease) -> str:
-        """How the steward's inputs differ from the ledger's: claiming then would make us look like the liar."""
-        escrow = self._counter.ledger().escrows.get(lease.assign.escrow)
-        if escrow is None:
-            return ""
-        if escrow.spec != wire.digest(wire.encode(lease.spec)):
-            return "inputs: the steward's specification is not the escrow's"
-        accepted = [escrow.chunks[index].output for index in range(len(lease.outputs)) if index in escrow.chunks]
-        if lease.outputs and accepted != list(lease.outputs):
-            return "inputs: the steward's outputs are not the accepted ones"
-        return ""
 
     def _surrender(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         lease.phase = "claiming"
         body = Surrender(*lease.key, why[:128])
         submitted = self._client.submit(operations.signed_op(self._network, body, self._identity), now)
-        return [*self._unguard(lease, now), *submitted, *self._start(now)]
+        return [*self.guards.ended(lease, now), *submitted, *self._start(now)]
 
     # ── protection ───────────────────────────────────────────────────────────────────────────────────────────────────
-    def _guard(self, lease: Lease, now: Micros) -> list[Effect]:
-        if not lease.secret:
-            return []
-        self._guarded.add(lease.task)
-        return [effect for guard in self.guards for effect in guard.began(lease, now)]
-
-    def _unguard(self, lease: Lease, now: Micros) -> list[Effect]:
-        if lease.task not in self._guarded:
-            return []
-        self._guarded.discard(lease.task)
-        return [effect for guard in self.guards for effect in guard.ended(lease, now)]
-
     def _heard(self, message: Guest | Recovering, now: Micros) -> list[Effect]:
         """A running job's hook said how far it is."""
         lease = next((item for item in self.leases.values() if item.task == message.task), None)
@@ -291,7 +262,7 @@ class Provider:
             return []
         lease.phase = "revealed"
         where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
-        reveal = Reveal(*where, lease.output, lease.output_bytes, self._salt(lease))
+        reveal = Reveal(*where, lease.output, lease.output_bytes, lease.salt(self._identity))
         return [Send(sender, reveal), Send(lease.steward, reveal)]
 
     def _judged(self, lease: Lease, outcome: str, code: str, time: int, now: Micros) -> list[Effect]:
@@ -323,12 +294,7 @@ class Provider:
             {"job": lease.job.hex(), "chunk": lease.assign.chunk, "epoch": lease.assign.epoch, "why": why},
         )
         gone = Store(f"lease/{lease.op.hex()}", None)
-        return [*self._unguard(lease, now), *stop, gone, ended, *self._start(now)]
-
-    def _salt(self, lease: Lease) -> bytes:
-        """Secret until revealed, and the same after a restart: derived from the seed, never stored."""
-        place = f"{lease.assign.escrow.hex()}/{lease.assign.chunk}/{lease.assign.epoch}".encode()
-        return hashlib.sha256(b"shoal/1\0salt\0" + self._identity.seed + place).digest()
+        return [*self.guards.ended(lease, now), *stop, gone, ended, *self._start(now)]
 
     # ── ending early ─────────────────────────────────────────────────────────────────────────────────────────────────
     def _cancelled(self, sender: PeerId, message: CancelChunk, now: Micros) -> list[Effect]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
-from protocol import operations
+from protocol import operations, wire
 from protocol.completions import NOT_PROTECTED, Guest, Recovering
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Resume, Run, Send
+from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
+from protocol.ledger import Ledger
 from protocol.messages import Beat, LogLines
-from protocol.operations import Assign
+from protocol.operations import Assign, SignedOp
 from protocol.snapshots import Protection
 from protocol.units import SECOND, Digest, Micros, PeerId
 
@@ -173,6 +176,23 @@ class Lease:
             for start in starts
         ]
 
+    def salt(self, provider: Identity) -> bytes:
+        """Secret until revealed, and the same after a restart: derived from the seed, never stored."""
+        place = f"{self.assign.escrow.hex()}/{self.assign.chunk}/{self.assign.epoch}".encode()
+        return hashlib.sha256(b"shoal/1\0salt\0" + provider.seed + place).digest()
+
+    def misled(self, ledger: Ledger) -> str:
+        """How the steward's inputs differ from the ledger's: claiming then would make us look like the liar."""
+        escrow = ledger.escrows.get(self.assign.escrow)
+        if escrow is None:
+            return ""
+        if escrow.spec != wire.digest(wire.encode(self.spec)):
+            return "inputs: the steward's specification is not the escrow's"
+        accepted = [escrow.chunks[index].output for index in range(len(self.outputs)) if index in escrow.chunks]
+        if self.outputs and accepted != list(self.outputs):
+            return "inputs: the steward's outputs are not the accepted ones"
+        return ""
+
     def earning(self, outcome: str, code: str, time: int) -> dict[str, str | int]:
         """The line of its owner's account, once the ledger has judged."""
         assign, commission = self.assign, operations.commission(self.assign.price)
@@ -202,3 +222,35 @@ class Guard(Protocol):
     def ended(self, lease: Lease, now: Micros) -> list[Effect]:
         """It runs no more. Called at most once after `began`, whatever the reason."""
         ...
+
+
+class Guards:
+    """Every guard of a provider, each told once of a protected lease that begins, and once that it has ended."""
+
+    def __init__(self) -> None:
+        self._guards: list[Guard] = []
+        self._guarded: set[str] = set()
+
+    def append(self, guard: Guard) -> None:
+        """One more."""
+        self._guards.append(guard)
+
+    def began(self, lease: Lease, now: Micros) -> list[Effect]:
+        """The sandbox of a lease runs."""
+        if not lease.secret or lease.task in self._guarded:
+            return []
+        self._guarded.add(lease.task)
+        return [effect for guard in self._guards for effect in guard.began(lease, now)]
+
+    def ended(self, lease: Lease, now: Micros) -> list[Effect]:
+        """It runs no more, whatever the reason; one that was never guarded is none of theirs."""
+        if lease.task not in self._guarded:
+            return []
+        self._guarded.discard(lease.task)
+        return [effect for guard in self._guards for effect in guard.ended(lease, now)]
+
+
+def is_offered_by(steward: PeerId, network: str, signed: SignedOp) -> bool:
+    """Whether a lease carries its steward's signature."""
+    data = wire.signing_bytes(network, "op", signed.body)
+    return any(item.signer == steward and is_signed_by(steward, data, item.signature) for item in signed.signatures)

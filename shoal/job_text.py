@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.chunk_schemas import ChunkStatus
-from gateway.schemas import JobStatus, JobSummary, Money, Plan, Quote
+import math
+
+from gateway.schemas import ChunkStatus, JobStatus, JobSummary, Money, Plan, Quote
 from shoal.output import money, pairs, short_peer, span_text, table, time_text
 
 
@@ -19,20 +20,33 @@ def plan_text(plan: Plan) -> str:
             _share(one.reputation),
             one.region or "–",
             "unknown" if one.latency_ms is None else f"{one.latency_ms} ms",
+            rate_text(one.uplink),
+            at_most(one.worst_case_loss_s) + (" !" if one.is_exposed else ""),
         )
         for one in plan.candidates
     ]
-    heads = ("candidate", "per hour", "per chunk", "executor", "slots", "reputation", "region", "latency")
-    parts = [table(heads, rows, right=(1, 2, 4, 5, 7)) or "no candidate"]
+    heads = ("candidate", "per hour", "per chunk", "executor", "slots", "reputation", "region", "latency",
+             "uplink", "lost at worst")  # fmt: skip
+    parts = [table(heads, rows, right=(1, 2, 4, 5, 7, 8, 9)) or "no candidate"]
     if plan.excluded:
         left_out = [(short_peer(one.peer), one.code, one.detail) for one in plan.excluded]
         parts.append(table(("left out", "code", "why"), left_out))
     if plan.candidates:
-        parts.append(
-            f"start in about {_seconds(plan.start_estimate_s)}; "
-            f"at most {_seconds(plan.worst_case_loss_s)} of work is lost if a peer dies"
-        )
+        parts.append("\n".join(_loss_lines(plan)))
     return "\n\n".join(parts)
+
+
+def _loss_lines(plan: Plan) -> list[str]:
+    """What a death costs: with whoever is asked first, and a warning about those where it is too much."""
+    first = plan.candidates[0]
+    lines = [f"start in about {_seconds(plan.start_estimate_s)}; {first.loss or 'what a lost peer costs is not known'}"]
+    if plan.is_state_guessed and plan.state_bytes:
+        lines.append("say how large the state is for a better figure: `checkpoint: {state: 500MB}` in the job file")
+    exposed = [one for one in plan.candidates if one.is_exposed]
+    if exposed:
+        names = ", ".join(short_peer(one.peer) for one in exposed)
+        lines.append(f"! more than 5 min of work may be lost with {names}: asked after all others")
+    return lines
 
 
 def quote_text(quote: Quote, now: int) -> str:
@@ -55,6 +69,7 @@ def status_text(status: JobStatus) -> str:
     parts = [pairs(top)]
     if status.chunks:
         parts.append(chunks_text(status.chunks))
+        parts += [text for text in (safety_text(status.chunks), recoveries_text(status.chunks)) if text]
     if status.money is not None:
         parts.append(money_text(status.money))
     return "\n\n".join(parts)
@@ -80,6 +95,29 @@ def chunks_text(chunks: list[ChunkStatus]) -> str:
         "attempts ended",
     )
     return table(heads, rows, right=(0, 2, 5))
+
+
+def safety_text(chunks: list[ChunkStatus]) -> str:
+    """One line per chunk that is at work and has something to lose; empty where snapshots are not taken."""
+    rows = [
+        (chunk.index, chunk.tier or "–", chunk.step or "–",
+         "–" if chunk.lost_now_s is None else f"at most {at_most(chunk.lost_now_s)}",
+         short_peer(chunk.standby) if chunk.standby else "no", chunk.kept or "–", chunk.protection)
+        for chunk in chunks
+        if chunk.protection not in ("", "off") and (chunk.provider or chunk.tier)
+    ]  # fmt: skip
+    heads = ("chunk", "tier", "safe step", "lost if it dies now", "standby", "kept", "protection")
+    return table(heads, rows, right=(0, 2))
+
+
+def recoveries_text(chunks: list[ChunkStatus]) -> str:
+    """One line per time that a chunk went on elsewhere."""
+    return "\n".join(
+        f"chunk {chunk.index} went on at step {one.step} of {max(one.reached, one.step)}"
+        + ("" if one.seconds is None else f", {one.seconds:.1f} s after the last sign of life")
+        for chunk in chunks
+        for one in chunk.recoveries
+    )
 
 
 def _steps(chunk: ChunkStatus) -> str:
@@ -119,6 +157,19 @@ def next_commands(job: str) -> str:
 
 def _ends(chunk: ChunkStatus) -> str:
     return "; ".join(attempt.end for attempt in chunk.attempts if attempt.end) or "–"
+
+
+def rate_text(uplink: int) -> str:
+    """Bytes per second as people are sold them."""
+    return f"{uplink * 8 / 1e6:.3g} Mbit/s" if uplink else "unknown"
+
+
+def at_most(seconds: float | None) -> str:
+    """A span rounded up: what is lost at most."""
+    if seconds is None:
+        return "unknown"
+    whole = math.ceil(seconds)
+    return f"{whole} s" if whole < 120 else f"{math.ceil(whole / 60)} min"
 
 
 def _share(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ class Library:
         self._sizes: dict[Digest, int] = {}
         self._contents: dict[Digest, bytes] = {}
         self._held: dict[int, set[Digest]] = {}
+        self._holders: dict[Digest, dict[int, None]] = {}
 
     def put(self, peer: int, content: bytes) -> Digest:
         """A peer stores bytes. Returns their digest (BLAKE3)."""
@@ -35,19 +36,26 @@ class Library:
     def hold(self, peer: int, digest: Digest, size: int) -> None:
         """A peer has a blob of so many bytes, whose content nobody reads."""
         self._sizes[digest] = size
-        self._held.setdefault(peer, set()).add(digest)
+        self.copy(peer, digest)
 
     def copy(self, peer: int, digest: Digest) -> None:
         """A peer has received a blob whole."""
         self._held.setdefault(peer, set()).add(digest)
+        self._holders.setdefault(digest, {})[peer] = None
 
     def drop(self, peer: int, digest: Digest) -> None:
         """A peer deletes its copy."""
         self._held.get(peer, set()).discard(digest)
+        self._holders.get(digest, {}).pop(peer, None)
 
     def wipe(self, peer: int) -> None:
         """A peer's disk died: it holds nothing any more."""
-        self._held.pop(peer, None)
+        for digest in self._held.pop(peer, set()):
+            del self._holders[digest][peer]
+
+    def holders(self, digest: Digest) -> Iterable[int]:
+        """Who holds a blob."""
+        return self._holders.get(digest, ())
 
     def count(self, peer: int) -> int:
         """Blobs that a peer holds."""

@@ -26,11 +26,12 @@ LEASE_MAX: Final[dict[Purpose, Micros]] = {
 """Microseconds that one promise may last: six long intervals; two renewals missed for a day; Tahoe-LAFS's month."""
 
 GRACE: Final[dict[Purpose, Micros]] = {
-    "rolling": Micros(0),
+    "rolling": Micros(HOUR // 2),
     "anchor": Micros(72 * HOUR),
     "volume": Micros(72 * HOUR),
 }
-"""Microseconds for which a shard stays after its lease: the owner's crash must not delete it."""
+"""Microseconds for which a shard stays after its lease: the owner's crash must not delete it. Of a rolling snapshot
+as long as whoever goes on may take to bring it back (node/protection/fetching.py FETCH_SECONDS)."""
 
 SHARD_BYTES_MAX: Final = 256 * MIB
 """One shard: a whole pack, for copies."""

@@ -108,6 +108,8 @@ class Protected:
     anchored: Micros = Micros(0)
     failures: int = 0
     """Cuts in a row of which nothing came."""
+    slow: set[PeerId] = field(default_factory=set)
+    """Standbys that took much longer to hand a snapshot on than this host would: they are not asked to again."""
     warmed: PeerId | None = None
     """The standby that was last asked to hold everything."""
 
@@ -133,6 +135,11 @@ class Protected:
     def standby(self, me: PeerId) -> PeerId | None:
         """Who stands by; never the worker itself."""
         return self.lease.standby if self.lease.standby != me else None
+
+    def helper(self, me: PeerId) -> PeerId | None:
+        """Who makes the parity and hands it on: the standby, unless its line is too slow for that."""
+        standby = self.standby(me)
+        return None if standby in self.slow else standby
 
     def manifest(self, sealed: Sealed, now: Micros) -> Manifest:
         """What the worker signs about a snapshot."""

@@ -16,7 +16,7 @@ from storage.placement import UPLINK_UNKNOWN
 from storage.protected import Cutting, Pace, Protected, Snapshot, Underway, Waiting, notice
 from storage.receipts import Custody
 from storage.retention import Office, Retention, data_shards
-from storage.spreading import PATIENCE_FACTOR, Order, Spreading
+from storage.spreading import PATIENCE_FACTOR, STANDBY_PATIENCE, Order, Spreading
 
 ANCHOR_INTERVAL: Final = Micros(10 * MINUTE)
 """Microseconds between anchors."""
@@ -44,6 +44,9 @@ RETRY_MIN: Final = Micros(10 * SECOND)
 
 RETRY_MAX: Final = Micros(5 * MINUTE)
 """Microseconds: a script that cannot be cut is asked no more often."""
+
+STANDBY_SLOWER: Final = 2
+"""Times as long as the worker alone would take: a standby that needs more is no help."""
 
 MANY_PACKS: Final = 8
 """Packs from which the receipts of 16/32 fit no message."""
@@ -127,7 +130,7 @@ class Protection:
             one.lease.key,
             until,
             cutting.purpose,
-            self.one.standby(self._around.me),
+            one.helper(self._around.me),
             one.uplink or UPLINK_UNKNOWN,
             self._holders(),
         )
@@ -186,6 +189,7 @@ class Protection:
         if one.uplink:
             self._around.neighbourhood.standings.served(self._around.me, 60 * one.uplink, MINUTE)
         if one.state is state:
+            self._weigh(state, now)
             one.pace.durable(now)
             one.filling, one.state = state, Waiting(one.pace.due_at(now))
         one.span = self._span(now)
@@ -210,7 +214,17 @@ class Protection:
         ]
         return [*effects, Emit("snapshot_durable", fields), *told, *self._progress(now)]
 
+    def _weigh(self, state: Underway, now: Micros) -> None:
+        """A standby whose own line is slow would hold up every snapshot: this host hands them on itself then."""
+        one, helper = self.one, self.one.helper(self._around.me)
+        if helper is None or not one.uplink:
+            return
+        alone = 2 * SECOND * state.spreading.wire_bytes // one.uplink
+        if now - state.since > STANDBY_PATIENCE + STANDBY_SLOWER * alone:
+            one.slow.add(helper)
+
     def _not_durable(self, state: Underway, now: Micros) -> list[Effect]:
+        self._weigh(state, now)
         hood = self._around.neighbourhood
         weakest = min(state.snapshot.packs, key=lambda pack: pack.spread(hood.domain) - pack.required)
         reason = state.spreading.failure or (

@@ -19,6 +19,7 @@ container_outcomes: Counter[str] = Counter()
 ASKED_FOR = {
     "netlab": "minutes in the NAT laboratory (`make netlab`); deselected unless asked for with -m netlab",
     "attack": "one more attack on a live node (`make attacks`); deselected unless asked for with -m attack",
+    "soak": "the same failure once more, or for long (`make soak`); deselected unless asked for with -m soak",
 }
 
 

@@ -23,7 +23,7 @@ TEST_LINES_MAX: Final = 500
 """A table of cases may be long; a test that is not one is split by subject."""
 CLASS_METHODS_MAX: Final = 25
 """Aim for 15. A machine has a private method per message besides its two doors."""
-BROAD_EXCEPT_MAX: Final = 4
+BROAD_EXCEPT_MAX: Final = 5
 """`except Exception` stands at a rim only: the node's tasks, a control request, an HTTP request, foreign code."""
 TEST_SLEEPS_MAX: Final = 6
 """A sleep in a test hides a race or wastes time; these are waits in a loop on another process."""
@@ -32,7 +32,7 @@ SLEEP_S_MAX: Final = 0.25
 LOANS: Final[dict[str, int]] = {}
 """`path` or `path::function` -> lines, `path::Class` -> methods that it may have for now, above the limits."""
 
-AGAINST_THE_WHOLE: Final = ("end_to_end", "bad_input", "interop", "netlab", "attacks")
+AGAINST_THE_WHOLE: Final = ("end_to_end", "bad_input", "interop", "netlab", "attacks", "failures", "soak", "corpus")
 """Tests of running nodes, which mirror no folder."""
 
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "managers"}

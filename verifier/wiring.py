@@ -208,19 +208,16 @@ def wire_machines(
     )
     nothing = Terms((), outside.capability)
     counter = Counter(lambda: maker.terms or nothing, exclusion, outside.read, outside.executor, ledger)
-    provider = Provider(identity, network, client, counter)
-    standby = Standby(provider.job, lambda: provider.slots_free, provider.phase)
-    provider.awaited = lambda: standby.jobs
-    hands = Hands(provider)
+    working = _working(identity, network, client, counter)
     machines = Machines(
         client=client,
         offers=offers,
         maker=maker,
         steward=Steward(desk, plan),
-        provider=provider,
-        standby=standby,
-        reclaim=Reclaim(identity, network, client, ledger, hands),
-        hands=hands,
+        provider=working.provider,
+        standby=working.standby,
+        reclaim=working.reclaim,
+        hands=working.hands,
         watcher=Watcher(identity, network),
         replica=replica,
         judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
@@ -229,6 +226,24 @@ def wire_machines(
     )
     client.listeners += [machines.steward, machines.provider, machines.reclaim]
     return machines
+
+
+@dataclass(frozen=True, slots=True)
+class _Working:
+    """What sells this host's time, waits behind others, and gives the host back."""
+
+    provider: Provider
+    standby: Standby
+    reclaim: Reclaim
+    hands: Hands
+
+
+def _working(identity: Identity, network: str, client: LedgerClient, counter: Counter) -> _Working:
+    provider = Provider(identity, network, client, counter)
+    standby = Standby(provider.job, lambda: provider.slots_free, provider.phase)
+    provider.awaited = lambda: standby.jobs
+    hands = Hands(provider)
+    return _Working(provider, standby, Reclaim(identity, network, client, counter.ledger, hands), hands)
 
 
 @dataclass(frozen=True, slots=True)

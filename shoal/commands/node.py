@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from protocol.errors import Refused, ShoalError
 from shoal import exits
+from shoal.care_text import care_rows, protected_text
 from shoal.commands import reclaim
 from shoal.commands.words import Nouns, add_data, add_noun, control
 from shoal.output import Output, money, pairs, span_text, table, time_text
@@ -126,6 +127,7 @@ def run_doctor(args: argparse.Namespace, out: Output) -> int:
     patient = Patient(
         config.data, clock.now(), clock.drift(), ports, config.runtimes,
         listen=config.listen, bootstraps=config.bootstrap, live=_live_network(config.socket),
+        keep_bytes_max=config.keep_bytes_max,
     )  # fmt: skip
     report = trio.run(diagnose, patient)
     rows = [(check["status"], check["name"], check["detail"], check["fix"]) for check in report["checks"]]
@@ -268,6 +270,8 @@ def _status_text(status: Row) -> str:
             ("executors", ", ".join(str(one) for one in cast("list[object]", status["executors"])) or "none"),
             ("ledger", f"height {ledger.get('height', '–')}"),
             ("credits", f"{money(status['available'])} free, {money(status['stake'])} staked"),
+            *care_rows(status),
         ]
     )
-    return top + ("\n\n" + table(("job", "chunk", "epoch", "phase"), running) if running else "")
+    parts = [top, table(("job", "chunk", "epoch", "phase"), running), protected_text(status)]
+    return "\n\n".join(part for part in parts if part)

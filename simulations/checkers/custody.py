@@ -15,7 +15,7 @@ from protocol import wire
 from protocol.completions import RunDone
 from protocol.effects import Compute, Effect, Emit, Forget, Send
 from protocol.messages import Grant
-from protocol.snapshots import Manifest, SnapshotNotice, shard_of
+from protocol.snapshots import Manifest, Pack, SnapshotNotice
 from protocol.units import PPM, Digest, PeerId
 from simulations.checkers.checker import Checker
 from simulations.scenario import NS, Check
@@ -31,8 +31,7 @@ SNAPSHOTS_MAX: Final = 7
 one that is being filled, one on its way, and one whose release is on its way."""
 
 REST: Final = 8
-"""Copies of shards that are no snapshot: a host that was down when it was told to let go keeps its shard until its lease
-is over."""
+"""Copies of shards that are no snapshot: hosts that were told to let go while they were down keep theirs for a while."""
 
 COUNT_NS: Final = 30 * NS
 """Between two counts of what lies on disks, ns."""
@@ -115,6 +114,8 @@ class Custody(Checker):
         """(job, chunk, epoch) that was handed over -> the step."""
         self._open: dict[Place, Exposure] = {}
         self._wiped: set[int] = set()
+        self._down = False
+        """Somebody went since the last look."""
 
     def started(self, world: World) -> None:
         super().started(world)
@@ -214,7 +215,9 @@ class Custody(Checker):
         if self._is_on:
             if not is_up and not self._world.library.count(peer.index):
                 self._wiped.add(peer.index)
-            for place in self._newest:
+            if not is_up:
+                self._down = True
+            for place in [*self._open]:
                 self._look(place, now)
 
     def _look(self, place: Place, now: int) -> None:
@@ -225,7 +228,7 @@ class Custody(Checker):
             return
         worst: Exposure | None = None
         for pack, held in zip(known.manifest.packs, known.holders, strict=True):
-            there = self._there(known, pack.n, place)
+            there = self._shards(pack)
             lost = [index for index, peers in held.items() if not any(self._is_up(peer) for peer in peers)]
             spare = len(held) - pack.k
             if pack.k == 1:
@@ -246,18 +249,14 @@ class Custody(Checker):
             self._open[place] = worst
             self.findings.exposures.append(worst)
 
-    def _there(self, known: Known, n: int, place: Place) -> int:
+    def _there(self, known: Known) -> int:
         """Shards of the weakest pack on hosts that are up."""
-        library = self._world.library
-        up = [peer.index for peer in self.peers if peer.is_up]
-        counts = []
-        for pack in known.manifest.packs:
-            if pack.k == 1:
-                counts.append(int(any(library.has(peer, Digest(pack.shards[0])) for peer in up)))
-            else:
-                shards = [Digest(shard_of(pack, index)) for index in range(pack.n)]
-                counts.append(sum(any(library.has(peer, shard) for peer in up) for shard in shards))
-        return min(counts)
+        return min(map(self._shards, known.manifest.packs))
+
+    def _shards(self, pack: Pack) -> int:
+        """Shards of a pack on hosts that are up."""
+        held, peers = self._world.library.holders, self.peers
+        return sum(any(peers[peer].is_up for peer in held(Digest(shard))) for shard in pack.shards)
 
     def _is_up(self, peer: PeerId) -> bool:
         return self.peers[self._index[peer]].is_up
@@ -277,7 +276,7 @@ class Custody(Checker):
         job = known.manifest.job.hex() if known is not None else ""
         step = self._handed.get((job, lease[1], lease[2] - 1))
         if why and why != "none" and known is not None:
-            there = self._there(known, 0, place)
+            there = self._there(known)
             self.findings.failures.append(Failure(now, why, there, known.manifest.packs[0].k, step is not None))
         elif step is not None and not why:
             if task.first != step:
@@ -289,6 +288,10 @@ class Custody(Checker):
 
     # ── what lies on disks ───────────────────────────────────────────────────────────────────────────────────────────
     def second(self, now: int) -> None:
+        if self._is_on and self._down:
+            self._down = False
+            for place in self._newest:
+                self._look(place, now)
         if self._is_on and now % COUNT_NS == 0:
             self._count(now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final
 
 import psutil
@@ -20,6 +21,18 @@ for epoch in range(4):
         time.sleep(float(os.environ.get("PAUSE", "0.05")))
 out.close()
 """
+
+
+def _expected() -> dict[str, bytes]:
+    """What it puts out when nobody disturbs it."""
+    dice, total, lines = Random(7), 0, []
+    for _ in range(24):
+        total = (total * 31 + dice.randrange(1000)) % 1000003
+        lines.append(f"{total}\n")
+    return {"log": "".join(lines).encode()}
+
+
+EXPECTED: Final = _expected()
 COMMAND: Final = "python $SHOAL_IN/train.py"
 
 GREEDY: Final = b"""

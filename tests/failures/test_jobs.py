@@ -10,9 +10,10 @@ import trio
 
 from protocol.completions import CutFailed, RunDone, Sealed
 from protocol.effects import Run
-from tests.failures.scripts import COMMAND, GREEDY, TRAIN, interpreters
+from protocol.units import Digest
+from tests.failures.scripts import COMMAND, EXPECTED, GREEDY, TRAIN, interpreters
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import Host, Stand, protected, resume_of
+from tests.node.protection.stand import Host, protected, resume_of
 from tests.node.waiting import happens
 
 
@@ -35,20 +36,13 @@ async def cut_then(host: Host, work: Run, harm: signal.Signals, after: int) -> t
     return found[0], ends[0]
 
 
-async def whole(stand: Stand, host: Host) -> dict[str, bytes]:
-    """What an undisturbed run puts out."""
-    return host.output(await host.run(protected(stand.spec(host, COMMAND, files={"train.py": TRAIN}, PAUSE="0"))))
-
-
-@pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
+@pytest.mark.parametrize("harm", [signal.SIGKILL, pytest.param(signal.SIGBUS, marks=pytest.mark.soak)])
 async def test_a_killed_or_crashed_job_goes_on_in_place(stand_of: StandOf, harm: signal.Signals) -> None:
     stand = stand_of("bwrap")
     host = await stand.host()
-    expected = await whole(stand, host)
-    host.lines.clear()
     spec = stand.spec(host, COMMAND, files={"train.py": TRAIN})
     sealed, done = await cut_then(host, protected(spec, epoch=2), harm, random.Random(harm).randrange(1, 8))
-    assert host.output(done) == expected
+    assert host.output(done) == EXPECTED
     assert f"started again in place after {harm.name}" in done.detail
     assert f"shoal: goes on at step {sealed.step}" in host.lines
 
@@ -56,8 +50,6 @@ async def test_a_killed_or_crashed_job_goes_on_in_place(stand_of: StandOf, harm:
 async def test_a_second_crash_is_the_job_s_own_and_its_snapshot_still_serves(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     one, two = await stand.host(), await stand.host()
-    expected = await whole(stand, one)
-    one.lines.clear()
     spec = stand.spec(one, COMMAND, files={"train.py": TRAIN})
     work = protected(spec, epoch=2)
     ends: list[RunDone] = []
@@ -77,7 +69,7 @@ async def test_a_second_crash_is_the_job_s_own_and_its_snapshot_still_serves(sta
             process.send_signal(signal.SIGSEGV)
     assert (ends[0].reason, ends[0].exit_code) == ("exit", 128 + signal.SIGSEGV)
     done = await two.run(protected(spec, epoch=3, resume=resume_of(found[0], epoch=2)))
-    assert two.output(done) == expected
+    assert two.output(done) == EXPECTED
 
 
 async def test_a_stopped_job_fails_its_cut_in_words_and_its_last_snapshot_serves(
@@ -86,8 +78,6 @@ async def test_a_stopped_job_fails_its_cut_in_words_and_its_last_snapshot_serves
     monkeypatch.setattr("node.protection.agent.CUT_SECONDS", 0.5)
     stand = stand_of("bwrap")
     one, two = await stand.host(), await stand.host()
-    expected = await whole(stand, one)
-    one.lines.clear()
     spec = stand.spec(one, COMMAND, files={"train.py": TRAIN})
     work = protected(spec, epoch=2)
     found: list[Sealed] = []
@@ -103,7 +93,7 @@ async def test_a_stopped_job_fails_its_cut_in_words_and_its_last_snapshot_serves
         one.runner.stop(work.task)
     assert not interpreters(), "a stopped process does not survive its task"
     done = await two.run(protected(spec, epoch=3, resume=resume_of(found[0], epoch=2)))
-    assert two.output(done) == expected
+    assert two.output(done) == EXPECTED
 
 
 async def test_a_job_that_outgrows_its_memory_says_so_and_its_snapshot_stays(stand_of: StandOf) -> None:
@@ -144,13 +134,13 @@ async def test_a_job_that_fails_is_not_run_again(stand_of: StandOf) -> None:
     assert not any(line.startswith("shoal: the program crashed") for line in host.lines)
 
 
-@pytest.mark.parametrize("last", ["0 5", "1 5", "2 5"], ids=["first epoch", "second epoch", "third epoch"])
+@pytest.mark.parametrize(
+    "last", ["0 5", pytest.param("1 5", marks=pytest.mark.soak), pytest.param("2 5", marks=pytest.mark.soak)]
+)
 async def test_a_cut_at_the_boundary_of_epochs(stand_of: StandOf, last: str) -> None:
     """Ordered while the last batch of an epoch is computed: the next loop head is another loop's."""
     stand = stand_of("bwrap")
     one, two = await stand.host(), await stand.host()
-    expected = await whole(stand, one)
-    one.lines.clear()
     spec = stand.spec(one, COMMAND, files={"train.py": TRAIN}, PAUSE="0.1")
     work = protected(spec, epoch=2)
     found: list[Sealed] = []
@@ -160,26 +150,31 @@ async def test_a_cut_at_the_boundary_of_epochs(stand_of: StandOf, last: str) -> 
         found.append(await one.sealed(work.task))
         one.runner.stop(work.task)
     done = await two.run(protected(spec, epoch=3, resume=resume_of(found[0], epoch=2)))
-    assert two.output(done) == expected
+    assert two.output(done) == EXPECTED
 
 
-async def test_a_cut_in_the_last_batch_and_a_job_that_ends_under_it(stand_of: StandOf) -> None:
-    """Whatever the cut finds: an answer, and the job's whole output."""
+@pytest.mark.parametrize(
+    ("last", "pause"), [("3 5", "0.1"), pytest.param("3 4", "0.03", marks=pytest.mark.soak)], ids=["last", "last but one"]
+)
+async def test_a_job_that_ends_while_a_cut_is_under_way(stand_of: StandOf, last: str, pause: str) -> None:
+    """The job's whole output; and of a snapshot that nobody was told of, no byte stays."""
     stand = stand_of("bwrap")
     host = await stand.host()
-    expected = await whole(stand, host)
-    for epoch, last in enumerate(("3 4", "3 5", "3 5"), start=2):
-        host.lines.clear()
-        spec = stand.spec(host, COMMAND, files={"train.py": TRAIN}, PAUSE="0.03" if epoch < 4 else "0.3")
-        work = protected(spec, epoch=epoch)
-        ends: list[RunDone] = []
+    spec = stand.spec(host, COMMAND, files={"train.py": TRAIN}, PAUSE=pause)
+    before = host.blobs.total_bytes
+    work = protected(spec)
+    ends: list[RunDone] = []
 
-        async def run(work: Run = work, ends: list[RunDone] = ends) -> None:
-            ends.append(await host.run(work))
+    async def run() -> None:
+        ends.append(await host.run(work))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await happens(lambda last=last: host.lines[-1:] != [] and host.lines[-1].startswith(last))  # type: ignore[misc]
-            answer = await host.cut(work.task)
-        assert isinstance(answer, Sealed) or answer.reason  # type: ignore[union-attr]
-        assert host.output(ends[0]) == expected
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await happens(lambda: host.lines[-1:] != [] and host.lines[-1].startswith(last))
+        host.runner.cut(work.task, hold=False, tell=host.said.append)
+    assert host.output(ends[0]) == EXPECTED
+    told = [said for said in host.said if isinstance(said, Sealed)]
+    size = sum(host.blobs.size(Digest(shard)) for one in told for pack in one.packs for shard in pack.shards[: pack.k])
+    manifest = host.blobs.size(ends[0].output)
+    assert host.blobs.total_bytes == before + size + manifest + sum(map(len, EXPECTED.values()))
+    assert not list((host.folder / "tasks").iterdir())

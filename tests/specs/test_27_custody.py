@@ -66,7 +66,7 @@ def test_leases() -> None:
     for row in rows:
         purpose = row["purpose"]
         spans = {name: (span, leases.GRACE[name]) for name, span in leases.LEASE_MAX.items() if name == purpose}
-        said = (int(row["longest lease, hours"]) * HOUR, int(row["grace, hours"]) * HOUR)
+        said = (int(row["longest lease, hours"]) * HOUR, float(row["grace, hours"]) * HOUR)
         assert list(spans.values()) == [said]
 
 

@@ -323,3 +323,8 @@ def write_attributes(target: dict[str, object], saved: object, restorer: Resolve
         value = restorer.get(slot)
         if value is not MISSING:
             target[name] = value
+    order = [name for name in saved if name in target]
+    if list(target) != order:  # Attributes that came later in the first process than in this one.
+        values = {name: target[name] for name in order}
+        target.clear()
+        target.update(values)

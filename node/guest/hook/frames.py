@@ -71,7 +71,9 @@ def qualified(frame: types.FrameType) -> str:
 
 def variables(frame: types.FrameType) -> dict[str, object]:
     """What a function's frame holds, without what the hook put there."""
-    return {name: value for name, value in frame.f_locals.items() if not name.startswith("__shoal_")}
+    code, inside = frame.f_code, frame.f_locals
+    names = [*code.co_varnames, *code.co_cellvars, *code.co_freevars, *inside]  # In an order that is always the same.
+    return {name: inside[name] for name in names if name in inside and not name.startswith("__shoal_")}
 
 
 def write(frame: types.FrameType, values: dict[str, object]) -> None:

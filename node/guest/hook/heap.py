@@ -84,6 +84,7 @@ class Heap:
         self.storages: dict[int, object] = {}
         self.moments: frozenset[int] = frozenset()
         self.gradients: set[int] = set()
+        self.small: list[tuple[int, object]] = []
         self._kinds = kinds
         self._refs: dict[int, Ref] = {}
         self._origins: list[tuple[int, str]] = []
@@ -128,6 +129,10 @@ class Heap:
     def lose_here(self, why: str) -> None:
         """The same for the object that is being described."""
         self.lose(self._parent, why)
+
+    def current(self) -> int:
+        """The number of the record that is being written."""
+        return self._parent
 
     def path(self, index: int) -> str:
         """Where an object was first reached: `train.py: model.encoder`."""

@@ -284,12 +284,25 @@ class LiveKind(Kind):
     def describe(self, value: object, heap: Heap) -> list[object]:
         kind = type(value)
         root = kind.__module__.partition(".")[0]
-        if value is not LEFT_ALIVE and not isinstance(value, HARMLESS) and root not in OF_THE_MACHINE:
+        is_harmless = value is LEFT_ALIVE or isinstance(value, HARMLESS) or _is_stateless(value)
+        if not is_harmless and root not in OF_THE_MACHINE:
             heap.lose_here("%s.%s" % (kind.__module__, kind.__qualname__))
         return [kind.__name__]
 
     def fits(self, fields: list[object], live: object) -> bool:
         return type(live).__name__ == fields[0]
+
+
+def _is_stateless(value: object) -> bool:
+    """Whether an object of a C library says that it is made anew by calling its class with nothing."""
+    kind = type(value)
+    if kind.__flags__ & HEAP_TYPE or kind.__reduce__ is object.__reduce__:
+        return False
+    try:
+        told = value.__reduce__()
+    except Exception:  # Of foreign code, which may raise what it likes.
+        return False
+    return isinstance(told, tuple) and told[0] is kind and told[1:] == ((),)
 
 
 class _LeftAlive:

@@ -69,6 +69,13 @@ class Resume:
         depth, wanted, _ = self.saved.loops[self.cursor]
         return wanted == index and len(stack) == depth + 1 and self._is_path(stack)
 
+    def has_begun(self, stack: list[types.FrameType]) -> bool:
+        """Whether the outermost loop of the snapshot runs already, in its first round: it cannot be entered any more."""
+        depth, index, _ = self.saved.loops[0]
+        if len(stack) <= depth or not self._is_path(stack[: depth + 1]):
+            return False
+        return any(site.index == index for site in frames.loops_of(stack[depth]))
+
     def _is_path(self, stack: list[types.FrameType]) -> bool:
         """Whether these frames are those of the snapshot, called from the same lines."""
         for number, (frame, told) in enumerate(zip(stack, self.saved.frames)):

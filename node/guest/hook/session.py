@@ -236,10 +236,13 @@ class Session:
 
     def _enter(self, frame: types.FrameType, index: int, iterable: object, found: list[object]) -> None:
         """A loop begins while the job is parked or re-executes its prefix."""
+        stack = frames.user_frames(frame, self.users.files)
         if self.mode == "parked" and self.policy.is_parking_place(iterable):
             self._wait_for_go()
+            if self.resume is not None and self.resume.has_begun(stack):  # Parked too deep for this snapshot.
+                self.mute.end(is_shown=False)
+                replace_process()
         if self.mode == "resume" and self.resume is not None:
-            stack = frames.user_frames(frame, self.users.files)
             made = self.resume.enter(stack, index, iterable)
             if made is not MISSING:
                 found.append(made)
@@ -318,7 +321,7 @@ class Session:
             reason = "%s; it printed: %s" % (reason[:WORDS_MAX], shown)
         self.board.say("disabled", reason)
         os.environ["SHOAL_FROM_THE_START"] = reason[:WORDS_MAX]
-        os.execv(sys.executable, [sys.executable, *_arguments()])
+        replace_process()
 
     def at_exit(self) -> None:
         """The script is over."""
@@ -361,6 +364,7 @@ TRANSPARENT = (
 """Parts of file names of library functions between the script's frames that hold no state."""
 
 
-def _arguments() -> list[str]:
+def replace_process() -> None:
+    """Start the script anew in this process."""
     told = list(getattr(sys, "orig_argv", ()))
-    return told[1:] if told else sys.argv
+    os.execv(sys.executable, [sys.executable, *(told[1:] if told else sys.argv)])

@@ -120,12 +120,12 @@ def activate(session: Session) -> None:
         board.say("disabled", reason)
         return
     board.say("loaded")
-    if board.get("is_parked"):
+    if board.get("go") == 1:
+        session.load()
+    elif board.get("is_parked"):
         session.mode = "parked"
         session.mute.begin()
         builtins.__shoal_due__ = False  # type: ignore[attr-defined]
-    elif board.get("go") == 1:
-        session.load()
     threading.Thread(target=session.watch, name="shoal", daemon=True).start()
 
 

@@ -81,6 +81,73 @@ def bytes_of(tensor: object) -> memoryview:
     return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")  # type: ignore[attr-defined]
 
 
+def write_storage(tensor: object, heap: Heap) -> str:
+    """The name of the blob of the whole storage that a tensor lies in; added once."""
+    library = sys.modules["torch"]
+    plain = tensor.detach()  # type: ignore[attr-defined]
+    storage = plain.untyped_storage()
+    blob = heap.storages.get(storage.data_ptr())
+    if not isinstance(blob, Blob):
+        dtype, size = type_name(plain), plain.element_size()
+        if dtype not in DTYPES or storage.nbytes() % size:
+            dtype, size = "uint8", 1
+        flat = library.empty(0, dtype=getattr(library, dtype), device=plain.device)
+        flat.set_(storage, 0, [storage.nbytes() // size], [1])
+        blob = Blob("storage/%d" % len(heap.blobs), DTYPES[dtype], [storage.nbytes() // size], flat)
+        heap.storages[storage.data_ptr()] = blob
+        heap.blobs.append(blob)
+    blob.seen.append(tensor)
+    if isinstance(tensor, library.nn.Parameter) or id(tensor) in heap.moments:
+        blob.stays = AFTER_STEP
+    elif id(tensor) in heap.gradients:
+        blob.stays = max(blob.stays, AFTER_GRADIENTS)
+    return blob.name
+
+
+def write_small(heap: Heap) -> None:
+    """Write the tensors that see little of their storage: whole storages where others or all together see more of it.
+
+    Otherwise each gets the piece between its first and its last element, as if that were its storage.
+    """
+    seen: dict[int, int] = {}
+    for _, tensor in heap.small:
+        at = tensor.untyped_storage().data_ptr()  # type: ignore[attr-defined]
+        seen[at] = seen.get(at, 0) + tensor.numel() * tensor.element_size()  # type: ignore[attr-defined]
+    for index, tensor in heap.small:
+        storage = tensor.untyped_storage()  # type: ignore[attr-defined]
+        at, whole, record = storage.data_ptr(), storage.nbytes(), heap.records[index]
+        if whole and (at in heap.storages or whole <= WHOLE_STORAGE_FACTOR * seen[at]):
+            record[1], record[4] = write_storage(tensor, heap), True
+        else:
+            record[1], record[3], record[4] = write_piece(tensor.detach(), heap)  # type: ignore[attr-defined]
+    heap.small = []
+
+
+def write_piece(plain: object, heap: Heap) -> tuple[str, list[object], bool]:
+    """(blob, place, whether it is one of a storage) of a tensor that is written without the rest of its storage."""
+    library = sys.modules["torch"]
+    shape, strides = list(plain.shape), list(plain.stride())  # type: ignore[attr-defined]
+    count, size = plain.numel(), plain.element_size()  # type: ignore[attr-defined]
+    span = 1 + sum((length - 1) * stride for length, stride in zip(shape, strides)) if count else 0
+    dtype = type_name(plain)
+    if 0 < span <= WHOLE_STORAGE_FACTOR * count:
+        flat = plain.as_strided([span], [1], plain.storage_offset())  # type: ignore[attr-defined]
+        if dtype not in DTYPES:
+            flat, dtype = flat.view(library.uint8), "uint8"
+        name = "storage/%d" % len(heap.blobs)
+        heap.blobs.append(Blob(name, DTYPES[dtype], list(flat.shape), flat))
+        return name, [shape, strides, 0, span * size], True
+    name = "tensor/%d" % len(heap.blobs)
+    kind = DTYPES.get(dtype)
+    heap.blobs.append(Blob(name, kind or "U8", shape if kind else [*shape, size], plain))
+    return name, [shape, strides, 0, count * size], False
+
+
+def type_name(tensor: object) -> str:
+    """`float32`."""
+    return str(tensor.dtype).replace("torch.", "")  # type: ignore[attr-defined]
+
+
 class TensorKind(Kind):
     """torch.Tensor and nn.Parameter."""
 
@@ -96,12 +163,14 @@ class TensorKind(Kind):
         if tensor.layout != library.strided or tensor.is_quantized or tensor.device.type == "meta":
             raise Loss("a tensor of layout %s on %s" % (tensor.layout, tensor.device))
         plain = tensor.detach()
-        dtype = str(tensor.dtype).replace("torch.", "")
+        dtype = type_name(tensor)
         shape, strides = list(plain.shape), list(plain.stride())
         offset, whole = plain.storage_offset(), plain.untyped_storage().nbytes()
         seen = plain.numel() * plain.element_size()
         is_view = 0 < seen <= whole <= WHOLE_STORAGE_FACTOR * seen
-        blob = self._storage(tensor, plain, dtype, heap) if is_view else self._alone(plain, dtype, heap)
+        blob = write_storage(tensor, heap) if is_view else ""
+        if not is_view:
+            heap.small.append((heap.current(), tensor))
         if isinstance(tensor, library.nn.Parameter) and tensor.grad is not None:
             heap.gradients.add(id(tensor.grad))
         gradient = heap.slot(tensor.grad if tensor.is_leaf else None, "grad")
@@ -109,37 +178,6 @@ class TensorKind(Kind):
         flags = [isinstance(tensor, library.nn.Parameter), bool(tensor.requires_grad and tensor.is_leaf)]
         attributes = {k: heap.slot(v, k) for k, v in getattr(tensor, "__dict__", {}).items()}
         return [blob, dtype, place, is_view, str(tensor.device), flags, gradient, attributes]
-
-    def _storage(self, tensor: object, plain: object, dtype: str, heap: Heap) -> str:
-        library = sys.modules["torch"]
-        storage = plain.untyped_storage()  # type: ignore[attr-defined]
-        blob = heap.storages.get(storage.data_ptr())
-        if not isinstance(blob, Blob):
-            size = plain.element_size()  # type: ignore[attr-defined]
-            if dtype not in DTYPES or storage.nbytes() % size:
-                dtype, size = "uint8", 1
-            kind = getattr(library, dtype)
-            flat = library.empty(0, dtype=kind, device=plain.device)  # type: ignore[attr-defined]
-            flat.set_(storage, 0, [storage.nbytes() // size], [1])
-            blob = Blob("storage/%d" % len(heap.blobs), DTYPES[dtype], [storage.nbytes() // size], flat)
-            heap.storages[storage.data_ptr()] = blob
-            heap.blobs.append(blob)
-        blob.seen.append(tensor)
-        if isinstance(tensor, library.nn.Parameter) or id(tensor) in heap.moments:
-            blob.stays = AFTER_STEP
-        elif id(tensor) in heap.gradients:
-            blob.stays = max(blob.stays, AFTER_GRADIENTS)
-        return blob.name
-
-    def _alone(self, plain: object, dtype: str, heap: Heap) -> str:
-        name = "tensor/%d" % len(heap.blobs)
-        shape = list(plain.shape)  # type: ignore[attr-defined]
-        if dtype not in DTYPES:
-            size = plain.element_size()  # type: ignore[attr-defined]
-            heap.blobs.append(Blob(name, "U8", [*shape, size], plain))
-        else:
-            heap.blobs.append(Blob(name, DTYPES[dtype], shape, plain))
-        return name
 
     def fits(self, fields: list[object], live: object) -> bool:
         library = sys.modules.get("torch")

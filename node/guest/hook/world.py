@@ -79,6 +79,7 @@ def capture(
             "loops": [[site.index, heap.slot(site.iterator, "loop")] for site in frames.loops_of(frame)],
         })  # fmt: skip
     heap.finish()
+    tensors.write_small(heap)
     state: dict[str, object] = {
         "version": VERSION, "roots": roots(), "modules": spaces, "frames": told, "records": heap.records,
         "streams": streams.capture(),

@@ -27,8 +27,8 @@ async def test_a_child_outlives_the_threads_that_trio_lets_go(tmp_path: Path, mo
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.follow, child, lines.append, child.wait)
             await until(lambda: bool(lines), 20)
-            await trio.sleep(0.5)  # Ten times what an idle thread lives here.
-            assert child.returncode is None
+            gone = lambda: not Path(f"/proc/{child.pid}/exe").exists()  # noqa: E731
+            assert not await until(gone, 0.5), "it died ten idle threads later"
             nursery.cancel_scope.cancel()
         ended = os.pidfd_open(child.pid)
         with trio.move_on_after(0) as looked:

@@ -158,7 +158,8 @@ def facts(rows: Sequence[Row]) -> str:
     good, survived, tried = sum(row.is_good for row in run), sum(len(r.kills) for r in run), sum(r.tried for r in run)
     versions = ", ".join(filter(None, (versions_of(venv) for venv in (PLAIN, FRAMEWORKS))))
     return (
-        f"**{good} of {len(run)} scripts pass in everything, {survived} of {tried} kills were survived.** "
+        f"**{good} of {len(run)} scripts pass in everything, {survived} of {tried} kills were survived; "
+        f"{len(rows) - len(run)} scripts were not run.** "
         f"{platform.machine()}, {processor()}; {versions}."
     )
 
