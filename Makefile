@@ -4,11 +4,12 @@
 #   make sim      the machines in random small worlds full of faults, every rule checked             (ARGS="--seeds 1000")
 #   make netlab   the NAT laboratory: real nodes behind every router, struck by every fault; root    (ARGS="-k punch")
 #   make attacks  every attack on a live node, an honest peer served meanwhile                       (SHOAL_LONG=1)
+#   make corpus   51 ordinary training scripts killed and resumed, bit for bit                      (ARGS="lora k_fold")
 #   make check    format, lint, types, import contracts, house rules, links of the documents
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: attacks demo test sim netlab check bench dist format picture
+.PHONY: attacks corpus demo test sim netlab check bench dist format picture
 .NOTPARALLEL:
 
 # Hundreds of processes of a test run import the same modules: compiled once, not by each of them.
@@ -43,6 +44,9 @@ netlab: $(READY)
 
 attacks: $(READY)
 	@.venv/bin/python -m pytest -q -m "attack or not attack" tests/attacks $(ARGS)
+
+corpus: $(READY) $(JOBS_READY)
+	@.venv/bin/python -m tests.node.guest.corpus_table $(ARGS)
 
 CHECKS := "ruff format --check ." "ruff check --output-format concise ." mypy pyright lint-imports \
 	"python -m pytest -q tests/test_tidy.py tests/test_docs.py"

@@ -15,59 +15,47 @@ from typing import Final
 import msgspec
 import trio
 
-from node import custody, data_lock, entropy
+from node import data_lock
 from node.addresses import ADDRESSES_PER_PEER
-from node.blobs import BlobStore
+from node.assembly import Assembly, assemble
 from node.care import Care
-from node.clock import Clock
 from node.config import Config
 from node.config import identity as load_identity
-from node.control import ControlServer
-from node.driver import Driver, World
+from node.control import ControlServer, Handler
+from node.driver import Driver
 from node.events import EventLog
 from node.executors import docker_engine
 from node.gpu import HostSource
 from node.handing import Handing
-from node.host import Host, inspect_host
-from node.isal import erasure_code
-from node.journal import Journal
+from node.host import Host
 from node.libp2p_patches import MUXER_VARIABLE, STOCK_MUXER
 from node.methods import methods
-from node.node_api import SOFTWARE
 from node.outcomes import Outcomes
 from node.parts import Parts
-from node.protection.shelter import Shelter
 from node.renter_api import renter_identity
 from node.store import RecordStore
 from node.thermal import Decision, Policy
-from node.transport import Transport, TransportConfig
+from node.transport import Transport
 from node.triggers import NOTICE
 from node.tunnels.wiring import wire_tunnels
 from node.uplink import Uplink
 from node.volumes.wiring import wire_node
 from node.watching import Watched, hours_of, watch_host
-from node.work import Works
 from protocol import genesis as genesis_file
-from protocol.bidding import SPEC_BYTES_MAX
-from protocol.completions import Guest
 from protocol.effects import Effect
 from protocol.errors import Refused
 from protocol.genesis import Genesis
-from protocol.identity import Identity, peer_from_text, peer_text
+from protocol.identity import Identity, peer_text
 from protocol.offers import Terms
-from protocol.units import Credits, Digest, Micros, PeerId
-from storage import exposure
+from protocol.units import Credits, Micros, PeerId
 from storage.wiring import Vault
-from verifier.wiring import Machines, Outside, wire_machines
+from verifier.wiring import Machines
 
 STOP_GRACE_S: Final = 3.0
 """Seconds that giving leases back may take at the end; what is still out then is fenced by its watchers."""
 
 OFFER_GAP_S: Final = 1.0
 """Seconds between two looks at the own offer: a host of short chunks would fill the gossip with its free slots."""
-
-MEGABIT: Final = 125_000
-"""Bytes."""
 
 LAST_WORDS_S: Final = 0.2
 """Seconds for the withdrawn offer to leave the gossip queue before connections close."""
@@ -112,134 +100,70 @@ def replace_network(config: Config, genesis: Genesis) -> Config:
 
 
 async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
-    clock = Clock()
-    blobs = BlobStore(config.data / "blobs", config.blob_bytes_max)
-    records = RecordStore(config.data / "node.sqlite")
-    is_validator = identity.peer in genesis.validator_set
-    journal = Journal(config.data / "blocks.journal") if is_validator else None
-    serves = tuple(peer_from_text(text) for text in config.serves)
-    erasure = erasure_code()
-
-    async def fetch(digest: Digest, size: int, sources: tuple[PeerId, ...]) -> None:
-        await transport.fetch(digest, size, tuple(peer for peer in sources if peer != identity.peer))
-
-    def discard(digest: Digest) -> None:
-        if not vault.pins.is_pinned(digest):
-            blobs.remove(digest)
-
-    def evicted(task: str) -> None:
-        works.give(Guest(task, "ended", "its room was needed", 0))
-
-    shelter = Shelter(fetch, config.slots, erasure, discard, evicted)
-    host = await inspect_host(config, blobs, serves, clock, shelter)
-    outside = Outside(
-        read=lambda digest: blobs.read(digest, SPEC_BYTES_MAX),
-        executor=host.runner.choose,
-        capability=host.capability,
-        audits_at_once=host.audits,
-        now=clock.now,
-        dice=entropy.dice,
-        coordinate=lambda: transport.place.coordinate,
-        neighbours=lambda: transport.connected(),
-        loss=exposure.loss,
-    )
-    machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
-    outcomes = Outcomes(lambda: machines.ledger)
-    machines.client.listeners.append(outcomes)
-    transport = Transport(
-        identity,
-        genesis.chain,
-        _transport_config(config),
-        blobs,
-    )
-    events = EventLog()
-    stay = custody.Host(records, identity, clock)
-    vault = custody.wire_custody(identity, config, machines, transport, blobs, stay, clock)
-    uplink = Uplink(records, transport.bytes_sent, lambda: vault.protector.uplink_seen, config.up_mbps * MEGABIT)
-    works = Works(identity.peer, transport, blobs, host.runner, erasure)
-    world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
-    driver = Driver(machines.peer(vault.listed), world)
+    node = await assemble(config, identity, genesis)
     try:
-        async with transport.serving(), trio.open_nursery() as nursery:
-            terms = _terms(config, host, transport.addresses(), serves, records)
-            _restore(machines, vault, identity, records, driver)
+        async with node.transport.serving(), trio.open_nursery() as nursery:
+            terms = _terms(config, node.host, node.transport.addresses(), node.serves, node.records)
+            _restore(node.machines, node.vault, identity, node.records, node.driver)
             ending = trio.Event()
-            nursery.start_soon(driver.run)
+            nursery.start_soon(node.driver.run)
             nursery.start_soon(_watch_signals, ending)
-            parts = _parts(config, identity, world, blobs, driver, machines, outcomes, terms, ending.set)
-            tunnels = wire_tunnels(genesis.chain, transport, nursery, machines.provider, host.runner, clock.now)
-            handing = _handing(parts, machines, vault, driver)
-            parts.care = Care(vault, machines.provider, uplink)
-            volumes = wire_node(parts, vault, erasure)
-            parts.volumes = volumes.jobs
-            table = {**methods(parts, config.data / "uploads", tunnels, handing), **volumes.methods}
-            nursery.start_soon(volumes.run)
-            await nursery.start(ControlServer(config.socket, table).serve)
-            nursery.start_soon(_tell, events, outcomes)
+            parts = _parts(node, terms, ending.set)
+            handing = _handing(parts, node.machines, node.vault, node.driver)
+            await nursery.start(ControlServer(config.socket, _methods(node, parts, handing, nursery)).serve)
             keeper = trio.CancelScope()
-            nursery.start_soon(_within, keeper, _keep_offer, machines, driver, transport, terms, uplink)
-            nursery.start_soon(stay.keep_note)
-            watched = Watched(
-                HostSource(),
-                Policy(hours=hours_of(config.hours)),
-                shlex.split(config.owner_command),
-                lambda: docker_engine.running,
+            nursery.start_soon(
+                _within, keeper, _keep_offer, node.machines, node.driver, node.transport, terms, node.uplink
             )
-            nursery.start_soon(watch_host, watched, parts, clock, _tell_heat, handing.fire)
+            nursery.start_soon(_tell, parts.events, node.outcomes)
+            nursery.start_soon(node.stay.keep_note)
+            nursery.start_soon(watch_host, _watched(config), parts, node.clock, _tell_heat, handing.fire)
             log.info(
                 "node %s is up on %s, executors: %s",
                 peer_text(identity.peer),
-                ", ".join(transport.addresses()),
-                ", ".join(host.runner.tiers),
+                ", ".join(node.transport.addresses()),
+                ", ".join(node.host.runner.tiers),
             )
             await ending.wait()
             keeper.cancel()
             await handing.out(NOTICE, may_finish=False)
-            await _leave(machines, driver, events)
-            stay.leave()
+            await _leave(node.machines, node.driver, parts.events)
+            node.stay.leave()
             nursery.cancel_scope.cancel()
     finally:
-        records.close()
-        if journal:
-            journal.close()
+        node.close()
 
 
-def _transport_config(config: Config) -> TransportConfig:
-    return TransportConfig(
-        listen=config.listen,
-        bootstraps=config.bootstrap,
-        peer_cache=config.data / "peers.json",
-        software=SOFTWARE,
-        roles=config.roles,
-        announce=config.announce,
-        region=config.region,
-        relays=config.relay,
-        maps_ports=config.port_mapping,
-        uses_mdns=config.mdns,
-        bulk_port=config.data_port,
-        up_rate=config.up_mbps * MEGABIT or None,
-        down_rate=config.down_mbps * MEGABIT or None,
+def _methods(node: Assembly, parts: Parts, handing: Handing, nursery: trio.Nursery) -> dict[str, Handler]:
+    """Everything that the control socket offers; what stands behind volumes and tunnels is started."""
+    runner, provider = node.host.runner, node.machines.provider
+    tunnels = wire_tunnels(node.config.network, node.transport, nursery, provider, runner, node.clock.now)
+    parts.care = Care(node.vault, provider, node.uplink)
+    volumes = wire_node(parts, node.vault, node.erasure)
+    parts.volumes = volumes.jobs
+    nursery.start_soon(volumes.run)
+    return {**methods(parts, node.config.data / "uploads", tunnels, handing), **volumes.methods}
+
+
+def _watched(config: Config) -> Watched:
+    """What is looked after on this host."""
+    return Watched(
+        HostSource(),
+        Policy(hours=hours_of(config.hours)),
+        shlex.split(config.owner_command),
+        lambda: docker_engine.running,
     )
 
 
-def _parts(
-    config: Config,
-    identity: Identity,
-    world: World,
-    blobs: BlobStore,
-    driver: Driver,
-    machines: Machines,
-    outcomes: Outcomes,
-    terms: Terms,
-    stop: Callable[[], None],
-) -> Parts:
+def _parts(node: Assembly, terms: Terms, stop: Callable[[], None]) -> Parts:
     """What the control socket's methods act on."""
+    machines, world = node.machines, node.world
     return Parts(
-        config=config,
-        identity=identity,
-        started=world.clock.now(),
-        now=world.clock.now,
-        driver=driver,
+        config=node.config,
+        identity=node.identity,
+        started=node.clock.now(),
+        now=node.clock.now,
+        driver=node.driver,
         client=machines.client,
         steward=machines.steward,
         provider=machines.provider,
@@ -248,10 +172,10 @@ def _parts(
         watcher=machines.watcher,
         terms=lambda: machines.maker.terms or terms,
         transport=world.transport,
-        blobs=blobs,
+        blobs=node.blobs,
         records=world.records,
         events=world.events,
-        outcomes=outcomes,
+        outcomes=node.outcomes,
         ledger=lambda: machines.ledger,
         plan=machines.steward.plan,
         stop=stop,

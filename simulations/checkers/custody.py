@@ -31,7 +31,7 @@ SNAPSHOTS_MAX: Final = 7
 one that is being filled, one on its way, and one whose release is on its way."""
 
 REST: Final = 8
-"""Copies of shards that are no snapshot: hosts that were told to let go while they were down keep theirs for a while."""
+"""Copies of shards that are no snapshot: hosts that were down when it was let go keep theirs until the lease ends."""
 
 COUNT_NS: Final = 30 * NS
 """Between two counts of what lies on disks, ns."""

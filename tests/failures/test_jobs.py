@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from protocol.completions import CutFailed, RunDone, Sealed
-from protocol.effects import Run
+from protocol.effects import Cut, Run
 from protocol.units import Digest
 from tests.failures.scripts import COMMAND, EXPECTED, GREEDY, TRAIN, interpreters
 from tests.node.protection.conftest import StandOf
@@ -171,7 +171,7 @@ async def test_a_job_that_ends_while_a_cut_is_under_way(stand_of: StandOf, last:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         await happens(lambda: host.lines[-1:] != [] and host.lines[-1].startswith(last))
-        host.runner.cut(work.task, hold=False, tell=host.said.append)
+        host.runner.cut(Cut(work.task, hold=False, k=1, n=3), host.said.append)
     assert host.output(ends[0]) == EXPECTED
     told = [said for said in host.said if isinstance(said, Sealed)]
     size = sum(host.blobs.size(Digest(shard)) for one in told for pack in one.packs for shard in pack.shards[: pack.k])

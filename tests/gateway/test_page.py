@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.gateway.network_model import PROVIDERS, Network
+
 if TYPE_CHECKING:
     from tests.gateway.served import Site
 
@@ -113,6 +115,67 @@ def test_a_job_from_its_first_line_to_its_picture(
     expect(page.locator("#part-money")).to_contain_text("The lines add up to zero.")
     assert not is_too_wide(page)
     page.screenshot(path=tmp_path / "job.png", full_page=True)
+
+
+def offer_hosts(network: Network, job: str) -> None:
+    """Two peers could run the quoted job: one with a fast line, one that nobody should take."""
+    quote = network.jobs[job].status["quote"]
+    assert isinstance(quote, dict)
+    words = "at most {} of work is lost if this host dies: 500 MB of state at {} are safe {} after each snapshot"
+    quote["hosts"] = [
+        {"peer": PROVIDERS[0], "chunk_price": 3_666, "uplink": 12_500_000, "worst_case_loss_s": 134.0,
+         "is_exposed": False, "loss": words.format("3 min", "100 Mbit/s", "67 s")},
+        {"peer": PROVIDERS[1], "chunk_price": 3_100, "uplink": 0, "worst_case_loss_s": 1334.0, "is_exposed": True,
+         "loss": words.format("23 min", "10 Mbit/s (not measured yet)", "12 min")},
+    ]  # fmt: skip
+    network.wake()
+
+
+def protect(network: Network, job: str) -> None:
+    """One chunk is protected and was lost once, another is not protected, and says why."""
+    network.work(job, 3, 2)
+    network.jobs[job].status["quote"] = None
+    chunks = network.jobs[job].status["chunks"]
+    assert isinstance(chunks, list)
+    chunks[3].update(
+        state="running", step=1840, is_protected=True, snapshot_bytes=498_000_000, tier="framework",
+        protection="protected", kept="kept by 3 peers in 3 failure domains, any 1 give it back: durable",
+        lost_now_s=6.2, standby=PROVIDERS[2],
+        recoveries=[{"epoch": 2, "reached": 1350, "step": 1320, "seconds": 6.42}],
+    )  # fmt: skip
+    chunks[4].update(
+        state="running", protection="not protected: the loop in train.py, line 12, is an async for", lost_now_s=41.0
+    )
+    network.emit("chunk_changed", job=job)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_may_be_lost_is_said_before_and_while(
+    site: Site, open_page: Callable[[int], Page], width: int, tmp_path: Path
+) -> None:
+    with site.client(site.token()) as client:
+        job = str(client.post("/marketplace/jobs", json={"spec": SPEC}).json()["job"])
+        site.act(lambda network: offer_hosts(network, job))
+        hosts = client.get(f"/marketplace/jobs/{job}/quote").json()["hosts"]
+        assert [host["is_exposed"] for host in hosts] == [False, True]
+        page = open_page(width)
+        page.goto(f"{site.url}/jobs/{job}")
+        rows = page.locator("#part-hosts tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.nth(0)).to_contain_text("at most 3 min of work is lost")
+        expect(rows.nth(1)).to_contain_text("more than 5 min")
+        page.screenshot(path=tmp_path / "before.png", full_page=True)
+        client.post(f"/marketplace/jobs/{job}/confirm")
+    site.act(lambda network: protect(network, job))
+    safe = page.locator("#part-chunks .safety tbody tr")
+    expect(safe).to_have_count(2)
+    expect(safe.nth(0)).to_contain_text("at most 7 s")
+    expect(safe.nth(0)).to_contain_text("memory, 474.9 MiB")
+    expect(safe.nth(1)).to_contain_text("async for")
+    expect(page.locator("#part-chunks .note")).to_contain_text("lost its host at 1350 and went on at 1320, 7 s after")
+    expect(page.locator("#part-hosts tr")).to_have_count(0)
+    assert not is_too_wide(page)
+    page.screenshot(path=tmp_path / "while.png", full_page=True)
 
 
 def test_the_page_works_without_script_and_names_its_parts(site: Site, browser: Browser) -> None:
