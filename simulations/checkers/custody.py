@@ -18,7 +18,7 @@ from protocol.messages import Grant
 from protocol.snapshots import Manifest, Pack, SnapshotNotice
 from protocol.units import PPM, Digest, PeerId
 from simulations.checkers.checker import Checker
-from simulations.scenario import NS, Check
+from simulations.scenario import NS, Check, Injection
 from simulations.subject import Subject, is_honest
 from simulations.tasks import Task
 from storage.spreading import EXTRA_PPM
@@ -51,6 +51,8 @@ class Known:
     """By pack: shard index -> who gave a receipt."""
     until: Mapping[tuple[PeerId, bytes], int]
     """(holder, shard) -> promised until then, µs of the holder's clock."""
+    since: int
+    """When the steward heard of it, ns."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -113,7 +115,8 @@ class Custody(Checker):
         self._handed: dict[tuple[str, int, int], int] = {}
         """(job, chunk, epoch) that was handed over -> the step."""
         self._open: dict[Place, Exposure] = {}
-        self._wiped: set[int] = set()
+        self._wiped: dict[int, int] = {}
+        """When a disk died last, ns."""
         self._down = False
         """Somebody went since the last look."""
 
@@ -170,7 +173,7 @@ class Custody(Checker):
                 until[signer, kept.shard] = kept.until
             holders.append(held)
         place = (manifest.escrow, manifest.chunk)
-        self._newest[place] = Known(manifest, tuple(holders), until)
+        self._newest[place] = Known(manifest, tuple(holders), until, now)
         self._look(place, now)
 
     def _granted(self, steward: Subject, grant: Grant, now: int) -> None:
@@ -211,10 +214,12 @@ class Custody(Checker):
             self.fail(detail, peer.index, now, place[0])
 
     # ── what can be had ──────────────────────────────────────────────────────────────────────────────────────────────
+    def injected(self, injection: Injection, now: int) -> None:
+        if injection.disk == "dead" and injection.kind == "disk":
+            self._wiped.update(dict.fromkeys(injection.peers, now))
+
     def moved(self, peer: Subject, is_up: bool, now: int) -> None:
         if self._is_on:
-            if not is_up and not self._world.library.count(peer.index):
-                self._wiped.add(peer.index)
             if not is_up:
                 self._down = True
             for place in [*self._open]:
@@ -229,11 +234,11 @@ class Custody(Checker):
         worst: Exposure | None = None
         for pack, held in zip(known.manifest.packs, known.holders, strict=True):
             there = self._shards(pack)
-            lost = [index for index, peers in held.items() if not any(self._is_up(peer) for peer in peers)]
+            lost = [index for index, peers in held.items() if all(self._is_lost(peer, known) for peer in peers)]
             spare = len(held) - pack.k
             if pack.k == 1:
                 spare = len({peer for peers in held.values() for peer in peers}) - 1
-                lost = [0] * sum(not self._is_up(peer) for peers in held.values() for peer in peers)
+                lost = [0] * sum(self._is_lost(peer, known) for peers in held.values() for peer in peers)
             if there >= pack.k:
                 continue
             if len(lost) <= spare:
@@ -242,7 +247,7 @@ class Custody(Checker):
                 )
                 self.fail(detail, -1, now, place[0])
             gone = {self._index[peer] for peers in held.values() for peer in peers}
-            worst = Exposure(now, -1, len(lost), spare, len(gone & self._wiped))
+            worst = Exposure(now, -1, len(lost), spare, len(gone & set(self._wiped)))
         if worst is None:
             self._close(place, now)
         elif place not in self._open:
@@ -258,8 +263,10 @@ class Custody(Checker):
         held, peers = self._world.library.holders, self.peers
         return sum(any(peers[peer].is_up for peer in held(Digest(shard))) for shard in pack.shards)
 
-    def _is_up(self, peer: PeerId) -> bool:
-        return self.peers[self._index[peer]].is_up
+    def _is_lost(self, peer: PeerId, known: Known) -> bool:
+        """Whether a holder is gone, or its disk has died since it gave its receipt."""
+        index = self._index[peer]
+        return not self.peers[index].is_up or self._wiped.get(index, -1) >= known.since
 
     def _close(self, place: Place, now: int) -> None:
         spell = self._open.pop(place, None)

@@ -252,7 +252,7 @@ async def test_a_foreign_network_is_refused_by_name(tmp_path: Path, caplog: pyte
         await a.count("foreign_peers")
         assert a.transport.connected() == []
         await stranger.nothing(Received, 0.3)
-    assert "speaks /shoal/other/2, this node speaks /shoal/reef/2" in caplog.text
+    assert "speaks /shoal/other/3, this node speaks /shoal/reef/3" in caplog.text
 
 
 async def open_direct(node: Node, to: Node) -> INetStream:

@@ -188,7 +188,7 @@ def test_what_ends_unfinished_stays_for_a_successor_who_takes_it_over() -> None:
     standby.step = manifest.step
     town.run(9 * MINUTE, lambda: successor.durable_step > manifest.step)
     assert successor.durable_step > manifest.step  # never behind the last durable step
-    town.run(30 * MINUTE)
+    town.run(60 * MINUTE)
     old = manifest.packs[0]
     assert not any(town.has(member, old, 3) for member in town.all if member.is_up)  # and swept in the end
 

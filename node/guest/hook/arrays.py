@@ -67,6 +67,7 @@ class ArrayKind(Kind):
         known = DTYPES.get(value.dtype.name) if value.dtype.isnative else None
         size = [] if known else [value.dtype.itemsize]
         heap.blobs.append(ArrayBlob(name, known or "U8", [*shape, *size], value))
+        place = [shape, dense(value), True, bool(value.flags.writeable)]  # What the restored one will look like.
         return ["own", kind, place, name, None]
 
     def fits(self, fields: list[object], live: object) -> bool:
@@ -119,6 +120,18 @@ class ArrayKind(Kind):
             if entry.data.nbytes:
                 target[...] = numpy.frombuffer(entry.data, dtype=dtype_of(fields[1])).reshape(shape)
         target.flags.writeable = bool(writeable)
+
+
+def dense(array: object) -> list[int]:
+    """The strides in bytes of an array of the same shape with memory of its own, in the same order."""
+    at = int(array.dtype.itemsize)  # type: ignore[attr-defined]
+    is_fortran = bool(array.flags.f_contiguous) and not array.flags.c_contiguous  # type: ignore[attr-defined]
+    lengths = list(array.shape)  # type: ignore[attr-defined]
+    strides: list[int] = []
+    for length in lengths if is_fortran else reversed(lengths):
+        strides.append(at)
+        at *= max(1, length)
+    return strides if is_fortran else strides[::-1]
 
 
 def dtype_text(dtype: object) -> object:

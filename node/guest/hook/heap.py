@@ -121,6 +121,20 @@ class Heap:
                 self.records[index] = ["live", type(value).__name__]
         self._parent = -1
 
+    def number_blobs(self, places: dict[str, int]) -> None:
+        """Name the blobs in the order of the records: `places` says where a kind's records name theirs."""
+        named = {blob.name: blob for blob in self.blobs}  # type: ignore[attr-defined]
+        told: dict[str, str] = {}
+        for record in self.records:
+            at = places.get(str(record[0])) if record else None
+            old = record[at] if at is not None and at < len(record) else None
+            if isinstance(old, str) and old in named:
+                new = told.setdefault(old, "%s/%d" % (old.partition("/")[0], len(told)))
+                record[places[str(record[0])]] = new
+        for old, new in told.items():
+            named[old].name = new  # type: ignore[attr-defined]
+        self.blobs = [named[old] for old in told]
+
     def lose(self, index: int, why: str) -> None:
         """Note that the object of a record will not be in the snapshot."""
         if len(self.losses) < LOSSES_MAX:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import random
 import types
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from .containers import as_list, slots_of, write_attributes
 from .heap import MISSING, Asker, Heap, Kind, Kinds, Loss, Resolver
 from .packing import Damaged
+from .shield import guarded
 
 OF_THE_MACHINE = frozenset({
     "_io", "asyncio", "concurrent", "contextlib", "ctypes", "importlib", "io", "logging", "matplotlib",
@@ -284,7 +286,7 @@ class LiveKind(Kind):
     def describe(self, value: object, heap: Heap) -> list[object]:
         kind = type(value)
         root = kind.__module__.partition(".")[0]
-        is_harmless = value is LEFT_ALIVE or isinstance(value, HARMLESS) or _is_stateless(value)
+        is_harmless = value is LEFT_ALIVE or isinstance(value, HARMLESS)
         if not is_harmless and root not in OF_THE_MACHINE:
             heap.lose_here("%s.%s" % (kind.__module__, kind.__qualname__))
         return [kind.__name__]
@@ -293,16 +295,45 @@ class LiveKind(Kind):
         return type(live).__name__ == fields[0]
 
 
+class StatelessKind(Kind):
+    """Objects of C libraries that hold nothing."""
+
+    name = "stateless"
+    is_shell = False
+
+    def describe(self, value: object, heap: Heap) -> list[object]:
+        return [type(value).__module__, type(value).__qualname__]
+
+    def fits(self, fields: list[object], live: object) -> bool:
+        return type(live).__qualname__ == fields[1]
+
+    def build(self, fields: list[object], restorer: Resolver, live: object) -> object:
+        if type(live).__module__ == fields[0] and type(live).__qualname__ == fields[1]:
+            return live
+        kind = restorer.type_at(fields[0], fields[1])
+        if not isinstance(kind, type) or kind.__flags__ & HEAP_TYPE or vars(kind).get("__reduce__") is None:
+            return MISSING
+        maker: Callable[[type], object] = kind.__new__
+        return maker(kind)
+
+
+class IsStateless(Asker):
+    def accepts(self, value: object) -> bool:
+        return not isinstance(value, HARMLESS) and _is_stateless(value)
+
+
 def _is_stateless(value: object) -> bool:
     """Whether an object of a C library says that it is made anew by calling its class with nothing."""
     kind = type(value)
-    if kind.__flags__ & HEAP_TYPE or kind.__reduce__ is object.__reduce__:
+    if kind.__flags__ & HEAP_TYPE or vars(kind).get("__reduce__") is None:
         return False
-    try:
-        told = value.__reduce__()
-    except Exception:  # Of foreign code, which may raise what it likes.
-        return False
-    return isinstance(told, tuple) and told[0] is kind and told[1:] == ((),)
+    told: list[object] = []
+    guarded(lambda: told.append(value.__reduce__()), _IGNORED.append)
+    return told == [(kind, ())]
+
+
+_IGNORED: deque[str] = deque(maxlen=1)
+"""What went wrong when a foreign object was asked."""
 
 
 class _LeftAlive:
@@ -346,4 +377,5 @@ def register(kinds: Kinds, users: Users) -> None:
     kinds.add(RandomKind(), random.Random)
     kinds.ask(IsType(), ClassKind(users))
     kinds.ask(IsObject(users), ObjectKind())
+    kinds.ask(IsStateless(), StatelessKind())
     kinds.by_name["live"] = LiveKind(users)

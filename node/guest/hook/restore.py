@@ -60,6 +60,10 @@ class Restorer(Resolver):
             self._live[slot] = live
             self._kept.append(live)
 
+    def matched(self, kind: str) -> list[tuple[list[object], object]]:
+        """(fields, live object) of all records of a kind that stand for an object of this process."""
+        return [(self._fields[index], live) for index, live in self._live.items() if self.records[index][0] == kind]
+
     def kind(self, index: int) -> Kind:
         """The kind of a record. Raises Damaged."""
         kind = self._kinds.by_name.get(str(self.records[index][0]))

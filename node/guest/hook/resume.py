@@ -70,7 +70,7 @@ class Resume:
         return wanted == index and len(stack) == depth + 1 and self._is_path(stack)
 
     def has_begun(self, stack: list[types.FrameType]) -> bool:
-        """Whether the outermost loop of the snapshot runs already, in its first round: it cannot be entered any more."""
+        """Whether the outermost loop of the snapshot runs already: it cannot be entered any more."""
         depth, index, _ = self.saved.loops[0]
         if len(stack) <= depth or not self._is_path(stack[: depth + 1]):
             return False

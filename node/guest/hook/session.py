@@ -16,24 +16,19 @@ import time
 import types
 from collections.abc import Callable
 
-from . import frames, iterators, outfiles, streams, world
+from . import frames, iterators, outfiles, streams
 from .board import Board
+from .cutting import PARKED_POLL_S, Cutter
 from .heap import MISSING
 from .mute import Mute
 from .objects import Users
-from .patience import Patience, Pending
 from .policy import Policy
-from .progress import progress
 from .resume import Resume
 from .shield import Refusal, guarded
-from .writer import Taken, Writer
+from .writer import Writer
 
 POLL_S = 0.01
 """How often the orders on the board are read; an order is answered at the next loop head anyway."""
-
-PARKED_POLL_S = 0.005
-"""The same for a parked job, whose wait is part of every recovery."""
-
 
 WORDS_MAX = 600
 """Bytes of a reason for starting again, with the last words of what the prefix printed."""
@@ -49,12 +44,10 @@ class Session:
         self.root = root
         self.users = Users()
         self.mute = Mute()
-        self.writer = Writer(board, folder, output)
+        self.cutter = Cutter(board, Writer(board, folder, output), self.users, root, self.give_up)
         self.policy = Policy()
         self.mode = "run"
         self.resume: Resume | None = None
-        self.patience = Patience()
-        self.pending: Pending | None = None
         self.optimizer_steps = 0
         self.is_claimed = False
         self._rounds = itertools.count()
@@ -121,7 +114,11 @@ class Session:
 
     def steps(self) -> int:
         """Optimizer steps, or loop rounds in a job that has no optimizer."""
-        return self.optimizer_steps or int(repr(self._rounds)[len("count(") : -1])
+        return self.optimizer_steps or self.rounds()
+
+    def rounds(self) -> int:
+        """Loop rounds."""
+        return int(repr(self._rounds)[len("count(") : -1])
 
     def set_steps(self, steps: int, rounds: int) -> None:
         """Go on counting from a snapshot."""
@@ -137,28 +134,6 @@ class Session:
         self.board.set("steps", self.optimizer_steps)
         if builtins.__shoal_due__ and self.mode == "run":  # type: ignore[attr-defined]
             self.policy.stepped_at(self._innermost(sys._getframe(1)))
-
-    def before_step(self) -> None:
-        """An optimizer is about to step: what the last cut left to be copied must have been copied."""
-        if os.getpid() == self._process:
-            self.settle(is_urgent=True)
-
-    def settle(self, *, is_urgent: bool) -> None:
-        """End a cut's copies; if they are not done yet, wait for them where `is_urgent`."""
-        pending = self.pending
-        if pending is None or not (is_urgent or pending.is_copied()):
-            return
-        began = time.perf_counter()
-        self.patience.settle(pending)
-        self.pending = None
-        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
-        self._stalled(began, self.board.get("stall_us"))
-
-    def _stalled(self, began: float, before: int = 0) -> None:
-        """Count the time since `began` as a stall, `before` being what this cut took so far (µs)."""
-        stall = int((time.perf_counter() - began) * 1e6)
-        self.board.set("stall_us", before + stall)
-        self.board.set("stall_total_us", self.board.get("stall_total_us") + stall)
 
     def _innermost(self, frame: types.FrameType | None) -> tuple[int, int] | None:
         """(frame, loop) that a step happened in."""
@@ -178,59 +153,27 @@ class Session:
                 continue
             if not self.optimizer_steps:
                 self.board.set("steps", self.steps())
-            is_wanted = self.board.get("wanted") != self.writer.answered
-            if is_wanted and self.writer.is_free() and not builtins.__shoal_due__:  # type: ignore[attr-defined]
+            is_wanted = self.board.get("wanted") != self.cutter.writer.answered
+            if is_wanted and self.cutter.writer.is_free() and not builtins.__shoal_due__:  # type: ignore[attr-defined]
                 self.policy.due_since(time.monotonic())
                 builtins.__shoal_due__ = True  # type: ignore[attr-defined]
 
     def _consider(self, frame: types.FrameType, index: int) -> None:
-        if self.pending is not None:
-            self.settle(is_urgent=False)
+        if self.cutter.pending is not None:
+            self.cutter.settle(is_urgent=False)
             return
         stack = frames.user_frames(frame, self.users.files)
         depth = sum(len(frames.loops_of(inside)) for inside in stack)
         if not self.policy.is_cut((id(frame), index), depth, self.optimizer_steps, time.monotonic()):
             return
-        if not self.writer.is_free():
+        if not self.cutter.writer.is_free():
             builtins.__shoal_due__ = False  # type: ignore[attr-defined]
             return
         self._cut(frame, stack)
 
     def _cut(self, frame: types.FrameType, stack: list[types.FrameType]) -> None:
-        began = time.perf_counter()
-        builtins.__shoal_due__ = False  # type: ignore[attr-defined]
-        board = self.board
-        answers, holds = board.get("wanted"), bool(board.get("hold"))
-        noted, positions = outfiles.note(self.output) if self.output else ([], [])
-        state, heap = world.capture(stack, self.users, self.root, self.patience.moments())
-        state["steps"] = self.optimizer_steps
-        state["rounds"] = int(repr(self._rounds)[len("count(") : -1])
-        state["handles"] = positions
-        size = sum(blob.size for blob in heap.blobs)  # type: ignore[attr-defined]
-        ram_max = board.get("ram_max")
-        stands = holds or bool(ram_max and size > ram_max)
-        pending = None if stands else self.patience.begin(heap.blobs)
-        for blob in heap.blobs:
-            if pending is None or blob not in pending.blobs:
-                blob.take(not stands)  # type: ignore[attr-defined]
-        strangers = frames.strangers(frame, self.users.files, TRANSPARENT)
-        losses = heap.losses + ["variables of %s()" % name for name in strangers]
-        board.set("is_complete", 0 if losses else 1)
-        board.set("progress_ppm", progress(stack))
-        board.say("running", "not in the snapshots: " + ", ".join(losses) if losses else "")
-        self.pending = pending
-        self.writer.write(Taken(state, heap.blobs, noted, answers, pending), self.give_up, waits=stands)
-        self._stalled(began)
+        self.cutter.cut(frame, stack, self.optimizer_steps, self.rounds())
         self.policy.was_cut(time.monotonic())
-        if holds:
-            self._hold()
-
-    def _hold(self) -> None:
-        """Stand still until the node lets go; SIGTERM ends the job as ever."""
-        self.board.set("held", 1)
-        while self.board.get("hold"):
-            time.sleep(PARKED_POLL_S)
-        self.board.set("held", 0)
 
     # ── parking and resuming ──
 
@@ -297,7 +240,9 @@ class Session:
         self.board.set("restored_step", self.steps())
         self.board.say("restored")
         streams.put_back(state.get("streams"))
-        if self.board.get("wanted") != self.writer.answered:  # A rehearsal compares what stands here, not a round on.
+        if (
+            self.board.get("wanted") != self.cutter.writer.answered
+        ):  # A rehearsal compares what stands here, not a round on.
             self._cut(frame, stack)
 
     # ── ends ──
@@ -332,8 +277,8 @@ class Session:
             self.start_again("the script ended before it came to the loop of the snapshot")
         if self.mode == "parked":  # It never came to a loop; its output is its result, if the node lets it run.
             self._wait_for_go()
-        self.settle(is_urgent=True)
-        self.writer.finish()
+        self.cutter.settle(is_urgent=True)
+        self.cutter.writer.finish()
         if self.mode != "off":
             self.board.set("steps", self.steps())
             self.board.say("ended", self.board.text)
@@ -341,7 +286,7 @@ class Session:
 
     def in_child(self) -> None:
         """After a fork: the child is not the job."""
-        self.mode, self.pending = "off", None
+        self.mode, self.cutter.pending = "off", None
         builtins.__shoal_due__ = False  # type: ignore[attr-defined]
 
     def is_here(self) -> bool:
@@ -351,17 +296,6 @@ class Session:
 
 VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 """Loops over these and over sets walk a list made at their beginning: a set's own iterator cannot be set back."""
-
-TRANSPARENT = (
-    "torch/utils/_contextlib.py",
-    "/contextlib.py",
-    "runpy",
-    "importlib",
-    "/functools.py",
-    "shoal_hook",
-    "/hook/",
-)
-"""Parts of file names of library functions between the script's frames that hold no state."""
 
 
 def replace_process() -> None:

@@ -151,7 +151,7 @@ def after_torch(session: Session) -> None:
             session.shielded(session.on_step)
 
         def stepping(*_: object) -> None:
-            session.shielded(session.before_step)
+            session.shielded(lambda: session.cutter.settle(is_urgent=True))
 
         optimizer.register_optimizer_step_pre_hook(stepping)
         optimizer.register_optimizer_step_post_hook(stepped)
@@ -159,7 +159,7 @@ def after_torch(session: Session) -> None:
 
         def made(self: object, *args: object, **named: object) -> None:
             session.policy.has_optimizer = True
-            session.patience.follow(self)
+            session.cutter.patience.follow(self)
             plain(self, *args, **named)
 
         optimizer.Optimizer.__init__ = made

@@ -216,11 +216,25 @@ class TensorKind(Kind):
         shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
         library = sys.modules["torch"]
         shape, strides, offset, _whole = as_list(fields[2])
-        if fields[0] not in shared:
+        storage = shared.get(fields[0])
+        if storage is None:
+            storage = self._living(fields[0], restorer)
+        if storage is None:
             flat = self._flat(fields).to(device_at(str(fields[4])), copy=True)  # type: ignore[attr-defined]
-            shared[fields[0]] = flat.untyped_storage()
-        made = library.empty(0, dtype=getattr(library, str(fields[1])), device=device_at(str(fields[4])))
-        return made.set_(shared[fields[0]], offset, shape, strides)
+            storage = shared[fields[0]] = flat.untyped_storage()
+        made = library.empty(0, dtype=getattr(library, str(fields[1])), device=storage.device)  # type: ignore[attr-defined]
+        return made.set_(storage, offset, shape, strides)
+
+    def _living(self, blob: object, restorer: Resolver) -> object:
+        """The storage of a tensor of this blob that the restored process has already; it will be filled."""
+        shared: dict[object, object] = restorer.shared  # type: ignore[attr-defined]
+        living = shared.get("living")
+        if not isinstance(living, dict):
+            shared["living"] = living = {}
+            for fields, live in restorer.matched("tensor"):  # type: ignore[attr-defined]
+                if fields[3]:
+                    living.setdefault(fields[0], live.untyped_storage())
+        return living.get(blob)
 
     def _flat(self, fields: list[object]) -> object:
         library = sys.modules["torch"]

@@ -80,6 +80,7 @@ def capture(
         })  # fmt: skip
     heap.finish()
     tensors.write_small(heap)
+    heap.number_blobs({"tensor": 1, "array": 4})
     state: dict[str, object] = {
         "version": VERSION, "roots": roots(), "modules": spaces, "frames": told, "records": heap.records,
         "streams": streams.capture(),

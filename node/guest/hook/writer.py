@@ -37,7 +37,7 @@ class Writer:
     def __init__(self, board: Board, folder: str, output: str) -> None:
         self._board = board
         self._folder = folder
-        self._output = output
+        self.output = output
         self._thread: threading.Thread | None = None
         self.number = int(board.get("number"))
         self.failure = ""
@@ -80,7 +80,7 @@ class Writer:
         shutil.rmtree(part, ignore_errors=True)
         os.makedirs(os.path.join(part, "files"))
         try:
-            size = outfiles.copy(self._output, taken.noted, os.path.join(part, "files")) if self._output else 0
+            size = outfiles.copy(self.output, taken.noted, os.path.join(part, "files")) if self.output else 0
             if taken.pending is not None:
                 taken.pending.check()
             entries = {blob.name: blob.entry() for blob in taken.blobs}  # type: ignore[attr-defined]

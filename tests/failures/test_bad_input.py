@@ -1,0 +1,105 @@
+"""What renters write wrongly about protection, and scripts that cannot be cut: a clear word, soon, and the next tier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from protocol.completions import CutFailed, Guest
+from protocol.errors import Refused
+from shoal.jobfile import parse
+from tests.failures.scripts import COMMAND, UNSUPPORTED
+from tests.node.protection.conftest import StandOf
+from tests.node.protection.stand import protected, resume_of
+from tests.node.waiting import happens
+
+JOB = "type: task\nruntime: python\ncommands: [python main.py]\nfiles: [main.py]\ncheckpoint: "
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "main.py").write_text("print(1)\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("{every: 0}", "checkpoint.every"),
+        ("{every: 0s}", "checkpoint.every"),
+        ("{every: 1ms}", "checkpoint.every"),
+        ("{every: 999ms}", "checkpoint.every"),
+        ("{every: 10m}", "checkpoint.every"),
+        ("{every: 1e9s}", "checkpoint.every"),
+        ("{every: -5s}", "checkpoint.every"),
+        ("{every: often}", "checkpoint.every"),
+        ("{every: }", "checkpoint.every"),
+        ("{every: [5s]}", "checkpoint.every"),
+        ("{profile: min-lost}", "min-loss or max-efficiency"),
+        ("{profile: Min-Loss}", "min-loss or max-efficiency"),
+        ("{interval: 20s}", "interval"),
+        ("{state: 0}", "checkpoint.state"),
+        ("{state: 2000PB}", "checkpoint.state"),
+        ("{state: big}", "checkpoint.state"),
+        ("sometimes", "on, off, or a map"),
+        ("20s", "on, off, or a map"),
+        ("[on]", "checkpoint"),
+    ],
+)
+def test_a_wrong_value_of_checkpoint_is_refused_at_its_line(folder: Path, value: str, word: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        parse(JOB + value + "\n", folder)
+    told = f"{refusal.value.detail} {refusal.value.fix}"
+    assert word in told
+    assert "5" in told, "the line"
+
+
+@pytest.mark.parametrize("value", ["on", "off", "{every: 1s}", "{every: 5m}", "{profile: max-efficiency}", "{}"])
+def test_a_right_value_is_not(folder: Path, value: str) -> None:
+    assert parse(JOB + value + "\n", folder) is not None
+
+
+async def test_a_script_that_cannot_be_cut_says_why_within_a_minute(stand_of: StandOf) -> None:
+    """No loop in the main thread: its renter reads why no snapshot comes, while it runs on."""
+    stand = stand_of("bwrap")
+    host = await stand.host()
+    script = b"import time\nprint('computing', flush=True)\ntime.sleep(1.5)\nprint('done', flush=True)\n"
+    work = protected(stand.spec(host, COMMAND, files={"train.py": script}))
+    found = []
+
+    async def cut() -> None:
+        await happens(lambda: "computing" in host.lines)
+        began = trio.current_time()
+        found.append(await host.cut(work.task))
+        assert trio.current_time() - began < 60
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cut)
+        done = await host.run(work)
+    assert done.reason == "ok"
+    assert isinstance(found[0], CutFailed)
+    assert found[0].reason
+    assert "done" in host.lines
+
+
+async def test_a_script_that_cannot_be_cut_falls_back_to_what_it_saves_itself(stand_of: StandOf) -> None:
+    """The tier below: its own complete checkpoint is what goes on elsewhere."""
+    stand = stand_of("bwrap")
+    one, two = await stand.host(), await stand.host()
+    spec = stand.spec(one, COMMAND, files={"train.py": UNSUPPORTED})
+    work = protected(spec)
+    found = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run, work)
+        await happens(lambda: "step 24" in one.lines)
+        found.append(await one.cut(work.task))
+        one.runner.stop(work.task)
+    sealed = found[0]
+    assert not isinstance(sealed, CutFailed), sealed
+    assert not isinstance(sealed, Guest)
+    assert sealed.tier == "application"
+    done = await two.run(protected(spec, epoch=2, resume=resume_of(sealed)))
+    assert done.reason == "ok"
+    assert two.lines[0] == "shoal: starts with what it had saved in snapshot 1"
