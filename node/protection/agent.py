@@ -29,6 +29,10 @@ from storage.erasure import Code
 CUT_SECONDS: Final = 120.0
 """How long a cut waits for the next loop head: longer than a step of any job that fits a home's GPU."""
 
+FIRST_CUT_SECONDS: Final = 45.0
+"""How long one waits for a program that has come to no loop head yet: its renter hears within a minute that it cannot be
+cut, and what it saves itself is taken instead."""
+
 ASK_SECONDS: Final = 10.0
 """How long a program that handles SIGUSR1 may take to save itself."""
 
@@ -186,13 +190,20 @@ class Agent:
             raise Unavailable("the job does not run", code="no_snapshot")
         words = self._link.read()
         if words.state in _LISTENS:
-            return await self._framework(self._link, self._sealer, hold)
+            try:
+                return await self._framework(self._link, self._sealer, hold)
+            except Unavailable as error:  # It comes to no loop head: perhaps it saves itself.
+                if hold or self._link is None:
+                    raise
+                now = self._link.read()
+                words = Words(now.state, f"{error.detail} ({now.text})" if now.text else error.detail, now.values)
         return await self._application(words, self._sealer, hold)
 
     async def _framework(self, link: GuestLink, sealer: Sealer, hold: bool) -> SealedFolder:
         link.order("ram_max", self._room_in_memory())
         await trio.to_thread.run_sync(layout.drop_late, self._task)
-        words = await link.wait_answer(link.want(hold=hold), CUT_SECONDS)
+        seconds = CUT_SECONDS if link.read().get("steps") else min(FIRST_CUT_SECONDS, CUT_SECONDS)
+        words = await link.wait_answer(link.want(hold=hold), seconds)
         folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
         own, contents = await trio.to_thread.run_sync(self._copied, folder, "framework")
         step = await trio.to_thread.run_sync(step_of, own)

@@ -335,7 +335,7 @@ async def test_another_version_is_told_why(tmp_path: Path) -> None:
         await happens(lambda: any(b"goodbye" in body for body in said))
         await a.count("foreign_peers")
         goodbye = wire.decode(said[-1], wire.decoder(Goodbye), a.peer)
-        assert goodbye.reason == "you: reef/3, here: reef/2"
+        assert goodbye.reason == "you: reef/4, here: reef/3"
 
 
 async def test_goodbye_is_a_clean_end(tmp_path: Path) -> None:

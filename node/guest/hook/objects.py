@@ -311,9 +311,9 @@ class StatelessKind(Kind):
         if type(live).__module__ == fields[0] and type(live).__qualname__ == fields[1]:
             return live
         kind = restorer.type_at(fields[0], fields[1])
-        if not isinstance(kind, type) or kind.__flags__ & HEAP_TYPE or vars(kind).get("__reduce__") is None:
+        if not isinstance(kind, type) or not _tells(kind):
             return MISSING
-        maker: Callable[[type], object] = kind.__new__
+        maker: Callable[[type], object] = getattr(kind, "__new__")  # noqa: B009 - typed as type's own
         return maker(kind)
 
 
@@ -322,10 +322,15 @@ class IsStateless(Asker):
         return not isinstance(value, HARMLESS) and _is_stateless(value)
 
 
+def _tells(kind: type) -> bool:
+    """Whether it is a class of a C library with a `__reduce__` of its own."""
+    return not kind.__flags__ & HEAP_TYPE and any("__reduce__" in vars(item) for item in kind.__mro__[:-1])
+
+
 def _is_stateless(value: object) -> bool:
     """Whether an object of a C library says that it is made anew by calling its class with nothing."""
     kind = type(value)
-    if kind.__flags__ & HEAP_TYPE or vars(kind).get("__reduce__") is None:
+    if not _tells(kind):
         return False
     told: list[object] = []
     guarded(lambda: told.append(value.__reduce__()), _IGNORED.append)
