@@ -95,6 +95,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
         dice=entropy.dice,
         coordinate=lambda: transport.place.coordinate,
         neighbours=lambda: transport.connected(),
+        is_cut=lambda peer: peer != identity.peer and not transport.is_connected(peer),
         loss=exposure.loss,
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))

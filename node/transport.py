@@ -147,6 +147,10 @@ class Transport:
         """Peers that are up."""
         return list(self._serving.sessions.up)
 
+    def is_connected(self, peer: PeerId) -> bool:
+        """Whether a peer is up."""
+        return peer in self._serving.sessions.up
+
     def hello_of(self, peer: PeerId) -> Hello | None:
         """How a peer that is up introduced itself."""
         return self._serving.sessions.up.get(peer)

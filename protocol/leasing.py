@@ -43,6 +43,10 @@ WATCH_AFTER: Final = Micros(500_000)
 WATCH_AGAIN: Final = Micros(15 * SECOND)
 """Microseconds until the watchers of a lease are asked again: one that was cut off has heard nothing."""
 
+STANDBY_CUT: Final = Micros(5 * SECOND)
+"""Microseconds without a connection after which another stands by: an interruption is mended by then, and a process
+that is brought to its first loop for nothing costs no more than its start."""
+
 FENCE_VOTES: Final = 2
 """Watchers that must agree: a majority of three (architecture §7)."""
 
@@ -66,6 +70,8 @@ class Desk:
     """Whether a provider is where the job may run."""
     safety: Callable[[JobSpec, PeerId, Micros], tuple[int, int]] = lambda spec, provider, now: (1, 0)
     """How safe the job's chunks are with a provider (`matching.safety`)."""
+    is_cut: Callable[[PeerId], bool] = lambda peer: False
+    """Whether no connection to a peer is left: it may be dead, so that others are asked before it."""
 
     def ranks(self, spec: JobSpec, now: Micros) -> Callable[[PeerId], tuple[int, ...]]:
         """The rank of a provider for one job: safe enough, (reputation, stake), how safe, nearness."""
@@ -110,6 +116,8 @@ class Leasing:
         self._attests: dict[tuple[int, int], dict[bytes, Signature]] = {}
         self.succession = Succession(record, desk.identity, desk.network)
         self._live: dict[int, LiveLease] = {}
+        self._cut: dict[PeerId, Micros] = {}
+        """Standbys to whom no connection is left, and since when."""
 
     def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
         """A provider wants chunks; a newer bid replaces its older one."""
@@ -129,10 +137,10 @@ class Leasing:
     def offer_open(self, now: Micros) -> list[Effect]:
         """Offer every chunk that is open to the best free bidder."""
         effects: list[Effect] = []
-        rank = self._desk.ranks(self._record.spec, now)
+        rank, asked = self._desk.ranks(self._record.spec, now), self._reachable(now)
         for chunk in self._record.open_chunks():
             preferred = self.succession.standby(chunk.index)
-            bidder = choose(self.bidders.values(), chunk.index, now, rank, self._desk.random, preferred)
+            bidder = choose(asked, chunk.index, now, rank, self._desk.random, preferred)
             if bidder is None:
                 if not any(other.is_free(now) for other in self.bidders.values()):
                     break
@@ -140,13 +148,19 @@ class Leasing:
             effects += self._grant(chunk, bidder, now)
         return effects
 
+    def _reachable(self, now: Micros) -> list[Bidder]:
+        """Bidders to whom there is a connection: a dead one would cost GRANT_TIMEOUT. All, where none of them is."""
+        all_of_them = list(self.bidders.values())
+        reachable = [one for one in all_of_them if not self._desk.is_cut(one.provider)]
+        return reachable if any(one.is_free(now) for one in reachable) else all_of_them
+
     def _grant(self, chunk: ChunkRecord, bidder: Bidder, now: Micros) -> list[Effect]:
         desk, record = self._desk, self._record
         standby = next(
             (
                 other.provider
                 for other in self.bidders.values()
-                if other.provider != bidder.provider and other.is_free(now)
+                if other.provider != bidder.provider and other.is_free(now) and not desk.is_cut(other.provider)
             ),
             None,
         )
@@ -343,6 +357,13 @@ class Leasing:
                 effects += [Send(PeerId(peer), Watch(live.signed)) for peer in live.assign.watchers]
         return [*effects, *self._stand_by(now)]
 
+    def _cut_off(self, now: Micros) -> set[PeerId]:
+        """Standbys that have not been connected for a while."""
+        standbys = {self.succession.standby(index) for index in self._live}
+        cut = [peer for peer in standbys if peer is not None and self._desk.is_cut(peer)]
+        self._cut = {peer: self._cut.get(peer, now) for peer in cut}
+        return {peer for peer, since in self._cut.items() if now >= since + STANDBY_CUT}
+
     def _stand_by(self, now: Micros) -> list[Effect]:
         """Somebody gets ready behind every lease that lives long enough."""
         if not self._live or not self._record.spec.is_protected:
@@ -355,7 +376,11 @@ class Leasing:
                 for bidder in self.bidders.values()
                 if bidder.provider != assign.provider and bidder.provider in there and bidder.has_room(now)
             )
-            return next(free, None)
+            return next((peer for peer in free if not self._desk.is_cut(peer)), None)
 
-        live = {index: (one.assign, one.since, lambda peer: peer not in there) for index, one in self._live.items()}
+        gone = self._cut_off(now)
+        live = {
+            index: (one.assign, one.since, lambda peer: peer in gone or peer not in there)
+            for index, one in self._live.items()
+        }
         return self.succession.tick(live, spare, now)

@@ -189,7 +189,9 @@ class Provider:
                 return []
             case Assign() if event.is_applied and lease.phase == "countersigned":
                 lease.phase, lease.since = "waiting", now
-                return self._start(now)
+                return (
+                    self._surrender(lease, "given back before it began", now) if lease.is_unwanted else self._start(now)
+                )
             case Claim() if all(item.signer != self._identity.peer for item in event.signed.signatures):
                 return []  # A stranger's: refused, and none of our business.
             case Claim() if event.is_applied and lease.phase == "claiming":
@@ -309,7 +311,7 @@ class Provider:
         self.is_draining = True
         effects: list[Effect] = []
         for lease in list(self.leases.values()):
-            if lease.phase == "waiting" or (lease.phase == "running" and not finish_running):
+            if lease.phase in ("countersigned", "waiting") or (lease.phase == "running" and not finish_running):
                 effects += self._give_back(lease, "drain: the owner wants the machine back", now)
         return effects
 

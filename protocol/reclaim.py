@@ -106,7 +106,7 @@ class Reclaim:
                 known.deadline = min(known.deadline, deadline)
             elif lease.phase == "running":
                 effects += self._leave(lease, deadline, may_finish, now)
-            elif lease.phase == "waiting":
+            elif lease.phase in ("countersigned", "waiting"):
                 self.leaving[lease.key] = item = Leaving(lease, deadline, "waiting")
                 effects += self._give_back(item, "it had not begun", now)
         return effects

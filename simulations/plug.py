@@ -31,11 +31,11 @@ Plain = dict[str, object]
 WAYS: Final[dict[str, list[Plain]]] = {
     "kill": [],
     "dead disks": [{"at": "4m", "every": "2m", "disk": {"role": "provider", "n": 1, "mode": "dead", "last": "90s"}}],
-    "40 % at once": [{"at": "8m", "kill": {"role": "provider", "share": "40%", "last": "2m"}}],
+    "40 % at once": [{"at": "6m", "kill": {"role": "provider", "share": "40%", "last": "2m"}}],
     "a whole /16": [
         {"at": "5m", "every": "4m", "kill": {"role": "provider", "n": 1, "last": "2m", "together": "true"}}
     ],
-    "flapping": [{"at": "4m", "every": "10s", "until": "10m", "kill": {"role": "provider", "n": 1, "last": "4s"}}],
+    "flapping": [{"at": "4m", "every": "10s", "until": "8m", "kill": {"role": "provider", "n": 1, "last": "4s"}}],
     "split brain": [{"at": "4m", "every": "2m", "partition": {"role": "provider", "n": 2, "last": "45s"}}],
     "one-way cuts": [
         {"at": "4m", "every": "2m", "partition": {"role": "provider", "n": 2, "last": "45s", "one_way": "true"}}

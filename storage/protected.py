@@ -110,6 +110,8 @@ class Protected:
     """Cuts in a row of which nothing came."""
     slow: set[PeerId] = field(default_factory=set)
     """Standbys that took much longer to hand a snapshot on than this host would: they are not asked to again."""
+    willing: tuple[int, Micros] | None = None
+    """(failure domains that gave receipts when too few did, until when no more are counted on)."""
     warmed: PeerId | None = None
     """The standby that was last asked to hold everything."""
 

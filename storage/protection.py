@@ -48,6 +48,9 @@ RETRY_MAX: Final = Micros(5 * MINUTE)
 STANDBY_SLOWER: Final = 2
 """Times as long as the worker alone would take: a standby that needs more is no help."""
 
+WILLING_SPAN: Final = Micros(10 * MINUTE)
+"""Microseconds for which no more holders are counted on than gave receipts when too few did: until the next anchor."""
+
 MANY_PACKS: Final = 8
 """Packs from which the receipts of 16/32 fit no message."""
 
@@ -77,7 +80,7 @@ class Protection:
     def _cut(self, hold: bool, now: Micros) -> list[Effect]:
         one, hood = self.one, self._around.neighbourhood
         candidates = hood.candidates()
-        domains = placement.domains(candidates)
+        domains = self._counted_on(placement.domains(candidates), now)
         if not domains:
             one.state, one.urgent = Waiting(Micros(now + RETRY_MIN)), None
             if one.failures and not hold:  # Said before; a handover is told each time.
@@ -92,6 +95,12 @@ class Protection:
         one.state, one.urgent = Cutting(now, hold, purpose), None
         one.pace.cut(now)
         return [Compute(Cut(one.lease.task, hold, code.k, code.n))]
+
+    def _counted_on(self, domains: int, now: Micros) -> int:
+        """Failure domains for the next code: no more than were willing lately, where too few were. Some never are: they
+        keep nothing for others, their disks are full, or their clocks wrong."""
+        willing = self.one.willing
+        return min(domains, max(1, willing[0])) if willing is not None and now < willing[1] else domains
 
     def failed(self, message: CutFailed, now: Micros) -> list[Effect]:
         """The job could not be cut; it goes on."""
@@ -227,6 +236,8 @@ class Protection:
         self._weigh(state, now)
         hood = self._around.neighbourhood
         weakest = min(state.snapshot.packs, key=lambda pack: pack.spread(hood.domain) - pack.required)
+        if state.spreading.is_settled and not state.spreading.failure:
+            self.one.willing = (weakest.spread(hood.domain), Micros(now + WILLING_SPAN))
         reason = state.spreading.failure or (
             f"receipts from {weakest.spread(hood.domain)} failure domains, {weakest.required} are needed"
         )

@@ -92,7 +92,7 @@ class Retention:
         for pack in self._one.packs.values():
             if message.shard not in pack.pack.shards:
                 continue
-            if isinstance(message, Kept) and (sender in pack.holders or sender in self._adopted(pack)):
+            if isinstance(message, Kept) and message.shard in self._kept_by(sender, pack):
                 pack.add(self._around.network, sender, message, now)
             elif isinstance(message, SpreadDone) and not message.code and sender == self._one.lease.standby:
                 pack.hot.add(sender)
@@ -104,13 +104,17 @@ class Retention:
                     self._one.warmed = None
         return []
 
-    def _adopted(self, pack: Custody) -> set[PeerId]:
-        """Holders that a predecessor named."""
+    def _kept_by(self, sender: PeerId, pack: Custody) -> set[bytes]:
+        """Shards that a holder has given its word for, or that a predecessor named it for: no others are its to promise."""
+        kept = {pack.shard(index) for index in pack.kept_by(sender)}
         resume = self._one.lease.resume
         if resume is None:
-            return set()
+            return kept
         named = zip(resume.manifest.packs, resume.holders, strict=False)
-        return {peer for known, holders in named if known.shards[0] == pack.name for _, peer in holders}
+        found = [holders for known, holders in named if known.shards[0] == pack.name]
+        return kept | {
+            pack.shard(at) for holders in found for at, peer in holders if peer == sender and at < pack.pack.n
+        }
 
     def let_go(self, ended: Iterable[Snapshot], now: Micros) -> list[Effect]:
         one = self._one

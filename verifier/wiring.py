@@ -74,6 +74,8 @@ class Outside:
     """Work that a host takes with it at worst, from its uplink; unless said, all that a chunk may take."""
     neighbours: Callable[[], Sequence[PeerId]] = tuple
     """Peers that are connected now."""
+    is_cut: Callable[[PeerId], bool] = lambda peer: False
+    """Whether no connection to a peer is left."""
 
 
 @dataclass(slots=True)
@@ -190,22 +192,8 @@ def wire_machines(
     def auditors(facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
         return _auditors(facts, provider, me, judges, offers.offers(outside.now()), maker, ledger())
 
-    def is_current() -> bool:
-        return isinstance(replica, Orderer) or 0 < replica.height >= replica.tip
-
-    planning, around = outside.dice(), _Around(offers, outside.coordinate, outside.loss)
-    desk = Desk(
-        identity=identity,
-        network=network,
-        client=client,
-        ledger=ledger,
-        is_current=is_current,
-        random=outside.dice(),
-        rank=lambda peer: (*rank(ledger(), peer), around.nearness(peer, outside.now())),
-        suits=around.suits,
-        safety=around.safety,
-        peers=lambda now: list(offers.offers(now)),
-    )
+    planning = outside.dice()
+    desk = _desk(identity, network, client, replica, offers, outside)
     nothing = Terms((), outside.capability)
     counter = Counter(lambda: maker.terms or nothing, exclusion, outside.read, outside.executor, ledger)
     working = _working(identity, network, client, counter)
@@ -226,6 +214,31 @@ def wire_machines(
     )
     client.listeners += [machines.steward, machines.provider, machines.reclaim]
     return machines
+
+
+def _desk(
+    identity: Identity,
+    network: str,
+    client: LedgerClient,
+    replica: Orderer | Follower,
+    offers: OfferBook,
+    outside: Outside,
+) -> Desk:
+    """What all jobs of this peer as a steward share."""
+    around = _Around(offers, outside.coordinate, outside.loss)
+    return Desk(
+        identity=identity,
+        network=network,
+        client=client,
+        ledger=lambda: replica.ledger,
+        is_current=lambda: isinstance(replica, Orderer) or 0 < replica.height >= replica.tip,
+        random=outside.dice(),
+        rank=lambda peer: (*rank(replica.ledger, peer), around.nearness(peer, outside.now())),
+        suits=around.suits,
+        is_cut=outside.is_cut,
+        safety=around.safety,
+        peers=lambda now: list(offers.offers(now)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

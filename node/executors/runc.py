@@ -20,6 +20,7 @@ import trio
 from node.executors import cgroup, host_image, process, seccomp
 from node.executors.door import Doorway
 from node.executors.interface import OPEN_FILES_MAX, Exit, OnLine, Task, environment, exit_of, write_script
+from node.executors.will import last_will
 from protocol.jobspec import JobSpec
 
 ROOT_UID_FIRST: Final = 1_879_052_288
@@ -91,7 +92,10 @@ class RuncExecutor:
         task.life.first = lambda: _number_in(number)
         task.door.open(Doorway(task.life.first, f"shoal-{name}", uid, variables, SHIM))
         try:
-            async with process.started(command, env={"PATH": _PATH}, folder=bundle) as child:
+            async with (
+                last_will(self._deletion(name), {"PATH": _PATH}),  # A container does not end with who started it.
+                process.started(command, env={"PATH": _PATH}, folder=bundle) as child,
+            ):
                 await process.follow(child, on_line, child.wait)
                 code = child.returncode or 0
                 is_killed = code == 128 + signal.SIGKILL
@@ -105,9 +109,11 @@ class RuncExecutor:
         return exit_of(code)
 
     async def _delete(self, name: str) -> None:
-        command = ["runc", "--root", str(self._images / STATE), "delete", "--force", name]
         with trio.move_on_after(PROBE_SECONDS):
-            await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+            await trio.run_process(self._deletion(name), capture_stdout=True, capture_stderr=True, check=False)
+
+    def _deletion(self, name: str) -> list[str]:
+        return ["runc", "--root", str(self._images / STATE), "delete", "--force", name]
 
 
 def _number_in(file: Path) -> int | None:

@@ -30,7 +30,7 @@ CUT_SECONDS: Final = 120.0
 """How long a cut waits for the next loop head: longer than a step of any job that fits a home's GPU."""
 
 FIRST_CUT_SECONDS: Final = 45.0
-"""How long one waits for a program that has come to no loop head yet: its renter hears within a minute that it cannot be
+"""How long a cut waits for a program that has never answered one: its renter hears within a minute that it cannot be
 cut, and what it saves itself is taken instead."""
 
 ASK_SECONDS: Final = 10.0
@@ -202,7 +202,7 @@ class Agent:
     async def _framework(self, link: GuestLink, sealer: Sealer, hold: bool) -> SealedFolder:
         link.order("ram_max", self._room_in_memory())
         await trio.to_thread.run_sync(layout.drop_late, self._task)
-        seconds = CUT_SECONDS if link.read().get("steps") else min(FIRST_CUT_SECONDS, CUT_SECONDS)
+        seconds = CUT_SECONDS if link.read().get("answered") else min(FIRST_CUT_SECONDS, CUT_SECONDS)
         words = await link.wait_answer(link.want(hold=hold), seconds)
         folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
         own, contents = await trio.to_thread.run_sync(self._copied, folder, "framework")

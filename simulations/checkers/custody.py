@@ -228,8 +228,8 @@ class Custody(Checker):
     def _look(self, place: Place, now: int) -> None:
         """Are there k shards of every pack, if its holders have not lost more than it bears?"""
         known = self._newest[place]
-        if place in self._done:
-            self._close(place, now)
+        if place in self._done or self._durable.get(place, known.place) > known.place:
+            self._close(place, now)  # Not needed, or the word of a newer one is on its way to the steward.
             return
         worst: Exposure | None = None
         for pack, held in zip(known.manifest.packs, known.holders, strict=True):

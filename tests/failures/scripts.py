@@ -55,11 +55,11 @@ def work():
         done += 1
         if done % 10 == 0:
             path = os.environ["SHOAL_CHECKPOINT_DIR"] + "/model.txt"
-            with open(path + ".new", "w") as file:
+            with open(path + ".tmp", "w") as file:
                 file.write(str(done))
                 file.flush()
                 os.fsync(file.fileno())
-            os.rename(path + ".new", path)
+            os.rename(path + ".tmp", path)
         print("step", done, flush=True)
         time.sleep(0.04)
 thread = threading.Thread(target=work)

@@ -18,7 +18,7 @@ from tests.node.protection.conftest import StandOf
 from tests.node.protection.stand import protected, resume_of
 from tests.node.waiting import happens
 
-JOB = "type: task\nruntime: python\ncommands: [python main.py]\nfiles: [main.py]\ncheckpoint: "
+JOB = "type: task\nname: a\nruntime: python\ncommands: [python main.py]\nfiles: [main.py]\ncheckpoint: "
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_wrong_value_of_checkpoint_is_refused_at_its_line(folder: Path, value:
         read(JOB + value + "\n", folder, {})
     told = f"{refusal.value.detail} {refusal.value.fix}"
     assert word in told
-    assert "5" in told, "the line"
+    assert "job.yml:6:" in told
 
 
 @pytest.mark.parametrize("value", ["on", "off", "{every: 1s}", "{every: 5m}", "{profile: max-efficiency}", "{}"])

@@ -69,7 +69,9 @@ class Siege:
         for message in messages:
             try:
                 self.village.send(
-                    self.stranger.name, target.name, wire.decode(wire.encode(message), message_decoder, self.stranger.id)
+                    self.stranger.name,
+                    target.name,
+                    wire.decode(wire.encode(message), message_decoder, self.stranger.id),
                 )
             except RemoteViolation as violation:
                 target.errors.append(violation)
@@ -175,9 +177,9 @@ def test_answers_that_nobody_asked_for(siege: Siege) -> None:
         Release((name,)),
         Renew((name,), siege.village.now + HOUR),
     ]
-    before = siege.worker.vault.protector.snapshots(
-        next(iter(siege.worker.machines.provider.leases.values())).task
-    )[-1].packs[0]
+    before = siege.worker.vault.protector.snapshots(next(iter(siege.worker.machines.provider.leases.values())).task)[
+        -1
+    ].packs[0]
     held = {index: set(peers) for index, peers in before.receipts.items()}
     its = {index for index, peers in held.items() if siege.stranger.id in peers}
     for target in (siege.worker, siege.standby, siege.holder):
@@ -202,9 +204,7 @@ def forgeries(siege: Siege) -> dict[str, SnapshotNotice]:
     return {
         "replayed by a stranger": honest,
         "signed by a stranger": SnapshotNotice(later, mine, honest.holders),
-        "under the worker's name": SnapshotNotice(
-            later, Signature(siege.worker.id, mine.signature), honest.holders
-        ),
+        "under the worker's name": SnapshotNotice(later, Signature(siege.worker.id, mine.signature), honest.holders),
         "no manifest": SnapshotNotice(b"\xc1" * 32_768, mine, ()),
         "oversized": SnapshotNotice(bytes(32_769), mine, ()),
         "without holders": SnapshotNotice(honest.body, honest.signature, ()),
@@ -271,7 +271,9 @@ def grant(siege: Siege, secret: bytes, resume: tuple[SnapshotNotice, ...] = ()) 
     """A lease for the standby, signed by the stranger as if it were the steward."""
     known = next(iter(siege.worker.machines.provider.leases.values())).assign
     assign: Assign = msgspec.structs.replace(known, provider=siege.standby.id, epoch=2)
-    return Grant(siege.record.job, operations.signed_op(CHAIN, assign, siege.stranger.identity), (), (), (), secret, resume)
+    return Grant(
+        siege.record.job, operations.signed_op(CHAIN, assign, siege.stranger.identity), (), (), (), secret, resume
+    )
 
 
 def boxed(siege: Siege) -> bytes:

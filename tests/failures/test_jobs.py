@@ -154,7 +154,9 @@ async def test_a_cut_at_the_boundary_of_epochs(stand_of: StandOf, last: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("last", "pause"), [("3 5", "0.1"), pytest.param("3 4", "0.03", marks=pytest.mark.soak)], ids=["last", "last but one"]
+    ("last", "pause"),
+    [("3 5", "0.1"), pytest.param("3 4", "0.03", marks=pytest.mark.soak)],
+    ids=["last", "last but one"],
 )
 async def test_a_job_that_ends_while_a_cut_is_under_way(stand_of: StandOf, last: str, pause: str) -> None:
     """The job's whole output; and of a snapshot that nobody was told of, no byte stays."""

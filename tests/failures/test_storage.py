@@ -301,5 +301,3 @@ def test_no_key_ever_meets_a_nonce_twice(monkeypatch: pytest.MonkeyPatch) -> Non
                 known = sealing.sealed.known
     assert len(used) > 20
     assert [times for times in used.values() if times > 1] == []
-
-

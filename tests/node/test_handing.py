@@ -26,6 +26,7 @@ class Node:
         self.events = EventLog()
         self.drained: list[bool] = []
         self.saved = 0
+        self.last: list[Effect] = []
 
     def handing(self, has_machine: bool = True) -> Handing:
         story = self.story
@@ -46,13 +47,14 @@ class Node:
     async def hand_over(self, number: int) -> None:
         """The snapshot of a lease becomes durable, the steward signs, the ledger orders: a little later each."""
         lease = self.story.leases[number]
-        await trio.sleep(0.5)
-        self.perform(self.story.sealed(lease))
-        await trio.sleep(0.5)
-        proposed = self.story.durable(lease)
-        self.perform(proposed)
-        await trio.sleep(0.5)
-        self.perform(self.story.order(self.story.steward(lease, proposed)))
+        for happens in (
+            lambda: self.story.sealed(lease),
+            lambda: self.story.durable(lease),
+            lambda: self.story.order(self.story.steward(lease, self.last)),
+        ):
+            await trio.sleep(0.25)  # Of the mock clock.
+            self.last = happens()
+            self.perform(self.last)
 
 
 async def test_the_command_comes_back_when_everything_is_out(autojump_clock: trio.testing.MockClock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from protocol.completions import Guest, RunDone
-from protocol.effects import Compute, Effect, Park, Unpark
+from protocol.effects import Compute, Effect, Emit, Park, Unpark
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Checkpoint, Chunk, JobSpec, Resources
 from protocol.messages import JobNotice
@@ -54,6 +54,15 @@ def test_an_order_parks_the_chunk_once_and_keeps_its_job_in_mind() -> None:
     run = parked.work.run
     assert (run.spec, run.chunk, run.lease, run.secret, run.resume) == (SPEC, 0, None, b"", None)
     assert host.hear(ORDER) == [] and host.machine.jobs == {bytes(16)}
+
+
+def test_it_says_when_it_is_ready() -> None:
+    host = Host()
+    host.hear(ORDER)
+    (waiting,) = host.machine.waiting.values()
+    (told,) = host.machine.receive(STEWARD, Guest(waiting.task, "parked", "", 0), NOW)
+    assert isinstance(told, Emit) and told.name == "parked" and told.fields["epoch"] == 1
+    assert host.machine.receive(STEWARD, Guest("another", "parked", "", 0), NOW) == []
 
 
 def test_strange_orders_are_not_followed() -> None:

@@ -82,6 +82,8 @@ class Town:
         self.blobs: dict[Digest, bytes] = {}
         self.slow: dict[tuple[str, str], int] = {}
         """(from, to) -> microseconds that messages take, where it is not LATENCY."""
+        self.cut: set[str] = set()
+        """To whom the steward knows of no connection."""
         names = ["validator", "steward", *(f"p{index}" for index in range(providers))]
         keys = {name: Identity(wire.digest(name.encode())) for name in names}
         self.genesis = genesis.Genesis(
@@ -135,6 +137,7 @@ class Town:
             self.dice,
             lambda peer: rank(ledger(), peer),
             lambda now: list(offers.offers(now)),
+            is_cut=lambda peer: self.name(peer) in self.cut,
         )
         counter = Counter(
             lambda: maker.terms or Terms((), Capability(0, 0, 0, 0, 0)),
