@@ -47,11 +47,12 @@ class Node:
     async def hand_over(self, number: int) -> None:
         """The snapshot of a lease becomes durable, the steward signs, the ledger orders: a little later each."""
         lease = self.story.leases[number]
-        for happens in (
+        acts: tuple[Callable[[], list[Effect]], ...] = (
             lambda: self.story.sealed(lease),
             lambda: self.story.durable(lease),
             lambda: self.story.order(self.story.steward(lease, self.last)),
-        ):
+        )
+        for happens in acts:
             await trio.sleep(0.25)  # Of the mock clock.
             self.last = happens()
             self.perform(self.last)

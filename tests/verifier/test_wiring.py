@@ -180,7 +180,7 @@ def test_a_restarted_provider_gives_back_what_it_held_and_forgets_it() -> None:
     machines = wired(PROVIDERS[0])
     lease = ("lease/" + "ab" * 32, wire.encode((b"e" * 32, 0, 1)))
     commands = machines.restored([lease], PROVIDERS[0].peer)
-    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.reclaim]
+    assert [machine for machine, _ in commands] == [machines.steward, machines.provider]
     effects = [effect for _, act in commands for effect in act(NOW)]
     assert Store(lease[0], None) in effects
     assert any(isinstance(effect, Send) for effect in effects), "a surrender goes to the ledger"
