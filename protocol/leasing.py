@@ -137,7 +137,7 @@ class Leasing:
     def offer_open(self, now: Micros) -> list[Effect]:
         """Offer every chunk that is open to the best free bidder."""
         effects: list[Effect] = []
-        rank, asked = self._desk.ranks(self._record.spec, now), self._reachable(now)
+        rank, asked = self._desk.ranks(self._record.spec, now), self._reachable()
         for chunk in self._record.open_chunks():
             preferred = self.succession.standby(chunk.index)
             bidder = choose(asked, chunk.index, now, rank, self._desk.random, preferred)
@@ -148,11 +148,10 @@ class Leasing:
             effects += self._grant(chunk, bidder, now)
         return effects
 
-    def _reachable(self, now: Micros) -> list[Bidder]:
-        """Bidders to whom there is a connection: a dead one would cost GRANT_TIMEOUT. All, where none of them is."""
-        all_of_them = list(self.bidders.values())
-        reachable = [one for one in all_of_them if not self._desk.is_cut(one.provider)]
-        return reachable if any(one.is_free(now) for one in reachable) else all_of_them
+    def _reachable(self) -> list[Bidder]:
+        """Bidders to whom there is a connection: a dead one would cost GRANT_TIMEOUT, one that lives answers the next
+        notice, and is connected by that."""
+        return [one for one in self.bidders.values() if not self._desk.is_cut(one.provider)]
 
     def _grant(self, chunk: ChunkRecord, bidder: Bidder, now: Micros) -> list[Effect]:
         desk, record = self._desk, self._record

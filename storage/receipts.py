@@ -68,8 +68,7 @@ class Custody:
         """Take a receipt in; its index, which only for a copy may be chosen (`at`).
 
         RemoteViolation when it is forged, somebody else's, or over already."""
-        if kept.signature.signer != sender or not is_receipt(network, kept, self.pack):
-            raise RemoteViolation(sender, "a receipt that its holder did not sign for this shard", code="bad_receipt")
+        self.check(network, sender, kept)
         if kept.until <= now:
             raise RemoteViolation(sender, f"a promise that ended {now - kept.until} µs ago", code="stale_receipt")
         index = at if at is not None and self.shard(at) == kept.shard else self.index_of(kept.shard, sender)
@@ -77,6 +76,11 @@ class Custody:
         if sender not in known or known[sender].until < kept.until:
             known[sender] = kept
         return index
+
+    def check(self, network: str, sender: PeerId, kept: Kept) -> None:
+        """RemoteViolation for a receipt that is forged or somebody else's."""
+        if kept.signature.signer != sender or not is_receipt(network, kept, self.pack):
+            raise RemoteViolation(sender, "a receipt that its holder did not sign for this shard", code="bad_receipt")
 
     def drop(self, peer: PeerId, index: int | None = None) -> None:
         """A holder's receipt counts no more; of all shards when no index is given."""

@@ -92,7 +92,10 @@ class Retention:
         for pack in self._one.packs.values():
             if message.shard not in pack.pack.shards:
                 continue
-            if isinstance(message, Kept) and message.shard in self._kept_by(sender, pack):
+            if isinstance(message, Kept) and (its := self._kept_by(sender, pack)):
+                pack.check(self._around.network, sender, message)
+                if message.shard not in its:
+                    continue
                 pack.add(self._around.network, sender, message, now)
             elif isinstance(message, SpreadDone) and not message.code and sender == self._one.lease.standby:
                 pack.hot.add(sender)

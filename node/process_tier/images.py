@@ -95,6 +95,14 @@ def write(folder: Path, image: ProcessImage, entries: tuple[Entry, ...], identit
     (folder / STATEMENT).write_bytes(wire.encode(wire.sign(identity, network, KIND, stated)))
 
 
+def stated(folder: Path) -> tuple[PeerId, ProcessImage]:
+    """Who is said to have signed, and what: nothing of it is checked. Refused or RemoteViolation when it is not
+    readable. Blocks."""
+    nobody = PeerId(bytes(32))
+    statement = wire.decode(_read(folder / STATEMENT, wire.MESSAGE_BYTES_MAX * 2), _statements, nobody, 2**17)
+    return PeerId(statement.signer), wire.decode(statement.body, _bodies, nobody)
+
+
 def verify(folder: Path, signer: PeerId, network: str) -> Verified:
     """Check the signature, the table and every byte. RemoteViolation or Refused (`bad_image`). Blocks.
 

@@ -99,6 +99,11 @@ class ProcessTier:
         self._cuda = cuda
         self._on_phase = on_phase
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether the owner has named other nodes: those restore what is dumped here."""
+        return len(self._trusted) > 1
+
     def why_not(self) -> str:
         """Empty when this host can take and restore process snapshots; otherwise the cause, for the owner."""
         return self._probed.why_not or freezer.why_not() or probe.why_not_try(self._program)

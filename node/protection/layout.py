@@ -27,6 +27,9 @@ MEMORY_TIMES: Final = 4
 FREE_BYTES_MIN: Final = 1 * GIB
 """Below so much free space on the node's disk no snapshot is taken: the disk is never filled by them."""
 
+IMAGE: Final = "image"
+"""The newest image of the processes, outside of what counts as the job's: the node alone decides how large it is."""
+
 HOOK: Final = "node.guest.hook"
 """The package whose files a job's Python loads; read as data, so that it works from a wheel too."""
 
@@ -53,9 +56,10 @@ def make(task: Task) -> None:
     _copy(importlib.resources.files(HOOK), task.folder / "run" / "guest")
 
 
-def renew(task: Task) -> None:
-    """Remove what an earlier start left, for a task that starts once more. Nobody may be in the sandbox."""
-    for name in ("snap", "out"):
+def renew(task: Task, names: tuple[str, ...] = ("snap", "out")) -> None:
+    """Remove what an earlier start left, for a task that starts once more. Nobody may be in the sandbox. `names` = its
+    own folders that are emptied."""
+    for name in names:
         remove(task.folder / name, task.folder)
         (task.folder / name).mkdir()
         (task.folder / name).chmod(0o755)
@@ -87,6 +91,14 @@ def keep(task: Task, folder: Path) -> None:
     """A taken snapshot stays, in place of the one before, for a restart on this host."""
     remove(task.folder / "kept", task.folder)
     folder.rename(task.folder / "kept")
+    remove(task.folder / IMAGE, task.folder)
+
+
+def keep_image(task: Task, folder: Path) -> None:
+    """The same for an image of the processes: what is newer is what a restart goes on from."""
+    remove(task.folder / IMAGE, task.folder)
+    folder.rename(task.folder / IMAGE)
+    remove(task.folder / "kept", task.folder)
 
 
 def hand_in(task: Task, folder: Path) -> None:

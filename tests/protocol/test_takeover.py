@@ -58,10 +58,25 @@ def test_a_dead_standby_costs_nothing_where_its_connection_is_seen_to_end(make_t
     assert record.state == "settled"
 
 
-def test_where_no_connection_is_left_everybody_is_asked(make_town: MakeTown) -> None:
+def test_old_bids_of_the_living_are_renewed_before_the_dead_are_asked(make_town: MakeTown) -> None:
+    town, record, worker, other = running(make_town)
+    leasing = town.citizens["steward"].steward.job(JobId(record.job)).leasing
+    for bidder in leasing.bidders.values():
+        bidder.bid = msgspec.structs.replace(bidder.bid, expires=town.now)
+    town.cut = {worker, other}
+    assert moved_after(town, record, {worker, other}) < 8 * SECOND
+
+
+def test_nobody_is_asked_to_whom_there_is_no_connection(make_town: MakeTown) -> None:
     town, record, worker, _ = running(make_town)
     town.cut = {"p0", "p1", "p2"}
-    assert moved_after(town, record, {worker}) < 8 * SECOND
+    town.citizens[worker].is_dead = True
+    town.run(lambda: record.chunks[0].state == "waiting", 30)
+    fenced = town.now
+    town.run(lambda: town.now > fenced + 5 * SECOND, 30)
+    assert (record.chunks[0].state, record.chunks[0].epoch) == ("waiting", 1)
+    town.cut = {worker}
+    town.run(lambda: record.chunks[0].epoch == 2, 10)
 
 
 def test_a_standby_without_connection_is_replaced_after_a_while_and_not_for_an_interruption(

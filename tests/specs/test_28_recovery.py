@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 import specs
 from node import triggers
-from protocol import handover, reclaim
+from protocol import handover, reclaim, secret_box, standby, succession
+from protocol.identity import Identity
 from protocol.units import HOUR, SECOND, Micros
 from storage import hazard, interval
+from tests.protocol import test_succession
 
 SPEC = specs.load("28-recovery")
 LIVES = 20_000
@@ -25,7 +27,7 @@ spans = st.integers(0, 2 * HOUR)
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (interval, hazard, handover, reclaim):
+    for module in (interval, hazard, handover, reclaim, succession, standby):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
 
@@ -109,3 +111,25 @@ def test_triggers_are_those_of_the_code() -> None:
     assert ("heat", f"{triggers.HEAT_NOTICE // SECOND} s") in notices
     assert ("hours", f"{triggers.HOURS_NOTICE // SECOND} s") in notices
     assert triggers.NOTICE == reclaim.NOTICE
+
+
+@given(steward=st.binary(min_size=32, max_size=32), job=st.binary(min_size=16, max_size=16), op=st.binary(max_size=32))
+def test_secrets_are_derived_and_sealed_as_written(steward: bytes, job: bytes, op: bytes) -> None:
+    mine, theirs = Identity(steward), Identity(bytes([7]) * 32)
+    secret = SPEC.functions["job_secret"](steward, job)
+    assert secret == succession.job_secret(mine, job)
+    box = SPEC.functions["sealed"](steward, mine.peer, theirs.peer, op, secret)
+    assert box == secret_box.seal(mine, theirs.peer, op, secret)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=8))
+def test_the_steward_believes_what_is_news(told: list[tuple[int, int, int]]) -> None:
+    job, worker = test_succession.record(), test_succession.WORKER
+    known = succession.Succession(job, test_succession.STEWARD, test_succession.NETWORK)
+    chunk = job.chunks[0]
+    for epoch, number, step in told:
+        chunk.epoch = epoch
+        place = (chunk.snapshot_epoch, chunk.snapshot_number, chunk.step)
+        made = test_succession.manifest(number=number, step=step, epoch=epoch)
+        heard = known.noticed(worker.peer, test_succession.notice(made))
+        assert bool(heard) == SPEC.functions["is_news"](epoch, number, step, *place)
