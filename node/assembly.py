@@ -11,7 +11,7 @@ from node.clock import Clock
 from node.config import Config
 from node.driver import Driver, World
 from node.events import EventLog
-from node.host import Host, inspect_host
+from node.host import Host, inspect_host, process_tier
 from node.isal import erasure_code
 from node.journal import Journal
 from node.node_api import SOFTWARE
@@ -30,6 +30,9 @@ from storage import exposure
 from storage.erasure import ErasureCode
 from storage.wiring import Vault
 from verifier.wiring import Machines, Outside, wire_machines
+
+PROCESS_IMAGES: Final = "process-images/1"
+"""In Hello's capabilities: programs of any language are started again here after a crash, from where they were."""
 
 MEGABIT: Final = 125_000
 """Bytes."""
@@ -84,7 +87,9 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     def evicted(task: str) -> None:
         works.give(Guest(task, "ended", "its room was needed", 0))
 
-    shelter = Shelter(fetch, config.slots, erasure, discard, evicted)
+    trusted = tuple(peer_from_text(text) for text in config.trusted_nodes)
+    images = await process_tier(config, identity, genesis.chain, trusted)
+    shelter = Shelter(fetch, config.slots, erasure, discard, evicted, process=images)
     host = await inspect_host(config, blobs, serves, clock, shelter)
     outside = Outside(
         read=lambda digest: blobs.read(digest, SPEC_BYTES_MAX),
@@ -104,7 +109,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     transport = Transport(
         identity,
         genesis.chain,
-        _transport_config(config),
+        _transport_config(config, (PROCESS_IMAGES,) if images else ()),
         blobs,
     )
     events = EventLog()
@@ -135,7 +140,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     )
 
 
-def _transport_config(config: Config) -> TransportConfig:
+def _transport_config(config: Config, capabilities: tuple[str, ...]) -> TransportConfig:
     return TransportConfig(
         listen=config.listen,
         bootstraps=config.bootstrap,
@@ -150,4 +155,5 @@ def _transport_config(config: Config) -> TransportConfig:
         bulk_port=config.data_port,
         up_rate=config.up_mbps * MEGABIT or None,
         down_rate=config.down_mbps * MEGABIT or None,
+        capabilities=capabilities,
     )

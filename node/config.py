@@ -73,6 +73,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     slots: Annotated[int, Meta(ge=0, le=256)] = 1
     serves: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     """Renters whose jobs may run as a plain child process, without a sandbox: peer ids, never everybody."""
+    trusted_nodes: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    """Other nodes of this owner: their process images, which run with CRIU's rights, are restored here."""
     executors: tuple[Executor, ...] = ("docker", "runc", "bwrap", "wasm", "child")
     """Tiers that may be used where `doctor` finds them."""
     runtimes: dict[str, Path] = {}
@@ -108,7 +110,7 @@ class Loaded:
 
 
 FIELDS: Final = tuple(Config.__struct_fields__)
-_LISTS: Final = ("roles", "listen", "bootstrap", "announce", "serves", "executors")
+_LISTS: Final = ("roles", "listen", "bootstrap", "announce", "serves", "trusted_nodes", "executors")
 _SWITCHES: Final = ("port_mapping", "relay", "mdns")
 _WORDS: Final[dict[str, bool]] = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
@@ -286,6 +288,8 @@ def _check(config: Config, environment: Mapping[str, str]) -> None:
                 fix="List the peer ids of your own renters; strangers' jobs need docker, runc, bwrap or wasm.",
             )  # fmt: skip
         peer_from_text(renter)
+    for node in config.trusted_nodes:
+        peer_from_text(node)
     for address in config.bootstrap:
         if "/p2p/" not in address:
             raise Refused(

@@ -79,6 +79,8 @@ class Patient:
     """`network.status` of the running node; None when none runs, then the doctor looks around by itself."""
     keep_bytes_max: int = 0
     """Bytes of others' snapshots and volumes that the node may keep."""
+    trusted_nodes: int = 0
+    """How many other nodes of the same owner are named."""
 
 
 async def diagnose(patient: Patient) -> Diagnosis:
@@ -99,7 +101,7 @@ async def diagnose(patient: Patient) -> Diagnosis:
     checks += [_rung_check(rung, best) for rung in rungs]
     checks.append(_best_check(best))
     report = await trio.to_thread.run_sync(patient.gpus.read)
-    process = await doctor_process.checks(patient.folder, report)
+    process = await doctor_process.checks(patient.folder, report, patient.trusted_nodes)
     names = sorted({*patient.interpreters, *(["python"] if runtimes.default_interpreter() else [])})
     checks += [*doctor_snapshots.checks(names, patient.keep_bytes_max, patient.live, process[0]), *process]
     return {

@@ -14,7 +14,7 @@ from node.process_tier import criu, cuda, freezer, probe
 BUILD: Final = "Optional: packaging/criu/build.sh builds CRIU for this host; the node must be root."
 
 
-async def checks(folder: Path, report: GpuReport) -> list[Check]:
+async def checks(folder: Path, report: GpuReport, trusted_nodes: int = 0) -> list[Check]:
     """Two lines, never worse than ok: without, jobs are protected by the other tiers. `folder` keeps the answer."""
     program = await trio.to_thread.run_sync(criu.find)
     found = await probe.load_or_probe(folder, program)
@@ -23,7 +23,9 @@ async def checks(folder: Path, report: GpuReport) -> list[Check]:
         cpu = check("process snapshots", "ok", f"not here: {cause}", BUILD)
     else:
         dirty = "" if "mem_dirty_track" in found.features else "; no incremental dumps (the kernel tracks no writes)"
-        cpu = check("process snapshots", "ok", f"CRIU {found.criu}, tried on this kernel{dirty}")
+        use = f"and of your {trusted_nodes} trusted_nodes" if trusted_nodes else "alone; trusted_nodes names others"
+        words = f"CRIU {found.criu}, tried on this kernel{dirty}; for runc and bwrap; images of this node {use}"
+        cpu = check("process snapshots", "ok", words)
     missing = cuda.why_not(report, cuda.find())
     gpu = f"not here: {missing}" if missing else "cuda-checkpoint is here; not tried"
     return [cpu, check("gpu process snapshots", "ok", gpu)]

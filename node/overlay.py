@@ -90,6 +90,8 @@ class Circumstances:
     uses_mdns: bool = False
     data_port: int = 0
     listen_port: int = 0
+    capabilities: tuple[str, ...] = ()
+    """Words for Hello about what this host was found to be able to do."""
 
 
 class Overlay:
@@ -159,7 +161,7 @@ class Overlay:
     def capabilities(self) -> tuple[str, ...]:
         """What our Hello says."""
         offered = (RELAY,) if self._said.relays and self.is_public else ()
-        return ("bulk/1", f"{NAT}{self.outlook.nat.kind}", *offered)
+        return ("bulk/1", f"{NAT}{self.outlook.nat.kind}", *self._said.capabilities, *offered)
 
     def profile(self) -> Profile:
         """What our record in the directory says."""

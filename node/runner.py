@@ -25,11 +25,12 @@ from node.executors.interface import ISOLATING, TIERS, Executor, Exit, Task
 from node.protection import layout
 from node.protection.agent import Agent, Protected, Voice
 from node.protection.hosting import RESUMED, Live, OnLog, exit_for, host
+from node.protection.imaging import Imaging
 from node.protection.layout import protected
 from node.protection.parking import Parked, Parking
 from node.protection.rehearsal import Stage, rehearse
 from node.protection.removal import remove
-from node.protection.restoring import is_for_program, restore_checkpoint, restore_waiting
+from node.protection.restoring import is_for_program, restore_checkpoint, restore_image, restore_waiting
 from node.protection.sealing import Sealer
 from node.protection.shelter import Shelter
 from node.runtimes import WASM_NAME, Runtime
@@ -241,10 +242,12 @@ class Runner:
             return await host(live, executor, task, on_start)
         task = protected(task)
         await self._lay_out(work, task, executor.protects_inputs)
+        live.agent = Agent(work.task, task, Voice(tell, live.line))
         with live.preparing:
+            if work.resume is not None and work.resume.manifest.tier == "process":
+                await restore_image(live, work, task, self._blobs, shelter)
             if is_for_program(work) and await restore_checkpoint(live, work, task, self._blobs, shelter):
                 task = replace(task, env={**task.env, **RESUMED})
-        live.agent = Agent(work.task, task, Voice(tell, live.line))
         self._own(live, executor, task, work, tell)
         async with trio.open_nursery() as nursery:
             if live.waits:
@@ -258,6 +261,7 @@ class Runner:
         assert live.agent is not None and work.lease is not None and self._shelter is not None
         shelter = self._shelter
         sealer = Sealer(self._blobs, work.lease, work.secret, shelter.erasure)
+        sealer.on_phase = shelter.on_phase
 
         async def prepare() -> Task:
             shadow = self._shadow(work)
@@ -265,6 +269,8 @@ class Runner:
             return shadow
 
         stage = Stage(executor, prepare, task, work.secret, self._blobs, shelter.erasure)
+        if shelter.process is not None:
+            live.agent.imaging = Imaging(shelter.process, task, executor.tier, work.lease)
         live.agent.begin(
             work.task, Voice(tell, live.line), sealer, partial(rehearse, stage) if shelter.rehearses else None
         )

@@ -85,6 +85,8 @@ class TransportConfig:
     """Bytes per second that bulk data may come with; None: no cap."""
     bulk_port: int = 0
     """TCP port of the data plane, on the hosts listened on; 0: any."""
+    capabilities: tuple[str, ...] = ()
+    """Words for Hello about what this host was found to be able to do."""
     queue_max: int = QUEUE_MAX
     neighbours_min: int = NEIGHBOURS_MIN
 
@@ -277,6 +279,7 @@ class Transport:
             uses_mdns=config.uses_mdns,
             data_port=parts.blobs.port,
             listen_port=parts.dialer.listen_port,
+            capabilities=config.capabilities,
         )
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -21,6 +21,10 @@ from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 NOTICE_INTERVAL: Final = Micros(3 * SECOND)
 """Microseconds between notices while chunks are open: gossip may lose one."""
 
+STANDBY_NOTICE: Final = Micros(10 * SECOND)
+"""Microseconds between notices while nobody stands by for a running chunk: bids of before are old, and who was killed
+and started again has to bid anew."""
+
 STEP: Final = Micros(1 * SECOND)
 """Microseconds between two looks at a job while it is alive."""
 
@@ -263,7 +267,8 @@ class Job:
                 if chunk.state == "accepted" and not chunk.is_fetched
             ]
             effects += self._offer(now)
-            if record.open_chunks() and now >= self._noticed + NOTICE_INTERVAL:
+            wait = NOTICE_INTERVAL if record.open_chunks() else STANDBY_NOTICE
+            if now >= self._noticed + wait and (record.open_chunks() or self.leasing.lacks_standby(now)):
                 effects += self._notice(now)
             effects += self._settle_if_done(now)
         elif record.state == "settling" and now >= self._closing:
@@ -289,6 +294,9 @@ class Job:
             chunk = self.record.chunks[index]
             if known.epoch < chunk.epoch or chunk.state == "accepted":
                 continue
+            if known.state != "free" and chunk.is_leased and known.epoch > chunk.epoch:
+                effects += self.leasing.ended(chunk, "lost", now)  # And leased again, while we were not looking.
+                chunk.state = "waiting"
             if known.state == "free" and chunk.is_leased:
                 effects += self._lost(index, chunk.epoch, known.outcome or "expired", now)
             elif known.state == "free":
@@ -306,6 +314,8 @@ class Job:
             elif known.state == "assigned":
                 self.leasing.resumed(known, now)
             elif known.state == "paid":
+                if known.epoch > chunk.epoch:
+                    chunk.attempts.append(Attempt(known.epoch, known.provider, now, step=chunk.step))
                 chunk.epoch, chunk.provider, chunk.price = known.epoch, known.provider, known.price
                 chunk.state, chunk.output, chunk.outcome = "accepted", known.output, "accept"
                 effects += [*self.leasing.ended(chunk, "accepted", now), *self._changed(chunk)]
@@ -333,7 +343,7 @@ class Job:
             spec.runtime,
             spec.resources,
             spec.price_per_hour_max,
-            len(record.open_chunks()),
+            max(1, len(record.open_chunks())),  # Where none is open, a standby is wanted.
         )
         return [Publish("jobs", wire.sign(desk.identity, desk.network, "notice", notice)), Wake(Micros(now + STEP))]
 

@@ -25,7 +25,7 @@ from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
 from protocol.operations import Assign, Fence, Signature, SignedOp
-from protocol.succession import Succession
+from protocol.succession import STANDBY_AFTER, Succession
 from protocol.units import MINUTE, PPM, SECOND, Digest, JobId, Micros, PeerId
 
 GRANT_TIMEOUT: Final = Micros(5 * SECOND)
@@ -355,6 +355,13 @@ class Leasing:
                 live.asked = now
                 effects += [Send(PeerId(peer), Watch(live.signed)) for peer in live.assign.watchers]
         return [*effects, *self._stand_by(now)]
+
+    def lacks_standby(self, now: Micros) -> bool:
+        """Whether a chunk runs behind which nobody stands, and nobody is known who could."""
+        return self._record.spec.is_protected and any(
+            now >= live.since + STANDBY_AFTER and self.succession.standby(index) is None
+            for index, live in self._live.items()
+        )
 
     def _cut_off(self, now: Micros) -> set[PeerId]:
         """Standbys that have not been connected for a while."""

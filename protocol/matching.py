@@ -318,7 +318,7 @@ def plan(
 
 def uplink_of(offer: Offer) -> int:
     """Bytes per second that an offer says its peer sends; 0: not measured."""
-    return offer.uplink if isinstance(offer.uplink, int) else 0
+    return uplink if isinstance(uplink := offer.capability.uplink, int) else 0
 
 
 def safety(spec: JobSpec, loss: Micros) -> tuple[int, int]:

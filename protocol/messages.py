@@ -63,6 +63,8 @@ class Capability(Struct, frozen=True, forbid_unknown_fields=True):
     """Measured single-thread figure × 1000 (thousandths of a GFLOP/s)."""
     hash_mbps: NonNegative
     gpus: Annotated[tuple[Gpu, ...], Meta(max_length=64)] = ()
+    uplink: Annotated[int, Meta(ge=1, le=2**62)] | UnsetType = UNSET
+    """Bytes per second that it was seen to send, or that its owner allows; unset: not measured, and not encoded."""
 
 
 class Runtime(Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,8 +94,6 @@ class Offer(Struct, frozen=True, forbid_unknown_fields=True, tag="offer"):
     is_draining: bool = False
     place: Place | UnsetType = UNSET
     """Region and coordinate. Unset is not encoded: offers of older nodes stay in their one encoding."""
-    uplink: Annotated[int, Meta(ge=1, le=2**62)] | UnsetType = UNSET
-    """Bytes per second that it was seen to send, or that its owner allows; unset: not measured, and not encoded."""
 
 
 class JobNotice(Struct, frozen=True, forbid_unknown_fields=True, tag="notice"):

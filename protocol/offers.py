@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from protocol import wire
 from protocol.completions import Completion
@@ -209,7 +209,7 @@ class OfferMaker:
             expires=now + (self._life if life is None else life),
             roles=terms.roles,
             addresses=terms.addresses,
-            capability=terms.capability,
+            capability=structs.replace(terms.capability, uplink=terms.uplink or UNSET),
             executors=terms.executors,
             runtimes=terms.runtimes,
             slots=terms.slots,
@@ -218,7 +218,6 @@ class OfferMaker:
             serves=terms.serves,
             is_draining=terms.is_draining,
             place=UNSET if terms.place is None else terms.place,
-            uplink=terms.uplink or UNSET,
         )
 
     def _publish(self, now: Micros, life: Micros) -> list[Effect]:

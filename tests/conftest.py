@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -43,6 +44,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_worker(config: pytest.Config) -> bool:
     """Whether another process of ours hands out the tests, and counts what becomes of them."""
     return hasattr(config, "workerinput")
+
+
+@pytest.fixture(autouse=True)
+def place_among_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test marked `alone` measures time, so the other workers wait for it."""
+    if not is_worker(request.config):
+        yield
+        return
+    with workers.place(tmp_path_factory.getbasetemp().parent, request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""How `make test` spreads the tests over worker processes: what stays together, and what begins first.
+"""How `make test` spreads the tests over worker processes: what stays together, what begins first, what runs alone.
 
 A file is one piece of work, because its tests share module fixtures; some folders are one piece, because they share a
 running network or because two of them at once would disturb each other. What takes long begins first, so that no worker
@@ -7,8 +7,11 @@ is left alone with it at the end. `pytest` without -n knows nothing of this and 
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 WORKERS_MAX: Final = 4
@@ -16,17 +19,35 @@ WORKERS_MAX: Final = 4
 
 TOGETHER: Final = (
     "tests/attacks/",  # A flooded node and its honest peer, whose waits are measured.
-    "tests/bad_input/",  # One node and one gateway.
     "tests/end_to_end/",  # One devnet of six processes.
     "tests/netlab/",  # Namespaces of the kernel, shaped links.
 )
 """Folders whose tests run in one worker, one after the other."""
 
 FIRST: Final = (
-    "tests/end_to_end/",
     "tests/node/guest/test_corpus.py",
+    "tests/end_to_end/",
+    "tests/node/guest/test_hook.py",
+    "tests/netlab/",
+    "tests/node/volumes/test_processes.py",
+    "tests/simulations/test_planted.py",
+    "tests/failures/",
+    "tests/docs/test_notebook.py",
+    "tests/attacks/",
+    "tests/node/volumes/test_mounts.py",
+    "tests/test_tidy.py",
+    "tests/node/discovery/test_processes.py",
+    "tests/simulations/",
+    "tests/packaging/",
+    "tests/examples/",
 )
-"""Pieces that take longest, the longest first."""
+"""Pieces that take longest, the longest first: 10 s and more on one core."""
+
+LAST: Final = (
+    "tests/simulations/test_gossip_live.py",
+    "tests/node/bulk/test_plane.py",
+)
+"""Pieces with tests that run alone: most workers have nothing to do by then, so that few wait."""
 
 
 def count() -> int:
@@ -42,6 +63,21 @@ def piece(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
-def turn(nodeid: str, order: Sequence[str] = FIRST) -> int:
+def turn(nodeid: str) -> int:
     """Where a test's piece stands in the queue."""
-    return next((place for place, start in enumerate(order) if nodeid.startswith(start)), len(order))
+    if nodeid.startswith(LAST):
+        return len(FIRST) + 1
+    return next((place for place, start in enumerate(FIRST) if nodeid.startswith(start)), len(FIRST))
+
+
+@contextmanager
+def place(folder: Path, is_alone: bool) -> Iterator[None]:
+    """Wait in `folder`, which all workers share, until no test runs that must be alone; or, alone, until none runs."""
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)  # Who waits to be alone holds the door, so that nobody else goes in.
+        fcntl.flock(room, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)  # Closing would not do: a forked child may still have it open.

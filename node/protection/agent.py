@@ -18,6 +18,7 @@ from node.protection import layout
 from node.protection.application import CheckpointWatch, tell
 from node.protection.contents import Contents, copy, examine, step_of
 from node.protection.guest_link import POLL_SECONDS, GuestLink, Words
+from node.protection.imaging import UNHOOKED, Imaging
 from node.protection.removal import remove
 from node.protection.sealing import SealedFolder, Sealer
 from protocol.completions import NOT_PROTECTED, CutFailed, Guest, Recovering, Sealed
@@ -89,6 +90,8 @@ class Agent:
         self._task = task
         self._sealer: Sealer | None = None
         self._rehearse: Rehearse | None = None
+        self.imaging: Imaging | None = None
+        """Where this node can take images of processes."""
         self._link: GuestLink | None = None
         self._attached = 0.0
         self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
@@ -167,7 +170,8 @@ class Agent:
         number = next((number for number in _CRASHES if ended.code in {-number, 128 + number}), None)
         if ended.reason != "exit" or number is None or self._restarts >= RESTARTS_MAX:
             return ""
-        if not (self._task.folder / "kept").is_dir() and not self._checkpoints.look().files:
+        kept = any((self._task.folder / name).is_dir() for name in ("kept", layout.IMAGE))
+        if not kept and not self._checkpoints.look().files:
             return ""
         self._restarts += 1
         return number.name
@@ -203,9 +207,14 @@ class Agent:
         link.order("ram_max", self._room_in_memory())
         await trio.to_thread.run_sync(layout.drop_late, self._task)
         seconds = CUT_SECONDS if link.read().get("answered") else min(FIRST_CUT_SECONDS, CUT_SECONDS)
-        words = await link.wait_answer(link.want(hold=hold), seconds)
+        wanted = link.want(hold=hold)
+        sealer.on_phase("asked")
+        words = await link.wait_answer(wanted, seconds)
+        sealer.on_phase("answered")
         folder = await trio.to_thread.run_sync(layout.take, self._task, words.get("number"))
+        sealer.on_phase("taken")
         own, contents = await trio.to_thread.run_sync(self._copied, folder, "framework")
+        sealer.on_phase("copied")
         step = await trio.to_thread.run_sync(step_of, own)
         step = words.get("steps") if step is None else step
         try:
@@ -213,7 +222,9 @@ class Agent:
         except (ShoalError, OSError):
             await trio.to_thread.run_sync(remove, own, self._task.folder)
             raise
+        sealer.on_phase("told")
         await trio.to_thread.run_sync(layout.keep, self._task, own)
+        sealer.on_phase("kept")
         return sealed
 
     async def _application(self, words: Words, sealer: Sealer, hold: bool) -> SealedFolder:
@@ -221,6 +232,8 @@ class Agent:
         told = tell(first, signal.SIGTERM if hold else signal.SIGUSR1)
         self.is_leaving = self.is_leaving or (hold and told > 0)
         seen = await self._checkpoints.wait_complete((LEAVE_SECONDS if hold else ASK_SECONDS) if told else 0.1)
+        if seen is None and self._is_for_images(words):
+            return await self._image(words, sealer, hold)
         if seen is None:
             why = words.text or ("no hook has spoken" if words.state == "absent" else f"the hook is {words.state}")
             raise Unavailable(f"{why}; nothing complete and new lies in /checkpoint", code="no_snapshot")
@@ -234,6 +247,19 @@ class Agent:
             await trio.to_thread.run_sync(remove, own, self._task.folder)
         self._checkpoints.taken = seen
         return sealed
+
+    def _is_for_images(self, words: Words) -> bool:
+        """Whether neither the hook nor the program saves anything, and its processes can be saved as they are."""
+        if self.imaging is None or words.state not in UNHOOKED or self.imaging.why_not():
+            return False
+        return not self._checkpoints.look().files
+
+    async def _image(self, words: Words, sealer: Sealer, hold: bool) -> SealedFolder:
+        assert self.imaging is not None
+        dumped = await self.imaging.take(hold=hold)
+        kept, bytes_max = self.imaging.kept, layout.bytes_max(self._task)
+        contents = await trio.to_thread.run_sync(lambda: examine(kept, bytes_max, is_framework=False))
+        return self._sealed(await sealer.seal(kept, contents, "process", 0), words, dumped.stall_us)
 
     async def settle(self) -> None:
         """Wait until the order under way is done; the program that it asked to leave has left."""
@@ -257,7 +283,7 @@ class Agent:
                 remove(folder, self._task.folder)
         return own, contents
 
-    def _sealed(self, sealed: SealedFolder, words: Words) -> SealedFolder:
+    def _sealed(self, sealed: SealedFolder, words: Words, stall_us: int | None = None) -> SealedFolder:
         self.voice.tell(
             Sealed(
                 task=self.name,
@@ -266,7 +292,7 @@ class Agent:
                 progress_ppm=min(words.get("progress_ppm"), 1_000_000),
                 tier=sealed.tier,
                 size=sealed.size,
-                stall_us=words.get("stall_us"),
+                stall_us=words.get("stall_us") if stall_us is None else stall_us,
                 index_bytes=sealed.index_bytes,
                 packs=sealed.packs,
                 is_rehearsed=self._is_rehearsed,

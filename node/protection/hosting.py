@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -19,6 +20,7 @@ from node.protection.agent import Agent
 from node.protection.application import EXIT_SAVED
 from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, POLL_SECONDS, GuestLink
 from node.protection.muting import HeldLines
+from protocol.completions import Recovering
 from protocol.errors import Refused, ShoalError, Unavailable
 
 LOG_BATCH_LINES: Final = 64
@@ -39,6 +41,9 @@ SILENT_SECONDS: Final = 60.0
 RESUMED: Final[Mapping[str, str]] = MappingProxyType({"SHOAL_RESUME": "1"})
 """What a program that saves itself is told when there is something to go on from."""
 
+SHARED: Final = ("snap", "out", "checkpoint")
+"""The job's own folders, all of which an image brings along."""
+
 _DECIDED: Final = ("restored", "running", "disabled", "ended")
 
 OnLog = Callable[[tuple[str, ...]], None]
@@ -56,6 +61,8 @@ class Live:
     agent: Agent | None = None
     waits: bool = False
     """Whether it waits at its first loop head, until it is told how to go on."""
+    image: Path | None = None
+    """The image of its processes that its next start goes on from."""
     link: GuestLink | None = None
     linked: trio.Event = field(default_factory=trio.Event)
     """Set once there is a link: the sandbox is about to start."""
@@ -126,6 +133,11 @@ async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
     while cause := "" if live.ended_by else agent.restart(ended):
         live.notes.append(f"started again in place after {cause}")
         live.line(f"shoal: the program crashed ({cause}); it is started again from its newest snapshot on this host")
+        if agent.imaging is not None and agent.imaging.kept.is_dir():
+            await trio.to_thread.run_sync(layout.renew, task, SHARED)
+            live.image = agent.imaging.kept
+            ended = await _start(live, executor, task, False)
+            continue
         live.held.hold()
         is_framework = await trio.to_thread.run_sync(_lay_again, task)
         if not is_framework:
@@ -139,6 +151,8 @@ async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
 
 async def _start(live: Live, executor: Executor, task: Task, waits: bool, restores: bool = False) -> Exit:
     assert live.agent is not None
+    if live.image is not None and (ended := await _from_image(live, task)) is not None:
+        return ended
     with ExitStack() as stack:
         link = stack.enter_context(GuestLink(task.folder / "snap", is_parked=waits))
         live.link = link
@@ -153,6 +167,28 @@ async def _start(live: Live, executor: Executor, task: Task, waits: bool, restor
             ended = await _sandboxed(executor, task, live)
             nursery.cancel_scope.cancel()
         return ended
+
+
+async def _from_image(live: Live, task: Task) -> Exit | None:
+    """Bring the processes of an image back and follow them to their end; None where the job begins at its beginning."""
+    agent, folder, live.image = live.agent, live.image, None
+    assert agent is not None and agent.imaging is not None and folder is not None
+    with ExitStack() as stack:
+        link = stack.enter_context(GuestLink(agent.imaging.silent))
+
+        def started() -> None:
+            live.line("shoal: goes on from an image of its processes")
+            agent.attach(link)
+            stack.callback(agent.detach)
+            agent.voice.tell(Recovering(agent.name, "restored"))
+
+        try:
+            return await agent.imaging.bring_back(folder, task, live.held.line, started)
+        except (ShoalError, OSError) as error:
+            cause = error.detail if isinstance(error, ShoalError) else f"the node's disk failed ({error.strerror})"
+            begin_again(live, f"the image of its processes could not be restored: {cause}")
+    await trio.to_thread.run_sync(layout.renew, task, SHARED)
+    return None
 
 
 async def _sandboxed(executor: Executor, task: Task, live: Live) -> Exit:

@@ -26,7 +26,7 @@ from protocol.effects import LeaseKey
 from protocol.errors import Refused, Unavailable
 
 STALL_TIMES: Final = 100
-"""An image that leaves this host no better protected against its end may cost one percent of the run, as others may."""
+"""An image that only stays here may cost one percent of the run, as snapshots that are spread may."""
 
 NOWHERE: Final = "images of its processes go to no other node: this one's owner has named none (trusted_nodes)"
 KEPT_HERE: Final = f"an image of its processes is kept on this host, for a restart after a crash; {NOWHERE}"
@@ -67,7 +67,7 @@ class Imaging:
             raise Unavailable(NOWHERE, code="no_snapshot")
         if not self._tier.hands_over and trio.current_time() < self._next:
             raise Unavailable(KEPT_HERE, code="kept_here")
-        new = self.kept.with_suffix(".new")
+        new = self._task.folder / f"{layout.IMAGE}.new"
         await trio.to_thread.run_sync(self._make_room, new)
         dumped = await self._tier.dump(Handle(self._named(self._task), self._sandbox), new)
         self._next = trio.current_time() + STALL_TIMES * dumped.stall_us / 1_000_000

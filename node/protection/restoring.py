@@ -29,12 +29,15 @@ async def bring_folder(resume: Resume, secret: bytes, task: Task, blobs: BlobSto
         place_of(manifest), manifest.tier, manifest.step, manifest.size, manifest.index_bytes, manifest.packs
     )
     target = task.folder / "restore.new"
+    shelter.on_phase("fetching")
     brought = await fetching.bring(resume, blobs, shelter.fetch)
+    shelter.on_phase("fetched")
     try:
         await trio.to_thread.run_sync(lay_out, sealed, secret, blobs, shelter.erasure, target, bytes_max)
     finally:
         for digest in brought:
             shelter.drop(blobs, digest)
+    shelter.on_phase("opened")
     return target
 
 
@@ -55,8 +58,10 @@ async def restore_waiting(live: Live, work: Run, task: Task, blobs: BlobStore, s
         except (ShoalError, OSError) as error:
             begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
         else:
+            shelter.on_phase("handed_in")
             _tell(live, "attached")
             await let_restore(live, f" from snapshot {number}")
+            shelter.on_phase("restored")
         nursery.cancel_scope.cancel()
 
 
@@ -71,6 +76,28 @@ async def _tell_ready(live: Live) -> None:
 def _tell(live: Live, phase: Literal["ready", "attached"]) -> None:
     if live.agent is not None:
         live.agent.voice.tell(Recovering(live.agent.name, phase))
+
+
+async def restore_image(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> None:
+    """Bring the image of a chunk's processes, before it starts. One that this node would not restore is not fetched."""
+    assert work.resume is not None
+    number = work.resume.manifest.number
+    if shelter.process is None or not shelter.process.hands_over:
+        cause = (
+            "process images are not restored here"
+            if shelter.process is None
+            else "this node's owner has named no others whose images it takes"
+        )
+        begin_again(live, f"snapshot {number} is an image of its processes: {cause}")
+        return
+    try:
+        folder = await bring_folder(work.resume, work.secret, task, blobs, shelter)
+        await trio.to_thread.run_sync(layout.keep_image, task, folder)
+    except (ShoalError, OSError) as error:
+        begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
+        return
+    live.image = task.folder / layout.IMAGE
+    _tell(live, "attached")
 
 
 async def restore_checkpoint(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> bool:
@@ -94,7 +121,7 @@ def is_for_program(work: Run) -> bool:
     if work.resume is None:
         return False
     tier = work.resume.manifest.tier
-    if tier not in {"framework", "application"}:
+    if tier not in {"framework", "application", "process"}:
         raise Refused(f"snapshots of the tier {tier} are not restored by a run", code="snapshot_bad")
     return tier == "application"
 

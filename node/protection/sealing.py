@@ -10,6 +10,7 @@ import trio
 
 from node.blobs import BlobStore, disk_errors
 from node.protection.contents import TABLE_BYTES_MAX, Contents, FolderWriter, parts
+from node.protection.phases import OnPhase, unnoticed
 from node.protection.safetensors_header import bad
 from protocol.effects import LeaseKey
 from protocol.snapshots import Manifest, Pack, Tier, shard_of
@@ -48,6 +49,7 @@ class Sealer:
         self._secret = secret
         self.code = COPIES
         """How the next one is cut into shards: it follows from how many holders there are."""
+        self.on_phase: OnPhase = unnoticed
         self._erasure = erasure
         self._number = 0
         self._known: Known | None = None
@@ -66,6 +68,7 @@ class Sealer:
                 self._blobs.remove(digest)
             raise
         self._known = done.known
+        self.on_phase("sealed")
         return SealedFolder(place, tier, step, contents.size, done.index_bytes, done.packs)
 
     def _is_here(self, known: KnownPack) -> bool:
@@ -80,6 +83,7 @@ class Sealer:
                 digest = Digest(shard_of(sealed.pack, index))
                 if self._put(digest, shard):
                     made.append(digest)
+                self.on_phase("shard")
         return sealing.sealed
 
     def _put(self, digest: Digest, shard: memoryview) -> bool:

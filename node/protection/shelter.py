@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.blobs import BlobStore
+from node.process_tier.tier import ProcessTier
 from node.protection.fetching import Fetch
+from node.protection.phases import OnPhase, unnoticed
 from protocol.units import Digest
 from storage.erasure import NUMPY, ErasureCode
 
@@ -30,6 +32,12 @@ class Shelter:
     """Told the name of a parked task that had to give way."""
     rehearses: bool = True
     """Whether the first snapshot of a task is restored in a shadow process."""
+
+    process: ProcessTier | None = None
+    """Takes and restores images of processes, on hosts that have proved that they can."""
+
+    on_phase: OnPhase = unnoticed
+    """Told of every step of taking and restoring a snapshot."""
 
     def drop(self, blobs: BlobStore, digest: Digest) -> None:
         """A shard that is not needed any more."""

@@ -71,6 +71,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         ("--price", "price_per_hour", "credits per hour and slot, like 0.5"),
         ("--slots", "slots", "chunks at the same time"),
         ("--serves", "serves", "renters (peer ids) whose jobs may run without a sandbox: your own only"),
+        ("--trusted-nodes", "trusted_nodes", "your own other nodes (peer ids), whose process images are restored here"),
         ("--executors", "executors", "tiers that may be used, of docker,runc,bwrap,wasm,child"),
         ("--runtimes", "runtimes", "name=/path/to/python,…"),
         ("--blob-bytes-max", "blob_bytes_max", "disk for files"),
@@ -127,7 +128,7 @@ def run_doctor(args: argparse.Namespace, out: Output) -> int:
     patient = Patient(
         config.data, clock.now(), clock.drift(), ports, config.runtimes,
         listen=config.listen, bootstraps=config.bootstrap, live=_live_network(config.socket),
-        keep_bytes_max=config.keep_bytes_max,
+        keep_bytes_max=config.keep_bytes_max, trusted_nodes=len(config.trusted_nodes),
     )  # fmt: skip
     report = trio.run(diagnose, patient)
     rows = [(check["status"], check["name"], check["detail"], check["fix"]) for check in report["checks"]]

@@ -9,7 +9,7 @@ import pytest
 from tests.bad_input.ground import Ground, opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """A node and its gateway."""
     with opened(tmp_path_factory.mktemp("bad")) as running:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pytest
 
@@ -116,10 +117,24 @@ class Network:
         return int((self.devnet.folder / node / "lock").read_text(encoding="ascii"))
 
 
-@pytest.fixture(scope="session")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """Up once; every test leaves it whole."""
-    folder = tmp_path_factory.mktemp("e2e")
+SHARED: Final = pytest.StashKey[Network]()
+
+
+@pytest.fixture(scope="module")
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """Up with the first test of this folder, down after its last: idle nodes slow others. Each leaves it whole."""
+    folder = request.node.getparent(pytest.Dir)
+    if SHARED not in folder.stash:
+        opening = running_network(tmp_path_factory.mktemp("e2e"))
+        folder.stash[SHARED] = opening.__enter__()
+        folder.addfinalizer(lambda: opening.__exit__(None, None, None))
+    found: Network = folder.stash[SHARED]
+    return found
+
+
+@contextmanager
+def running_network(folder: Path) -> Iterator[Network]:
+    """A devnet of three providers."""
     devnet = Devnet(folder / "net", lambda text: None)
     state = devnet.up(3)
     try:

@@ -110,7 +110,11 @@ def test_a_fault_in_every_stage_of_recovery(victim: str, stage: str) -> None:
         village.kill(standby.name)
     last = goes_on(village, record, standby if victim == "successor" else worker, 90)
     assert last.begun[-1][1] >= durable
+    assert village.run(30, lambda: chunk().step > durable), "the new epoch's snapshots count"
     village.until_done(record)
+    attempts = chunk().attempts
+    assert [one.epoch for one in attempts] == list(range(1, len(attempts) + 1))
+    assert [one.end == "accepted" for one in attempts] == [False] * (len(attempts) - 1) + [True]
 
 
 def test_all_three_watchers_die_with_the_worker() -> None:

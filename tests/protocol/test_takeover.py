@@ -38,12 +38,12 @@ def standby(town: Town, record: JobRecord) -> str:
     return town.name(found) if found is not None else ""
 
 
-def moved_after(town: Town, record: JobRecord, dead: set[str]) -> Micros:
+def moved_after(town: Town, record: JobRecord, dead: set[str], epoch: int = 2) -> Micros:
     """Kill them; how long until the chunk is leased again."""
     for name in dead:
         town.citizens[name].is_dead = True
     killed = town.now
-    town.run(lambda: record.chunks[0].epoch == 2, 60)
+    town.run(lambda: record.chunks[0].epoch == epoch, 60)
     return Micros(town.now - killed)
 
 
@@ -89,6 +89,24 @@ def test_a_standby_without_connection_is_replaced_after_a_while_and_not_for_an_i
     assert standby(town, record) == other
     town.run(lambda: standby(town, record) not in ("", other), 30)
     assert began + STANDBY_CUT <= town.now < began + STANDBY_CUT + 3 * SECOND
+
+
+def test_who_was_killed_and_is_back_stands_by_again(make_town: MakeTown) -> None:
+    """Each takeover uses up a bidder; without a new notice the third kill would find nobody ready."""
+    town, record, worker, _ = running(make_town)
+    for epoch in range(2, 6):
+        town.cut = {worker}
+        moved_after(town, record, {worker}, epoch)
+        town.citizens[worker].is_dead, town.cut = False, set()
+        worker = await_standby(town, record)
+        record.chunks[0].fruitless = 0
+
+
+def await_standby(town: Town, record: JobRecord) -> str:
+    """Until somebody else than the worker stands by; the worker."""
+    worker = town.name(PeerId(record.chunks[0].provider))
+    town.run(lambda: standby(town, record) not in ("", worker), 30)
+    return worker
 
 
 # ── what its new worker tells ────────────────────────────────────────────────────────────────────────────────────────

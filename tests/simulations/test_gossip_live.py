@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 
+import pytest
+
 from benchmarks import gossip_match
 from benchmarks.delay_proxy import Lateness, Links, Ports, Stop
 from benchmarks.gossip_live import live, make_graph, process
@@ -49,6 +51,7 @@ def _echo(far: socket.socket) -> None:
         far.sendall(data)
 
 
+@pytest.mark.alone
 def test_statements_reach_every_process_about_when_the_simulator_says() -> None:
     graph = make_graph(PEERS, 2, rate=6.0, seconds=2.0, seed=SEED, delays_ms=(60, 200))
     run = live(graph, SEED, settle_s=1.0, linger_s=1.5)

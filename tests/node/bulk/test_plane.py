@@ -203,6 +203,7 @@ async def test_a_ticket_opens_only_what_it_names(node: Make, serving: Serving) -
         assert a.blamed == {b.peer}
 
 
+@pytest.mark.alone
 async def test_caps_are_held_and_jobs_share_by_weight(node: Make, serving: Serving) -> None:
     a, b = node("a"), node("b")
     digests = [a.blobs.put(some(12 * MIB, seed)) for seed in (1, 2)]

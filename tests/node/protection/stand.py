@@ -11,6 +11,7 @@ import trio
 
 from node.blobs import BlobStore
 from node.executors.interface import Executor
+from node.process_tier.tier import ProcessTier
 from node.protection.agent import Protected
 from node.protection.shelter import Shelter
 from node.runner import Runner
@@ -101,7 +102,14 @@ class Stand:
     runtimes: Mapping[str, Runtime]
     hosts: list[Host] = field(default_factory=list)
 
-    async def host(self, *, slots: int = 4, rehearses: bool = False, code: Code | None = None) -> Host:
+    async def host(
+        self,
+        *,
+        slots: int = 4,
+        rehearses: bool = False,
+        code: Code | None = None,
+        process: ProcessTier | None = None,
+    ) -> Host:
         """Another machine; it fetches shards from all those before it."""
         folder = self.folder / f"host{len(self.hosts)}"
         blobs = BlobStore(folder / "blobs", 1 << 30)
@@ -119,7 +127,7 @@ class Stand:
                     return
             raise Unavailable("nobody has it", code="no_blob")
 
-        shelter = Shelter(fetch, slots=slots, evicted=evicted.append, rehearses=rehearses)
+        shelter = Shelter(fetch, slots=slots, evicted=evicted.append, rehearses=rehearses, process=process)
         runner = Runner(blobs, folder / "tasks", [self.executor], self.runtimes, [OWNER], shelter)
         await runner.clean()
         made = Host(blobs, folder, runner, asked=asked, evicted=evicted, code=code or Code(1, 3))
