@@ -2,6 +2,7 @@
 #   make demo     a real network of seven processes computes, loses a peer, is checked and is paid   (ARGS=--cheat)
 #   make test     all tests, on up to four cores at once                                             (ARGS="-k lease")
 #   make sim      the machines in random small worlds full of faults, every rule checked             (ARGS="--seeds 1000")
+#   make plug     hosts of running chunks vanish in a dozen ways: what is lost, and for how long     (ARGS="--seeds 1000")
 #   make netlab   the NAT laboratory: real nodes behind every router, struck by every fault; root    (ARGS="-k punch")
 #   make attacks  every attack on a live node, an honest peer served meanwhile                       (SHOAL_LONG=1)
 #   make corpus   51 ordinary training scripts killed and resumed, bit for bit                      (ARGS="lora k_fold")
@@ -9,7 +10,7 @@
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: attacks corpus demo test sim netlab check bench dist format picture
+.PHONY: attacks corpus demo test plug sim netlab check bench dist format picture
 .NOTPARALLEL:
 
 # Hundreds of processes of a test run import the same modules: compiled once, not by each of them.
@@ -35,6 +36,9 @@ demo: $(READY) $(JOBS_READY)
 
 test: $(READY)
 	@.venv/bin/python -m pytest -q -n auto $(ARGS)
+
+plug: $(READY)
+	@.venv/bin/python -m simulations.plug $(ARGS)
 
 sim: $(READY)
 	@.venv/bin/python -m simulations.swarm $(ARGS)

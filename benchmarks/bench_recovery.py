@@ -23,6 +23,8 @@ from benchmarks.network import Network, running
 from benchmarks.recovery_rounds import SCRIPT, Load, Mode, Recovered, Rounds, moved
 from benchmarks.recovery_watch import Watch
 from benchmarks.report import FOLDER, Aim, Figure
+from node.clock import Clock
+from protocol.units import HOUR
 
 TOTAL_AIM: Final = {"hot": 10.0, "cold": 40.0}
 """Seconds that 95 of 100 takeovers take at most."""
@@ -41,21 +43,22 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(words)
     facts, load = report.machine(), Load(options.megabytes, options.every)
-    rounds, per_snapshot = measure(load, options.mode, options.kills, Random(options.seed))
-    figures = tabled(rounds, load, options.mode, options.kills, per_snapshot)
+    rounds, others = measure(load, options.mode, options.kills, Random(options.seed))
+    figures = [*tabled(rounds, load, options.mode, options.kills), *others]
     report.show(facts, figures)
     report.write(facts, figures, FOLDER / f"recovery-{options.mode}-{options.megabytes}-{options.every}.json")
     return 0 if len(rounds) == options.kills else 1
 
 
-def measure(load: Load, mode: Mode, kills: int, random: Random) -> tuple[list[Recovered], float]:
-    """The kills that were survived, and the bytes that went over the wire per durable snapshot."""
+def measure(load: Load, mode: Mode, kills: int, random: Random) -> tuple[list[Recovered], list[Figure]]:
+    """The kills that were survived, and figures of the whole run."""
     rounds: list[Recovered] = []
     with running(_say) as network:
         shutil.copy(SCRIPT, network.folder / SCRIPT.name)
         watch = Watch(network.devnet, [node.name for node in network.state.nodes])
         try:
             job = network.submit_confirmed("endless", load.job())
+            began = Clock().now()
             one = Rounds(network, watch, job, random)
             for number in range(kills):
                 found = one.kill(mode)
@@ -64,12 +67,24 @@ def measure(load: Load, mode: Mode, kills: int, random: Random) -> tuple[list[Re
                     continue
                 rounds.append(found)
                 _say(f"kill {number + 1} of {kills}: {_line(found)}")
-            return rounds, _per_snapshot(network, watch)
+            hours = (Clock().now() - began) / HOUR
+            return rounds, [_per_snapshot(network, watch), *alarms(watch, kills, hours)]
         finally:
             watch.close()
 
 
-def tabled(rounds: Sequence[Recovered], load: Load, mode: Mode, kills: int, per_snapshot: float) -> list[Figure]:
+def alarms(watch: Watch, kills: int, hours: float) -> list[Figure]:
+    """What the detectors said of hosts that lived. Three of them watch the one lease at any time."""
+    dead = {told.fields["epoch"] for told in watch.find("liveness", lambda told: told.says(state="dead"))}
+    doubts = len(watch.find("liveness", lambda told: told.says(state="alive")))
+    fenced = (float(max(0, len(dead) - kills)) / hours,)
+    return [
+        Figure("living host fenced", "per hour watched", fenced, Aim("most", 0), f"{hours:.2f} h"),
+        Figure("living host suspected for a moment", "per watcher-hour", (doubts / (3 * hours),)),
+    ]
+
+
+def tabled(rounds: Sequence[Recovered], load: Load, mode: Mode, kills: int) -> list[Figure]:
     """Rows of the table."""
     if not rounds:
         return []
@@ -86,7 +101,6 @@ def tabled(rounds: Sequence[Recovered], load: Load, mode: Mode, kills: int, per_
     aim = Aim("most", STALL_AIM) if load.every_s >= 20 else None
     rows.append(Figure("stall", "% of run time", tuple(100 * one.stall for one in rounds), aim))
     rows.append(Figure("fetched by the new worker", "MB", tuple(one.bytes_fetched / 1e6 for one in rounds)))
-    rows.append(Figure("sent per durable snapshot, all nodes", "MB", (per_snapshot / 1e6,)))
     return rows
 
 
@@ -105,12 +119,12 @@ def _both(name: str, unit: str, values: list[float]) -> list[Figure]:
     return [Figure(name, unit, tuple(values), None, f"p50 {report.number(p50)}, p95 {report.number(p95)}")]
 
 
-def _per_snapshot(network: Network, watch: Watch) -> float:
+def _per_snapshot(network: Network, watch: Watch) -> Figure:
     """Over the running processes only: what a killed one had sent is gone with it, so are its snapshots here."""
     sent = {node.name: moved(network, node.name)["sent"] for node in network.state.nodes}
     total = sum(sent.values())
     count = len(watch.find("snapshot", lambda told: told.node == "steward"))
-    return total / count if count else 0.0
+    return Figure("sent per durable snapshot, all nodes", "MB", (total / count / 1e6 if count else 0.0,))
 
 
 def _line(one: Recovered) -> str:

@@ -23,8 +23,8 @@ async def checks(folder: Path, report: GpuReport, trusted_nodes: int = 0) -> lis
         cpu = check("process snapshots", "ok", f"not here: {cause}", BUILD)
     else:
         dirty = "" if "mem_dirty_track" in found.features else "; no incremental dumps (the kernel tracks no writes)"
-        use = f"and of your {trusted_nodes} trusted_nodes" if trusted_nodes else "alone; trusted_nodes names others"
-        words = f"CRIU {found.criu}, tried on this kernel{dirty}; for runc and bwrap; images of this node {use}"
+        whose = f"this node and {trusted_nodes} trusted_nodes" if trusted_nodes else "this node only (trusted_nodes)"
+        words = f"CRIU {found.criu}, tried on this kernel{dirty}; in runc and bwrap, for images of {whose}"
         cpu = check("process snapshots", "ok", words)
     missing = cuda.why_not(report, cuda.find())
     gpu = f"not here: {missing}" if missing else "cuda-checkpoint is here; not tried"

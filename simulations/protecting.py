@@ -23,7 +23,7 @@ from simulations.tasks import Task
 
 Give = Callable[[SimPeer, int, Completion], None]
 
-STALL_NS: Final = 3_000_000
+CUT_NS: Final = 3_000_000
 """A job stands still for so many ns at least when it is cut: what the hook was measured to take for small states."""
 
 COPY_RATE: Final = 5_000_000_000
@@ -77,7 +77,7 @@ class Protecting:
         if not task.is_running():
             return
         now, size = self._queue.now, self.state_of(task.run)
-        stall = STALL_NS + size * NS // COPY_RATE
+        stall = CUT_NS + size * NS // COPY_RATE
         step, task.done = task.step(now), task.work(now)
         task.since, task.is_held = now + stall, task.is_held or work.hold
         task.number += 1

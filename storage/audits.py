@@ -47,7 +47,7 @@ def challenge(identity: Identity, shard: Digest, size: int, number: int) -> Chal
     drawn = blake3(shard + number.to_bytes(8, "big"), key=key).digest(length=32 + 8 * PIECES)
     span = min(PIECE_BYTES, size)
     places = (int.from_bytes(drawn[at : at + 8], "big") % (size + span - 1) for at in range(32, len(drawn), 8))
-    # A piece may hang over either end, and is then moved inside: else the outermost bytes would hardly ever be asked for.
+    # A piece may hang over either end, and is then moved inside: else the outermost bytes would hardly be asked for.
     offsets = (min(max(place - span + 1, 0), size - span) for place in places)
     return Challenge(shard, drawn[:32], tuple(offsets), span)
 

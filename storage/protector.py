@@ -37,6 +37,9 @@ LOOK_INTERVAL: Final = Micros(SECOND // 2)
 CHECKS_MAX: Final = 5
 """Holders that are tried for one spot check; a snapshot that none of them proves replaces nothing."""
 
+TELLING_BYTES: Final = 4_000_000
+"""Bytes of a pack from which its way tells of the uplink: of a smaller one the round trips are most of it."""
+
 _pins_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
@@ -114,8 +117,10 @@ class Protector:
 
     @property
     def uplink_seen(self) -> int:
-        """The best that the snapshots of any running chunk got, bytes per second; 0 = not measured."""
-        return max((one.one.uplink for one in self._tasks.values()), default=0)
+        """The best that the snapshots of any running chunk got, bytes per second; 0 = not measured, or only by
+        snapshots that are too small to tell."""
+        newest = ((one.one.uplink, one.one.newest_durable) for one in self._tasks.values())
+        return max((rate for rate, one in newest if one and one.packs[-1].pack.size >= TELLING_BYTES), default=0)
 
     def snapshots(self, task: str) -> list[Snapshot]:
         """What is kept of a chunk, oldest first."""

@@ -108,8 +108,8 @@ class Retention:
         return []
 
     def _kept_by(self, sender: PeerId, pack: Custody) -> set[bytes]:
-        """Shards that a holder has given its word for, or that a predecessor named it for: no others are its to promise."""
-        kept = {pack.shard(index) for index in pack.kept_by(sender)}
+        """Shards that a holder has given its word for, or that a predecessor named it for: it may promise no others."""
+        kept: set[bytes] = {pack.shard(index) for index in pack.kept_by(sender)}
         resume = self._one.lease.resume
         if resume is None:
             return kept

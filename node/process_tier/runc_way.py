@@ -18,6 +18,7 @@ import trio
 from node.executors import cgroup, host_image, process, runc
 from node.executors.door import Doorway
 from node.executors.interface import Exit, OnLine, Task, environment, exit_of, write_script
+from node.executors.will import last_will
 from node.process_tier import criu
 from node.process_tier.criu import Criu
 from node.process_tier.images import IMAGES, WORK, Verified
@@ -91,14 +92,15 @@ class RuncWay:
         command += ["--work-path", str(work), "--bundle", str(bundle), "--pid-file", str(bundle / "pid")]
         command = group.enter([*command, "--manage-cgroups-mode", "ignore", name])
         try:
-            async with process.started(command, env=self._env(work, verified.image.uid), folder=bundle) as child:
+            async with (
+                last_will(self._deletion(name), {"PATH": _PATH}),  # A container does not end with who started it.
+                process.started(command, env=self._env(work, verified.image.uid), folder=bundle) as child,
+            ):
                 code = await self._follow(child, task, on_line, on_start, (bundle / "pid", seconds, verified.image.uid))
                 is_out_of_memory = group.is_out_of_memory()
         finally:
             with trio.CancelScope(shield=True):
-                await criu.run(
-                    [*self._runc(), "delete", "--force", name], PAUSE_SECONDS, folder=task.folder, env={"PATH": _PATH}
-                )
+                await criu.run(self._deletion(name), PAUSE_SECONDS, folder=task.folder, env={"PATH": _PATH})
                 await group.remove()
         if is_out_of_memory:
             return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")
@@ -165,6 +167,9 @@ class RuncWay:
 
     def _runc(self) -> list[str]:
         return ["runc", "--root", str(self._images / runc.STATE)]
+
+    def _deletion(self, name: str) -> list[str]:
+        return [*self._runc(), "delete", "--force", name]
 
     def _name(self, task: Task) -> str:
         return f"{self._label}-{task.folder.name}"

@@ -246,6 +246,7 @@ class Agent:
         finally:
             await trio.to_thread.run_sync(remove, own, self._task.folder)
         self._checkpoints.taken = seen
+        await trio.to_thread.run_sync(remove, self._task.folder / layout.IMAGE, self._task.folder)
         return sealed
 
     def _is_for_images(self, words: Words) -> bool:

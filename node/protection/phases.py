@@ -21,7 +21,7 @@ Phase = Literal[
     "restored",
 ]
 """Of a cut: the guest is asked, has answered, its folder is taken out of its reach, copied; a shard is a blob, all are,
-the machines are told, the copy is kept for a restart. Of a restore: shards are fetched, here, opened, handed in, used."""
+the machines are told, the copy is kept. Of a restore: shards are fetched, here, opened, handed in, used."""
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 

@@ -60,6 +60,7 @@ def work():
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(path + ".tmp", path)
+            open(os.environ["SHOAL_CHECKPOINT_DIR"] + "/latest", "w").close()
         print("step", done, flush=True)
         time.sleep(0.04)
 thread = threading.Thread(target=work)

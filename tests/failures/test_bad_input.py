@@ -1,4 +1,4 @@
-"""What renters write wrongly about protection, and scripts that cannot be cut: a clear word, soon, and the next tier."""
+"""What renters write wrongly about protection, and scripts that cannot be cut: a clear word soon, and the next tier."""
 
 from __future__ import annotations
 

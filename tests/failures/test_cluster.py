@@ -5,10 +5,13 @@ Every peer here runs all the machines of a node (tests/failures/village.py); wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from protocol.effects import Effect
 from protocol.errors import Refused
-from protocol.job_record import JobRecord
+from protocol.job_record import ChunkRecord, JobRecord
 from protocol.units import HOUR, MINUTE, SECOND, Micros
 from tests.failures.village import Village
 from tests.failures.villager import Villager
@@ -85,14 +88,19 @@ def test_double_fault_the_standby_dies_in_restore() -> None:
 @pytest.mark.parametrize("stage", ["suspected", "fenced", "granted", "restoring", "restored", "first snapshot"])
 @pytest.mark.parametrize("victim", ["successor", "steward"])
 def test_a_fault_in_every_stage_of_recovery(victim: str, stage: str) -> None:
-    village = Village(12)
+    village = Village(16)
     record = under_way(village)
     worker, standby = village.worker(record), village.standby(record)
     assert standby is not None
     durable = step_of(village, record)
+    since = village.now
     village.kill(worker.name)
-    chunk = lambda: village.record(record.job).chunks[0]  # noqa: E731  read anew: the steward may be another process
-    reached = {
+
+    def chunk() -> ChunkRecord:
+        """Read anew: the steward may be another process."""
+        return village.record(record.job).chunks[0]
+
+    reached: dict[str, Callable[[], bool]] = {
         "suspected": lambda: village.now > since + 3 * SECOND,
         "fenced": lambda: chunk().provider != worker.id,
         "granted": lambda: bool(standby.machines.provider.leases),
@@ -100,7 +108,6 @@ def test_a_fault_in_every_stage_of_recovery(victim: str, stage: str) -> None:
         "restored": lambda: bool(standby.running()),
         "first snapshot": lambda: bool(standby.sealed),
     }
-    since = village.now
     assert village.run(40, reached[stage])
     if victim == "steward":
         village.kill("steward")
@@ -115,6 +122,18 @@ def test_a_fault_in_every_stage_of_recovery(victim: str, stage: str) -> None:
     attempts = chunk().attempts
     assert [one.epoch for one in attempts] == list(range(1, len(attempts) + 1))
     assert [one.end == "accepted" for one in attempts] == [False] * (len(attempts) - 1) + [True]
+
+
+def test_where_a_code_has_just_enough_holders_their_loss_leaves_no_chunk_unprotected() -> None:
+    """Twelve providers, so eleven holders, and eight of fourteen needs eleven; the worker dies, and copies must do."""
+    village = Village(12)
+    record = under_way(village, seconds=300)
+    worker, durable = village.worker(record), step_of(village, record)
+    village.kill(worker.name)
+    successor = goes_on(village, record, worker)
+    assert village.run(200, lambda: step_of(village, record) > durable)
+    assert "are needed" in str(successor.emitted("snapshot_failed")[-1].fields["reason"])
+    village.until_done(record, 600)
 
 
 def test_all_three_watchers_die_with_the_worker() -> None:
@@ -376,11 +395,11 @@ def test_preempted_during_the_setup_of_a_recovery() -> None:
     assert village.run(40, lambda: bool(standby.machines.provider.leases))
     machines = standby.machines
 
-    def leave(now: Micros) -> list[object]:
+    def leave(now: Micros) -> list[Effect]:
         machines.provider.is_draining = True
-        return machines.reclaim.begin(list(machines.provider.leases.values()), Micros(10 * SECOND), now)  # type: ignore[return-value]
+        return machines.reclaim.begin(list(machines.provider.leases.values()), Micros(10 * SECOND), now)
 
-    village.command(standby.name, machines.reclaim, leave)  # type: ignore[arg-type]
+    village.command(standby.name, machines.reclaim, leave)
     last = goes_on(village, record, standby, 90)
     assert last.begun[-1][1] >= durable
     village.until_done(record)
@@ -404,7 +423,10 @@ def test_nobody_knows_the_secret_before_the_epoch_moves() -> None:
 def test_two_chunks_on_two_machines_die_at_once() -> None:
     village = Village(14)
     record = village.submit(60, every=EVERY, chunks=2)
-    chunks = lambda: village.record(record.job).chunks  # noqa: E731
+
+    def chunks() -> list[ChunkRecord]:
+        return village.record(record.job).chunks
+
     assert village.run(60, lambda: all(chunk.step >= 10 for chunk in chunks()))
     for name in {village.name(chunk.provider) for chunk in chunks()}:
         village.kill(name)

@@ -166,7 +166,7 @@ def test_answers_that_nobody_asked_for(siege: Siege) -> None:
     forged = Kept(name, pack.shard_size, siege.village.now + HOUR, Signature(siege.stranger.id, bytes(64)))
     own = receipt(siege.stranger.identity, CHAIN, name, pack.shard_size, siege.village.now + HOUR)
     stranger = receipt(siege.stranger.identity, CHAIN, bytes(32), 5, siege.village.now + HOUR)
-    flood = [
+    flood: list[Message] = [
         forged,
         own,
         stranger,
@@ -251,7 +251,7 @@ def test_orders_to_stand_by_from_a_stranger(siege: Siege) -> None:
     where = (record.job, record.escrow, 0, 1)
     parked = set(siege.standby.parked)
     lease = next(iter(siege.worker.machines.provider.leases.values()))
-    orders = [
+    orders: list[Message] = [
         StandBy(*where, me, (), (me,)),
         StandBy(bytes(16), bytes(32), 0, 1, me, (), (me,)),
         StandDown(record.job, 0, 1),

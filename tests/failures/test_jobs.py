@@ -1,4 +1,4 @@
-"""What may become of a job's processes while they are protected: killed, crashed, stopped, too large, failed, or over."""
+"""What may become of a protected job's processes: killed, crashed, stopped, too large, failed, or over."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def test_a_job_that_outgrows_its_memory_says_so_and_its_snapshot_stays(sta
         await happens(lambda: len(one.lines) >= 3)
         found.append(await one.sealed(work.task))
     assert ends[0].reason in ("memory", "exit"), ends[0]
-    assert all(one.blobs.has(shard) for pack in found[0].packs for shard in pack.shards[: pack.k])
+    assert all(one.blobs.has(Digest(shard)) for pack in found[0].packs for shard in pack.shards[: pack.k])
 
 
 async def test_a_job_that_fails_is_not_run_again(stand_of: StandOf) -> None:

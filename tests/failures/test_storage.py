@@ -1,4 +1,4 @@
-"""Holders vanish, rot, fill up and lie; packs, manifests and indexes are damaged field by field. What was durable stays.
+"""Holders vanish, rot, fill up and lie; packs and manifests are damaged field by field. What was durable stays.
 
 Machine-level tests of single rules are in tests/storage; docs/failures.md says which failure is tested where.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -18,9 +17,9 @@ from protocol import wire
 from protocol.errors import RemoteViolation
 from protocol.identity import Identity
 from protocol.operations import Signature
-from protocol.snapshots import Manifest, Pack, PackHolders, SnapshotNotice, shard_of
+from protocol.snapshots import Manifest, Pack, PackHolders, SnapshotNotice
 from protocol.succession import check_notice
-from protocol.units import HOUR, MINUTE, SECOND, Digest, PeerId
+from protocol.units import HOUR, MINUTE, SECOND, Digest
 from storage import records
 from storage.cutting import Part
 from storage.erasure import ANCHOR, NUMPY, Code

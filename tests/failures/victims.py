@@ -88,7 +88,7 @@ async def die(folder: Path, images: Path, phase: Phase) -> None:
     await two.run(protected(job(stand, one).spec, epoch=2, resume=resume_of(sealed)))
 
 
-def main(folder: Path, images: Path, phases: list[str]) -> int:
+def main(folder: Path, images: Path, phases: list[Phase]) -> int:
     """Fork one victim per phase, and see how each ends."""
     children = {}
     for phase in phases:
@@ -106,4 +106,4 @@ def main(folder: Path, images: Path, phases: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), [phase for phase in PHASES if phase in sys.argv[3:]]))

@@ -89,8 +89,9 @@ class Village:
         self.notices: list[tuple[str, SnapshotNotice]] = []
         names = ["validator", "steward", *(f"p{index}" for index in range(providers))]
         keys = {name: Identity(wire.digest(name.encode())) for name in names}
-        balances = tuple((kind, key.peer, 1_000 * CREDIT) for key in keys.values() for kind in ("U", "S"))
-        self.genesis = genesis.Genesis(CHAIN, START, ((keys["validator"].peer, 1),), balances)
+        users = tuple(("U", bytes(key.peer), 1_000 * CREDIT) for key in keys.values())
+        stakes = tuple(("S", peer, amount) for _, peer, amount in users)
+        self.genesis = genesis.Genesis(CHAIN, START, ((keys["validator"].peer, 1),), (*users, *stakes))
         self.people = {
             name: Villager(name, key, f"/ip4/{20 + index}.{index + 1}.1.1/udp/1/quic-v1", 2 if index > 1 else 0)
             for index, (name, key) in enumerate(keys.items())

@@ -11,6 +11,8 @@ from benchmarks.netlab.laboratory import House, Laboratory
 from benchmarks.netlab.punch import ping, tcp
 from benchmarks.netlab.shaper import Flow, Link, both
 
+pytestmark = pytest.mark.alone
+
 MBIT = 125_000
 """Bytes."""
 

@@ -27,13 +27,13 @@ def test_later_layers_win_and_say_where_a_value_came_from(tmp_path: Path) -> Non
 def test_everything_can_be_said_as_text(tmp_path: Path) -> None:
     flags = {
         "data": tmp_path, "roles": "provider, validator", "listen": ["/ip4/127.0.0.1/tcp/0"], "serves": PEER,
-        "executors": "wasm,child",
+        "executors": "wasm,child", "trusted_nodes": f" {PEER},",
         "bootstrap": [f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"], "runtimes": "torch=/usr/bin/python3",
         "genesis": "g.json",
     }  # fmt: skip
     config = load(flags, {}).config
     assert config.roles == ("provider", "validator")
-    assert config.serves == (PEER,)
+    assert config.serves == config.trusted_nodes == (PEER,)
     assert config.runtimes == {"torch": Path("/usr/bin/python3")}
     assert config.genesis_file == Path("g.json").absolute()
     assert config.socket == tmp_path / "control.sock"
@@ -60,6 +60,7 @@ def test_paths_of_a_file_are_meant_from_the_folder_above_the_data(tmp_path: Path
         ("roles = []", "roles"),
         ('serves = ["*"]', "without a sandbox"),
         ('serves = ["me"]', "no peer id"),
+        ('trusted_nodes = ["*"]', "no peer id"),
         ('bootstrap = ["/ip4/127.0.0.1/tcp/1"]', "names no peer"),
         ('listen = ["127.0.0.1:1"]', "no address"),
         ('misbehave = "wrong-pixels"', "tests"),

@@ -7,7 +7,10 @@ from gateway.schemas import Candidate, ChunkStatus, JobStatus, Plan
 from shoal.job_text import at_most, plan_text, rate_text, recoveries_text, safety_text, status_text
 
 NEAR = Candidate(
-    "12D3KooWNear000000", uplink=12_500_000, worst_case_loss_s=63.1, loss="at most 64 s of work is lost if this host dies"
+    "12D3KooWNear000000",
+    uplink=12_500_000,
+    worst_case_loss_s=63.1,
+    loss="at most 64 s of work is lost if this host dies",
 )
 FAR = Candidate("12D3KooWFar0000000", worst_case_loss_s=640.0, is_exposed=True, loss="at most 11 min of work is lost")
 
@@ -18,7 +21,7 @@ def test_a_plan_says_what_is_lost_where() -> None:
     assert "100 Mbit/s" in near and near.endswith("64 s")
     assert "unknown" in far and far.endswith("11 min !")
     assert "start in about 2.0 s; at most 64 s of work is lost if this host dies" in text
-    assert "! more than 5 min of work may be lost with …KooWFar00000" in text.replace("0000000:", "00000:")
+    assert "! more than 5 min of work may be lost with …oWFar0000000: asked after all others" in text
     assert "checkpoint: {state" not in text
 
 
@@ -33,7 +36,9 @@ def test_a_status_says_what_a_death_would_cost_now() -> None:
         kept="kept by 3 peers in 3 failure domains, any 1 give it back: durable",
         recoveries=[Recovery(2, 1350, 1320, 6.42)],
     )  # fmt: skip
-    bare = ChunkStatus(4, "running", 1, "12D3KooWFar0000000", protection="not protected: an async for", lost_now_s=130.0)
+    bare = ChunkStatus(
+        4, "running", 1, "12D3KooWFar0000000", protection="not protected: an async for", lost_now_s=130.0
+    )
     idle = ChunkStatus(5, protection="not protected: no snapshot is durable yet")
     text = status_text(JobStatus("job_1", chunks=[chunk, bare, idle]))
     assert "at most 7 s" in text and "kept by 3 peers in 3 failure domains" in text

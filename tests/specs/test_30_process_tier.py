@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 import specs
 from node.process_tier import bwrap_way, cuda, folders, freezer, images, tier
 from node.process_tier.images import ProcessImage
+from node.protection import imaging
 from protocol.errors import Refused, Unavailable
 
 SPEC = specs.load("30-process-tier")
-MODULES = (bwrap_way, cuda, folders, freezer, images, tier)
+MODULES = (bwrap_way, cuda, folders, freezer, images, imaging, tier)
 SOURCES = "".join(path.read_text() for path in sorted(Path(tier.__file__).parent.glob("*.py")))
 
 

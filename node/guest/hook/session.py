@@ -153,10 +153,14 @@ class Session:
                 continue
             if not self.optimizer_steps:
                 self.board.set("steps", self.steps())
-            is_wanted = self.board.get("wanted") != self.cutter.writer.answered
-            if is_wanted and self.cutter.writer.is_free() and not builtins.__shoal_due__:  # type: ignore[attr-defined]
+            if builtins.__shoal_due__ or not self._is_wanted() or not self.cutter.writer.is_free():  # type: ignore[attr-defined]
+                continue
+            if self._is_wanted():  # Asked again: what was being written just now may have been the answer.
                 self.policy.due_since(time.monotonic())
                 builtins.__shoal_due__ = True  # type: ignore[attr-defined]
+
+    def _is_wanted(self) -> bool:
+        return self.board.get("wanted") != self.cutter.writer.answered
 
     def _consider(self, frame: types.FrameType, index: int) -> None:
         if self.cutter.pending is not None:
@@ -166,7 +170,7 @@ class Session:
         depth = sum(len(frames.loops_of(inside)) for inside in stack)
         if not self.policy.is_cut((id(frame), index), depth, self.optimizer_steps, time.monotonic()):
             return
-        if not self.cutter.writer.is_free():
+        if not self._is_wanted() or not self.cutter.writer.is_free():  # Noticed as due while it was being cut.
             builtins.__shoal_due__ = False  # type: ignore[attr-defined]
             return
         self._cut(frame, stack)

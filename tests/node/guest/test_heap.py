@@ -1,9 +1,9 @@
-"""The heap of a snapshot, there and back: equal values with the same aliases, written into what stands there already."""
+"""The heap of a snapshot, there and back: equal values with the same aliases, put into what stands there already."""
 
 from __future__ import annotations
 
 import collections
-import datetime
+import datetime as dt
 import decimal
 import fractions
 import pathlib
@@ -11,7 +11,7 @@ import random
 import types
 import uuid
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from hypothesis import given, settings
@@ -28,6 +28,8 @@ class Node:
     """An ordinary object of a script."""
 
     left: object = None
+    day: dt.date
+    shared: list[object]
 
     def __init__(self, **attributes: object) -> None:
         vars(self).update(attributes)
@@ -50,10 +52,11 @@ class Names(dict[object, object]):
     """A mapping with attributes."""
 
 
-class Point(collections.namedtuple("Point", "x y")):
+class Point(NamedTuple):
     """A named tuple."""
 
-    __slots__ = ()
+    x: object
+    y: object
 
 
 USERS: Final = Users()
@@ -151,10 +154,11 @@ def test_a_world_comes_back_into_itself_without_a_new_object(root: list[object])
 
 def test_a_circle_and_an_alias_come_back() -> None:
     shared: list[object] = [1, 2**80, decimal.Decimal("0.1"), fractions.Fraction(1, 3), uuid.UUID(int=5)]
-    node = Node(shared=shared, day=datetime.date(2024, 2, 29))
+    node = Node(shared=shared, day=dt.date(2024, 2, 29))
     node.left = (node, shared)
     found, _ = restored([node, shared], [Node(), []])
-    assert isinstance(found, list)
+    assert isinstance(found, list)  # What stood there.
     again, other = found
+    assert isinstance(again, Node) and isinstance(again.left, tuple)
     assert again.left[0] is again and again.left[1] is again.shared is other
     assert (other, again.day) == (shared, node.day)
