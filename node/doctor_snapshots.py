@@ -15,8 +15,8 @@ UPLINK_POOR: Final = 1_250_000
 def checks(
     runtimes: Iterable[str], keep_bytes_max: int, live: Mapping[str, object] | None, process: Check
 ) -> list[Check]:
-    """Three lines. `runtimes`: Python interpreters by name; `live`: `network.status` of the running node, None when none runs; `process`: what was found of
-    process snapshots."""
+    """Three lines. `runtimes`: Python interpreters by name; `live`: `network.status` of the running node, None when
+    none runs; `process`: what was found of process snapshots."""
     care = (live or {}).get("care")
     known = care if isinstance(care, Mapping) else None
     return [_tiers(runtimes, process), _uplink(known), _keeping(keep_bytes_max, known)]

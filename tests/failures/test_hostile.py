@@ -103,7 +103,7 @@ def test_a_flood_of_keeps_beyond_every_quota(siege: Siege) -> None:
     """Each names a shard that does not exist: what is promised is bounded by number, bytes and owner."""
     until = siege.village.now + HOUR
     sources = (siege.stranger.id,)
-    floods = [Keep(index.to_bytes(32, "big"), 200 * MIB, until, "rolling", sources) for index in range(1, 9_000)]
+    floods = [Keep(index.to_bytes(32, "big"), 200 * MIB, until, "rolling", sources) for index in range(1, 2_500)]
     before = siege.holder.vault.holder.usage
     tracemalloc.start()
     siege.attack(siege.holder, *floods)

@@ -63,7 +63,7 @@ async def _goes_on(folder: Path, images: Path, phase: str) -> None:
     done = await other.run(protected(spec, epoch=3, resume=resume_of(sealed), task=f"again/{phase}"))
     assert other.output(done)["log"].count(b"\n") == int(STEPS), phase
     word = f"shoal: goes on from snapshot {found.number} at step {found.step}"
-    assert word in other.lines[:3], (phase, other.lines[:4])
+    assert word in other.lines, (phase, other.lines[:4])
 
 
 async def test_no_victim_is_left_running(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_holders_that_always_refuse_do_not_keep_a_chunk_unprotected() -> None:
 
 
 # ── rot and garbage collection ───────────────────────────────────────────────────────────────────────────────────────
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(st.integers(0, 1 << 20))
 def test_whatever_happens_the_newest_durable_snapshot_can_be_had(seed: int) -> None:
     """Peers die, hang, rot and come back in any order, at most (n−k)/2 of those that keep shards at a time: at every

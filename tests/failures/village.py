@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -89,9 +89,9 @@ class Village:
         self.notices: list[tuple[str, SnapshotNotice]] = []
         names = ["validator", "steward", *(f"p{index}" for index in range(providers))]
         keys = {name: Identity(wire.digest(name.encode())) for name in names}
-        users = tuple(("U", bytes(key.peer), 1_000 * CREDIT) for key in keys.values())
-        stakes = tuple(("S", peer, amount) for _, peer, amount in users)
-        self.genesis = genesis.Genesis(CHAIN, START, ((keys["validator"].peer, 1),), (*users, *stakes))
+        classes: tuple[Literal["U", "S"], ...] = ("U", "S")
+        balances = tuple((kind, bytes(key.peer), 1_000 * CREDIT) for key in keys.values() for kind in classes)
+        self.genesis = genesis.Genesis(CHAIN, START, ((keys["validator"].peer, 1),), balances)
         self.people = {
             name: Villager(name, key, f"/ip4/{20 + index}.{index + 1}.1.1/udp/1/quic-v1", 2 if index > 1 else 0)
             for index, (name, key) in enumerate(keys.items())

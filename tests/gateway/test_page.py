@@ -172,7 +172,9 @@ def test_what_may_be_lost_is_said_before_and_while(
     expect(safe.nth(0)).to_contain_text("at most 7 s")
     expect(safe.nth(0)).to_contain_text("memory, 474.9 MiB")
     expect(safe.nth(1)).to_contain_text("async for")
-    expect(page.locator("#part-chunks .note")).to_contain_text("lost its host at step 1350 of its loop and went on at 1320, 7 s")
+    expect(page.locator("#part-chunks .note")).to_contain_text(
+        "lost its host at step 1350 of its loop and went on at 1320, 7 s"
+    )
     expect(page.locator("#part-hosts tr")).to_have_count(0)
     assert not is_too_wide(page)
     page.screenshot(path=tmp_path / "while.png", full_page=True)

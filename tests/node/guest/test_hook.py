@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from node.guest.hook import packing
 from node.guest.hook.board import Board
 from tests.node.guest.hooked import HOOK, Hooked
 
@@ -86,6 +88,21 @@ torch.save([trainer.model.state_dict(), trainer.optimizer.state_dict(), trainer.
 """
 
 
+CLIPPED: Final = """
+import os, torch
+torch.manual_seed(3)
+model = torch.nn.Linear(256, 512)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+x = torch.randn(16, 256)
+for step in range(40):
+    for weight in model.parameters():
+        weight.data.clamp_(-0.05, 0.05)
+    loss = model(x).square().mean()
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+torch.save([model.state_dict(), optimizer.state_dict(), loss], os.path.join(os.environ["SHOAL_OUT"], "final.pt"))
+"""
+
+
 def script(folder: Path, text: str = PLAIN) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "rounds.py").write_text(ROUNDS)
@@ -100,8 +117,24 @@ def untouched(path: Path, folder: Path, python: str = sys.executable) -> dict[st
     return {item.name: item.read_bytes() for item in folder.iterdir()}
 
 
-@pytest.mark.parametrize("step", [2, 30, 150])
-def test_a_killed_script_goes_on_to_the_same_bytes(tmp_path: Path, step: int) -> None:
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What PLAIN leaves when nobody touches it."""
+    folder = tmp_path_factory.mktemp("plain")
+    return untouched(script(folder / "in"), folder / "out")
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of PLAIN."""
+    folder = tmp_path_factory.mktemp("cut")
+    job = Hooked(script(folder / "in"), folder / "job")
+    job.start()
+    return job.cut(30)
+
+
+@pytest.mark.parametrize("step", [2, 150])
+def test_a_killed_script_goes_on_to_the_same_bytes(tmp_path: Path, step: int, plain: dict[str, bytes]) -> None:
     path = script(tmp_path / "in")
     first = Hooked(path, tmp_path / "first")
     first.start()
@@ -109,7 +142,7 @@ def test_a_killed_script_goes_on_to_the_same_bytes(tmp_path: Path, step: int) ->
     assert first.board.get("is_complete") == 1, first.board.text
     second = Hooked(path, tmp_path / "second", snapshot=snapshot)
     second.start()
-    assert second.end() == untouched(path, tmp_path / "plain")
+    assert second.end() == plain
     assert second.board.get("restored_step") >= step
     assert second.shown() == "", "the prefix was shown before"
 
@@ -126,23 +159,19 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert (second.board.state, second.board.get("restored_step") >= 20) == ("ended", True)
 
 
-def test_a_parked_script_waits_and_then_restores(tmp_path: Path) -> None:
-    path = script(tmp_path / "in")
-    first = Hooked(path, tmp_path / "first")
-    first.start()
-    snapshot = first.cut(40)
-    second = Hooked(path, tmp_path / "second", snapshot=snapshot)
+def test_a_parked_script_waits_and_then_restores(tmp_path: Path, plain: dict[str, bytes], cut: Path) -> None:
+    second = Hooked(script(tmp_path / "in"), tmp_path / "second", snapshot=cut)
     second.board.set("go", 0)
     second.board.set("is_parked", 1)
     second.start()
     second.wait_for("state", 2)
     assert second.board.state == "parked"
     second.board.set("go", 1)
-    assert second.end() == untouched(path, tmp_path / "plain")
-    assert second.board.get("restored_step") >= 40
+    assert second.end() == plain
+    assert second.board.get("restored_step") >= 30
 
 
-def test_a_parked_script_may_run_from_the_beginning(tmp_path: Path) -> None:
+def test_a_parked_script_may_run_from_the_beginning(tmp_path: Path, plain: dict[str, bytes]) -> None:
     path = script(tmp_path / "in")
     parked = Hooked(path, tmp_path / "parked")
     parked.board.set("is_parked", 1)
@@ -150,11 +179,11 @@ def test_a_parked_script_may_run_from_the_beginning(tmp_path: Path) -> None:
     parked.wait_for("state", 2)
     assert parked.shown() == ""
     parked.board.set("go", 2)
-    assert parked.end() == untouched(path, tmp_path / "plain")
+    assert parked.end() == plain
     assert parked.shown() == "begun\n"
 
 
-def test_it_stands_still_while_it_is_held(tmp_path: Path) -> None:
+def test_it_stands_still_while_it_is_held(tmp_path: Path, plain: dict[str, bytes]) -> None:
     path = script(tmp_path / "in")
     job = Hooked(path, tmp_path / "job")
     job.start()
@@ -164,7 +193,51 @@ def test_it_stands_still_while_it_is_held(tmp_path: Path) -> None:
     job.wait_for("held", 1)
     assert job.board.get("answered") == 1 and (job.snap / "1" / "state.msgpack").is_file()
     job.board.set("hold", 0)
-    assert job.end() == untouched(path, tmp_path / "plain")
+    assert job.end() == plain
+
+
+def test_a_cut_that_waits_is_taken_where_the_restored_job_stands(tmp_path: Path, cut: Path) -> None:
+    """As a rehearsal does: parked, asked, restored, compared."""
+    job = Hooked(script(tmp_path / "in"), tmp_path / "job", snapshot=cut)
+    for field, value in (("go", 0), ("is_parked", 1), ("hold", 1), ("wanted", 1)):
+        job.board.set(field, value)
+    job.start()
+    job.wait_for("state", 2)
+    job.board.set("go", 1)
+    job.wait_for("answered", 1)
+    assert job.board.get("steps") == job.board.get("restored_step") >= 30
+    before, after = (packing.unpack((folder / "state.msgpack").read_bytes()) for folder in (cut, job.snap / "1"))
+    assert isinstance(before, dict) and isinstance(after, dict)
+    for state in (before, after):  # Without a sandbox each has folders of its own.
+        del state["roots"]
+    assert before == after
+    assert (cut / "tensors.safetensors").read_bytes() == (job.snap / "1" / "tensors.safetensors").read_bytes()
+    job.kill()
+
+
+@pytest.mark.skipif(not TORCH.exists(), reason="no .venv-torch")
+def test_weights_that_are_clipped_by_hand_right_after_the_head_are_copied_in_the_cut(tmp_path: Path) -> None:
+    path = script(tmp_path / "in", CLIPPED)
+    first = Hooked(path, tmp_path / "first", str(TORCH))
+    first.start()
+    first.wait_for("steps", 3)
+    first.board.set("wanted", 1)
+    first.wait_for("answered", 1)
+    whole = first.end()
+    assert first.board.get("stall_total_us") > first.board.get("stall_us"), "one cut was dropped"
+    second = Hooked(path, tmp_path / "second", str(TORCH), first.snap / "1")
+    second.start()
+    assert second.end() == whole
+    assert second.board.get("restored_step") >= 3
+
+
+def test_one_order_has_one_answer(tmp_path: Path) -> None:
+    job = Hooked(script(tmp_path / "in"), tmp_path / "job")
+    job.start()
+    job.board.set("wanted", 1)
+    job.wait_for("answered", 1)
+    job.end()
+    assert job.board.get("number") == 1
 
 
 def test_no_more_than_two_snapshots_wait(tmp_path: Path) -> None:
@@ -185,11 +258,11 @@ def test_no_more_than_two_snapshots_wait(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "types", "huge", "absent", "empty state", "references"])
-def test_a_damaged_snapshot_is_told_and_the_script_runs(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_snapshot_is_told_and_the_script_runs(
+    tmp_path: Path, damage: str, plain: dict[str, bytes], cut: Path
+) -> None:
     path = script(tmp_path / "in")
-    first = Hooked(path, tmp_path / "first")
-    first.start()
-    snapshot = first.cut(30)
+    snapshot = Path(shutil.copytree(cut, tmp_path / "damaged"))
     state = snapshot / "state.msgpack"
     data = state.read_bytes()
     changed = {
@@ -202,20 +275,21 @@ def test_a_damaged_snapshot_is_told_and_the_script_runs(tmp_path: Path, damage: 
         state.write_bytes(changed[damage])
     second = Hooked(path, tmp_path / "second", snapshot=snapshot)
     second.start()
-    assert second.end() == untouched(path, tmp_path / "plain")
+    assert second.end() == plain
     assert second.board.state == "disabled" and "cannot be restored" in second.board.text
     assert second.shown() == "begun\n"
 
 
-def test_a_snapshot_of_another_script_starts_it_again(tmp_path: Path) -> None:
-    first = Hooked(script(tmp_path / "in"), tmp_path / "first")
-    first.start()
-    snapshot = first.cut(30)
-    other = script(tmp_path / "other", "import os\nopen(os.environ['SHOAL_OUT'] + '/x', 'w').write('whole')\n")
-    second = Hooked(other, tmp_path / "second", snapshot=snapshot)
+def test_a_snapshot_of_another_script_starts_it_again(tmp_path: Path, cut: Path) -> None:
+    other = script(
+        tmp_path / "other",
+        "import os\nprint('a last word')\nopen(os.environ['SHOAL_OUT'] + '/x', 'w').write('whole')\n",
+    )
+    second = Hooked(other, tmp_path / "second", snapshot=cut)
     second.start()
     assert second.end() == {"x": b"whole"}
     assert second.board.state == "disabled" and "before it came to the loop" in second.board.text
+    assert "it printed: a last word" in second.board.text
 
 
 def test_another_sitecustomize_is_loaded_and_names_are_not_hidden(tmp_path: Path) -> None:

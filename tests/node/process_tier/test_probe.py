@@ -78,6 +78,9 @@ async def test_the_doctor_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 async def test_the_doctor_says_that_it_works(workshop: Workshop) -> None:
     lines = {found["name"]: found for found in await doctor_process.checks(workshop.images, GpuReport("none"))}
     assert lines["process snapshots"]["detail"].startswith("CRIU 4.2, tried on this kernel")
+    assert lines["process snapshots"]["detail"].endswith("images of this node only (trusted_nodes)")
+    first, _ = await doctor_process.checks(workshop.images, GpuReport("none"), 3)
+    assert first["detail"].endswith("images of this node and 3 trusted_nodes")
 
 
 @pytest.fixture(params=["v1", "v2"])
