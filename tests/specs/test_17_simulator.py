@@ -26,7 +26,8 @@ from simulations.scenario import NS, Topology
 SPEC = specs.load("17-simulator")
 FOLDER = Path(chance.__file__).parent
 MODULES = (
-    "addresses", "protecting", "tasks", "compute", "driver", "fetching", "lifecycle", "market", "packets", "population", "quiet", "worker", "workload",
+    "addresses", "protecting", "tasks", "compute", "driver", "fetching", "lifecycle", "market", "packets", "population",
+    "quiet", "worker", "workload",
 )  # fmt: skip
 
 METHODS = {name for name in dir(random.Random) if not name.startswith("_")}
