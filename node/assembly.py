@@ -87,8 +87,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     def evicted(task: str) -> None:
         works.give(Guest(task, "ended", "its room was needed", 0))
 
-    trusted = tuple(peer_from_text(text) for text in config.trusted_nodes)
-    images = await process_tier(config, identity, genesis.chain, trusted)
+    images = await process_tier(config, identity, genesis.chain)
     shelter = Shelter(fetch, config.slots, erasure, discard, evicted, process=images)
     host = await inspect_host(config, blobs, serves, clock, shelter)
     outside = Outside(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,7 +24,7 @@ from node.runtimes import discover
 from node.wrong_pixels import WrongPixels
 from protocol import messages
 from protocol.errors import ShoalError
-from protocol.identity import Identity
+from protocol.identity import Identity, peer_from_text
 from protocol.messages import Capability
 from protocol.units import PeerId
 
@@ -60,9 +59,7 @@ def label_of(config: Config) -> str:
     return hashlib.sha256(str(config.data).encode()).hexdigest()[:12]
 
 
-async def process_tier(
-    config: Config, identity: Identity, network: str, trusted: Collection[PeerId]
-) -> ProcessTier | None:
+async def process_tier(config: Config, identity: Identity, network: str) -> ProcessTier | None:
     """Process snapshots, where they were proved to work on this host; jobs that an earlier process of this node left
     standing still go on, to be ended like others. Never raises: a node without them is a node."""
     program = await trio.to_thread.run_sync(criu.find)
@@ -72,6 +69,7 @@ async def process_tier(
     try:
         with trio.move_on_after(PROBE_SECONDS):
             probed = await probe.load_or_probe(config.data, program)
+            trusted = tuple(peer_from_text(text) for text in config.trusted_nodes)
             bench = Bench(label_of(config), config.data / "images")
             tier = ProcessTier(probed, bench, identity, network, trusted=trusted)
             await tier.clean()

@@ -22,7 +22,7 @@ from protocol.completions import Sealed
 from protocol.units import Digest
 from tests.failures.victims import CUT, RESTORE, STEPS, Noted, stand_in
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import protected, resume_of
+from tests.node.protection.stand import Stand, protected, resume_of
 from tests.node.waiting import happens
 
 ROOT = Path(__file__).parents[2]
@@ -43,27 +43,34 @@ async def test_a_node_killed_at_every_point(
         lambda: subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     )
     assert died.returncode == 0, died.stderr[-3000:]
+    started = {phase: await _again(tmp_path / phase, images) for phase in phases}
     async with trio.open_nursery() as nursery:
-        for phase in phases:
-            nursery.start_soon(_goes_on, tmp_path / phase, images, phase)
+        for phase, stand in started.items():
+            nursery.start_soon(_goes_on, stand, tmp_path / phase, phase)
 
 
-async def _goes_on(folder: Path, images: Path, phase: str) -> None:
-    """The node is started again on the same disk, and a stranger goes on from the snapshot that was noted."""
+async def _again(folder: Path, images: Path) -> Stand:
+    """The node is started again on the same disk, and another one beside it; both clean up first."""
     stand = stand_in(folder, images)
-    again = await stand.host()
+    await stand.host()
+    await stand.host()
+    return stand
+
+
+async def _goes_on(stand: Stand, folder: Path, phase: str) -> None:
+    """The stranger goes on from the snapshot that was noted."""
+    again, other = stand.hosts
     assert not list((again.folder / "tasks").iterdir()), phase
     assert not list((again.folder / "blobs" / "partial").glob("*.put")), phase
     found = msgspec.msgpack.decode((folder / "noted").read_bytes(), type=Noted)
     for pack in found.packs:
         assert all(again.blobs.has(Digest(shard)) for shard in pack.shards[: pack.k]), phase
     sealed = Sealed("job/0/1", found.number, found.step, 0, "framework", found.size, 0, found.index_bytes, found.packs)
-    other = await stand.host()
     spec = stand.spec(again, STEPS=STEPS, PAUSE="0")
     done = await other.run(protected(spec, epoch=3, resume=resume_of(sealed), task=f"again/{phase}"))
     assert other.output(done)["log"].count(b"\n") == int(STEPS), phase
-    word = f"shoal: goes on from snapshot {found.number} at step {found.step}"
-    assert word in other.lines, (phase, other.lines[:4])
+    steps = [line for line in other.lines if line.startswith("step ")]
+    assert steps[0] == f"step {found.step + 1}", (phase, other.lines[:4])
 
 
 async def test_no_victim_is_left_running(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.node.protection.conftest import StandOf
 from tests.node.protection.stand import Host, Stand, protected, resume_of
 from tests.node.waiting import happens
 
-NETWORK = "test"
+NETWORK, LABEL = "test", f"test-{os.getpid()}"
 ONE, TWO, STRANGER = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
 LAST = 100
 
@@ -103,7 +103,7 @@ TierOf = Callable[[Identity, Sequence[PeerId]], ProcessTier]
 
 @pytest.fixture
 def tier_of(probed: Probe, images: Path) -> TierOf:
-    bench = Bench(f"test-{os.getpid()}", images)
+    bench = Bench(LABEL, images)
     return lambda identity, trusted: ProcessTier(probed, bench, identity, NETWORK, trusted=trusted)
 
 
@@ -119,21 +119,18 @@ async def until_at(host: Host, n: int) -> None:
 
 
 def kill(name: str = "job") -> None:
-    """End the only program that runs as /in/`name`, as the kernel would."""
-    found = [
-        int(path.name)
-        for path in Path("/proc").iterdir()
-        if path.name.isdigit() and command(path).split("\0")[-1] == f"/in/{name}"
-    ]
+    """End the program that runs as /in/`name` in a sandbox of this very process, as the kernel would."""
+    found = [path for path in Path("/proc").iterdir() if path.name.isdigit() and is_ours(path, f"/in/{name}")]
     assert len(found) == 1, found
-    os.kill(found[0], signal.SIGKILL)
+    os.kill(int(found[0].name), signal.SIGKILL)
 
 
-def command(path: Path) -> str:
+def is_ours(path: Path, program: str) -> bool:
     try:
-        return (path / "cmdline").read_bytes().rstrip(b"\0").decode("utf-8", "replace")
-    except OSError:
-        return ""
+        words = (path / "cmdline").read_text().rstrip("\0").split("\0")
+        return words[-1] == program and f"shoal-{LABEL}-" in (path / "cgroup").read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def numbers(lines: Sequence[str]) -> list[int]:
