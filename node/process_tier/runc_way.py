@@ -118,16 +118,20 @@ class RuncWay:
         is_alive = False
         errors: list[str] = []
 
-        async def wait_alive() -> None:
+        def came_alive() -> None:
             nonlocal is_alive
+            is_alive = True
+            variables = environment(task, "/tmp", "/in", "/out", f"{runc.SHIM}/bin")
+            task.life.first = lambda: _number_in(number)
+            task.door.open(Doorway(task.life.first, f"shoal-{self._name(task)}", uid, variables, runc.SHIM))
+            on_start()
+
+        async def wait_alive() -> None:
             with trio.move_on_after(seconds):
                 while not number.exists():  # noqa: ASYNC110  runc's only sign is this file
                     await trio.sleep(_LOOK_SECONDS)
-                is_alive = True
-                variables = environment(task, "/tmp", "/in", "/out", f"{runc.SHIM}/bin")
-                task.life.first = lambda: _number_in(number)
-                task.door.open(Doorway(task.life.first, f"shoal-{self._name(task)}", uid, variables, runc.SHIM))
-                on_start()
+                if not is_alive:
+                    came_alive()
                 return
             process.kill_group(child.pid)
 
@@ -138,7 +142,9 @@ class RuncWay:
                 nursery.cancel_scope.cancel()
 
         def show(line: str) -> None:
-            (on_line if is_alive or number.exists() else errors.append)(line)
+            if not is_alive and number.exists():
+                came_alive()  # Its first line may be here before we have looked.
+            (on_line if is_alive else errors.append)(line)
 
         await process.follow(child, show, until)
         if not (is_alive or number.exists()):

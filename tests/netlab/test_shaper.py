@@ -68,7 +68,7 @@ async def test_loss_follows_the_seed(lab: Laboratory, home: House) -> None:
     counts = []
     for seed in (7, 7, 8):
         home.link.set(Link(up=Flow(loss=0.3), seed=seed))
-        counts.append(len(await ping(home.host, target, 400, gap_s=0.001, wait_s=0.2)))
+        counts.append(len(await ping(home.host, target, 400, gap_s=0.001, wait_s=1.0)))
     assert counts[0] == counts[1]
     assert all(250 <= count <= 310 for count in counts)
     before = home.link.set(Link())

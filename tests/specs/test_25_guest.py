@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 import specs
 from node.guest.hook import (
     board,
+    cutting,
     heap,
     outfiles,
     packing,
+    patience,
     policy,
     restore,
     resume,
@@ -25,7 +27,9 @@ from node.guest.hook import (
 )  # fmt: skip
 
 SPEC = specs.load("25-guest")
-MODULES = (board, heap, outfiles, packing, policy, restore, resume, session, tensorfile, tensors, writer)
+MODULES = (
+    board, cutting, heap, outfiles, packing, patience, policy, restore, resume, session, tensorfile, tensors, writer
+)  # fmt: skip
 
 
 def test_constants_are_the_code_s() -> None:

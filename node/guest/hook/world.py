@@ -76,7 +76,7 @@ def capture(
             "name": frames.qualified(frame),
             "line": frame.f_lineno,
             "variables": {key: heap.slot(value, key) for key, value in inside.items()},
-            "loops": [[site.index, heap.slot(site.iterator, "loop")] for site in frames.loops_of(frame)],
+            "loops": [[site.index, _position(site.iterator, heap)] for site in frames.loops_of(frame)],
         })  # fmt: skip
     heap.finish()
     tensors.write_small(heap)
@@ -86,6 +86,11 @@ def capture(
         "streams": streams.capture(),
     }  # fmt: skip
     return state, heap
+
+
+def _position(iterator: object, heap: Heap) -> object:
+    """The slot of a loop's iterator; 0 of a `while`, entered anew or not."""
+    return 0 if type(iterator) is int else heap.slot(iterator, "loop")
 
 
 def roots() -> dict[str, object]:

