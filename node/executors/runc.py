@@ -91,19 +91,17 @@ class RuncExecutor:
         variables = environment(task, "/tmp", "/in", "/out", f"{SHIM}/bin")
         task.life.first = lambda: _number_in(number)
         task.door.open(Doorway(task.life.first, f"shoal-{name}", uid, variables, SHIM))
-        try:
-            async with (
-                last_will(self._deletion(name), {"PATH": _PATH}),  # A container does not end with who started it.
-                process.started(command, env={"PATH": _PATH}, folder=bundle) as child,
-            ):
-                await process.follow(child, on_line, child.wait)
-                code = child.returncode or 0
-                is_killed = code == 128 + signal.SIGKILL
-                is_out_of_memory = group.is_out_of_memory() or (is_killed and group.has_hit_limit())
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._delete(name)
-                await group.remove()
+        async with last_will(self._deletion(name), {"PATH": _PATH}):  # A container does not end with who started it.
+            try:
+                async with process.started(command, env={"PATH": _PATH}, folder=bundle) as child:
+                    await process.follow(child, on_line, child.wait)
+                    code = child.returncode or 0
+                    is_killed = code == 128 + signal.SIGKILL
+                    is_out_of_memory = group.is_out_of_memory() or (is_killed and group.has_hit_limit())
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._delete(name)
+                    await group.remove()
         if is_out_of_memory:
             return Exit("memory", code, f"the job used more than {task.resources.memory_bytes} bytes of memory")
         return exit_of(code)

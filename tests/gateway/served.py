@@ -20,7 +20,7 @@ from gateway import accounts, database, serve
 from gateway.app import build_app
 from gateway.config import GatewayConfig
 from gateway.state import JobReader, build_gateway
-from protocol.errors import Refused
+from protocol.errors import Refused, Unavailable
 from tests.gateway.network_model import Network, Plain
 
 T = TypeVar("T")
@@ -102,13 +102,13 @@ class ControlSocket:
                 await self._send(writer, {"id": frame["id"], "end": True})
                 return
             await self._send(writer, {"id": frame["id"], "result": await self.network.answer(method, params)})
-        except Refused as error:
+        except (Refused, Unavailable) as error:
             body = {
                 "code": error.code,
                 "detail": error.detail,
                 "fix": error.fix,
-                "fault": "caller",
-                "numbers": error.numbers,
+                "fault": "caller" if isinstance(error, Refused) else "unavailable",
+                "numbers": error.numbers if isinstance(error, Refused) else {},
             }
             await self._send(writer, {"id": frame["id"], "error": body})
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SPEC = {"name": "x", "runtime": "python", "commands": ["true"], "chunks": [{}]}
 BODIES: dict[str, dict[str, object]] = {
     "submitJob": {"spec": SPEC}, "planJob": {"spec": SPEC}, "extendJob": {"spend_cap": 5}, "deposit": {"amount": 5},
+    "createVolume": {"name": "v"}, "listVolumes": {}, "showVolume": {"name": "v"}, "missingPieces": {"digests": []},
+    "commitVersion": {"name": "v", "tree": "0" * 64}, "openVersion": {"name": "v"},
+    "snapshotVolume": {"name": "v", "snapshot": "s"}, "removeVolume": {"name": "v"}, "volumeKey": {},
 }  # fmt: skip
 WITH_TOKEN = [operation for operation in OPERATIONS if operation.auth == "token"]
 OF_A_JOB = [operation for operation in WITH_TOKEN if "{job}" in operation.path]
@@ -32,7 +35,7 @@ FOREIGN = "job_" + "0" * 32
 
 def send(client: httpx.Client, operation: Operation, job: str = FOREIGN) -> httpx.Response:
     """The operation with a body that it takes."""
-    path = operation.path.replace("{job}", job).replace("{path:path}", "file")
+    path = operation.path.replace("{job}", job).replace("{path:path}", "file").replace("{digest}", "0" * 64)
     if operation.method == "GET":
         return client.get(path, params={"follow": "false"} if operation.name == "readLog" else {})
     headers = {"Idempotency-Key": f"matrix-{operation.name}"} if operation.takes_key else {}
