@@ -6,11 +6,12 @@
 #   make netlab   the NAT laboratory: real nodes behind every router, struck by every fault; root    (ARGS="-k punch")
 #   make attacks  every attack on a live node, an honest peer served meanwhile                       (SHOAL_LONG=1)
 #   make corpus   51 ordinary training scripts killed and resumed, bit for bit                      (ARGS="lora k_fold")
+#   make soak     kills of a live network, one after the other, and the long failures                (SHOAL_SOAK_KILLS=100)
 #   make check    format, lint, types, import contracts, house rules, links of the documents
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: attacks corpus demo test plug sim netlab check bench dist format picture
+.PHONY: attacks corpus soak demo test plug sim netlab check bench dist format picture
 .NOTPARALLEL:
 
 # Hundreds of processes of a test run import the same modules: compiled once, not by each of them.
@@ -51,6 +52,9 @@ attacks: $(READY)
 
 corpus: $(READY) $(JOBS_READY)
 	@.venv/bin/python -m tests.node.guest.corpus_table $(ARGS)
+
+soak: $(READY) $(JOBS_READY)
+	@.venv/bin/python -m pytest -q -s -m "soak" tests/soak tests/failures $(ARGS)
 
 CHECKS := "ruff format --check ." "ruff check --output-format concise ." mypy pyright lint-imports \
 	"python -m pytest -q tests/test_tidy.py tests/test_docs.py"

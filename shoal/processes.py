@@ -20,7 +20,7 @@ from protocol.units import SECOND
 POLL_S: Final = 0.05
 """Between two looks at a condition that nobody announces."""
 
-END_GRACE_S: Final = 10.0
+END_GRACE_S: Final = 20.0
 """Seconds that a process gets to end by itself."""
 
 TAIL_LINES: Final = 12

@@ -43,6 +43,10 @@ class Cutter:
         self._root = root
         self._give_up = give_up
 
+    def is_wanted(self) -> bool:
+        """Whether the node waits for a snapshot that has not been written."""
+        return self._board.get("wanted") != self.writer.answered
+
     def cut(self, frame: types.FrameType, stack: list[types.FrameType], steps: int, rounds: int) -> None:
         """Cut here. Raises Refusal, OSError."""
         began = time.perf_counter()

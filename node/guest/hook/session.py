@@ -153,14 +153,11 @@ class Session:
                 continue
             if not self.optimizer_steps:
                 self.board.set("steps", self.steps())
-            if builtins.__shoal_due__ or not self._is_wanted() or not self.cutter.writer.is_free():  # type: ignore[attr-defined]
+            if builtins.__shoal_due__ or not self.cutter.is_wanted() or not self.cutter.writer.is_free():  # type: ignore[attr-defined]
                 continue
-            if self._is_wanted():  # Asked again: what was being written just now may have been the answer.
+            if self.cutter.is_wanted():  # Asked again: what was being written just now may have been the answer.
                 self.policy.due_since(time.monotonic())
                 builtins.__shoal_due__ = True  # type: ignore[attr-defined]
-
-    def _is_wanted(self) -> bool:
-        return self.board.get("wanted") != self.cutter.writer.answered
 
     def _consider(self, frame: types.FrameType, index: int) -> None:
         if self.cutter.pending is not None:
@@ -170,7 +167,7 @@ class Session:
         depth = sum(len(frames.loops_of(inside)) for inside in stack)
         if not self.policy.is_cut((id(frame), index), depth, self.optimizer_steps, time.monotonic()):
             return
-        if not self._is_wanted() or not self.cutter.writer.is_free():  # Noticed as due while it was being cut.
+        if not self.cutter.is_wanted() or not self.cutter.writer.is_free():  # Noticed as due while it was being cut.
             builtins.__shoal_due__ = False  # type: ignore[attr-defined]
             return
         self._cut(frame, stack)
