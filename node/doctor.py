@@ -102,7 +102,7 @@ async def diagnose(patient: Patient) -> Diagnosis:
     checks.append(_best_check(best))
     report = await trio.to_thread.run_sync(patient.gpus.read)
     process = await doctor_process.checks(patient.folder, report, patient.trusted_nodes)
-    names = sorted({*patient.interpreters, *(["python"] if runtimes.default_interpreter() else [])})
+    names: list[str] = sorted({*patient.interpreters, *(["python"] if runtimes.default_interpreter() else [])})
     checks += [*doctor_snapshots.checks(names, patient.keep_bytes_max, patient.live, process[0]), *process]
     return {
         "checks": checks,

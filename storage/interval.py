@@ -86,17 +86,19 @@ def plan(
     A snapshot never begins before the last one is durable, so `upload` and one step bound it from below in any case."""
     bounds: list[tuple[int, Reason]] = [(upload, "uplink"), (step, "step")]
     if every:
-        floor, reason = max([*bounds, (every, "asked")])
-        return Plan(Micros(floor), reason, floor <= max(every, INTERVAL_MAX))
-    floor, reason = max([*bounds, (INTERVAL_MIN, "least")])
+        bounds.append((every, "asked"))
+        longest: tuple[int, Reason] = max(bounds)
+        return Plan(Micros(longest[0]), longest[1], longest[0] <= max(every, INTERVAL_MAX))
+    bounds.append((INTERVAL_MIN, "least"))
+    bound: tuple[int, Reason] = max(bounds)
     wanted: tuple[int, Reason]
     if profile == "min-loss":
         wanted = (stall * PPM // STALL_PPM, "stall")
     else:
         wanted = (young_daly(stall, expected), "hazard")
-    if wanted[0] > floor:
-        floor, reason = wanted if wanted[0] <= INTERVAL_MAX else (max(floor, INTERVAL_MAX), "limit")
-    return Plan(Micros(floor), reason, floor <= INTERVAL_MAX)
+    if wanted[0] > bound[0]:
+        bound = wanted if wanted[0] <= INTERVAL_MAX else (max(bound[0], INTERVAL_MAX), "limit")
+    return Plan(Micros(bound[0]), bound[1], bound[0] <= INTERVAL_MAX)
 
 
 def worst_case_loss(

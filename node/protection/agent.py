@@ -13,7 +13,6 @@ import trio
 
 from node.executors import process
 from node.executors.interface import Exit, Task
-from node.guest.hook.board import STATES
 from node.protection import layout
 from node.protection.application import CheckpointWatch, tell
 from node.protection.contents import Contents, copy, examine, step_of
@@ -40,9 +39,6 @@ ASK_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 30.0
 """How long a program may take to save itself and leave after SIGTERM."""
 
-HOOK_SECONDS: Final = 20.0
-"""How long the first cut waits for a program that has only just been started to load its hook."""
-
 STEPS_SECONDS: Final = 0.5
 """How often the machines hear how far the job is: a beat, once a second, carries it on."""
 
@@ -62,8 +58,6 @@ _CRASHES: Final = (
     signal.SIGKILL,
 )
 _LISTENS: Final = ("loaded", "running", "restored")
-
-_SPOKEN: Final = tuple(state for state in STATES if state != "absent")
 
 Protected = Guest | Recovering | Sealed | CutFailed
 """What an agent tells the machines."""
@@ -93,7 +87,6 @@ class Agent:
         self.imaging: Imaging | None = None
         """Where this node can take images of processes."""
         self._link: GuestLink | None = None
-        self._attached = 0.0
         self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
         self._hold: bool | None = None
         self._asked = trio.Event()
@@ -113,7 +106,6 @@ class Agent:
     def attach(self, link: GuestLink) -> None:
         """The task starts (again) with this board."""
         self._link = link
-        self._attached = trio.current_time()
 
     def detach(self) -> None:
         """Its processes have ended."""
@@ -303,6 +295,8 @@ class Agent:
 
     async def _rehearsal(self, rehearse: Rehearse, sealed: SealedFolder) -> None:
         why_not = await rehearse(sealed)
+        if not why_not and self._link is not None and not (said := self._link.read()).get("is_complete"):
+            why_not = said.text or "not everything that the program holds is in its snapshots"
         self._is_rehearsed = not why_not
         if why_not:
             self.voice.log(f"shoal: {NOT_PROTECTED}{why_not}")
