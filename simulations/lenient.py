@@ -12,6 +12,7 @@ from simulations.violation import Violation
 
 if TYPE_CHECKING:
     from simulations.simpeer import SimPeer
+    from simulations.tasks import Task
     from simulations.world import World
 
 
@@ -40,6 +41,9 @@ class Lenient(Observer):
 
     def moved(self, peer: SimPeer, is_up: bool, now: int) -> None:
         self._try(lambda: self._checker.moved(peer, is_up, now))
+
+    def resumed(self, task: Task, why: str, waited: int, brought: int, now: int) -> None:
+        self._try(lambda: self._checker.resumed(task, why, waited, brought, now))
 
     def second(self, now: int) -> None:
         self._try(lambda: self._checker.second(now))

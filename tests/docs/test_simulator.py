@@ -72,7 +72,7 @@ def test_the_defaults_are_true(heading: str) -> None:
             assert value in ("—", "always up"), f"{key}: {value}"
             continue
         text = said[1]
-        listed = [word.strip() for word in text[1:-1].split(",")] if text.startswith("[") else text
+        listed = [word.strip() for word in text[1:-1].split(",") if word] if text.startswith("[") else text
         assert changed(usual, {f"{path}.{key.strip('`')}": {} if text == "{}" else listed}) == usual, key
         told += 1
     assert told, "the table tells no default"

@@ -26,7 +26,6 @@ class Node:
         self.events = EventLog()
         self.drained: list[bool] = []
         self.saved = 0
-        self.last: list[Effect] = []
 
     def handing(self, has_machine: bool = True) -> Handing:
         story = self.story
@@ -47,15 +46,15 @@ class Node:
     async def hand_over(self, number: int) -> None:
         """The snapshot of a lease becomes durable, the steward signs, the ledger orders: a little later each."""
         lease = self.story.leases[number]
-        acts: tuple[Callable[[], list[Effect]], ...] = (
-            lambda: self.story.sealed(lease),
-            lambda: self.story.durable(lease),
-            lambda: self.story.order(self.story.steward(lease, self.last)),
-        )
-        for happens in acts:
-            await trio.sleep(0.25)  # Of the mock clock.
-            self.last = happens()
-            self.perform(self.last)
+        await self._act(lambda: self.story.sealed(lease))
+        proposed = await self._act(lambda: self.story.durable(lease))
+        await self._act(lambda: self.story.order(self.story.steward(lease, proposed)))
+
+    async def _act(self, act: Callable[[], list[Effect]]) -> list[Effect]:
+        await trio.sleep(0.25)  # Of the mock clock.
+        effects = act()
+        self.perform(effects)
+        return effects
 
 
 async def test_the_command_comes_back_when_everything_is_out(autojump_clock: trio.testing.MockClock) -> None:

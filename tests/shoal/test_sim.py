@@ -142,7 +142,7 @@ def test_a_run_that_is_not_the_same_is_found_out(scenario: Path, capsys: pytest.
 
 def test_what_is_said_about_scenarios(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = answer(capsys, "list")
-    assert isinstance(listed["scenarios"], list) and len(listed["scenarios"]) == 8
+    assert isinstance(listed["scenarios"], list) and len(listed["scenarios"]) == 9
     assert "ethereum-2025" in str(listed["latencies"]) and "steam-2024" in str(listed["gpus"])
     assert main(["sim", "validate", "small.yaml", "--set", "population.providers.n=9"]) == 0
     assert Scenario.read(capsys.readouterr().out).population.providers.n == 9

@@ -37,7 +37,7 @@ def test_every_hook_is_passed_on() -> None:
     picky, found = Picky(), list[Violation]()
     world = World(scenario(plan=planned(2, 0)), 1, [kill(1, 0.5, PROVIDER)], [Lenient(picky, found.append)])
     world.run()
-    assert set(picky.heard) == set(HOOKS) - {"crashed"} and found == []
+    assert set(picky.heard) == set(HOOKS) - {"crashed", "resumed"} and found == []
 
 
 def test_a_crash_is_passed_on_too() -> None:

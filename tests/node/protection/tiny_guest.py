@@ -123,6 +123,7 @@ class Guest:
         write_state(part, step, total)
         part.rename(folder)
         play_trick(folder)
+        self.board.set("is_complete", 1)
         self.board.set("number", self.number)
         self.board.set("answered", wanted)
         while self.board.get("hold"):
