@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.snapshots import Pack
 from storage import compress, records
-from storage.cutting import CHUNK_BYTES_MAX, Part
+from storage.cutting import Part
 from storage.ids import Place, chunk_id, id_key
 from storage.index import (
     INDEX_BYTES_MAX,
@@ -23,6 +24,10 @@ from storage.index import (
 from storage.packs import Known, KnownPack
 from storage.parity import code_of, memory
 from storage.records import damaged, sealed_size
+from storage.sealing import Apply, in_turn
+
+WINDOW: Final = 16
+"""Chunks opened at a time, 64 MiB at most: enough to keep every core of a home computer busy."""
 
 ReadPack = Callable[[int], memoryview | bytes | bytearray]
 """The whole ciphertext of a pack of the manifest, by position. Each is asked for once, when it is needed first, and
@@ -48,7 +53,7 @@ class Opening:
 
     def __init__(
         self, packs: Sequence[Pack], index_bytes: int, place: Place, secret: bytes, read_pack: ReadPack,
-        size_max: int = STATE_BYTES_MAX,
+        size_max: int = STATE_BYTES_MAX, apply: Apply = in_turn,
     ) -> None:  # fmt: skip
         for pack in packs:
             code_of(pack)
@@ -58,7 +63,7 @@ class Opening:
         self._place, self._secret = place, secret
         self._id_key = id_key(secret)
         self._read_pack = read_pack
-        self._scratch = memory(CHUNK_BYTES_MAX)
+        self._apply = apply
         self._read: dict[int, memoryview] = {}
         index = open_index(self._pack(len(packs) - 1)[-index_bytes:], place, secret)
         check_index(index, self._packs, index_bytes, place, min(size_max, STATE_BYTES_MAX))
@@ -77,7 +82,7 @@ class Opening:
 
     def pieces(self) -> Iterator[Piece]:
         """Every byte of the state once, a chunk at a time."""
-        contents = (self._content(self._index.chunks[position]) for position in self._index.order)
+        contents = self._contents()
         content = memoryview(b"")
         for part in self._index.parts:
             offset = 0
@@ -100,12 +105,21 @@ class Opening:
             if end == piece.part.size:
                 yield Part(piece.part.name, piece.part.itemsize, data)
 
+    def _contents(self) -> Iterator[memoryview]:
+        """Chunk after chunk; a window of them is opened at a time, by as many threads as there are. One reads packs."""
+        order = self._index.order
+        for start in range(0, len(order), WINDOW):
+            chunks = [self._index.chunks[position] for position in order[start : start + WINDOW]]
+            for chunk in chunks:
+                self._pack(chunk.pack)
+            yield from self._apply(self._content, chunks)
+
     def _content(self, chunk: StoredChunk) -> memoryview:
         """The bytes of one chunk, which are those that its id stands for."""
         start = chunk.offset
         sealed = self._pack(chunk.pack)[start : start + sealed_size(chunk.stored)]
         aead, bound = chunk_aead(chunk, origin := self._index.packs[chunk.pack], self._place, self._secret)
-        stored = self._scratch[: chunk.stored]
+        stored = memory(chunk.stored)
         records.open_into(sealed, stored, aead, origin.number, chunk.sequence, bound)
         content = compress.expand(stored, chunk.size, chunk.itemsize) if chunk.codec == ZSTD else stored
         if chunk_id([content], self._id_key) != chunk.id:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -12,6 +13,7 @@ from node.blobs import BlobStore, disk_errors
 from node.protection.contents import TABLE_BYTES_MAX, Contents, FolderWriter, parts
 from node.protection.phases import OnPhase, unnoticed
 from node.protection.safetensors_header import bad
+from node.protection.threads import apply
 from protocol.effects import LeaseKey
 from protocol.snapshots import Manifest, Pack, Tier, shard_of
 from protocol.units import Digest
@@ -20,7 +22,9 @@ from storage.ids import Place
 from storage.opening import Opening
 from storage.packs import Known, KnownPack
 from storage.pipeline import seal
-from storage.sealing import Sealed
+from storage.sealing import Options, Sealed
+
+_OPTIONS: Final = Options(apply=apply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Sealer:
 
     def _seal(self, folder: Path, contents: Contents, place: Place, use: tuple[Known | None, list[Digest]]) -> Sealed:
         known, made = use
-        sealing = seal(parts(folder, contents), place, self._secret, self.code, self._erasure, known)
+        sealing = seal(parts(folder, contents), place, self._secret, self.code, self._erasure, known, _OPTIONS)
         for sealed in sealing:
             for index, shard in enumerate(sealed.shards[: sealed.pack.k]):
                 digest = Digest(shard_of(sealed.pack, index))
@@ -151,7 +155,7 @@ def lay_out(
         return read_pack(blobs, sealed.packs[index], erasure)
 
     size_max = bytes_max + TABLE_BYTES_MAX
-    opening = Opening(sealed.packs, sealed.index_bytes, sealed.place, secret, pack, size_max)
+    opening = Opening(sealed.packs, sealed.index_bytes, sealed.place, secret, pack, size_max, apply)
     for piece in opening.pieces():
         writer.write(piece.part.name, piece.offset, piece.data)
     return writer.finish()

@@ -36,6 +36,7 @@ def misses(kinds: dict[str, Kind], pairs: dict[tuple[str, str], Reached]) -> lis
     return wrong
 
 
+@pytest.mark.alone
 def test_a_punched_and_a_relayed_pair_do_a_job(lab: Laboratory, make_village: Callable[[], Village]) -> None:
     village = make_village()
     kinds: dict[str, Kind] = {"remapping": "remapping", "cone": "port-restricted", "symmetric": "symmetric"}
@@ -52,7 +53,7 @@ def test_a_punched_and_a_relayed_pair_do_a_job(lab: Laboratory, make_village: Ca
         if not village.knows_paths():
             return
         with suppress(Unavailable):
-            until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], 30)
+            until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], 60)
     assert misses(kinds, watch.pairs) == []
     assert watch.pairs["cone", "remapping"].best == "punched"
     assert watch.pairs["cone", "symmetric"].best == "relayed"
