@@ -110,6 +110,28 @@ class BlobStore:
                 temporary.unlink(missing_ok=True)
         return digest, size
 
+    def put_from_thread(self, digest: Digest, data: memoryview) -> bool:
+        """Keep bytes whose digest is known, written in one of trio's worker threads and adopted in the store's own.
+        False when they are here already."""
+        if self.has(digest):
+            return False
+        temporary = self.partial(digest).with_suffix(".put")
+        with disk_errors(len(data)):
+            try:
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                trio.from_thread.run_sync(self._adopt_new, temporary, digest, len(data))
+            finally:
+                temporary.unlink(missing_ok=True)
+        return True
+
+    def _adopt_new(self, temporary: Path, digest: Digest, size: int) -> None:
+        with self.space(size):
+            if not self.has(digest):
+                self.adopt(temporary, digest, size)
+
     def remove(self, digest: Digest) -> None:
         """Forget a blob; nothing happens when it is not here."""
         size = self._sizes.pop(digest, None)

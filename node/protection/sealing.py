@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from node.blobs import BlobStore, disk_errors
+from node.blobs import BlobStore
 from node.protection.contents import TABLE_BYTES_MAX, Contents, FolderWriter, parts
 from node.protection.phases import OnPhase, unnoticed
 from node.protection.safetensors_header import bad
@@ -85,31 +84,10 @@ class Sealer:
         for sealed in sealing:
             for index, shard in enumerate(sealed.shards[: sealed.pack.k]):
                 digest = Digest(shard_of(sealed.pack, index))
-                if self._put(digest, shard):
+                if self._blobs.put_from_thread(digest, shard):
                     made.append(digest)
                 self.on_phase("shard")
         return sealing.sealed
-
-    def _put(self, digest: Digest, shard: memoryview) -> bool:
-        """Write in this thread, adopt in the store's own. False when it is here already."""
-        if self._blobs.has(digest):
-            return False
-        temporary = self._blobs.partial(digest).with_suffix(".put")
-        with disk_errors(len(shard)):
-            try:
-                with temporary.open("wb") as file:
-                    file.write(shard)
-                    file.flush()
-                    os.fsync(file.fileno())
-                trio.from_thread.run_sync(self._adopt, temporary, digest, len(shard))
-            finally:
-                temporary.unlink(missing_ok=True)
-        return True
-
-    def _adopt(self, temporary: Path, digest: Digest, size: int) -> None:
-        with self._blobs.space(size):
-            if not self._blobs.has(digest):
-                self._blobs.adopt(temporary, digest, size)
 
 
 def read_pack(blobs: BlobStore, pack: Pack, erasure: ErasureCode) -> memoryview:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import trio
 
-from node.blobs import BlobStore, disk_errors
+from node.blobs import BlobStore
 from node.protection.fetching import bring
 from node.protection.sealing import read_pack
 from node.volumes.custody import Guarded
@@ -130,7 +130,7 @@ class CrateCustody:
             del parts
             for sealed in sealing:
                 for index, shard in enumerate(sealed.shards[: sealed.pack.k]):  # The custodian makes the parity.
-                    self._put(Digest(shard_of(sealed.pack, index)), shard)
+                    self._blobs.put_from_thread(Digest(shard_of(sealed.pack, index)), shard)
             return sealing.sealed.packs, sealing.sealed.index_bytes
 
     def _open(self, crate: Crate, secret: bytes) -> tuple[Digest, ...]:
@@ -146,29 +146,9 @@ class CrateCustody:
             digest = wire.digest(bytes(part.data))
             if digest.hex() != part.name:
                 raise Refused("a piece is not what its name says", code="volume_damaged", fix="Take another version.")
-            self._put(digest, part.data)
+            self._blobs.put_from_thread(digest, part.data)
             found.append(digest)
         return tuple(found)
-
-    def _put(self, digest: Digest, data: memoryview) -> None:
-        """Write in this thread, adopt in the store's own."""
-        if self._blobs.has(digest):
-            return
-        temporary = self._blobs.partial(digest).with_suffix(".put")
-        with disk_errors(len(data)):
-            try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                trio.from_thread.run_sync(self._adopt, temporary, digest, len(data))
-            finally:
-                temporary.unlink(missing_ok=True)
-
-    def _adopt(self, temporary: Path, digest: Digest, size: int) -> None:
-        with self._blobs.space(size):
-            if not self._blobs.has(digest):
-                self._blobs.adopt(temporary, digest, size)
 
 
 @contextmanager

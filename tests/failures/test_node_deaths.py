@@ -17,7 +17,6 @@ import trio
 from node import blobs
 from node.protection import contents, layout
 from node.protection.phases import PHASES
-from node.protection.sealing import Sealer
 from protocol.completions import Sealed
 from protocol.units import Digest
 from tests.failures.victims import CUT, RESTORE, STEPS, Noted, stand_in
@@ -116,7 +115,7 @@ async def test_the_disk_fails_in_each_write_of_a_cut(
         failing(layout, "take")
         failing(os, "fsync")
         failing(blobs.BlobStore, "adopt")
-        failing(Sealer, "_put")
+        failing(blobs.BlobStore, "put_from_thread")
         for point in range(1, 100):
             countdown[0] = point
             answer = await one.cut(work.task)
