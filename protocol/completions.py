@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Head, JobNotice, Offer
 from protocol.snapshots import Pack, Tier
 from protocol.units import Digest, PeerId
@@ -55,6 +56,23 @@ class RunDone:
     output_bytes: int
     seconds: float
     detail: str
+    trace: Digest = ZERO_DIGEST
+    """Of a job with units: digest of the `Trace` blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Units were compared. A blob that cannot be fetched or parsed is the fault of who owes it."""
+
+    task: str
+    score: int
+    """Parts per million, the worst of all units."""
+    code: str
+    """`within_tolerance`, or why not: the reason of the worst unit."""
+    evidence: Digest
+    """Digest of the report blob: every unit's error, for people and for appeals."""
+    fault: Literal["", "provider", "auditor"] = ""
+    """Whose blob was missing or malformed."""
 
 
 NOT_PROTECTED: Final = "not protected: "
@@ -154,6 +172,7 @@ Completion = (
     | CutFailed
     | Encoded
     | Proved
+    | Scored
     | Overheard
     | Neighbour
 )

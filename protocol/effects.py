@@ -10,8 +10,9 @@ from typing import Protocol
 
 from protocol.completions import Completion
 from protocol.errors import ShoalError
-from protocol.jobspec import JobSpec
+from protocol.jobspec import ZERO_DIGEST, JobSpec
 from protocol.messages import Head, JobNotice, Message, Offer
+from protocol.proof import Kind, Leaf, Tolerance
 from protocol.snapshots import Challenge, Manifest, Pack
 from protocol.units import Digest, Micros, PeerId
 from protocol.wire import Signed
@@ -99,6 +100,38 @@ class Run:
     secret: bytes = b""
     """32 bytes, of which the keys of the chunk's snapshots are made; empty without protection."""
     resume: Resume | None = None
+    units: tuple[Leaf, ...] = ()
+    """Replay these units from their states, fetched from `sources`; the output is a `Results` blob."""
+    seed: bytes = b""
+    """The challenge of a replay."""
+    result: Digest = ZERO_DIGEST
+    """Not zeros: run the job's `check` over this output, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreItem:
+    """One unit as claimed and as replayed; digests of blobs, zeros where there is none."""
+
+    index: int
+    start: Digest
+    claimed: Digest
+    replayed: Digest
+    claimed_aux: Digest
+    replayed_aux: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Compare replayed units with claimed ones in a child process; answered by `Scored` with the same task."""
+
+    task: str
+    kind: Kind
+    tolerance: Tolerance
+    items: tuple[ScoreItem, ...]
+    provider: PeerId
+    """Who has what was claimed."""
+    auditor: PeerId
+    """Who has what was replayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +193,7 @@ class Stop:
 class Compute:
     """Work that takes long and happens outside the machine."""
 
-    work: Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget
+    work: Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol.overlay.place import Region
+from protocol.proof import Numeric, Proof
 from protocol.units import Credits, Digest, Micros
 
 CHUNKS_MAX: Final = 4096
@@ -141,8 +142,9 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """Leases of a chunk in a row that may end without having moved it on; then the job fails."""
     fuel: NonNegative = 10_000_000_000
     """WASM only: instructions that one chunk may use."""
-    numeric: Literal["D0", "D2"] = "D2"
-    """D0 = any honest machine computes the same bytes; D2 = machines of the same runtime digest do."""
+    numeric: Numeric = "D2"
+    """D0, D1 = any honest machine computes the same bytes; D2 = machines of the same runtime digest do; D3 = within a
+    tolerance."""
     placement: Placement | UnsetType = UNSET
     """Unset is not encoded: a job that may run anywhere has the digest that it always had."""
     ports: Annotated[tuple[Annotated[int, Meta(ge=1, le=65_535)], ...], Meta(max_length=PORTS_MAX)] = ()
@@ -154,6 +156,15 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     checkpoint: Checkpoint | UnsetType = UNSET
     """Unset: the platform chooses, and the digest is what it always was."""
+    proof: Proof | UnsetType = UNSET
+    """Unset: every chunk is one unit, and its output is compared as a hash."""
+    trust: Literal["basic", "standard", "high", "certain"] | UnsetType = UNSET
+    """How sure the renter wants to be (specs/39-trust.md). Unset: what `audit_ppm` says, and one auditor."""
+
+    @property
+    def units(self) -> int:
+        """Units of a chunk that are traced; 0: none, the output is compared as a whole."""
+        return self.proof.units if isinstance(self.proof, Proof) else 0
 
     @property
     def protection(self) -> Checkpoint:
@@ -162,8 +173,9 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_protected(self) -> bool:
-        """Whether snapshots of running chunks are wanted at all. A WASM module has no hook."""
-        if self.runtime == "wasm" or not self.protection.is_on:
+        """Whether snapshots of running chunks are wanted at all. A WASM module has no hook; a unit program begins its
+        chunk again, because a trace that another began could not be opened by who goes on."""
+        if self.runtime == "wasm" or self.units or not self.protection.is_on:
             return False
         return isinstance(self.checkpoint, Checkpoint) or self.estimate >= PROTECTED_FROM
 

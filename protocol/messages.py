@@ -17,6 +17,7 @@ from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 from protocol.overlay.place import Place
+from protocol.proof import SAMPLES_MAX, UNITS_MAX, Index, Leaf, Opening
 from protocol.snapshots import (
     Challenge,
     ChallengeAnswer,
@@ -236,6 +237,28 @@ class Reveal(Struct, frozen=True, forbid_unknown_fields=True, tag="reveal"):
     output: Bytes32
     output_bytes: NonNegative
     salt: Bytes32
+    openings: Annotated[tuple[Opening, ...], Meta(max_length=SAMPLES_MAX + 1)] = ()
+    """Of a traced claim: the leaves behind the units that are audited, and the last leaf."""
+
+
+class UnitsRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="units_request"):
+    """A validator asks for the leaves before the units that the beacon chose."""
+
+    escrow: Hash
+    chunk: ChunkIndex
+    epoch: Epoch
+    indices: Annotated[tuple[Index, ...], Meta(max_length=SAMPLES_MAX)]
+
+
+class UnitsOpened(Struct, frozen=True, forbid_unknown_fields=True, tag="units_opened"):
+    """The provider opens leaves of its trace, and the claimed effects of all units (leaf n + 1)."""
+
+    escrow: Hash
+    chunk: ChunkIndex
+    epoch: Epoch
+    openings: Annotated[tuple[Opening, ...], Meta(max_length=SAMPLES_MAX)]
+    effects: Annotated[bytes, Meta(max_length=2 * UNITS_MAX)]
+    effects_path: Annotated[tuple[Bytes32, ...], Meta(max_length=13)]
 
 
 class RevealRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="reveal_request"):
@@ -257,6 +280,12 @@ class AuditRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="audit_r
     outputs: Annotated[tuple[Bytes32, ...], Meta(max_length=4096)]
     sources: Annotated[tuple[Key, ...], Meta(max_length=64)]
     renter: Key
+    units: Annotated[tuple[Leaf, ...], Meta(max_length=SAMPLES_MAX)] = ()
+    """Replay these units from their states, instead of the whole chunk."""
+    seed: Annotated[bytes, Meta(max_length=32)] = b""
+    """The challenge, of which a replay may choose the part of a unit that it computes."""
+    result: Annotated[bytes, Meta(max_length=32)] = b""
+    """Instead of executing anything, run the job's `check` over this output manifest."""
 
 
 class AuditCommit(Struct, frozen=True, forbid_unknown_fields=True, tag="audit_commit"):
@@ -387,7 +416,7 @@ class Blocks(Struct, frozen=True, forbid_unknown_fields=True, tag="blocks"):
 
 Message = (
     Bid | NoBid | Grant | Accept | Decline | CancelChunk | Watch | Unwatch | Beat | LogLines | Reveal | RevealRequest
-    | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit | Receipts | Proposal | Vote
+    | UnitsRequest | UnitsOpened | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit | Receipts | Proposal | Vote
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol import wire
 from protocol.identity import Identity
+from protocol.proof import UNITS_MAX
 from protocol.units import PPM, Credits, Digest, PeerId
 
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -180,6 +181,9 @@ class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):
     chunk: Annotated[int, Meta(ge=0, le=4096)]
     epoch: Annotated[int, Meta(ge=1, le=1_000)]
     sealed: Hash
+    trace: Hash | UnsetType = UNSET
+    """Root of the trace, for jobs with units. Unset is not encoded: other claims are the bytes that they always were."""
+    units: Annotated[int, Meta(ge=1, le=UNITS_MAX)] | UnsetType = UNSET
 
 
 class Surrender(Struct, frozen=True, forbid_unknown_fields=True, tag="surrender"):
@@ -229,7 +233,7 @@ class Verdict(Struct, frozen=True, forbid_unknown_fields=True, tag="verdict"):
     escrow: Hash
     chunk: Annotated[int, Meta(ge=0, le=4096)]
     epoch: Annotated[int, Meta(ge=1, le=1_000)]
-    outcome: Literal["accept", "wrong", "fraud", "missing"]
+    outcome: Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
     is_audited: bool
     auditor: Key
     """Who executed it again; the validator itself when nobody did."""
@@ -237,6 +241,60 @@ class Verdict(Struct, frozen=True, forbid_unknown_fields=True, tag="verdict"):
     evidence: Hash
     code: Reason
     """A stable reason code: `hash_equal`, `hash_differs`, `not_sampled`, `not_revealed` …"""
+    score: Annotated[int, Meta(ge=0, le=PPM)] | UnsetType = UNSET
+    """Of a D3 comparison, ppm."""
+    faulted: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=8)] | UnsetType = UNSET
+    """Auditors whose sealed result two others refuted."""
+
+
+class Appeal(Struct, frozen=True, forbid_unknown_fields=True, tag="appeal"):
+    """Somebody stakes a bond on it that the newest decision about a claim is wrong."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    appellant: Key
+    bond: Amount
+    rival: Hash
+    """The trace root that the appellant stands for, for the third round; zeros where it has none."""
+
+
+class Ruling(Struct, frozen=True, forbid_unknown_fields=True, tag="ruling"):
+    """What a panel, or the game, found about an appealed decision; signed by a quorum of the judges."""
+
+    escrow: Hash
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    round: Annotated[int, Meta(ge=1, le=3)]
+    outcome: Literal["upheld", "overturned"]
+    finding: Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
+    """What holds from now on."""
+    panel: Annotated[tuple[Key, ...], Meta(max_length=15)]
+    evidence: Hash
+    code: Reason
+
+
+class BeaconCommit(Struct, frozen=True, forbid_unknown_fields=True, tag="beacon_commit"):
+    """A validator seals its part of a beacon: SHA-256("shoal/1\0beacon\0" ‖ validator ‖ number ‖ secret)."""
+
+    number: Counter
+    validator: Key
+    sealed: Hash
+
+
+class BeaconReveal(Struct, frozen=True, forbid_unknown_fields=True, tag="beacon_reveal"):
+    """A validator opens its part of a beacon, once enough are sealed."""
+
+    number: Counter
+    validator: Key
+    secret: Hash
+
+
+class Absence(Struct, frozen=True, forbid_unknown_fields=True, tag="absence"):
+    """A quorum has not heard of a staked peer for more than seven days; `day` counts days since the Unix epoch."""
+
+    peer: Key
+    day: Counter
 
 
 class EscrowClose(Struct, frozen=True, forbid_unknown_fields=True, tag="close"):
@@ -247,7 +305,8 @@ class EscrowClose(Struct, frozen=True, forbid_unknown_fields=True, tag="close"):
 
 Operation = (
     Mint | WithdrawExt | WithdrawEnd | Transfer | Bond | Unbond | EscrowOpen | EscrowExtend
-    | Assign | Claim | Surrender | Handover | Fence | Settle | Verdict | EscrowClose
+    | Assign | Claim | Surrender | Handover | Fence | Settle | Verdict | Appeal | Ruling | BeaconCommit | BeaconReveal
+    | Absence | EscrowClose
 )  # fmt: skip
 
 
