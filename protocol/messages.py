@@ -416,7 +416,8 @@ class Blocks(Struct, frozen=True, forbid_unknown_fields=True, tag="blocks"):
 
 Message = (
     Bid | NoBid | Grant | Accept | Decline | CancelChunk | Watch | Unwatch | Beat | LogLines | Reveal | RevealRequest
-    | UnitsRequest | UnitsOpened | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit | Receipts | Proposal | Vote
+    | UnitsRequest | UnitsOpened | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit
+    | Receipts | Proposal | Vote
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer

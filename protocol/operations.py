@@ -182,7 +182,7 @@ class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):
     epoch: Annotated[int, Meta(ge=1, le=1_000)]
     sealed: Hash
     trace: Hash | UnsetType = UNSET
-    """Root of the trace, for jobs with units. Unset is not encoded: other claims are the bytes that they always were."""
+    """Root of the trace, for jobs with units. Unset is not encoded: other claims stay the bytes that they were."""
     units: Annotated[int, Meta(ge=1, le=UNITS_MAX)] | UnsetType = UNSET
 
 

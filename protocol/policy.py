@@ -15,7 +15,7 @@ from protocol.units import MINUTE, PPM, Micros
 Ppm = Annotated[int, Meta(ge=0, le=PPM)]
 
 DISPUTE_WINDOW: Final = Micros(10 * MINUTE)
-"""Microseconds for which pay is held unless a network says otherwise: one panel of three re-executes a 2-minute chunk."""
+"""Microseconds for which pay is held unless a network says otherwise: a panel of three re-executes a 2-minute chunk."""
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,7 +33,7 @@ Kind = Literal["deterministic", "certificate", "training", "inference", "renderi
 """Classes of work, each with its own comparison (`verifier.comparing`)."""
 
 Numeric = Literal["D0", "D1", "D2", "D3"]
-"""Numeric class: D0 integers, D1 floats that are equal everywhere, D2 equal where the runtime is, D3 within a tolerance."""
+"""D0 integers, D1 floats that are equal everywhere, D2 equal where the runtime is, D3 within a tolerance."""
 
 
 class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +64,7 @@ class Proof(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Leaf(Struct, frozen=True, forbid_unknown_fields=True):
-    """One leaf of a trace. Digests are BLAKE3 of files. Leaf n, behind the last unit, has no input and no aux (zeros)."""
+    """One leaf of a trace. Digests are BLAKE3 of files. Leaf n, behind the last unit, has zeros for input and aux."""
 
     index: Index
     state: Hash32

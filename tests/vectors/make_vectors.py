@@ -43,8 +43,8 @@ def sample(kind: inspect.Type, seed: int = 1) -> object:
         case inspect.StructType(cls=cls, fields=fields):
             values = {field.name: sample(field.type, seed + index) for index, field in enumerate(fields)}
             return msgspec.convert(values, cls, strict=False) if cls.__struct_config__.tag is None else cls(**values)
-        case inspect.IntType(ge=low):
-            return max(low or 0, seed)
+        case inspect.IntType(ge=low, le=high):
+            return min(max(low or 0, seed), seed if high is None else high)
         case inspect.BytesType(min_length=size):
             return bytes([seed % 256]) * (size or 3)
         case inspect.StrType(pattern=pattern):
