@@ -1,0 +1,56 @@
+"""Attack 52: a forged, old or relayed quote of trusted hardware.
+
+The defence: nonce and node key in the quote, the maker's chain, a revocation list; and evidence never replaces audits.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import Refused
+from protocol.units import PeerId
+from verifier.attestation.policy import Policy, attested_ppm, binding, check
+
+PLACE = Path(__file__).parents[1] / "verifier" / "attestation" / "recorded.py"
+_found = importlib.util.spec_from_file_location("recorded_quotes", PLACE)
+assert _found is not None and _found.loader is not None
+recorded = importlib.util.module_from_spec(_found)
+sys.modules[_found.name] = recorded
+_found.loader.exec_module(recorded)
+
+QUOTE = recorded.tdx()
+POLICY = Policy({"tdx": {QUOTE.measurement}})
+BOUND = binding(PeerId(b"\1" * 32), bytes(32), 0, 1, b"\2" * 32, b"\3" * 32)
+
+
+def test_a_real_quote_made_for_something_else_is_stale() -> None:
+    with pytest.raises(Refused) as refused:
+        check(POLICY, (QUOTE,), BOUND)
+    assert refused.value.code == "stale_nonce"
+
+
+def test_a_quote_relayed_from_another_node_is_stale() -> None:
+    relayed = replace(QUOTE, report_data=BOUND + bytes(32))
+    other = binding(PeerId(b"\4" * 32), bytes(32), 0, 1, b"\2" * 32, b"\3" * 32)
+    with pytest.raises(Refused) as refused:
+        check(POLICY, (relayed,), other)
+    assert refused.value.code == "stale_nonce"
+
+
+def test_a_forged_nonce_breaks_the_signature() -> None:
+    forged = bytearray(recorded.TDX)
+    forged[48 + 584 - 64 : 48 + 584 - 32] = BOUND
+    with pytest.raises(Refused) as refused:
+        recorded.tdx(bytes(forged))
+    assert refused.value.code == "bad_signature"
+
+
+def test_the_honest_twin_passes_and_is_audited_all_the_same() -> None:
+    check(POLICY, (replace(QUOTE, report_data=BOUND + bytes(32)),), BOUND)
+    assert attested_ppm(200_000, 100_000) == 100_000
+    assert attested_ppm(100_000, 100_000) == 100_000
