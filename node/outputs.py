@@ -29,14 +29,16 @@ ENTRIES_MAX: Final = 65_536
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-async def collect(folder: Path, blobs: BlobStore, bytes_max: int) -> tuple[Digest, int]:
+async def collect(folder: Path, blobs: BlobStore, bytes_max: int, without: str = "") -> tuple[Digest, int]:
     """(digest of the manifest blob, bytes of all files). Refused (`output`, `disk`) when the folder is unfit.
 
-    Every process of the task must be dead."""
+    Every process of the task must be dead. `without` names a folder at the top that is left out."""
     found: list[OutputFile] = []
     total = 0
     for root, folders, names, folder_fd in os.fwalk(folder, follow_symlinks=False):
         relative = Path(root).relative_to(folder)
+        if without and not relative.parts and without in folders:
+            folders.remove(without)
         if len(relative.parts) >= DEPTH_MAX:
             raise Refused(f"the output has folders more than {DEPTH_MAX} deep", code="output")
         for name in folders:
@@ -44,7 +46,7 @@ async def collect(folder: Path, blobs: BlobStore, bytes_max: int) -> tuple[Diges
                 raise _unacceptable(str(relative / name), "is a symbolic link")
         for name in names:
             path = output_path(str(relative / name))
-            fd = _open(name, folder_fd, path)
+            fd = open_plain(name, folder_fd, path)
             try:
                 size = os.fstat(fd).st_size
                 total += size
@@ -55,6 +57,21 @@ async def collect(folder: Path, blobs: BlobStore, bytes_max: int) -> tuple[Diges
                 os.close(fd)
     manifest = Manifest(tuple(sorted(found, key=lambda file: file.path)))
     return blobs.put(wire.encode(manifest)), total
+
+
+def open_plain(name: str, folder_fd: int, path: str) -> int:
+    """A descriptor of a regular file with one name in an open folder; Refused (`output`) with `path` otherwise."""
+    try:
+        fd = os.open(name, _OPEN, dir_fd=folder_fd)
+    except OSError as error:
+        raise _unacceptable(path, f"cannot be read as a regular file ({error.strerror})") from error
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return fd
+    os.close(fd)
+    raise _unacceptable(
+        path, "is not a regular file" if not stat.S_ISREG(status.st_mode) else "has a second name (hard link)"
+    )
 
 
 def output_path(path: str) -> str:
@@ -95,20 +112,6 @@ def usage(folder: Path) -> tuple[int, int]:
         except OSError:
             continue
     return used, entries
-
-
-def _open(name: str, folder_fd: int, path: str) -> int:
-    try:
-        fd = os.open(name, _OPEN, dir_fd=folder_fd)
-    except OSError as error:
-        raise _unacceptable(path, f"cannot be read as a regular file ({error.strerror})") from error
-    status = os.fstat(fd)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-        return fd
-    os.close(fd)
-    raise _unacceptable(
-        path, "is not a regular file" if not stat.S_ISREG(status.st_mode) else "has a second name (hard link)"
-    )
 
 
 async def _keep(blobs: BlobStore, fd: int, size: int) -> Digest:

@@ -17,6 +17,7 @@ from protocol import jobrules
 from protocol.errors import Refused
 from protocol.jobrules import broken
 from protocol.jobspec import FILES_MAX, TREES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Placement, Resources, TreeRef
+from protocol.proof import Proof, Tolerance
 
 PLAIN_DEPTH_MAX: Final = 16
 """Nesting of plain values: a specification needs 5; a bomb has more."""
@@ -24,7 +25,7 @@ PLAIN_DEPTH_MAX: Final = 16
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
-_KINDS: Final = (JobSpec, FileRef, TreeRef, Chunk, GpuNeed, Resources, Placement)
+_KINDS: Final = (JobSpec, FileRef, TreeRef, Chunk, GpuNeed, Resources, Placement, Proof, Tolerance)
 _FIELDS: Final = sorted({field for kind in _KINDS for field in kind.__struct_fields__})
 _FILES_FIX: Final = "Send files as a list of {path, digest, size}, trees as one of {mount, digest, list_bytes, size}."
 _DIGEST_FIX: Final = "A digest is 64 lower-case hexadecimal digits (BLAKE3)."

@@ -12,8 +12,10 @@ from typing import Final
 
 from msgspec import UNSET
 
+from protocol import proof_rules
 from protocol.errors import Refused
 from protocol.jobspec import EnvPair, JobSpec, TreeRef
+from protocol.proof import Proof, Tolerance
 from protocol.units import SECOND
 
 RUNTIMES: Final = ("python", "torch", "wasm")
@@ -35,6 +37,23 @@ VOLUME_MOUNT: Final = "/vol/"
 
 RESERVED_FOLDER: Final = "chunks"
 """The reduce step finds the outputs of the chunks at `/in/chunks/<i>/`, so inputs may not be there."""
+
+PROOF_FOLDER: Final = ".shoal"
+"""Below a job's inputs and outputs, the node's own: opened states, the package of unit programs, a trace in the making."""
+
+RESULT_FOLDER: Final = "result"
+"""Below the inputs of a job with a `check`: the output that is looked at."""
+
+MARGIN_MIN: Final = 5
+"""t_bad in t_ok, at least: where the two are closer, no tolerance tells an honest machine from a cheat."""
+
+_KEPT_FOLDERS: Final = {
+    RESERVED_FOLDER: "holds the outputs for the reduce step",
+    PROOF_FOLDER: "belongs to the node",
+}
+
+COMPARED_KINDS: Final = ("training", "inference", "rendering", "scientific")
+"""Kinds of work for which there is a comparison within a tolerance."""
 
 
 def broken(pointer: str, detail: str, fix: str, code: str = "bad_spec") -> Refused:
@@ -79,6 +98,9 @@ def check(spec: JobSpec) -> None:
         )
     _check_placement(spec)
     _check_checkpoint(spec)
+    _check_proof(spec)
+    for pointer, detail, fix, code in proof_rules.problems(spec):
+        raise broken(pointer, detail, fix, code)
 
 
 def _check_checkpoint(spec: JobSpec) -> None:
@@ -92,6 +114,59 @@ def _check_checkpoint(spec: JobSpec) -> None:
     if spec.runtime == "wasm" and spec.checkpoint is not UNSET and spec.protection.is_on:
         fix = "Leave `checkpoint` out: a lost chunk is computed again from its start."
         raise broken("/checkpoint", "there are no snapshots of a WASM module", fix)
+
+
+def _check_proof(spec: JobSpec) -> None:
+    proof = spec.proof
+    if not isinstance(proof, Proof):
+        if spec.numeric == "D3":
+            raise broken("/numeric", "a tolerance needs a proof in units", "Give `proof`, or another numeric class.")
+        return
+    if spec.is_interactive:
+        raise broken("/proof", "nobody else can compute a chunk that its renter reaches into", "Leave `proof` out.")
+    if proof.kind == "certificate" and not proof.check:
+        raise broken("/proof/check", "a certificate is checked by a program", "Give the lines that check a result.")
+    for index, line in enumerate(proof.check):
+        if "\0" in line or not line.strip():
+            raise broken(f"/proof/check/{index}", "a command is empty or has a zero byte", "Remove it.")
+    taken = [file.path for file in spec.files if file.path.split("/")[0] == RESULT_FOLDER]
+    taken += [tree.mount for tree in spec.mounts if tree.mount.split("/")[2:3] == [RESULT_FOLDER] and not tree.volume]
+    if proof.check and taken:
+        raise broken("/files", f"{taken[0]!r} is where a check finds the result", "Use another folder.")
+    if spec.runtime == "wasm" and len(proof.check) > 1:
+        raise broken("/proof/check", "wasm takes one line", "Name module and arguments on one line.")
+    _check_tolerance(spec, proof)
+    if proof.units:
+        _check_units(spec)
+
+
+def _check_tolerance(spec: JobSpec, proof: Proof) -> None:
+    tolerance = proof.tolerance
+    if spec.numeric != "D3":
+        if isinstance(tolerance, Tolerance):
+            raise broken("/proof/tolerance", f"{spec.numeric} is exact", "Leave it out, or use numeric D3.")
+        return
+    if not isinstance(tolerance, Tolerance) or not proof.units:
+        raise broken("/proof/tolerance", "D3 compares units within a tolerance", "Give `units` and `tolerance`.")
+    if proof.kind not in COMPARED_KINDS:
+        raise broken("/proof/kind", f"nothing compares {proof.kind} work", f"D3 is for {', '.join(COMPARED_KINDS)}.")
+    if tolerance.t_bad < MARGIN_MIN * tolerance.t_ok:
+        raise broken(
+            "/proof/tolerance",
+            f"t_bad {tolerance.t_bad} is less than {MARGIN_MIN} times t_ok {tolerance.t_ok}",
+            "Use a bitwise class for this task: no tolerance tells honest machines from cheats.",
+            code="no_margin",
+        )
+
+
+def _check_units(spec: JobSpec) -> None:
+    if spec.runtime == "python":
+        raise broken("/runtime", "a unit program needs NumPy", "Use runtime torch, an image with NumPy, or wasm.")
+    if any(tree.is_writable for tree in spec.mounts):
+        raise broken("/trees", "what a unit program writes is its states", "Mount volumes read-only.")
+    if spec.checkpoint is not UNSET and spec.protection.is_on:
+        fix = "Leave `checkpoint` out: a lost chunk is computed again from its start."
+        raise broken("/checkpoint", "there are no snapshots of a unit program: earlier states would be lost", fix)
 
 
 def _check_placement(spec: JobSpec) -> None:
@@ -187,7 +262,8 @@ def mount_problem(mount: str, volume: str) -> str:
     if not mount.startswith(CODE_MOUNT + "/"):
         return "is not below /in"
     path = mount.removeprefix(CODE_MOUNT + "/")
-    return "is kept for the reduce step" if path.split("/")[0] == RESERVED_FOLDER else path_problem(path)
+    top = path.split("/")[0]
+    return f"is kept: it {_KEPT_FOLDERS[top]}" if top in _KEPT_FOLDERS else path_problem(path)
 
 
 def _check_wasm(spec: JobSpec) -> None:
@@ -219,10 +295,9 @@ def _check_files(spec: JobSpec) -> None:
         problem = path_problem(file.path)
         if problem:
             raise broken(pointer, f"{file.path!r} {problem}", "Use a relative path without `..`.", code="bad_path")
-        if file.path.split("/")[0] == RESERVED_FOLDER:
-            raise broken(
-                pointer, f"/in/{RESERVED_FOLDER}/ holds the outputs for the reduce step", "Use another folder."
-            )
+        top = file.path.split("/")[0]
+        if top in _KEPT_FOLDERS:
+            raise broken(pointer, f"/in/{top}/ {_KEPT_FOLDERS[top]}", "Use another folder.")
         if file.path in seen:
             raise broken(pointer, f"{file.path!r} is there twice", "Give every file its own path.")
         seen.add(file.path)

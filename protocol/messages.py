@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from protocol.court_messages import BisectOpened, BisectRequest, LeafOpened, LeafRequest, LevelOpened, LevelRequest
 from protocol.exchange import Listing, Summary, Told, Wanted
 from protocol.greetings import Ack, Goodbye, Hello, Skip
 from protocol.handover import HandoverAnswer, HandoverProposal
@@ -422,6 +423,7 @@ Message = (
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer
     | SnapshotNotice | Protection | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
+    | BisectRequest | BisectOpened | LevelRequest | LevelOpened | LeafRequest | LeafOpened
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from msgspec import UNSET
 
@@ -27,6 +27,7 @@ from shoal.job_inputs import LocalFile, collect
 from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
 from shoal.jobfile_checkpoint import read_checkpoint
 from shoal.jobfile_placement import read_placement
+from shoal.jobfile_proof import read_numeric, read_proof, read_trust
 from shoal.jobfile_trees import read_inputs
 
 KEYS: Final = frozenset(
@@ -53,6 +54,8 @@ KEYS: Final = frozenset(
         "audit",
         "attempts",
         "numeric",
+        "proof",
+        "trust",
         "fuel",
         "placement",
         "checkpoint",
@@ -68,7 +71,9 @@ HINTS: Final = {
     "port": "Use `ports`, a list such as [8888]: they are open to you alone, through `shoal port-forward`.",
     "model": "Services are not offered: a job reads /in and writes /out.",
     "replicas": "Use `chunks: N`.",
-    "trust": "Say what share of results is executed again: `audit: 0.1`.",
+    "tolerance": "Put it under `proof`.",
+    "units": "Put it under `proof`.",
+    "samples": "Put it under `proof`.",
     "retry": "Lost chunks are granted again by themselves; `attempts` says how often.",
     "max_duration": "Use `timeout`, the wall time of one chunk.",
     "run": "Use `commands`, a list of lines.",
@@ -162,12 +167,14 @@ def read(
             top, "attempts", lambda node, key: yaml_values.integer(node, key, 1, 16), _DEFAULTS.attempts_max
         ),
         fuel=_optional(top, "fuel", lambda node, key: yaml_values.integer(node, key, 1, 2**62), _DEFAULTS.fuel),
-        numeric=_numeric(top, program.runtime),
+        numeric=read_numeric(top, program.runtime),
         placement=read_placement(top["placement"], "placement") if "placement" in top else UNSET,
         ports=ports,
         shell=shell,
         trees=inputs.trees,
         checkpoint=read_checkpoint(top["checkpoint"], "checkpoint") if "checkpoint" in top else UNSET,
+        proof=read_proof(top["proof"], "proof") if "proof" in top else UNSET,
+        trust=read_trust(top),
     )
     _check(spec, top, tree.place)
     return JobFile(spec, (*inputs.files, *inputs.blobs), inputs.notes)
@@ -244,22 +251,6 @@ def _resources(node: Node, key: str) -> Resources:
         pids=yaml_values.integer(need["pids"], f"{key}.pids", 1, 4096) if "pids" in need else _NEED.pids,
         gpu=read_gpu(need["gpu"], f"{key}.gpu") if "gpu" in need else _NEED.gpu,
     )
-
-
-def _numeric(top: Mapping[str, Node], runtime: str) -> Literal["D0", "D2"]:
-    """WASM is exact everywhere; the rest among machines of one runtime digest, unless the job says otherwise."""
-    if "numeric" not in top:
-        return "D0" if runtime == "wasm" else "D2"
-    text = yaml_values.word(top["numeric"], "numeric", "D0 or D2")
-    if runtime == "wasm" and text == "D2":
-        raise yaml_values.mismatch(
-            top["numeric"], "numeric", "D0 for wasm", "Leave `numeric` out: WASM is exact everywhere."
-        )
-    if text == "D0":
-        return "D0"
-    if text == "D2":
-        return "D2"
-    raise yaml_values.mismatch(top["numeric"], "numeric", "D0 or D2")
 
 
 def _check(spec: JobSpec, top: Mapping[str, Node], start: Place) -> None:

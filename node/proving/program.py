@@ -1,0 +1,145 @@
+"""What a sandbox gets for a job with a proof: the guest's package, opened states, a result to check, and the words that
+tell the program what is wanted of it. Spec: specs/31-units.md.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from node import outputs
+from node.blobs import BlobStore
+from node.executors.interface import Task
+from node.runtimes import WASM_NAME
+from protocol import wire
+from protocol.effects import Run
+from protocol.errors import LocalError, Refused
+from protocol.jobrules import PROOF_FOLDER, RESULT_FOLDER
+from protocol.jobspec import ZERO_DIGEST, JobSpec, Manifest
+from protocol.proof import Proof
+from protocol.units import MIB, Digest, PeerId
+
+GUEST: Final = "node.guest.work"
+"""The package whose modules a unit program imports; read as data, so that it works from a wheel too."""
+
+PACKAGE: Final = "shoal_work"
+"""What it is called in the sandbox."""
+
+FACE: Final = "face.py"
+"""The module that becomes the package's own `__init__.py`."""
+
+MANIFEST_BYTES_MAX: Final = 4 * MIB
+"""FILES_MAX entries with the longest paths fit."""
+
+PATH_LINE: Final = 'export PYTHONPATH="$SHOAL_IN/.shoal${PYTHONPATH:+:$PYTHONPATH}"'
+"""The first line of every script with a proof: the shell knows where the inputs are, the node does not."""
+
+_decoder: Final = wire.decoder(Manifest)
+_NOBODY: Final = PeerId(bytes(32))
+
+
+def has_units(work: Run) -> bool:
+    """Whether this run makes a trace, or replays a part of one. The reduce step is a unit as a whole."""
+    return bool(work.spec.units) and work.chunk < len(work.spec.chunks) and not is_check(work)
+
+
+def is_replay(work: Run) -> bool:
+    """Whether only some units are computed, from opened states."""
+    return has_units(work) and bool(work.units)
+
+
+def is_check(work: Run) -> bool:
+    """Whether nothing is computed: the job's own `check` looks at somebody's output."""
+    return work.result != ZERO_DIGEST
+
+
+def seed_of(spec: JobSpec, chunk: int) -> bytes:
+    """32 bytes that are the same for everybody who computes this chunk, and different for every other."""
+    return wire.digest(b"shoal/1\0seed\0" + wire.digest(wire.encode(spec)) + chunk.to_bytes(4, "big"))
+
+
+def prepare(work: Run, task: Task) -> Task:
+    """The task with the lines and variables of its proof; the same task where the job has none."""
+    proof = work.spec.proof
+    if not isinstance(proof, Proof):
+        if is_check(work):
+            raise LocalError(f"{work.task} checks a result of a job that has no check")
+        return task
+    commands = proof.check if is_check(work) else task.commands
+    if work.spec.runtime != WASM_NAME:
+        commands = (PATH_LINE, *commands)
+    return replace(task, commands=commands, env={**task.env, **_words(work)})
+
+
+def _words(work: Run) -> dict[str, str]:
+    words = {"SHOAL_SEED": seed_of(work.spec, work.chunk).hex()}
+    if not has_units(work):
+        return words
+    words |= {"SHOAL_PROOF": "run", "SHOAL_UNITS": str(work.spec.units)}
+    if is_replay(work):
+        indices = ",".join(str(leaf.index) for leaf in work.units)
+        words |= {"SHOAL_PROOF": "replay", "SHOAL_REPLAY": indices, "SHOAL_CHALLENGE": work.seed.hex()}
+    return words
+
+
+def lay_out(work: Run, task: Task, blobs: BlobStore, may_link: bool) -> None:
+    """Put the guest's package, opened states or a result below the inputs of a task whose folders are made. Refused
+    (`inputs`) when something of the job is in the way. Blocks."""
+    if not isinstance(work.spec.proof, Proof):
+        return
+    try:
+        folder = task.inside / PROOF_FOLDER
+        _make(folder)
+        if work.spec.runtime != WASM_NAME:
+            _lay_guest(folder / PACKAGE)
+        if is_replay(work):
+            _make(folder / "open")
+            for leaf in work.units:
+                _lay(blobs.path(Digest(leaf.state)), folder / "open" / f"{leaf.index}.state", may_link)
+        if is_check(work):
+            _lay_result(work.result, task.inside / RESULT_FOLDER, blobs, may_link)
+    except OSError as error:
+        raise Refused(f"what proves the job cannot be laid out: {error}", code="inputs") from error
+
+
+def _lay_guest(folder: Path) -> None:
+    _make(folder)
+    for entry in importlib.resources.files(GUEST).iterdir():
+        if not entry.name.endswith(".py") or entry.name == "__init__.py":
+            continue
+        target = folder / ("__init__.py" if entry.name == FACE else entry.name)
+        target.write_bytes(entry.read_bytes())
+        target.chmod(0o444)
+
+
+def _lay_result(digest: Digest, folder: Path, blobs: BlobStore, may_link: bool) -> None:
+    data = blobs.read(digest, MANIFEST_BYTES_MAX)
+    manifest = wire.decode(data, _decoder, _NOBODY, MANIFEST_BYTES_MAX)
+    _make(folder)
+    for file in manifest.files:
+        target = folder / outputs.input_path(file.path)
+        for parent in reversed(target.relative_to(folder).parents[:-1]):
+            if not (folder / parent).is_dir():
+                _make(folder / parent)
+        _lay(blobs.path(Digest(file.digest)), target, may_link)
+
+
+def _lay(source: Path, target: Path, may_link: bool) -> None:
+    if may_link:
+        try:
+            os.link(source, target)
+        except OSError:  # Another disk, or too many names: a copy does as well.
+            pass
+        else:
+            return
+    shutil.copyfile(source, target)
+    target.chmod(0o444)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o755)

@@ -1,0 +1,203 @@
+"""What a unit program left in `$SHOAL_OUT/.shoal/`, taken as blobs: the trace of a run, or the results of a replay.
+
+The folder is the job's, so nothing in it is trusted: plain files only, of bounded number and size, opened relative to a
+folder that is held open. Spec: specs/31-units.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+from blake3 import blake3
+
+from node import outputs
+from node.blobs import READ_BYTES, BlobStore
+from protocol import wire
+from protocol.errors import Refused
+from protocol.jobrules import PROOF_FOLDER
+from protocol.jobspec import ZERO_DIGEST
+from protocol.proof import STATE_BYTES_MAX, Leaf, Results, Trace, UnitResult
+from protocol.units import KIB, MIB, Digest
+
+INPUT_BYTES_MAX: Final = 16 * MIB
+"""What one unit reads besides its state: two million row numbers."""
+
+INDEX_BYTES_MAX: Final = 256 * KIB
+"""`units.json` with UNITS_MAX effects of the longest form."""
+
+EFFECT_MAX: Final = 65_535
+"""The largest effect that two bytes say; also one that is no finite number, so that it is always looked at."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """What is a blob now. `made` are the blobs that were not here before, which only this task's record names."""
+
+    digest: Digest
+    size: int
+    """Bytes of everything, counted once per file, against the job's disk."""
+    made: list[Digest] = field(default_factory=list)
+
+
+async def take_trace(folder: Path, units: int, blobs: BlobStore, bytes_max: int) -> Taken:
+    """Make a `Trace` of a finished run whose outputs are in `folder`. Refused (`output`, `disk`)."""
+    with _opened(folder) as shelf:
+        took = _Taking(shelf, blobs, bytes_max)
+        effects = _effects(took.text("units.json"), units)
+        leaves: list[Leaf] = []
+        for index in range(units + 1):
+            state, state_bytes = await took.file(f"{index}.state", STATE_BYTES_MAX)
+            if index == units:
+                leaves.append(Leaf(index, state, state_bytes, ZERO_DIGEST, ZERO_DIGEST, 0))
+                break
+            read, _ = await took.file(f"{index}.input", INPUT_BYTES_MAX)
+            aux, aux_bytes = await took.file(f"{index}.aux", STATE_BYTES_MAX)
+            leaves.append(Leaf(index, state, state_bytes, read, aux, aux_bytes))
+    trace = Trace(tuple(leaves), encode_effects(effects))
+    return took.end(wire.encode(trace))
+
+
+async def take_results(folder: Path, indices: Sequence[int], output: Digest, blobs: BlobStore, bytes_max: int) -> Taken:
+    """Make `Results` of a finished replay. `output` is what is to be said of the job's output. Refused (`output`)."""
+    found: list[UnitResult] = []
+    with _opened(folder) as shelf:
+        took = _Taking(shelf, blobs, bytes_max)
+        for index in indices:
+            read, _ = await took.file(f"{index}.input", INPUT_BYTES_MAX)
+            aux, aux_bytes = await took.file(f"{index}.aux", STATE_BYTES_MAX)
+            state, state_bytes = ZERO_DIGEST, 0
+            if took.has(f"{index}.state"):
+                state, state_bytes = await took.file(f"{index}.state", STATE_BYTES_MAX)
+            found.append(UnitResult(index, read, state, state_bytes, aux, aux_bytes))
+    return took.end(wire.encode(Results(tuple(found), output)))
+
+
+def encode_effects(effects: Sequence[float]) -> bytes:
+    """Two bytes per unit on a logarithmic scale, from a change of 1e-9 to one of 5e10.
+
+    >>> encode_effects([0.0, 1.0, float("nan")]).hex()
+    '000074ccffff'
+    """
+    found = bytearray()
+    for effect in effects:
+        coded = EFFECT_MAX
+        if 0 <= effect < math.inf:
+            coded = min(EFFECT_MAX, round(1000 * math.log2(1 + 1e9 * effect)))
+        found += coded.to_bytes(2, "big")
+    return bytes(found)
+
+
+def _effects(text: bytes, units: int) -> list[float]:
+    """Of a file that the job wrote: as many numbers as there are units."""
+    try:
+        told = json.loads(text)
+        effects = [float(effect) for effect in told["effects"]]
+        count = told["units"]
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise _unfit(f"units.json is garbled: {error}") from None
+    if count != units or len(effects) != units:
+        raise _unfit(f"{len(effects)} of {count!r:.20} units were computed, the job has {units}")
+    return effects
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """The descriptor of the folder that the program wrote its units to."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    outer = os.open(folder, flags)
+    try:
+        inner = os.open(PROOF_FOLDER, flags, dir_fd=outer)
+    except OSError as error:
+        raise _unfit(f"the program left no units ({error.strerror}); it ends with shoal_work.run(…)") from None
+    finally:
+        os.close(outer)
+    try:
+        yield inner
+    finally:
+        os.close(inner)
+
+
+class _Taking:
+    """Files of one folder on their way into the store."""
+
+    def __init__(self, shelf: int, blobs: BlobStore, bytes_max: int) -> None:
+        self._shelf = shelf
+        self._blobs = blobs
+        self._bytes_max = bytes_max
+        self._size = 0
+        self._made: list[Digest] = []
+
+    def has(self, name: str) -> bool:
+        """Whether there is anything of that name."""
+        try:
+            os.stat(name, dir_fd=self._shelf, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def text(self, name: str) -> bytes:
+        """A small file."""
+        with self._plain(name, INDEX_BYTES_MAX) as (fd, size):
+            return os.pread(fd, size, 0)
+
+    async def file(self, name: str, size_max: int) -> tuple[Digest, int]:
+        """(digest, bytes) of a file that is a blob now."""
+        with self._plain(name, size_max) as (fd, size):
+            if size <= outputs.SMALL_BYTES:
+                data = os.pread(fd, size, 0)
+                digest, is_new = wire.digest(data), not self._blobs.has(wire.digest(data))
+                self._blobs.put(data)
+            else:
+                seen = await trio.to_thread.run_sync(_digest_of, fd)
+                is_new = not self._blobs.has(seen)
+                digest, size = await self._blobs.put_file(Path(f"/dev/fd/{fd}")) if is_new else (seen, size)
+        if is_new:
+            self._made.append(digest)
+        return digest, size
+
+    def end(self, data: bytes) -> Taken:
+        """The list of it all is a blob as well."""
+        digest = wire.digest(data)
+        if not self._blobs.has(digest):
+            self._made.append(digest)
+        self._blobs.put(data)
+        return Taken(digest, self._size, self._made)
+
+    @contextmanager
+    def _plain(self, name: str, size_max: int) -> Iterator[tuple[int, int]]:
+        fd = outputs.open_plain(name, self._shelf, f"{PROOF_FOLDER}/{name}")
+        try:
+            size = os.fstat(fd).st_size
+            self._size += size
+            if size > size_max:
+                raise _unfit(f"{name} has {size} bytes, {size_max} are allowed")
+            if self._size > self._bytes_max:
+                raise Refused(
+                    f"states, inputs and aux have more than {self._bytes_max} bytes",
+                    code="disk",
+                    fix="Raise resources.disk: it holds the states of all units, and the output.",
+                    numbers={"bytes": self._size, "bytes_max": self._bytes_max},
+                )
+            yield fd, size
+        finally:
+            os.close(fd)
+
+
+def _digest_of(fd: int) -> Digest:
+    hasher, at = blake3(), 0
+    while piece := os.pread(fd, READ_BYTES, at):
+        hasher.update(piece)
+        at += len(piece)
+    return Digest(hasher.digest())
+
+
+def _unfit(detail: str) -> Refused:
+    return Refused(detail, code="output", fix="Subclass shoal_work.Work and end the program with shoal_work.run(it).")
