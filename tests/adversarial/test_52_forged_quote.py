@@ -5,23 +5,14 @@ The defence: nonce and node key in the quote, the maker's chain, a revocation li
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from protocol.errors import Refused
 from protocol.units import PeerId
+from tests.verifier.attestation import recorded
 from verifier.attestation.policy import Policy, attested_ppm, binding, check
-
-PLACE = Path(__file__).parents[1] / "verifier" / "attestation" / "recorded.py"
-_found = importlib.util.spec_from_file_location("recorded_quotes", PLACE)
-assert _found is not None and _found.loader is not None
-recorded = importlib.util.module_from_spec(_found)
-sys.modules[_found.name] = recorded
-_found.loader.exec_module(recorded)
 
 QUOTE = recorded.tdx()
 POLICY = Policy({"tdx": {QUOTE.measurement}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def test_constants_are_those_of_the_code() -> None:
 
 
 def test_every_maker_is_described() -> None:
-    assert {row["maker"] for row in SPEC.table("quotes")} == set(quote.Maker.__args__)
+    assert {row["maker"] for row in SPEC.table("quotes")} == set(get_args(quote.Maker))
 
 
 def test_every_code_is_explained() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from protocol.units import Micros
 from verifier.attestation.chains import fingerprint, read_der, read_pem
 from verifier.attestation.gpu import read_gpu
 from verifier.attestation.quote import Quote
@@ -12,7 +13,7 @@ from verifier.attestation.snp import read_snp
 from verifier.attestation.tdx import read_tdx
 
 QUOTES: Final = Path(__file__).with_name("quotes")
-NOW: Final = 1_700_000_000_000_000
+NOW: Final = Micros(1_700_000_000_000_000)
 """A day of November 2023: every recorded certificate was valid then, µs."""
 
 
@@ -30,12 +31,12 @@ TDX, SNP, GPU = read("tdx-quote.bin"), read("snp-report.bin"), read("gpu-report.
 
 
 def tdx(data: bytes = TDX, now: int = NOW, revoked: tuple[bytes, ...] = ()) -> Quote:
-    return read_tdx(data, ROOTS, revoked, now)  # type: ignore[arg-type]  # A plain number is a time.
+    return read_tdx(data, ROOTS, revoked, Micros(now))
 
 
 def snp(data: bytes = SNP, now: int = NOW, revoked: tuple[bytes, ...] = ()) -> Quote:
-    return read_snp(data, SNP_CERTIFICATES, ROOTS, revoked, now)  # type: ignore[arg-type]
+    return read_snp(data, SNP_CERTIFICATES, ROOTS, revoked, Micros(now))
 
 
 def gpu(data: bytes = GPU, now: int = NOW, revoked: tuple[bytes, ...] = ()) -> Quote:
-    return read_gpu(data, read("gpu-chain.pem"), ROOTS, revoked, now)  # type: ignore[arg-type]
+    return read_gpu(data, read("gpu-chain.pem"), ROOTS, revoked, Micros(now))

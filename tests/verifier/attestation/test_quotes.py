@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import recorded
-
 from protocol.errors import Refused
+from tests.verifier.attestation import recorded
 from verifier.attestation.chains import CHAIN_MAX, fingerprint, order, read_der, read_pem
 from verifier.attestation.fields import QUOTE_BYTES_MAX
 from verifier.attestation.quote import Quote
+from verifier.attestation.snp import read_snp
+from verifier.attestation.tdx import read_tdx
 
 Read = Callable[[bytes], Quote]
 KINDS: dict[str, tuple[Read, bytes]] = {
@@ -96,14 +93,14 @@ def test_certificates_have_their_time(now: int) -> None:
 
 def test_another_maker_s_root_is_none() -> None:
     with pytest.raises(Refused) as refused:
-        recorded.read_tdx(recorded.TDX, recorded.GPU_ROOTS, (), recorded.NOW)  # type: ignore[arg-type]
+        read_tdx(recorded.TDX, recorded.GPU_ROOTS, (), recorded.NOW)
     assert refused.value.code == "untrusted_root"
 
 
 def test_a_chain_with_a_stranger_in_it_is_refused() -> None:
     vcek, milan, genoa_like = recorded.SNP_CERTIFICATES[0], recorded.MILAN, recorded.read("nvidia-root.pem")
     with pytest.raises(Refused) as refused:
-        recorded.read_snp(recorded.SNP, (vcek, *milan[1:], *read_pem(genoa_like)), recorded.ROOTS, (), recorded.NOW)  # type: ignore[arg-type]
+        read_snp(recorded.SNP, (vcek, *milan[1:], *read_pem(genoa_like)), recorded.ROOTS, (), recorded.NOW)
     assert refused.value.code in ("untrusted_root", "bad_signature")
 
 
