@@ -155,7 +155,6 @@ SYNONYMS: Final = {
     "no_blob": "unknown_blob",
     "blob_too_large": "over_limit",
     "bad_path": "bad_spec",
-    "bad_proof": "bad_spec",
     "no_margin": "bad_spec",
     "too_many_chunks": "bad_spec",
     "bad_yaml": "bad_job_file",

@@ -17,9 +17,11 @@ from typing import Final
 import msgspec
 import trio
 from blake3 import blake3
+from msgspec import UNSET
 
 from node import outputs
 from node.blobs import BlobStore
+from node.clock import Clock
 from node.executors.door import Door
 from node.executors.interface import ISOLATING, TIERS, Executor, Exit, Task
 from node.protection import layout
@@ -33,18 +35,17 @@ from node.protection.removal import remove
 from node.protection.restoring import is_for_program, restore_checkpoint, restore_image, restore_waiting
 from node.protection.sealing import Sealer
 from node.protection.shelter import Shelter
+from node.proving import program
+from node.proving.outcome import Outcome, take
+from node.proving.retention import Retention
 from node.runtimes import WASM_NAME, Runtime
 from node.volumes.shelf import TreeShelf
-from protocol import wire
 from protocol.completions import CutFailed, Guest, RunDone
 from protocol.effects import Cut, Run
 from protocol.errors import LocalError, Refused, ShoalError, Unavailable
-from protocol.jobspec import ZERO_DIGEST, GpuNeed, JobSpec, Manifest
-from protocol.units import MIB, Digest, PeerId
+from protocol.jobspec import ZERO_DIGEST, GpuNeed, JobSpec
+from protocol.units import SECOND, Digest, PeerId
 from storage.erasure import Code
-
-MANIFEST_BYTES_MAX: Final = 4 * MIB
-"""FILES_MAX entries with the longest paths fit."""
 
 INLINE_FILES_MAX: Final = 8
 """So few links are made faster than a thread is woken."""
@@ -54,9 +55,6 @@ DEFAULTS: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM
 
 Tell = Callable[[Protected], None]
 """Where a protected task's words go: `Guest`, `Sealed` and `CutFailed`."""
-
-_decoder: Final = wire.decoder(Manifest)
-_NOBODY: Final = PeerId(bytes(32))
 
 
 def deaf(what: Protected) -> None:
@@ -88,6 +86,8 @@ class Runner:
         self._live: dict[str, Live] = {}
         self._shelf = TreeShelf(blobs, folder.parent / "trees")
         self._shelter = shelter
+        self.retention = Retention(blobs, folder.parent / "retained")
+        """States of runs that may still be audited or disputed."""
         self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, nobody)
 
     @property
@@ -102,6 +102,7 @@ class Runner:
         await trio.to_thread.run_sync(remove, self._folder, self._folder.parent)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o700)
+        self.retention.sweep(Clock().now() / SECOND)
 
     def choose(self, spec: JobSpec, renter: PeerId, serves: Collection[PeerId] | None = None) -> str:
         """The tier for a job: the strongest that can run it. Refused with code `no_runtime` or `no_executor`."""
@@ -157,7 +158,7 @@ class Runner:
         self._parking.make_room(len(self._live) + (0 if parked else 1))
         live = parked.live if parked else Live(on_log, waits=self._restores(work))
         self._live[work.task] = live
-        output, size = ZERO_DIGEST, 0
+        outcome = Outcome(ZERO_DIGEST, 0)
         task: Task | None = parked.task if parked else None
         try:
             if parked:
@@ -167,8 +168,7 @@ class Runner:
                 task = self._task(work, live.door)
                 ended = await self._begin(live, executor, task, work, on_start, tell)
             if ended.reason == "ok" and task is not None:
-                await self._shelf.pack(work.spec, task)
-                output, size = await outputs.collect(task.outside, self._blobs, work.spec.resources.disk_bytes)
+                outcome = await self._take(work, task)
         except (Refused, Unavailable) as error:
             ended = exit_for(error)
         finally:
@@ -181,7 +181,9 @@ class Runner:
                 if task is not None:
                     await trio.to_thread.run_sync(remove, task.folder, self._folder)
         seconds = trio.current_time() - began
-        return RunDone(work.task, ended.reason, ended.code, output, size, seconds, ended.detail)
+        return RunDone(
+            work.task, ended.reason, ended.code, outcome.output, outcome.size, seconds, ended.detail, outcome.trace
+        )
 
     # ── parking ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def park(self, work: Run, tell: Tell = deaf) -> None:
@@ -231,6 +233,11 @@ class Runner:
         return live.exit
 
     # ── one task ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _take(self, work: Run, task: Task) -> Outcome:
+        """Everything that a finished task left becomes blobs. Refused when it is unfit."""
+        await self._shelf.pack(work.spec, task)
+        return await take(work, task, self._blobs, self.retention)
+
     async def _begin(
         self, live: Live, executor: Executor, task: Task, work: Run, on_start: Callable[[str], None], tell: Tell
     ) -> Exit:
@@ -280,7 +287,8 @@ class Runner:
         is_wanted = work.spec.protection.is_on and work.spec.runtime != WASM_NAME
         writes = any(ref.is_writable for ref in work.spec.mounts)  # What lies in a volume is in no snapshot.
         has_lease = work.lease is not None and bool(work.secret)
-        return self._shelter is not None and has_lease and is_wanted and not writes
+        can_go_on = not writes and not program.has_units(work)  # Earlier states would be gone with their host.
+        return self._shelter is not None and has_lease and is_wanted and can_go_on
 
     def _restores(self, work: Run) -> bool:
         """Whether it starts waiting for a snapshot of its memory."""
@@ -304,7 +312,7 @@ class Runner:
         env.update(SHOAL_CHUNK=str(work.chunk), SHOAL_CHUNKS=str(len(spec.chunks)))
         folder = self._folder / f"t-{blake3(work.task.encode()).hexdigest(12)}"
         is_shared = not spec.mounts or self._executor(self.choose(spec, work.renter)).protects_inputs
-        return Task(
+        task = Task(
             name=work.task,
             folder=folder,
             volumes=self._shelf.mounts(spec, folder, is_shared),
@@ -318,6 +326,7 @@ class Runner:
             fuel=spec.fuel,
             door=door,
         )
+        return program.prepare(work, task)
 
     async def _lay_out(self, work: Run, task: Task, may_link: bool) -> None:
         """Folders, programs and input files of a task. Refused (`inputs`) or Unavailable when one cannot be there."""
@@ -326,7 +335,7 @@ class Runner:
             for file in work.spec.files
         ]
         for index, digest in enumerate(work.outputs):
-            manifest = wire.decode(self._blobs.read(digest, MANIFEST_BYTES_MAX), _decoder, _NOBODY, MANIFEST_BYTES_MAX)
+            manifest = program.manifest(self._blobs, digest)
             for file in manifest.files:
                 path = outputs.input_path(f"chunks/{index}/{file.path}")
                 wanted.append((path, self._blobs.path(Digest(file.digest)), False))
@@ -343,6 +352,8 @@ class Runner:
         except OSError as error:
             raise Refused(f"the inputs cannot be laid out: {error}", code="inputs") from error
         await self._shelf.lay_out(work.spec, task)
+        if work.spec.proof is not UNSET:
+            await trio.to_thread.run_sync(program.lay_out, work, task, self._blobs, may_link)
 
 
 def _make_folders(task: Task, wanted: Sequence[tuple[Path, Path, bool]], may_link: bool) -> None:

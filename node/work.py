@@ -79,8 +79,12 @@ class Works:
             case Prove(peer, challenge):
                 proof = encoding.prove(challenge, self._blobs)
                 self.give(Proved(peer, Digest(challenge.shard), challenge.nonce, proof))
+            case Forget(digest) if self._runner.retention.keeps(digest):
+                self._runner.retention.release(digest)
             case Forget(digest):
                 self._blobs.remove(digest)
+            case Score():
+                spawn(functools.partial(self._score, work))
 
     async def shard(self, digest: Digest, size: int, sources: tuple[PeerId, ...]) -> None:
         """Bring one shard of a snapshot here."""
@@ -109,6 +113,10 @@ class Works:
         )
         for output in work.outputs:
             await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
+        if is_check(work):
+            await self._bring(Fetch(work.result, work.spec.resources.disk_bytes, work.sources, is_output=True), job)
+        for leaf in opened(work):
+            await self._bring(Fetch(Digest(leaf.state), leaf.state_bytes, work.sources), job)
 
     async def _run(self, work: Run) -> None:
         """Inputs first, all of them; then the sandbox."""

@@ -107,6 +107,11 @@ class Accounts:
         account = self._accounts.get(key)
         return 0 if account is None else account.available
 
+    def balance(self, key: AccountKey) -> int:
+        """Smallest units that an account holds, promised ones among them."""
+        account = self._accounts.get(key)
+        return 0 if account is None else account.credits_posted - account.debits_posted
+
     def apply(self, moves: Sequence[Move]) -> None:
         """Make all moves or none. Raises `Refused` (`insufficient_…`) when an account cannot cover its debits.
 

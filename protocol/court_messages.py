@@ -10,8 +10,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-POINTS_MAX: Final = 33
-"""Leaves that one answer opens: 32 parts and one end; with LEAF_BYTES_MAX and PATH_MAX still one message of 64 KiB."""
+NODES_MAX: Final = 32
+"""Nodes that one answer opens: five levels of a tree."""
+
+POINTS_MAX: Final = 2
+"""Leaves that one answer opens: the disputed one and its neighbour."""
 
 LEAF_BYTES_MAX: Final = 512
 """Bytes of a leaf: it holds digests and sizes, never data."""
@@ -35,14 +38,34 @@ class Point(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BisectRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="bisect_request"):
-    """The referee of `game` wants these leaves of the claim `root`; its clock runs."""
+    """The referee of `game` wants what is below a node of the claim `root`, up to `depth` levels; its clock runs."""
+
+    game: Hash32
+    root: Hash32
+    level: Annotated[int, Meta(ge=0, le=PATH_MAX)]
+    place: Place
+    depth: Annotated[int, Meta(ge=1, le=5)]
+
+
+class BisectOpened(Struct, frozen=True, forbid_unknown_fields=True, tag="bisect_opened"):
+    """The nodes below one node of the claim `root`, from whoever has them. They hash to it, or are ignored."""
+
+    game: Hash32
+    root: Hash32
+    level: Annotated[int, Meta(ge=0, le=PATH_MAX)]
+    place: Place
+    nodes: Annotated[tuple[Hash32, ...], Meta(min_length=1, max_length=NODES_MAX)]
+
+
+class PointsRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="points_request"):
+    """The first leaf that the claims differ in is known: the referee wants it, and what stands beside it."""
 
     game: Hash32
     root: Hash32
     indices: Annotated[tuple[Place, ...], Meta(min_length=1, max_length=POINTS_MAX)]
 
 
-class BisectOpened(Struct, frozen=True, forbid_unknown_fields=True, tag="bisect_opened"):
+class PointsOpened(Struct, frozen=True, forbid_unknown_fields=True, tag="points_opened"):
     """Leaves of the claim `root`, from whoever has them."""
 
     game: Hash32

@@ -1,6 +1,6 @@
 """What the ledger remembers: escrows, chunk leases, standings, lanes, and what is due when. Spec: specs/07-escrow.md.
 
-Plain records; only `protocol.escrow`, `protocol.leases_ledger` and `protocol.automatic` change them.
+Plain records; only the modules that carry out operations, and `protocol.automatic`, change them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from protocol.accounts import AccountKey, Accounts
+from protocol.beacon import Beacon
 from protocol.errors import Refused
+from protocol.held import Held, held_id, name
+from protocol.policy import Policy
 from protocol.validators import ValidatorSet
 
 ChunkState = Literal["free", "assigned", "claimed", "paid"]
 
-EXPIRE, RELEASE, CLOSE = 0, 1, 2
+EXPIRE, RELEASE, CLOSE, HOLD, RULE, BEACON = range(6)
 """Ranks of what is due at the same time: leases end before the escrow that they are in closes."""
 
-POSTED_KINDS: Final = frozenset({"fund", "pay", "commission", "slash", "refund"})
+POSTED_KINDS: Final = frozenset(
+    {"fund", "pay", "commission", "slash", "refund", "burn", "reward", "fee", "forfeit"}
+)
 """Kinds of statement lines that moved money; the others promise it or take a promise back."""
 
 
@@ -32,7 +37,8 @@ class Line(Struct, frozen=True, gc=False):
     credit: AccountKey
     amount: int
     kind: str
-    """fund | reserve | collateral | pay | commission | slash | release | return | refund (specs/07-escrow.md)."""
+    """fund | reserve | collateral | pay | commission | slash | release | return | refund (specs/07-escrow.md),
+    hold | bond | burn | reward | fee | forfeit (specs/32-economics.md)."""
     note: str
 
 
@@ -70,17 +76,26 @@ class ChunkLease(Struct):
     assigned_at: int = 0
     claimed_at: int = 0
     claimed_in: bytes = b""
-    """Hash of the header of the claim's block: the beacon of its audit. Empty until that block is complete."""
+    """Hash of the header of the claim's block. Empty until that block is complete."""
     sealed: bytes = b""
     outcome: str = ""
-    """'' while leased, then accept | settled | wrong | fraud | missing | handed | fenced | surrendered | expired |
-    undecided."""
+    """'' while leased, then accept | settled | wrong | fraud | severe | rejected | withheld | missing | handed |
+    fenced | surrendered | expired | undecided."""
     output: bytes = b""
     is_audited: bool = False
     auditor: bytes = b""
     code: str = ""
     carried: list[Carried] = field(default_factory=list)
     """Of all its leases that were handed over, oldest first; they outlive the lease."""
+    beacon: bytes = b""
+    """What its audit is drawn from: `claimed_in`, or with a policy's beacon the first that covers it. Empty until
+    then."""
+    trace: bytes = b""
+    """Root of the claim's trace."""
+    units: int = 0
+    """Units of the claim's trace."""
+    held_until: int = 0
+    """Ledger time until which the newest decision may be appealed, µs; 0 when it is final or there is none."""
 
     @property
     def done_ppm(self) -> int:
@@ -109,6 +124,10 @@ class Escrow(Struct):
     refunded: int = 0
     chunks: dict[int, ChunkLease] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    is_closing: bool = False
+    """Nothing more is leased; it closes by itself when the last held item ends."""
+    held: int = 0
+    """Decisions that are not final."""
 
     @property
     def account(self) -> AccountKey:
@@ -137,13 +156,40 @@ class Standing(Struct):
     """Accepted results that somebody executed again."""
     response_time_sum: int = 0
     """µs between Assign and Claim, over accepted results."""
+    fraud: int = 0
+    """Verdicts `fraud`; with a policy, whoever has one gets no lease."""
+    severe: int = 0
+    rejected: int = 0
+    """Results outside their tolerance."""
+    withheld: int = 0
+    """Claims whose data was not shown."""
+    faulted: int = 0
+    """Audits of its own that two others refuted."""
+    probation: int = 0
+    """Results that are audited without a draw, after a rejection."""
+
+
+YOUNG_FIELDS: Final = {
+    ChunkLease: ("beacon", "trace", "units", "held_until"),
+    Standing: ("fraud", "severe", "rejected", "withheld", "faulted", "probation"),
+}
+"""Fields that younger ledgers have: left out of a state root while they are empty, so that older roots hold."""
+
+
+def encoded_fields(item: ChunkLease | Standing) -> dict[str, object]:
+    """A record as it enters the state root. A beacon that is the claim's own block says nothing new."""
+    young = YOUNG_FIELDS[type(item)]
+    fields = {key: getattr(item, key) for key in item.__struct_fields__}
+    dropped = [key for key in young if not fields[key] or (key == "beacon" and fields[key] == fields["claimed_in"])]
+    return {key: value for key, value in fields.items() if key not in dropped}
 
 
 class LedgerState:
     """The whole state between two operations."""
 
-    def __init__(self, chain: str, validators: ValidatorSet, time: int) -> None:
+    def __init__(self, chain: str, validators: ValidatorSet, time: int, policy: Policy | None = None) -> None:
         self.chain = chain
+        self.policy = policy
         self.validators = validators
         self.time = time
         self.accounts = Accounts()
@@ -160,6 +206,19 @@ class LedgerState:
         """Claims of the block in the making, with their epochs; they get its hash when it is complete."""
         self.touched: set[tuple[str, bytes, int]] = set()
         """Records other than accounts that changed since the last state root: (kind, key, chunk or lane)."""
+        self.held: dict[bytes, Held] = {}
+        """Every decision that was ever held, by `held_id`."""
+        self.held_of: dict[bytes, list[Held]] = {}
+        """The open ones of each provider, oldest first."""
+        self.counts = 0
+        """Serial of the newest entry of a held decision in somebody's standing."""
+        self.flight: dict[bytes, int] = {}
+        """Sum of the prices of a provider's running leases."""
+        self.uncovered: list[tuple[bytes, int, int]] = []
+        """Claims that wait for a beacon, oldest first."""
+        self.beacons: dict[int, Beacon] = {}
+        self.absences: set[tuple[bytes, int]] = set()
+        """(peer, day) that was charged for."""
 
     def open_escrow(self, escrow_id: bytes) -> Escrow:
         """The escrow, or `Refused` when there is none or it is closed."""
@@ -177,6 +236,38 @@ class LedgerState:
         if standing is None:
             standing = self.standings[provider] = Standing()
         return standing
+
+    def hold(self, held: Held) -> None:
+        """Open an item."""
+        self.held[name(held)] = held
+        self.held_of.setdefault(held.provider, []).append(held)
+
+    def end_held(self, held: Held) -> None:
+        """Close an item: it is kept, and no longer looked at."""
+        mine = self.held_of[held.provider]
+        mine.remove(held)
+        if not mine:
+            del self.held_of[held.provider]
+        self.touched.add(("held", name(held), 0))
+
+    def open_held(self, escrow: bytes, chunk: int, epoch: int) -> Held:
+        """The undecided item of this claim, or `Refused`."""
+        held = self.held.get(held_id(escrow, chunk, epoch))
+        if held is None or held.end:
+            raise Refused(
+                f"nothing is held of chunk {chunk} epoch {epoch}",
+                code="not_held",
+                fix="Appeals count only between a decision and the end of its window.",
+            )
+        return held
+
+    def fly(self, provider: bytes, amount: int) -> None:
+        """Add to, or take from, what a provider has in flight."""
+        left = self.flight.get(provider, 0) + amount
+        if left:
+            self.flight[provider] = left
+        else:
+            self.flight.pop(provider, None)
 
     def schedule(self, at: int, rank: int, key: bytes, number: int = 0, epoch: int = 0) -> None:
         """Something happens by itself once the ledger clock has reached `at`."""

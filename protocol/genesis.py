@@ -7,12 +7,13 @@ import json
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol import wire
 from protocol.errors import Refused
 from protocol.identity import peer_from_text, peer_text
 from protocol.operations import Amount, Key, Time
+from protocol.policy import UNBOND_TIME, Policy, longest_dispute
 from protocol.units import Digest, PeerId
 from protocol.validators import VALIDATORS_MAX, ValidatorSet
 
@@ -31,6 +32,8 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True):
     validators: Annotated[tuple[tuple[Key, Amount], ...], Meta(min_length=1, max_length=VALIDATORS_MAX)]
     balances: Annotated[tuple[tuple[Literal["U", "S"], Key, Amount], ...], Meta(max_length=BALANCES_MAX)]
     """Class (user or stake), key, smallest units."""
+    policy: Policy | UnsetType = UNSET
+    """The economics in force. Unset is not encoded: networks without it keep the digest that they have."""
 
     @property
     def digest(self) -> Digest:
@@ -44,12 +47,14 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True):
 
     def to_json(self) -> str:
         """The file people keep: keys in text form."""
-        plain = {
+        plain: dict[str, object] = {
             "chain": self.chain,
             "time": self.time,
             "validators": [[peer_text(PeerId(key)), power] for key, power in self.validators],
             "balances": [[cls, peer_text(PeerId(key)), amount] for cls, key, amount in self.balances],
         }
+        if self.policy is not UNSET:
+            plain["policy"] = msgspec.to_builtins(self.policy)
         return json.dumps(plain, indent=1) + "\n"
 
 
@@ -58,25 +63,30 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     time: int
     validators: list[tuple[str, int]]
     balances: list[tuple[Literal["U", "S"], str, int]]
+    policy: Policy | UnsetType = UNSET
 
 
 def from_json(text: str | bytes) -> Genesis:
     """The inverse of `Genesis.to_json`. Raises `Refused` (`bad_genesis`) saying what is wrong with the file."""
     try:
         file = msgspec.json.decode(text, type=_File)
-        genesis = msgspec.convert(
-            {
-                "chain": file.chain,
-                "time": file.time,
-                "validators": [(peer_from_text(key), power) for key, power in file.validators],
-                "balances": [(cls, peer_from_text(key), amount) for cls, key, amount in file.balances],
-            },
-            type=Genesis,
-        )
+        plain = {
+            "chain": file.chain,
+            "time": file.time,
+            "validators": [(peer_from_text(key), power) for key, power in file.validators],
+            "balances": [(cls, peer_from_text(key), amount) for cls, key, amount in file.balances],
+        }
+        genesis = msgspec.convert(plain, type=Genesis)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise Refused(
             f"genesis file: {error}", code="bad_genesis", fix="Copy it again from the network's founder."
         ) from error
+    genesis = msgspec.structs.replace(genesis, policy=file.policy)
+    _check(genesis)
+    return genesis
+
+
+def _check(genesis: Genesis) -> None:
     supply = sum(amount for _, _, amount in genesis.balances)
     keys = [key for key, _ in genesis.validators]
     if supply > SUPPLY_MAX or len(set(keys)) != len(keys):
@@ -86,4 +96,10 @@ def from_json(text: str | bytes) -> Genesis:
             fix="Copy it again from the network's founder.",
             numbers={"supply": supply, "supply_max": SUPPLY_MAX},
         )
-    return genesis
+    if genesis.policy is not UNSET and longest_dispute(genesis.policy) >= UNBOND_TIME:
+        raise Refused(
+            "genesis file: a dispute may last longer than stake takes to leave",
+            code="bad_genesis",
+            fix="Shorten dispute_window or rule_time.",
+            numbers={"dispute": longest_dispute(genesis.policy), "unbonding": UNBOND_TIME},
+        )

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import UNSET
 
-from protocol import proof_rules
+from protocol import trust
 from protocol.errors import Refused
 from protocol.jobspec import EnvPair, JobSpec, TreeRef
 from protocol.proof import Proof, Tolerance
@@ -39,7 +39,7 @@ RESERVED_FOLDER: Final = "chunks"
 """The reduce step finds the outputs of the chunks at `/in/chunks/<i>/`, so inputs may not be there."""
 
 PROOF_FOLDER: Final = ".shoal"
-"""Below a job's inputs and outputs, the node's own: opened states, the package of unit programs, a trace in the making."""
+"""Below a job's inputs and outputs, the node's own: opened states, the package of unit programs, a trace."""
 
 RESULT_FOLDER: Final = "result"
 """Below the inputs of a job with a `check`: the output that is looked at."""
@@ -99,8 +99,8 @@ def check(spec: JobSpec) -> None:
     _check_placement(spec)
     _check_checkpoint(spec)
     _check_proof(spec)
-    for pointer, detail, fix, code in proof_rules.problems(spec):
-        raise broken(pointer, detail, fix, code)
+    if found := trust.problem(spec):
+        raise broken(*found)
 
 
 def _check_checkpoint(spec: JobSpec) -> None:

@@ -5,10 +5,11 @@ A lease's promises are named after its Assign: price less commission, commission
 
 from __future__ import annotations
 
-from protocol import carried
+from protocol import carried, exposure
 from protocol.accounts import FEES, TREASURY, AccountKey, Move, Pend, PostPend, VoidPend
 from protocol.errors import Refused
 from protocol.escrow_state import EXPIRE, Carried, ChunkLease, Escrow, LedgerState, Line
+from protocol.held import COLLATERAL, COMMISSION, PRICE
 from protocol.operations import (
     HANDED_PPM_MAX,
     Assign,
@@ -22,9 +23,6 @@ from protocol.operations import (
     handed_share,
     slash,
 )
-
-PRICE, COMMISSION, COLLATERAL = b"p", b"c", b"s"
-"""Suffixes of the ids of a lease's promises. 33 bytes, so that no operation id (32) can name one."""
 
 Signers = frozenset[bytes]
 Where = Claim | Surrender | Handover | Fence | Settle | Verdict
@@ -86,6 +84,7 @@ def assign(state: LedgerState, op: Assign, op_id: bytes, signers: Signers) -> No
         raise not_signed("the steward or the renter")
     lease = escrow.chunks.get(op.chunk)
     _check_assign(state, escrow, lease, op)
+    exposure.check(state, op)
     fee = commission(op.price)
     payee, stake = ("U", op.provider), ("S", op.provider)
     listed = (
@@ -101,13 +100,16 @@ def assign(state: LedgerState, op: Assign, op_id: bytes, signers: Signers) -> No
     lease.price, lease.collateral, lease.watchers = op.price, op.collateral, op.watchers
     lease.claim_by, lease.verdict_by, lease.assigned_at, lease.claimed_at = op.claim_by, op.verdict_by, state.time, 0
     lease.claimed_in = lease.sealed = lease.output = lease.auditor = b""
+    lease.beacon = lease.trace = b""
+    lease.units = lease.held_until = 0
     lease.outcome = lease.code = ""
     lease.is_audited = False
     escrow.leased += 1
+    state.fly(op.provider, op.price)
     note = f"chunk {op.chunk} epoch {op.epoch}"
     escrow.lines += [Line(state.time, move.debit, move.credit, move.amount, kind, note) for move, kind in moves]
     state.schedule(op.claim_by + 1, EXPIRE, escrow.id, op.chunk, op.epoch)
-    _touch(state, escrow, lease)
+    touch(state, escrow, lease)
 
 
 def _check_assign(state: LedgerState, escrow: Escrow, lease: ChunkLease | None, op: Assign) -> None:
@@ -148,9 +150,12 @@ def claim(state: LedgerState, op: Claim, op_id: bytes, signers: Signers) -> None
         raise not_signed("the provider")
     require_state(lease, "assigned")
     lease.state, lease.sealed, lease.claimed_at = "claimed", op.sealed, state.time
+    lease.trace, lease.units = op.trace or b"", op.units or 0
     state.claimed.append((lease, lease.epoch))
+    if state.policy is not None and state.policy.has_beacon:
+        state.uncovered.append((escrow.id, lease.chunk, lease.epoch))
     state.schedule(lease.verdict_by + 1, EXPIRE, escrow.id, lease.chunk, lease.epoch)
-    _touch(state, escrow, lease)
+    touch(state, escrow, lease)
 
 
 def surrender(state: LedgerState, op: Surrender, op_id: bytes, signers: Signers) -> None:
@@ -186,7 +191,7 @@ def handover(state: LedgerState, op: Handover, op_id: bytes, signers: Signers) -
     kept = {PRICE: share - fee, COMMISSION: fee, COLLATERAL: 0}
     held = promises(lease)
     lines = [(pend_id, amount - kept[pend_id[-1:]], kind) for pend_id, amount, kind in held]
-    _end(state, escrow, lease, [VoidPend(pend_id) for pend_id, _, _ in held], [line for line in lines if line[1]])
+    end(state, escrow, lease, [VoidPend(pend_id) for pend_id, _, _ in held], [line for line in lines if line[1]])
     item = Carried(lease.epoch, lease.provider, share, op.done_ppm, op.step, op.snapshot, op_id)
     carried.pend(state, escrow, lease, item)
 
@@ -219,36 +224,8 @@ def settle(state: LedgerState, op: Settle, op_id: bytes, signers: Signers) -> No
         )
     state.standing(lease.provider).settled += 1
     lease.state, lease.outcome = "paid", "settled"
-    _pay(state, escrow, lease, op.cumulative)
+    pay(state, escrow, lease, op.cumulative)
     carried.pay(state, escrow, lease)
-
-
-def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> None:
-    """A quorum has judged a claim."""
-    escrow, lease = find(state, op)
-    if not state.validators.is_quorum(signers):
-        power, quorum = state.validators.power(signers), state.validators.quorum
-        raise not_signed(f"validators with power {quorum}, has {power}")
-    require_state(lease, "claimed")
-    standing = state.standing(lease.provider)
-    lease.output, lease.is_audited, lease.auditor, lease.code = op.output, op.is_audited, op.auditor, op.code
-    if op.outcome == "accept":
-        standing.accepted += 1
-        standing.consecutive_valid += 1
-        standing.audited += op.is_audited
-        standing.response_time_sum += lease.claimed_at - lease.assigned_at
-        lease.state, lease.outcome = "paid", "accept"
-        _pay(state, escrow, lease, lease.price)
-        carried.pay(state, escrow, lease)
-        return
-    standing.consecutive_valid = 0
-    if op.outcome == "missing":
-        standing.missing += 1
-    else:
-        standing.wrong += 1
-    free(state, escrow, lease, op.outcome, op.code)
-    if op.outcome in ("wrong", "fraud"):  # Nobody knows whose part of the work it was.
-        carried.void(state, escrow, lease)
 
 
 def free(state: LedgerState, escrow: Escrow, lease: ChunkLease, outcome: str, why: str) -> None:
@@ -267,10 +244,10 @@ def free(state: LedgerState, escrow: Escrow, lease: ChunkLease, outcome: str, wh
             lines.append((pend_id, amount, kind))
     lease.state, lease.outcome, lease.code = "free", outcome, why
     escrow.slashed += fine
-    _end(state, escrow, lease, moves, lines)
+    end(state, escrow, lease, moves, lines)
 
 
-def _pay(state: LedgerState, escrow: Escrow, lease: ChunkLease, amount: int) -> None:
+def pay(state: LedgerState, escrow: Escrow, lease: ChunkLease, amount: int) -> None:
     """Pay `amount` of the price, commission included; the rest and the collateral are free again."""
     fee = commission(amount)
     parts = {PRICE: amount - fee, COMMISSION: fee, COLLATERAL: 0}
@@ -288,10 +265,10 @@ def _pay(state: LedgerState, escrow: Escrow, lease: ChunkLease, amount: int) -> 
             lines.append((pend_id, pended - part, kind))
     escrow.paid += amount - fee
     escrow.commission += fee
-    _end(state, escrow, lease, moves, lines)
+    end(state, escrow, lease, moves, lines)
 
 
-def _end(
+def end(
     state: LedgerState, escrow: Escrow, lease: ChunkLease, moves: list[Move], lines: list[tuple[bytes, int, str]]
 ) -> None:
     """Resolve a lease's promises and write them on the statement; taken back, money flows the other way round."""
@@ -304,9 +281,10 @@ def _end(
         escrow.lines.append(Line(state.time, *ends, amount, kind, note))
     state.accounts.apply(moves)
     escrow.leased -= 1
-    _touch(state, escrow, lease)
+    state.fly(lease.provider, -lease.price)
+    touch(state, escrow, lease)
 
 
-def _touch(state: LedgerState, escrow: Escrow, lease: ChunkLease) -> None:
+def touch(state: LedgerState, escrow: Escrow, lease: ChunkLease) -> None:
     state.touched.add(("chunk", escrow.id, lease.chunk))
     state.touched.add(("escrow", escrow.id, 0))

@@ -11,7 +11,16 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from protocol.court_messages import BisectOpened, BisectRequest, LeafOpened, LeafRequest, LevelOpened, LevelRequest
+from protocol.court_messages import (
+    BisectOpened,
+    BisectRequest,
+    LeafOpened,
+    LeafRequest,
+    LevelOpened,
+    LevelRequest,
+    PointsOpened,
+    PointsRequest,
+)
 from protocol.exchange import Listing, Summary, Told, Wanted
 from protocol.greetings import Ack, Goodbye, Hello, Skip
 from protocol.handover import HandoverAnswer, HandoverProposal
@@ -423,7 +432,7 @@ Message = (
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer
     | SnapshotNotice | Protection | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
-    | BisectRequest | BisectOpened | LevelRequest | LevelOpened | LeafRequest | LeafOpened
+    | BisectRequest | BisectOpened | PointsRequest | PointsOpened | LevelRequest | LevelOpened | LeafRequest | LeafOpened
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}

@@ -10,12 +10,21 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from protocol.units import MINUTE, PPM, Micros
+from protocol.units import DAY, MINUTE, PPM, Micros
 
 Ppm = Annotated[int, Meta(ge=0, le=PPM)]
 
 DISPUTE_WINDOW: Final = Micros(10 * MINUTE)
 """Microseconds for which pay is held unless a network says otherwise: a panel of three re-executes a 2-minute chunk."""
+
+UNBOND_TIME: Final = Micros(8 * DAY)
+"""Stake stays out of reach this long, µs: longer than evidence may be old (7 d) and than any lease may run."""
+
+ROUNDS_MAX: Final = 3
+"""Two panels and the game: what comes after a game has nobody left to ask."""
+
+BURN_MIN: Final = PPM // 2
+"""Parts per million of every slash that leaves the world: who challenges himself through a friend still loses half."""
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,8 +34,10 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """From a decision until what it moves is paid; 0: at once."""
     rule_time: Annotated[int, Meta(ge=1_000_000, le=30 * 86_400_000_000)] = Micros(30 * MINUTE)
     """From an appeal until the last decision stands because nobody ruled."""
-    burn: Ppm = 500_000
-    """Of every slash; never less than half."""
+    burn: Annotated[int, Meta(ge=BURN_MIN, le=PPM)] = BURN_MIN
+    """Of every slash and every lost bond; never less than half."""
+    bond_min: Annotated[int, Meta(ge=1, le=2**62)] = 10_000
+    """Smallest units that an appeal stakes at least, however cheap the chunk is."""
     audit_rate: Ppm = 100_000
     """Share of results that is executed again at least (features V2)."""
     collusion: Ppm = 200_000
@@ -43,3 +54,12 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether audits are drawn from commit-reveal beacons of the validators instead of block hashes."""
     beacon_time: Annotated[int, Meta(ge=100_000, le=600_000_000)] = Micros(10_000_000)
     """From the first sealed part of a beacon until those who have not opened theirs are slashed."""
+
+
+def longest_dispute(policy: Policy) -> Micros:
+    """From a verdict to the end of all that can follow, µs: a window before and after each round, and each ruling late.
+
+    >>> longest_dispute(Policy()) < UNBOND_TIME
+    True
+    """
+    return Micros((ROUNDS_MAX + 1) * (policy.dispute_window + 1) + ROUNDS_MAX * (policy.rule_time + 1))

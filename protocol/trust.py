@@ -32,6 +32,9 @@ FAILURE_SHARE: Final = 200_000
 FAILURE_RESULTS: Final = 50
 """Results that a failure rate is taken from at least: 20 % of fewer is no more than bad luck of one machine."""
 
+AUDIT_DEFAULT: Final = 100_000
+"""What `audit_ppm` of a specification is that does not say it."""
+
 FRACTIONS: Final = (10_000, 50_000, 100_000, 500_000, PPM)
 """Shares of a chunk that a cheat leaves out, ppm, for which the chance to catch it is shown."""
 
@@ -70,6 +73,20 @@ def terms(spec: JobSpec) -> Terms:
         found = Terms(None, spec.audit_ppm, auditors, samples)
     samples = min(found.samples, spec.units) if spec.units else 1
     return replace(found, floor_ppm=0 if spec.is_interactive else found.floor_ppm, samples=samples)
+
+
+def problem(spec: JobSpec) -> tuple[str, str, str] | None:
+    """What is wrong with a level in this job: JSON pointer, cause, fix (`protocol.jobrules` refuses it)."""
+    if not isinstance(spec.trust, str):
+        return None
+    if spec.is_interactive:
+        cause = "a chunk that its renter can reach into is never audited: no level of trust can be kept"
+        return "/trust", cause, "Leave `trust` out, or `ports` and `shell`."
+    if spec.audit_ppm not in (AUDIT_DEFAULT, LEVELS[spec.trust].floor_ppm):
+        share = f"{spec.audit_ppm / 10_000:g} %"
+        cause = f"`trust: {spec.trust}` says how many results are audited, and `audit` says {share}"
+        return "/audit_ppm", cause, "Leave one of the two out."
+    return None
 
 
 def replayed_ppm(asked: Terms, units: int) -> int:

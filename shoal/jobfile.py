@@ -27,7 +27,7 @@ from shoal.job_inputs import LocalFile, collect
 from shoal.job_steps import NAME_FORM, read_chunks, read_env, read_program
 from shoal.jobfile_checkpoint import read_checkpoint
 from shoal.jobfile_placement import read_placement
-from shoal.jobfile_proof import read_numeric, read_proof, read_trust
+from shoal.jobfile_proof import inside, read_numeric, read_proof, read_trust
 from shoal.jobfile_trees import read_inputs
 
 KEYS: Final = frozenset(
@@ -261,7 +261,10 @@ def _check(spec: JobSpec, top: Mapping[str, Node], start: Place) -> None:
     except RemoteViolation as error:
         raise wrong(start, "", error.detail, "See specs/05-job.md for the bounds.", code=error.code) from error
     except Refused as error:
-        key = str(error.numbers["pointer"]).split("/")[1].removesuffix("_ppm").replace("trees", "volumes")
+        pointer = str(error.numbers["pointer"])
+        key = pointer.split("/")[1].removesuffix("_ppm").replace("trees", "volumes")
         node = top.get(key)
+        if pointer.startswith(("/proof/", "/numeric")) and (found := inside(top.get("proof"), pointer)):
+            node, key = found
         place = node.place if node is not None else start
         raise wrong(place, key, error.detail, error.fix, code=error.code) from error

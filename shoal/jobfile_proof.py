@@ -87,7 +87,7 @@ def read_numeric(top: Mapping[str, Node], runtime: str) -> Numeric:
     if len(set(found)) > 1:
         fix = "Say `numeric` once, at the top or in `proof`."
         raise yaml_values.mismatch(node, key, f"{found[0]}, as `numeric` at the top says", fix)
-    if runtime == "wasm" and found[0] in ("D2", "D3"):
+    if runtime == "wasm" and found[0] != "D0":
         raise yaml_values.mismatch(node, key, "D0 for wasm", "Leave `numeric` out: WASM is exact everywhere.")
     return found[0]
 
@@ -100,8 +100,18 @@ def read_trust(top: Mapping[str, Node]) -> Level | UnsetType:
     if "audit" in top:
         share = LEVELS[level].floor_ppm / 10_000
         detail = f"`trust: {level}` audits {share:g} % of the results, and `audit` says a share too"
-        raise wrong(top["audit"].place, "audit", detail, "Leave one of the two out.", code="bad_proof")
+        raise wrong(top["audit"].place, "audit", detail, "Leave one of the two out.", code="bad_job_file")
     return level
+
+
+def inside(proof: Node | None, pointer: str) -> tuple[Node, str] | None:
+    """The node inside `proof` that a JSON pointer of the specification means, and its key; None when it is no such."""
+    name = {"/numeric": "numeric", "/proof/kind": "class"}.get(pointer, pointer.removeprefix("/proof/").split("/")[0])
+    if isinstance(proof, Pairs):
+        for key, value in proof.values:
+            if key.text == name:
+                return value, f"proof.{name}"
+    return None
 
 
 def _choice(node: Node, key: str, known: Mapping[str, T], form: str) -> T:

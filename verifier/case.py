@@ -2,122 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
-from protocol.jobspec import ZERO_DIGEST, JobSpec
+from msgspec import UNSET
+
+from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Reveal
 from protocol.operations import SignedOp, Verdict
+from protocol.proof import Leaf, Results
 from protocol.units import Digest, Micros, PeerId
+from verifier.settling import Finding, Settlement
+from verifier.views import Facts
 
 Place = tuple[bytes, int, int]
 """Escrow, chunk, epoch."""
 
-Found = Literal["accept", "wrong", "missing"]
+Found = Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
 
+SCORE_STEP: Final = 10_000
+"""Parts per million: verdicts carry whole percents, so that judges whose floats differ in the last bit sign alike."""
 
-# ── what a judge reads of the ledger ─────────────────────────────────────────────────────────────────────────────────
-class LeaseView(Protocol):
-    """The newest lease of a chunk (`protocol.escrow_state.ChunkLease`)."""
-
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def provider(self) -> bytes: ...
-    @property
-    def verdict_by(self) -> int: ...
-    @property
-    def claimed_in(self) -> bytes: ...
-    @property
-    def sealed(self) -> bytes: ...
-    @property
-    def output(self) -> bytes: ...
-
-
-class EscrowView(Protocol):
-    """A job's money (`protocol.escrow_state.Escrow`)."""
-
-    @property
-    def owner(self) -> bytes: ...
-    @property
-    def steward(self) -> bytes: ...
-    @property
-    def spec(self) -> bytes: ...
-    @property
-    def is_closed(self) -> bool: ...
-    @property
-    def chunks(self) -> Mapping[int, LeaseView]: ...
-
-
-class RecordView(Protocol):
-    """A provider's sums (`protocol.escrow_state.Standing`)."""
-
-    @property
-    def consecutive_valid(self) -> int: ...
-
-
-class LedgerView(Protocol):
-    """The state of the ledger between two blocks."""
-
-    @property
-    def time(self) -> int: ...
-    @property
-    def escrows(self) -> Mapping[bytes, EscrowView]: ...
-    @property
-    def standings(self) -> Mapping[bytes, RecordView]: ...
-
-
-# ── what it reads of the specification ───────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The part of a specification that a verdict depends on."""
-
-    digest: Digest
-    size: int
-    audit_ppm: int
-    chunks: int
-    steps: int
-    disk_bytes: int
-    timeout: Micros
-    numeric: str
-    runtime: str
-    is_interactive: bool
-    """The renter reaches in while it runs: nobody can execute it again, so it is never drawn."""
-
-    @classmethod
-    def of(cls, digest: Digest, size: int, spec: JobSpec) -> Facts:
-        """Taken from a whole specification, whose encoding has `size` bytes."""
-        return cls(
-            digest,
-            size,
-            spec.audit_ppm,
-            len(spec.chunks),
-            spec.steps,
-            spec.resources.disk_bytes,
-            spec.timeout,
-            spec.numeric,
-            spec.runtime,
-            spec.is_interactive,
-        )
+OF_TRACE: Final = frozenset({"bad_path", "withheld", "output_not_last_state", "malformed_proof"})
+"""Codes whose evidence is the trace root in the claim."""
 
 
 # ── states: one type each ────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True)
 class Gathering:
-    """Waits for the specification."""
+    """Waits for the specification, and for the beacon that decides about an audit."""
 
     until: Micros
     asked: Micros
 
 
 @dataclass(frozen=True, slots=True)
-class Auditing:
-    """Waits for the seal of the auditor, who executes. The provider's output may be known (a second execution)."""
+class Unfolding:
+    """Waits for the provider to open its trace: all claimed effects first, since they decide about units; then those."""
 
-    auditor: PeerId
+    indices: tuple[int, ...]
+    """Units that were asked for; empty in the first round."""
+    until: Micros
+    asked: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """Waits for the seals of auditors, who execute. The provider's output may be known (a second execution)."""
+
+    auditors: tuple[PeerId, ...]
+    """Who has not sealed yet."""
     until: Micros
 
 
@@ -140,9 +74,31 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Waits for the auditor to open its seal."""
+    """Waits for an auditor to open its seal."""
 
     auditor: PeerId
+    until: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Waits for an auditor's results to be here, and then for their comparison within a tolerance."""
+
+    auditor: PeerId
+    output: Digest
+    """Of the results."""
+    until: Micros
+    results: Results | None = None
+    """None: not here yet."""
+    task: str = ""
+    """The comparison under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """Waits for the seals of auditors who run the job's own check over the revealed output."""
+
+    auditors: tuple[PeerId, ...]
     until: Micros
 
 
@@ -154,18 +110,36 @@ class Decided:
     sent: Micros
 
 
-State = Gathering | Auditing | Revealing | Fetching | Opening | Decided
+State = Gathering | Unfolding | Auditing | Revealing | Fetching | Opening | Scoring | Checking | Decided
 
-STATES: Final = (Gathering, Auditing, Revealing, Fetching, Opening, Decided)
+STATES: Final = (Gathering, Unfolding, Auditing, Revealing, Fetching, Opening, Scoring, Checking, Decided)
 """In the order of an audited claim whose auditor agrees."""
 
 
 @dataclass(slots=True)
-class Finding:
-    """An execution that disagreed with the claim."""
+class Hearing:
+    """The executions of one purpose: of the work itself, or of the job's check."""
 
-    auditor: PeerId
-    output: Digest
+    purpose: Literal["work", "check"]
+    wanted: int
+    """Auditors who must agree with the claim."""
+    findings: list[Finding] = field(default_factory=list)
+    seals: dict[PeerId, Digest] = field(default_factory=dict)
+    """Commitments that are not opened yet, in the order in which they came."""
+    tried: set[PeerId] = field(default_factory=set)
+    failures: int = 0
+    unreachable: int = 0
+    """Auditors who could not get what the provider owes them."""
+
+
+@dataclass(slots=True)
+class Unfolded:
+    """What the provider has opened of its trace."""
+
+    effects: bytes
+    indices: tuple[int, ...] = ()
+    """Units that the challenge asks for."""
+    leaves: dict[int, Leaf] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -178,33 +152,50 @@ class Case:
     renter: PeerId
     spec: Digest
     sealed: Digest
-    beacon: Digest
-    consecutive_valid: int
-    """Of the provider, at the block of the claim: every judge draws from the same number."""
     due: Micros
     """When the ledger stops waiting for a verdict, on our clock."""
     state: State
+    beacon: Digest = Digest(b"")
+    """Empty until it is known."""
+    consecutive_valid: int = 0
+    """Of the provider, at the block of the claim: every judge draws from the same number."""
+    on_probation: bool = False
+    trace: bytes = b""
+    """The trace root that the claim carries, if it does."""
+    units: int = 0
+    """Units that it says it has."""
     facts: Facts | None = None
+    seed: bytes = b""
+    """The challenge."""
+    unfolded: Unfolded | None = None
     reveal: Reveal | None = None
-    seal: tuple[PeerId, Digest] | None = None
-    """An auditor's commitment that is not opened yet."""
-    finding: Finding | None = None
+    hearing: Hearing | None = None
+    upheld: Settlement | None = None
+    """How the executions of the work ended, while the check is still running."""
     turn: int = 0
-    failures: int = 0
-    tried: set[PeerId] = field(default_factory=set)
+    """Draws so far."""
+    heard: set[bytes] = field(default_factory=set)
+    """Seals that were taken: one that comes once more is an echo."""
     code: str = "not_sampled"
     """Why an accepted result was not executed again."""
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether the job has this step proven unit by unit."""
+        return self.facts is not None and self.facts.units_of(self.place[1]) > 0
+
 
 def verdict_of(
-    case: Case, first: PeerId, outcome: Found, code: str, audit: tuple[PeerId, Digest] | None = None
+    case: Case, first: PeerId, outcome: Found, code: str, by: Finding | None = None, faulted: tuple[PeerId, ...] = ()
 ) -> Verdict:
-    """The operation that says what was found. `audit` = who executed it again, and that output, when it decided.
+    """The operation that says what was found. `by` = the execution that decided.
 
-    Without an audit the first validator stands for all: signatures add up only over equal bytes."""
+    Without one the first validator stands for all: signatures add up only over equal bytes."""
     output = Digest(case.reveal.output) if case.reveal is not None else ZERO_DIGEST
-    if audit is not None:
-        evidence = audit[1]
+    if by is not None:
+        evidence = by.output
+    elif case.trace and code in OF_TRACE:
+        evidence = Digest(case.trace)
     elif case.reveal is None or code == "seal_mismatch":
         evidence = case.sealed
     else:
@@ -212,9 +203,11 @@ def verdict_of(
     return Verdict(
         *case.place,
         outcome=outcome,
-        is_audited=audit is not None,
-        auditor=audit[0] if audit is not None else first,
+        is_audited=by is not None,
+        auditor=by.auditor if by is not None else first,
         output=output,
         evidence=evidence,
         code=code,
+        score=UNSET if by is None or by.score is None else by.score // SCORE_STEP * SCORE_STEP,
+        faulted=faulted[:8] or UNSET,
     )

@@ -45,11 +45,6 @@ def rate(floors: Sequence[int], consecutive_valid: int, is_certain: bool) -> int
     return PPM if is_certain else sampling.audit_ppm(max(0, *floors), consecutive_valid)
 
 
-def is_audited(drawn_from: bytes, place: tuple[bytes, int, int], ppm: int) -> bool:
-    """Whether the beacon `drawn_from` picks this claim."""
-    return sampling.is_drawn(drawn_from, *place, ppm)
-
-
 def may_touch(kind: Kind, numeric: Numeric) -> bool:
     """Whether a unit and the next may be replayed in one audit: not where the opened state behind the first would show
     its result, unless the second goes on from what was replayed, which only bitwise classes allow."""

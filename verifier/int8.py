@@ -94,7 +94,7 @@ def requantise(products: Products, scale: npt.NDArray[np.int32], largest: Ints) 
     """Products back to fixed point: products × scale × largest / (127 × 2^SCALE_BITS), floored."""
     scaled = (products.astype(np.int64) * scale.astype(np.int64)) >> 8
     flow = (scaled * largest) // (INT8_MAX << (SCALE_BITS - 8))
-    return np.clip(flow, -LIMIT, LIMIT)
+    return _cut(flow)
 
 
 def root(squares: Ints) -> Ints:
@@ -107,7 +107,7 @@ def root(squares: Ints) -> Ints:
 def rms_norm(flow: Ints) -> Ints:
     """Every row at a root mean square of one."""
     mean = np.sum(flow * flow, axis=-1, keepdims=True) // flow.shape[-1]
-    return np.clip((flow << FRACTION) // (root(mean) + 1), -LIMIT, LIMIT)
+    return _cut((flow << FRACTION) // (root(mean) + 1))
 
 
 def silu(flow: Ints) -> Ints:
@@ -137,7 +137,8 @@ def attend(queries: Ints, keys: Ints, values: Ints, first: int) -> Ints:
     allowed = np.arange(len(keys))[None, :] <= np.arange(first, first + count)[:, None]
     weights = softmax_weights(scores, allowed[None])
     mixed = np.einsum("hnl,lhs->nhs", weights, values)
-    return (mixed // np.sum(weights, axis=-1).T[:, :, None]).reshape(count, heads * size)
+    seen: Ints = (mixed // np.sum(weights, axis=-1).T[:, :, None]).reshape(count, heads * size)
+    return seen
 
 
 @lru_cache(maxsize=1)
@@ -196,15 +197,15 @@ class Network:
 
         Raises IndexError for tokens outside the vocabulary, or beyond the context."""
         first = self._seen[0].shape[1]
-        if not (tokens.ndim == 1 and len(tokens) and 0 <= tokens.min() and tokens.max() < self.vocabulary):
+        if not (tokens.ndim == 1 and len(tokens) and tokens.min() >= 0 and tokens.max() < self.vocabulary):
             raise IndexError("tokens are a row of numbers below the vocabulary's size")
         if first + len(tokens) > self.context:
             raise IndexError(f"{first + len(tokens)} tokens in a row, {self.context} are possible")
         flow = self._embed[tokens] + self._place[first : first + len(tokens)]
         for layer in range(self._layers):
-            flow = flow + self._attention(f"layer{layer}", rms_norm(flow), layer, first)
+            flow = _cut(flow + self._attention(f"layer{layer}", rms_norm(flow), layer, first))
             wide = silu(self._linear(f"layer{layer}.up", rms_norm(flow)))
-            flow = flow + self._linear(f"layer{layer}.down", wide)
+            flow = _cut(flow + self._linear(f"layer{layer}.down", wide))
         hidden = rms_norm(flow)
         return self._linear("head", hidden) << 4, hidden
 
@@ -215,7 +216,7 @@ class Network:
         return self._linear(f"{name}.out", attend(parts[:, 0], kept[0], kept[1], first))
 
     def _linear(self, name: str, flow: Ints) -> Ints:
-        rows, largest = quantise(np.clip(flow, -LIMIT, LIMIT))
+        rows, largest = quantise(flow)
         return requantise(self._multiply(name, rows), self._weights[f"{name}.scale"].astype(np.int32), largest)
 
 
@@ -238,6 +239,11 @@ def leaf(token: int, products: Mapping[str, Products], logits: Ints) -> bytes:
         _hash(b"products", name.encode(), products[name].astype("<i4").tobytes()) for name in sorted(products)
     )
     return _hash(b"token", struct.pack("<q", token), _hash(b"layers", rows), logits.astype("<i8").tobytes())
+
+
+def _cut(flow: Ints) -> Ints:
+    """Activations within ±LIMIT."""
+    return np.clip(flow, -LIMIT, LIMIT)
 
 
 def _hash(domain: bytes, *parts: bytes) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import numpy as np
@@ -30,6 +29,9 @@ OPERATORS_MAX: Final = 1 << 16
 
 READS_MAX: Final = 8
 """Tensors that one operator reads."""
+
+ELEMENTS_MAX: Final = 1 << 20
+"""Numbers that one operator may make: an outer product of two small inputs must not fill a referee's memory."""
 
 EMPTY: Final = Digest(bytes(32))
 """A slot that nothing has filled."""
@@ -183,6 +185,11 @@ class Tape:
 def apply(item: Operator, inputs: Sequence[Array]) -> Array:
     """What one operator makes. Raises `Refused` (`bad_program`) for inputs that it cannot read."""
     try:
+        is_product = item.name == "matmul" and all(value.ndim == 2 for value in inputs)
+        shapes = [value.shape for value in inputs]
+        made = (shapes[0][0], shapes[-1][-1]) if is_product else np.broadcast_shapes(*shapes)
+        if math.prod(made) > ELEMENTS_MAX or (item.name == "matmul" and not is_product):
+            raise Refused(f"{item.name} would make {made}", code="bad_program")
         with np.errstate(all="ignore"):
             return np.asarray(OPERATIONS[item.name](*inputs))
     except (TypeError, ValueError) as error:

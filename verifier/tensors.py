@@ -56,7 +56,7 @@ def malformed(detail: str) -> Refused:
     return Refused(detail, code=MALFORMED)
 
 
-def decode(data: bytes, size_max: int = STATE_BYTES_MAX) -> dict[str, Array]:
+def decode(data: bytes | memoryview, size_max: int = STATE_BYTES_MAX) -> dict[str, Array]:
     """The tensors, as read-only views of `data`. Refused (`malformed_proof`) unless these are the only bytes that say
     this, at most `size_max` of them."""
     if not _LENGTH_BYTES <= len(data) <= size_max:
@@ -67,7 +67,7 @@ def decode(data: bytes, size_max: int = STATE_BYTES_MAX) -> dict[str, Array]:
         raise malformed(f"a header of {length} bytes does not fit")
     found: dict[str, Array] = {}
     at = start
-    for name, entry in _header(data[_LENGTH_BYTES:start]).items():
+    for name, entry in _header(bytes(data[_LENGTH_BYTES:start])).items():
         array = _tensor(data, name, entry, at)
         found[name] = array
         at += array.nbytes
@@ -147,7 +147,7 @@ def _header(text: bytes) -> dict[str, dict[str, object]]:
     return header
 
 
-def _tensor(data: bytes, name: str, entry: dict[str, object], at: int) -> Array:
+def _tensor(data: bytes | memoryview, name: str, entry: dict[str, object], at: int) -> Array:
     """One tensor, which begins at byte `at`. What the header says is compared as a whole later: only what is used
     before is checked here."""
     kind, shape = entry["dtype"], entry["shape"]
@@ -163,7 +163,7 @@ def _tensor(data: bytes, name: str, entry: dict[str, object], at: int) -> Array:
     form = np.dtype(DTYPES[kind])
     if count * form.itemsize > len(data) - at:
         raise malformed(f"{name} is larger than the file")
-    if not count:
+    if not count:  # frombuffer takes no empty slice.
         return np.empty(shape, form)
     if kind == "BOOL" and np.frombuffer(data, np.uint8, count, at).max() > 1:
         raise malformed(f"{name} has truths other than 0 and 1")

@@ -20,7 +20,7 @@ from protocol.effects import Run
 from protocol.errors import LocalError, Refused
 from protocol.jobrules import PROOF_FOLDER, RESULT_FOLDER
 from protocol.jobspec import ZERO_DIGEST, JobSpec, Manifest
-from protocol.proof import Proof
+from protocol.proof import Leaf, Proof
 from protocol.units import MIB, Digest, PeerId
 
 GUEST: Final = "node.guest.work"
@@ -57,9 +57,20 @@ def is_check(work: Run) -> bool:
     return work.result != ZERO_DIGEST
 
 
+def opened(work: Run) -> tuple[Leaf, ...]:
+    """The leaves whose states a replay is given. Others follow from the unit before them, which is replayed as well:
+    their states would be its answer."""
+    return tuple(leaf for leaf in work.units if leaf.state != ZERO_DIGEST)
+
+
 def seed_of(spec: JobSpec, chunk: int) -> bytes:
     """32 bytes that are the same for everybody who computes this chunk, and different for every other."""
     return wire.digest(b"shoal/1\0seed\0" + wire.digest(wire.encode(spec)) + chunk.to_bytes(4, "big"))
+
+
+def manifest(blobs: BlobStore, digest: Digest) -> Manifest:
+    """The list of an output that is here. ShoalError when it is not, or is no such list."""
+    return wire.decode(blobs.read(digest, MANIFEST_BYTES_MAX), _decoder, _NOBODY, MANIFEST_BYTES_MAX)
 
 
 def prepare(work: Run, task: Task) -> Task:
@@ -98,7 +109,7 @@ def lay_out(work: Run, task: Task, blobs: BlobStore, may_link: bool) -> None:
             _lay_guest(folder / PACKAGE)
         if is_replay(work):
             _make(folder / "open")
-            for leaf in work.units:
+            for leaf in opened(work):
                 _lay(blobs.path(Digest(leaf.state)), folder / "open" / f"{leaf.index}.state", may_link)
         if is_check(work):
             _lay_result(work.result, task.inside / RESULT_FOLDER, blobs, may_link)
@@ -117,10 +128,8 @@ def _lay_guest(folder: Path) -> None:
 
 
 def _lay_result(digest: Digest, folder: Path, blobs: BlobStore, may_link: bool) -> None:
-    data = blobs.read(digest, MANIFEST_BYTES_MAX)
-    manifest = wire.decode(data, _decoder, _NOBODY, MANIFEST_BYTES_MAX)
     _make(folder)
-    for file in manifest.files:
+    for file in manifest(blobs, digest).files:
         target = folder / outputs.input_path(file.path)
         for parent in reversed(target.relative_to(folder).parents[:-1]):
             if not (folder / parent).is_dir():

@@ -33,7 +33,7 @@ class Retention:
         for path in folder.iterdir():
             data = path.read_bytes()
             if len(path.name) != 2 * _HASH_BYTES or len(data) % _HASH_BYTES:
-                path.unlink()  # Half written when the node was killed; its blobs stay until they are swept by hand.
+                path.unlink()  # The node was killed while it wrote it.
                 continue
             self._note(Digest(bytes.fromhex(path.name)), _digests(data))
 

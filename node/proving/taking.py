@@ -7,11 +7,10 @@ folder that is held open. Spec: specs/31-units.md.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from protocol.errors import Refused
 from protocol.jobrules import PROOF_FOLDER
 from protocol.jobspec import ZERO_DIGEST
 from protocol.proof import STATE_BYTES_MAX, Leaf, Results, Trace, UnitResult
+from protocol.trace import encode_effect
 from protocol.units import KIB, MIB, Digest
 
 INPUT_BYTES_MAX: Final = 16 * MIB
@@ -33,24 +33,23 @@ INPUT_BYTES_MAX: Final = 16 * MIB
 INDEX_BYTES_MAX: Final = 256 * KIB
 """`units.json` with UNITS_MAX effects of the longest form."""
 
-EFFECT_MAX: Final = 65_535
-"""The largest effect that two bytes say; also one that is no finite number, so that it is always looked at."""
-
 
 @dataclass(slots=True)
 class Taken:
-    """What is a blob now. `made` are the blobs that were not here before, which only this task's record names."""
+    """What is a blob now."""
 
     digest: Digest
     size: int
     """Bytes of everything, counted once per file, against the job's disk."""
-    made: list[Digest] = field(default_factory=list)
+    made: list[Digest]
+    """The blobs that were not here before."""
 
 
-async def take_trace(folder: Path, units: int, blobs: BlobStore, bytes_max: int) -> Taken:
-    """Make a `Trace` of a finished run whose outputs are in `folder`. Refused (`output`, `disk`)."""
+async def take_trace(folder: Path, units: int, blobs: BlobStore, bytes_max: int, made: list[Digest]) -> Taken:
+    """Make a `Trace` of a finished run whose outputs are in `folder`; blobs that are new are added to `made` as they
+    come. Refused (`output`, `disk`, `disk_full`)."""
     with _opened(folder) as shelf:
-        took = _Taking(shelf, blobs, bytes_max)
+        took = _Taking(shelf, blobs, bytes_max, made)
         effects = _effects(took.text("units.json"), units)
         leaves: list[Leaf] = []
         for index in range(units + 1):
@@ -61,15 +60,17 @@ async def take_trace(folder: Path, units: int, blobs: BlobStore, bytes_max: int)
             read, _ = await took.file(f"{index}.input", INPUT_BYTES_MAX)
             aux, aux_bytes = await took.file(f"{index}.aux", STATE_BYTES_MAX)
             leaves.append(Leaf(index, state, state_bytes, read, aux, aux_bytes))
-    trace = Trace(tuple(leaves), encode_effects(effects))
+    trace = Trace(tuple(leaves), b"".join(encode_effect(effect) for effect in effects))
     return took.end(wire.encode(trace))
 
 
-async def take_results(folder: Path, indices: Sequence[int], output: Digest, blobs: BlobStore, bytes_max: int) -> Taken:
-    """Make `Results` of a finished replay. `output` is what is to be said of the job's output. Refused (`output`)."""
+async def take_results(
+    folder: Path, indices: Sequence[int], output: Digest, blobs: BlobStore, bytes_max: int, made: list[Digest]
+) -> Taken:
+    """Make `Results` of a finished replay. `output` is what is to be said of the job's output. Refused as above."""
     found: list[UnitResult] = []
     with _opened(folder) as shelf:
-        took = _Taking(shelf, blobs, bytes_max)
+        took = _Taking(shelf, blobs, bytes_max, made)
         for index in indices:
             read, _ = await took.file(f"{index}.input", INPUT_BYTES_MAX)
             aux, aux_bytes = await took.file(f"{index}.aux", STATE_BYTES_MAX)
@@ -78,21 +79,6 @@ async def take_results(folder: Path, indices: Sequence[int], output: Digest, blo
                 state, state_bytes = await took.file(f"{index}.state", STATE_BYTES_MAX)
             found.append(UnitResult(index, read, state, state_bytes, aux, aux_bytes))
     return took.end(wire.encode(Results(tuple(found), output)))
-
-
-def encode_effects(effects: Sequence[float]) -> bytes:
-    """Two bytes per unit on a logarithmic scale, from a change of 1e-9 to one of 5e10.
-
-    >>> encode_effects([0.0, 1.0, float("nan")]).hex()
-    '000074ccffff'
-    """
-    found = bytearray()
-    for effect in effects:
-        coded = EFFECT_MAX
-        if 0 <= effect < math.inf:
-            coded = min(EFFECT_MAX, round(1000 * math.log2(1 + 1e9 * effect)))
-        found += coded.to_bytes(2, "big")
-    return bytes(found)
 
 
 def _effects(text: bytes, units: int) -> list[float]:
@@ -128,12 +114,12 @@ def _opened(folder: Path) -> Iterator[int]:
 class _Taking:
     """Files of one folder on their way into the store."""
 
-    def __init__(self, shelf: int, blobs: BlobStore, bytes_max: int) -> None:
+    def __init__(self, shelf: int, blobs: BlobStore, bytes_max: int, made: list[Digest]) -> None:
         self._shelf = shelf
         self._blobs = blobs
         self._bytes_max = bytes_max
         self._size = 0
-        self._made: list[Digest] = []
+        self._made = made
 
     def has(self, name: str) -> bool:
         """Whether there is anything of that name."""

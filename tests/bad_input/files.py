@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shoal import archive, jobfile
 from tests.bad_input.ground import Ground, Row, Told, raised
+from tests.shoal.proof_mistakes import MISTAKES
 
 HEAD = "type: task\nname: x\ncommands: [a]\n"
 
@@ -118,6 +119,7 @@ ROWS = (
     job("no size", f"{HEAD}resources: {{memory: much}}\n", "bad_job_file", "found `much`"),
     job("long estimate", f"{HEAD}timeout: 5s\nestimate: 6s\n", "bad_job_file", "at most the timeout, 5 s"),
     job("audit over 1", f"{HEAD}audit: 120%\n", "bad_job_file", "audit"),
+    *(job(f"proof {number}", text, code, says) for number, (text, _, code, says, _) in enumerate(MISTAKES)),
     job("inexact wasm", "type: task\nname: x\nwasm: m.wasm\nnumeric: D2\n", "bad_job_file", "D0 for wasm"),
     job_on_disk("missing", lambda folder: folder / "none.yml", "file_missing", "No such file"),
     job_on_disk("a folder", lambda folder: folder, "file_missing", "Is a directory"),

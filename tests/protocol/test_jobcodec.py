@@ -77,7 +77,7 @@ BAD: list[tuple[dict[str, object], str, str]] = [
     ({"spend_cap": 0}, "/spend_cap", ">= 1"),
     ({"spend_cap": 2**63}, "/spend_cap", "<="),
     ({"audit_ppm": 1_000_001}, "/audit_ppm", "<= 1000000"),
-    ({"numeric": "D1"}, "/numeric", "Invalid enum value"),
+    ({"numeric": "D9"}, "/numeric", "Invalid enum value"),
     ({"a/b": 1}, "/a~1b", "unknown field"),
     ({"comands": []}, "/comands", "unknown field"),
     ({"runtime": "ruby"}, "/runtime", "no runtime"),

@@ -4,7 +4,6 @@
 A path keyed by (job seed, pixel, sample, bounce), or a stream keyed by (job seed, stream), gives the same numbers on
 every machine, in any order and by any number of threads, so any part of a result can be computed again alone.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ The aux of a unit holds `n` (R: samples of each range), `sums` (R, height, width
 where the renderer has them, `squares` (height, width, 3: squares added up over all samples). Renderers whose light is
 in integers (`fixed`) give equal sums everywhere. Spec: specs/35-rendering-proof.md.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 
@@ -30,7 +29,8 @@ BRIGHT_MAX = 16.0
 
 def fixed(light: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Radiance in whole steps of 1/FIXED, cut at BRIGHT_MAX, rounded down."""
-    return np.floor(np.minimum(np.maximum(light, 0.0), BRIGHT_MAX) * FIXED).astype(np.int64)
+    steps: npt.NDArray[np.int64] = np.floor(np.minimum(np.maximum(light, 0.0), BRIGHT_MAX) * FIXED).astype(np.int64)
+    return steps
 
 
 class Tiles(Rows):
@@ -50,7 +50,7 @@ class Tiles(Rows):
     crop = 0
     """Side of the square that these pixels are, where a renderer cannot do single ones; 0: scattered."""
 
-    def measure(self, xs: Places, ys: Places, first: int, last: int) -> tuple[Array, Optional[Array]]:  # noqa: UP045
+    def measure(self, xs: Places, ys: Places, first: int, last: int) -> tuple[Array, Optional[Array]]:
         """Sums (m, 3) of the samples `first` to `last` - 1 at m pixels of the region, and of their squares."""
         raise TypeError(f"{type(self).__name__} has no method measure()")
 
@@ -107,9 +107,10 @@ class Tiles(Rows):
             return np.sort(Dice(seed, "pixels", index).order(self.tile * self.tile)[: self.pixels])
         left, top = Dice(seed, "pixels", index).integers(self.tile - self.crop + 1, 2)
         side = np.arange(self.crop, dtype=np.int64)
-        return ((top + side)[:, None] * self.tile + left + side).reshape(-1)
+        square: Places = ((top + side)[:, None] * self.tile + left + side).reshape(-1)
+        return square
 
-    def _ranges(self, xs: Places, ys: Places) -> tuple[Array, Optional[Array]]:  # noqa: UP045  3.9
+    def _ranges(self, xs: Places, ys: Places) -> tuple[Array, Optional[Array]]:
         length = self.samples // self.ranges
         found = [self.measure(xs, ys, k * length, (k + 1) * length) for k in range(self.ranges)]
         squares = None
@@ -127,6 +128,6 @@ def mean_light(sums: Array, samples: int, scale: float) -> npt.NDArray[np.float3
 
 
 def portable_float_map(picture: npt.NDArray[np.float32]) -> bytes:
-    """The file format PFM: three words of text, then floats, rows from the bottom. No compressor, so no version of one."""
+    """The file format PFM: some text, then floats, rows from the bottom. No compressor, so no version of one."""
     height, width = picture.shape[:2]
     return b"PF\n%d %d\n-1.0\n" % (width, height) + picture[::-1].astype("<f4").tobytes()

@@ -3,7 +3,6 @@
 The last state is the whole result, so its units may be computed again one by one, and none can be swapped afterwards:
 an auditor holds the states before several units, the last one among them, and each must be the beginning of the next.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ class Rows(Work):
         row, aux = self.row(index)
         return {ROWS: np.concatenate([rows_of(state), row[None]])}, aux
 
-    def replay(self, state: State, index: int, seed: bytes) -> tuple[Optional[State], Aux]:  # noqa: UP045  3.9
+    def replay(self, state: State, index: int, seed: bytes) -> tuple[Optional[State], Aux]:
         rows = rows_of(state)
         is_torn = len(rows) != index or not self._continues(rows)
         if self.part:

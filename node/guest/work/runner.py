@@ -9,8 +9,8 @@
 | SHOAL_CHALLENGE | replay: hex, what chooses the part of a unit that is computed again |
 
 In `$SHOAL_OUT/.shoal/`: `<i>.state` before unit i and after the last one, `<i>.aux`, `<i>.input`, and at the very end
-`units.json`. A replay reads `$SHOAL_IN/.shoal/open/<i>.state`, writes `<i>.state` as the state *after* unit i, and
-`first.state` where it has computed state 0 itself.
+`units.json`. A replay reads `$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit 0
+starts from the replay's own first state, and a unit without an opened state from what the unit before it became.
 """
 # ruff: noqa: TID252
 

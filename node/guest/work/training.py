@@ -268,7 +268,7 @@ def tensors_of(path: Path, sha256: str = "") -> Mapping[str, Array]:
 
 def _floats(value: Array) -> Floats:
     """The same array, as what it is known to be."""
-    return cast(Floats, value)
+    return cast("Floats", value)
 
 
 def _arrays(state: State) -> Mapping[str, Array]:

@@ -1,0 +1,1 @@
+../../../verifier/gumbel.py

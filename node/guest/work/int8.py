@@ -1,0 +1,1 @@
+../../../verifier/int8.py

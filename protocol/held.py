@@ -1,0 +1,122 @@
+"""A decision whose money waits: pay, slash and bond of one claim until nobody can appeal. Spec: specs/32-economics.md.
+
+Plain records; `protocol.holding`, `protocol.disputes` and `protocol.penalties` change them.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct, field
+
+from protocol.accounts import AccountKey
+from protocol.operations import commission
+
+PRICE, COMMISSION, COLLATERAL = b"p", b"c", b"s"
+"""Suffixes of the ids of a lease's promises. 33 bytes, so that no operation id (32) can name one."""
+
+FINE, FAULT, BOND = b"f", b"a", b"b"
+"""First byte of the suffixes of promised stake of the provider, of auditors, and of an appellant's bond."""
+
+SPOILS: Final = frozenset({"wrong", "fraud", "severe", "rejected"})
+"""Findings after which a chunk begins at 0: nobody knows whose part of the work was bad."""
+
+End = Literal["", "paid", "slashed", "unpaid", "forfeited"]
+
+
+class Fine(Struct):
+    """A promise of somebody's stake to the treasury."""
+
+    id: bytes
+    account: AccountKey
+    amount: int
+
+
+class Held(Struct):
+    """One decided claim. It opens with the verdict and ends once: paid, slashed, unpaid or forfeited."""
+
+    escrow: bytes
+    chunk: int
+    epoch: int
+    provider: bytes
+    assign: bytes
+    price: int
+    collateral: int
+    trace: bytes
+    """Root of the claim's trace; empty where the claim has none, and then no third round."""
+    verdict: str
+    """What the judges found first."""
+    finding: str
+    """What holds now."""
+    code: str
+    until: int
+    """Ledger time until which somebody may appeal, µs."""
+    is_audited: bool
+    auditor: bytes
+    response: int
+    """µs between Assign and Claim."""
+    round: int = 0
+    """Rulings so far."""
+    appeal: bytes = b""
+    """Id of the open Appeal; empty while there is none."""
+    appellant: bytes = b""
+    bond: int = 0
+    rival: bytes = b""
+    rule_by: int = 0
+    """Ledger time until which a ruling counts; afterwards the finding stands."""
+    winner: bytes = b""
+    """Who proved an accepted result bad, and gets part of the slash."""
+    due: int = 0
+    """Of the collateral, once the finding is final."""
+    fines: list[Fine] = field(default_factory=list)
+    """Promised stake of the provider, beside the collateral."""
+    faults: list[Fine] = field(default_factory=list)
+    """Promised stake of auditors whose word was refuted."""
+    spoilt: list[tuple[bytes, int]] = field(default_factory=list)
+    """(provider, amount) of shares that the verdict took back; paid after all when it turns out to be mistaken."""
+    counted: int = 0
+    """Serial of its entry in the provider's standing."""
+    streak: int = 0
+    """What it adds to, or took from, the provider's consecutive valid results."""
+    probation: int = 0
+    """Results on probation that the provider had left when this one was rejected."""
+    is_eased: bool = False
+    """Whether it took one result off the provider's probation."""
+    end: End = ""
+
+    @property
+    def is_pay(self) -> bool:
+        """Whether the price is still promised: the judges accepted it."""
+        return self.verdict == "accept"
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether an appeal is open."""
+        return bool(self.appeal)
+
+    @property
+    def last_round(self) -> int:
+        """The round after which nobody can appeal: the game needs a trace."""
+        return 3 if self.trace else 2
+
+
+def held_id(escrow: bytes, chunk: int, epoch: int) -> bytes:
+    """Its name: the claim's place in 36 bytes."""
+    return escrow + chunk.to_bytes(2, "big") + epoch.to_bytes(2, "big")
+
+
+def name(held: Held) -> bytes:
+    """`held_id` of a record."""
+    return held_id(held.escrow, held.chunk, held.epoch)
+
+
+def promises(held: Held) -> dict[bytes, int]:
+    """Id -> amount of everything that an open item has pended; empty parts left out."""
+    fee = commission(held.price)
+    listed = {held.assign + COLLATERAL: held.collateral}
+    if held.is_pay:
+        listed |= {held.assign + PRICE: held.price - fee, held.assign + COMMISSION: fee}
+    if held.is_frozen:
+        listed[held.appeal + BOND] = held.bond
+    listed |= {fine.id: fine.amount for fine in (*held.fines, *held.faults)}
+    return {key: amount for key, amount in listed.items() if amount}

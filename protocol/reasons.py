@@ -1,0 +1,164 @@
+"""Why a result was accepted, refused, disputed or could not be compared: one row for every code of the proof.
+
+A verdict, a ruling and a refusal carry the code alone; whatever shows one to people takes sentence, fault and fix from
+here. Codes are stable: they are part of the ledger's history. Guide: docs/verification.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+Fault = Literal["provider", "auditor", "job", "network", "nobody"]
+"""Whose doing it is: who computed, who checked, what the renter wrote, the machines in between, or nobody's."""
+
+WHO: Final[Mapping[Fault, str]] = MappingProxyType(
+    {
+        "provider": "the provider's",
+        "auditor": "the auditor's",
+        "job": "the job's",
+        "network": "the network's",
+        "nobody": "nobody's",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One code in words."""
+
+    code: str
+    fault: Fault
+    sentence: str
+    """What was found; a whole sentence without its full stop."""
+    fix: str
+    """What whoever reads it can do; a whole sentence."""
+
+
+_AGAIN: Final = "Nothing: the chunk is computed again by somebody else, and you pay for one result."
+_PROVIDER: Final = "Run the chunk again on another machine of yours; if it differs there, this one is broken."
+_APPEAL: Final = "If your machine is sound, appeal within the dispute window: a panel executes it again."
+_PAID: Final = "Nothing: it is paid."
+_CHECKED_LATER: Final = "Nothing. Say `trust: high` if you want more results executed again."
+_HANDED: Final = "Send what the protocol asks for, as it is in specs/31-units.md; update the node."
+_TENSORS: Final = "Write states with the guest's own codec (`shoal_work`), with the same names and shapes every time."
+
+_ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
+    # Accepted
+    ("not_sampled", "nobody", "The claim was not drawn for an audit; its output is here", _CHECKED_LATER),
+    ("hash_equal", "nobody", "Everybody who executed it again got the same bytes", _PAID),
+    ("units_equal", "nobody", "Every replayed unit ends in the state that was claimed", _PAID),
+    ("within_tolerance", "nobody", "Every replayed unit lies within the job's tolerance", _PAID),
+    ("equal", "nobody", "The replay is the claim, bit for bit", _PAID),
+    ("check_passed", "nobody", "The job's own check accepts the result", _PAID),
+    ("no_auditor", "network", "Nobody was there who may execute it again; it is paid unaudited", _CHECKED_LATER),
+    ("audit_failed", "network", "The auditors that were drawn failed; it is paid unaudited", _CHECKED_LATER),
+    ("audit_late", "network", "The ledger's deadline came before an audit ended; it is paid unaudited", _CHECKED_LATER),
+    ("not_reproducible", "job", "Three executions gave three outputs: the job is not deterministic",
+     "Fix seeds, one thread, no dates; or declare D3 with a tolerance (docs/verification.md)."),
+    # Proven wrong: the result, or a unit of it, is not what the program makes of its inputs
+    ("hash_differs", "provider", "Two executions agree with each other, and not with the claim", _PROVIDER),
+    ("unit_differs", "provider", "Two replays of a unit agree with each other, and not with the claimed state", _APPEAL),
+    ("seal_mismatch", "provider", "What was opened is not what was sealed", _HANDED),
+    ("bad_output", "provider", "The output is none that this job can have", _PROVIDER),
+    ("bad_path", "provider", "An opened leaf does not lead to the root of the claim's trace", _HANDED),
+    ("bad_schedule", "provider", "A unit read other inputs than the job and its number name",
+     "Read inputs from `Work.input` only: the order of the data is the protocol's."),
+    ("data_not_in_root", "provider", "A unit read data that is not in the job's data set",
+     "Read inputs from `Work.input` only: the order of the data is the protocol's."),
+    ("bad_effects", "provider", "The claimed effects of units are not those that were committed to", _HANDED),
+    ("check_failed", "provider", "The job's own check refuses the result", "Run the check yourself before you claim."),
+    ("equivocation", "provider", "The same place was claimed, or the same beacon opened, in two ways",
+     "Never run one identity on two machines."),
+    ("wrong_canary", "provider", "A chunk whose answer was known came back with another", _APPEAL),
+    ("double_claim", "provider", "The chunk was claimed twice at one epoch", "Never run one identity on two machines."),
+    ("replay", "provider", "The proof belongs to another claim, or was used before", _HANDED),
+    ("bad_time", "provider", "A time in the claim is before it was possible, or after it was seen",
+     "Set the machine's clock by NTP."),
+    ("too_fast", "provider", "The chunk ended sooner than the declared device can compute it",
+     "Declare the device that computes; results that were cached say so by their time."),
+    # Not delivered
+    ("unconfirmed", "nobody", "One execution differed, and no second came in time to confirm it", _AGAIN),
+    ("not_revealed", "provider", "The provider did not open its claim",
+     "Keep the node connected until the verdict; `shoal doctor` says whether others reach it."),
+    ("withheld", "provider", "The provider did not hand out the units that the audit asked for",
+     "Keep states until the claim is final, and the node connected; `shoal doctor` says whether others reach it."),
+    ("output_unavailable", "provider", "Nobody delivers the output that was claimed",
+     "Keep outputs until the verdict; `shoal doctor` says whether others reach the node."),
+    ("output_too_large", "job", "The output has more bytes than the job's disk", "Raise resources.disk of the job."),
+    ("inputs_missing", "job", "The specification, or the results that a reduce step reads, are not to be had",
+     "Keep the node that carries the job running until it is settled."),
+    ("bad_spec", "job", "The blob that the escrow names is no specification, or has no such chunk",
+     "Submit the job again with a current program."),
+    # Tolerance (D3): statistical, never slashed alone
+    ("update_differs", "provider", "The change that the unit made is not the one that its replay makes", _APPEAL),
+    ("gradient_differs", "provider", "The first gradient of the unit is not that of its batch", _APPEAL),
+    ("loss_differs", "provider", "The claimed losses are not those of the scheduled batches", _APPEAL),
+    ("no_update", "provider", "The unit returned the parameters that it was given", _APPEAL),
+    ("off_grid", "provider", "Values are not on the job's grid, or too many are one step off", _APPEAL),
+    ("drift", "provider", "Small errors of many units all point the same way",
+     "Run the declared precision: an error that is chance has no direction."),
+    ("not_finite", "provider", "A value is NaN or infinite", _PROVIDER),
+    ("shape_differs", "provider", "Names, types or shapes of tensors are not those of the replay", _TENSORS),
+    ("malformed_proof", "provider", "What was sent as proof cannot be read within its bounds", _TENSORS),
+    ("nothing_compared", "network", "The report of the comparison names no unit", _AGAIN),
+    ("second_look", "nobody", "The score is between .85 and .95: a second auditor decides", _AGAIN),
+    ("score_low", "provider", "The score of the worst replayed unit is below .85", _APPEAL),
+    # Rulings of appeals
+    ("upheld", "nobody", "The panel found what the judges had found", "Nothing: the bond pays for the panel."),
+    ("overturned", "auditor", "The panel found otherwise than the judges; the bond comes back",
+     "Nothing: what was held or taken is given back."),
+    ("no_ruling", "network", "Nobody ruled in time; the last decision stands", "Appeal to the next round."),
+    ("game_won", "nobody", "Step by step the appellant's trace was found right", "Nothing: the bond comes back."),
+    ("game_lost", "nobody", "Step by step the appellant's trace was found wrong",
+     "Nothing: the bond is lost; appeal only with a trace of your own execution."),
+    # What auditors and panels are told
+    ("audit_seal_mismatch", "auditor", "What the auditor opened is not what it sealed", _HANDED),
+    ("refuted", "auditor", "Two others refuted what this auditor sealed", _PROVIDER),
+    ("not_opened", "auditor", "The auditor sealed a result and did not open it",
+     "Keep the node connected until the audit is open; the fee is paid for opened evidence."),
+    ("not_the_auditor", "auditor", "It was not drawn for this audit", "Nothing: whoever is drawn is asked."),
+    ("not_a_validator", "network", "Only a validator may ask for that", "Ask one of the validators."),
+    ("other_inputs", "network", "The same chunk and epoch was asked about with other inputs", _AGAIN),
+    ("queue_full", "auditor", "This auditor has too many audits waiting", "Nothing: another is drawn."),
+    ("no_audit", "network", "No such audit was asked for", "Ask for the audit first."),
+    ("too_early", "network", "That is asked for before its turn", "Wait for the step before it."),
+    # What cannot be set up
+    ("no_margin", "job", "Honest runs and cheats lie too close together for a tolerance",
+     "Use a bitwise class (D1) for this task, or fp32 instead of a lower precision."),
+    ("few_runs", "job", "Too few runs were measured for a tolerance", "Measure at least 200 honest runs."),
+    ("no_comparison", "job", "This kind of work is compared as bytes only", "Use numeric D0, D1 or D2 for it."),
+    ("not_calibrated", "job", "There is no calibration for this pair of machine classes",
+     "Calibrate the task (docs/verification.md), or use a bitwise class."),
+    # LoRA deltas
+    ("names_differ", "provider", "The delta has other tensors than its configuration names", _TENSORS),
+    ("rank_differs", "provider", "The delta has another rank than its configuration", _TENSORS),
+    ("base_differs", "provider", "The delta is for another base model", "Fetch the base model that the job names."),
+    ("change_too_large", "provider", "The delta changes the model more than training can", _APPEAL),
+    ("loss_too_high", "provider", "The delta makes the model worse on data that it never saw", _APPEAL),
+)  # fmt: skip
+
+REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: Reason(code, *rest) for code, *rest in _ROWS})
+"""code -> row."""
+
+UNKNOWN: Final = Reason(
+    "unknown", "nobody", "A code that this version does not know", "Update this program; specs/11-verification.md."
+)
+
+
+def reason(code: str) -> Reason:
+    """The row of a code. Codes of other versions get a row that says so, under their own name.
+
+    >>> reason("withheld").fault, reason("from_the_future").sentence
+    ('provider', 'A code that this version does not know')
+    """
+    return REASONS.get(code) or Reason(code, UNKNOWN.fault, UNKNOWN.sentence, UNKNOWN.fix)
+
+
+def explained(code: str, outcome: str = "") -> Reason:
+    """The row for people: the same code may stand under several outcomes, and an accepted result is nobody's fault."""
+    found = reason(code)
+    is_fault = found.fault in ("provider", "auditor") and outcome == "accept"
+    return Reason(found.code, "nobody", found.sentence, _PAID) if is_fault else found
