@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import trio
 
 from node.blobs import BlobStore
 from node.protection import encoding
+from node.proving.evidence import scored
+from node.proving.program import is_check, opened
 from node.runner import Runner
 from node.transport import Transport
 from node.volumes.shelf import bring_trees
 from protocol import wire
 from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved, RunDone, RunLog, RunStarted
-from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Stop, Unpark
+from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Score, Stop, Unpark
 from protocol.errors import ShoalError
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest, PeerId
@@ -30,7 +32,7 @@ OUTPUT_BYTES_MAX: Final = 1 << 30
 ENCODINGS_MAX: Final = 2
 """Packs encoded at once: each takes a core and reads a quarter of a gigabyte."""
 
-Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget
+Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score
 Spawn = Callable[..., None]
 """Start an async function as a task of the driver."""
 
@@ -55,6 +57,7 @@ class Works:
         """Where completions go: the driver's, once there is one."""
         self._fetching: set[tuple[Digest, bool]] = set()
         self._encodings = trio.CapacityLimiter(ENCODINGS_MAX)
+        self._comparisons = trio.Lock()
 
     def begin(self, work: Work, spawn: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
         """Start it; what takes no time is done at once. `spawn` runs an async function beside the caller."""
@@ -119,11 +122,13 @@ class Works:
             await self._bring(Fetch(Digest(leaf.state), leaf.state_bytes, work.sources), job)
 
     async def _run(self, work: Run) -> None:
-        """Inputs first, all of them; then the sandbox."""
+        """Inputs first, all of them; then the sandbox. States that came for a replay stay as long as its results."""
+        brought = [digest for leaf in opened(work) if not self._blobs.has(digest := Digest(leaf.state))]
         try:
             await self._inputs(work)
         except ShoalError as error:
             log.warning("%s has no inputs: %s", work.task, error.detail)
+            self._drop(brought)
             self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return
         done = await self._runner.run(
@@ -132,7 +137,15 @@ class Works:
             lambda executor: self.give(RunStarted(work.task, executor)),
             self.give,
         )
+        if done.output != ZERO_DIGEST and brought:
+            self._runner.retention.keep(done.output, brought)
+        else:
+            self._drop(brought)
         self.give(done)
+
+    def _drop(self, digests: Iterable[Digest]) -> None:
+        for digest in digests:
+            self._blobs.remove(digest)
 
     async def _park(self, work: Run) -> None:
         """The same, as far as the first loop; what goes wrong here goes wrong before it matters."""
@@ -142,6 +155,11 @@ class Works:
             self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return
         await self._runner.park(work, self.give)
+
+    async def _score(self, work: Score) -> None:
+        """One at a time: a comparison may take gigabytes of address space."""
+        async with self._comparisons:
+            self.give(await scored(work, self._blobs, self._bring))
 
     async def _encode(self, work: Encode) -> None:
         code = ""

@@ -165,20 +165,6 @@ def escrow_close(state: LedgerState, op: EscrowClose, op_id: bytes, signers: Sig
     close(state, escrow, "closed by its steward")
 
 
-def close(state: LedgerState, escrow: Escrow, note: str) -> None:
-    """Refund and shut an escrow in which nothing is leased. Shares of chunks that nobody finished are taken back."""
-    for lease in escrow.chunks.values():
-        carried.void(state, escrow, lease)
-    left = state.accounts.available(escrow.account)
-    owner = ("U", escrow.owner)
-    if left:
-        state.accounts.apply([Post(escrow.account, owner, left)])
-        escrow.lines.append(Line(state.time, escrow.account, owner, left, "refund", note))
-    escrow.refunded = left
-    escrow.is_closed = True
-    state.touched.add(("escrow", escrow.id, 0))
-
-
 def _require_quorum(state: LedgerState, signers: Signers) -> None:
     if not state.validators.is_quorum(signers):
         raise not_signed(f"validators with power {state.validators.quorum}, has {state.validators.power(signers)}")

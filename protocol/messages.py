@@ -432,7 +432,8 @@ Message = (
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer
     | SnapshotNotice | Protection | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
-    | BisectRequest | BisectOpened | PointsRequest | PointsOpened | LevelRequest | LevelOpened | LeafRequest | LeafOpened
+    | BisectRequest | BisectOpened | PointsRequest | PointsOpened | LevelRequest | LevelOpened
+    | LeafRequest | LeafOpened
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}

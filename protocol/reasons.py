@@ -60,7 +60,7 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
      "Fix seeds, one thread, no dates; or declare D3 with a tolerance (docs/verification.md)."),
     # Proven wrong: the result, or a unit of it, is not what the program makes of its inputs
     ("hash_differs", "provider", "Two executions agree with each other, and not with the claim", _PROVIDER),
-    ("unit_differs", "provider", "Two replays of a unit agree with each other, and not with the claimed state", _APPEAL),
+    ("unit_differs", "provider", "Two replays of a unit agree, and not with the claimed state", _APPEAL),
     ("seal_mismatch", "provider", "What was opened is not what was sealed", _HANDED),
     ("bad_output", "provider", "The output is none that this job can have", _PROVIDER),
     ("bad_path", "provider", "An opened leaf does not lead to the root of the claim's trace", _HANDED),
@@ -140,7 +140,7 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     ("loss_too_high", "provider", "The delta makes the model worse on data that it never saw", _APPEAL),
 )  # fmt: skip
 
-REASONS: Final[Mapping[str, Reason]] = MappingProxyType({code: Reason(code, *rest) for code, *rest in _ROWS})
+REASONS: Final[Mapping[str, Reason]] = MappingProxyType({row[0]: Reason(*row) for row in _ROWS})
 """code -> row."""
 
 UNKNOWN: Final = Reason(

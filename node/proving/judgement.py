@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ def _environment() -> dict[str, str]:
     return {**kept, **ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-async def _kill(child: subprocess.Popen[bytes]) -> None:
+async def _kill(child: trio.Process) -> None:
     kill_group(child.pid)
 
 

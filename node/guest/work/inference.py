@@ -6,12 +6,11 @@
     shoal_work.run(inference.InferenceWork(int8_model.load(path), prompts, inference.Sampling(0.8, top_k=40)))
 
 The chance in the answers comes from the job's seed, the request's number and the token's place, so a provider cannot
-draw until it likes the answer. State i + 1 is the answer to request i. Unit i + 1 tells how that answer came about, its
-fingerprint; unit 0 tells nothing, and a job of n requests has n + 1 units. A replay feeds prompt and answer to the model
-in one pass, which takes a fraction of the time that the answer took, and says how far each token is from the one that
-should have come.
+draw until it likes the answer. State i + 1 is the answer to request i. Unit i + 1 tells how that answer came about,
+its fingerprint; unit 0 tells nothing, and a job of n requests has n + 1 units. A replay feeds prompt and answer to the
+model in one pass, which takes a fraction of the time that the answer took, and says how far each token is from the one
+that should have come.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 
@@ -20,46 +19,17 @@ import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from . import fingerprint, gumbel
+from . import fingerprint, gumbel, int8_model
 from .gumbel import Sampling
+from .model import Model, Pass
 from .tensors import Array, State, encode
 from .work import Aux, Work
 
 __all__ = ["InferenceWork", "Model", "Pass", "Sampling"]
-
-
-class Pass(NamedTuple):
-    """What a model makes of some tokens: one row each."""
-
-    logits: Array
-    """(n, vocabulary): floats, or integers in 2^-16 of a model that is exact."""
-    hidden: Array
-    """(n, width): what the final norm puts out."""
-    leaves: npt.NDArray[np.uint8]
-    """(n, 32): hashes that bind every integer of an exact model; (0, 32) for others."""
-
-
-class Model(Protocol):
-    """A model that is fed tokens and remembers them."""
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens."""
-
-    @property
-    def context(self) -> int:
-        """Most tokens in a row."""
-
-    def reset(self) -> None:
-        """Forget what was fed."""
-
-    def extend(self, tokens: npt.NDArray[np.int64]) -> Pass:
-        """Feed more tokens."""
 
 
 class InferenceWork(Work):
@@ -90,20 +60,27 @@ class InferenceWork(Work):
         """Tell how the answer in `state` came about, and answer the next request."""
         told = self._told.pop(index, None)
         if told is None:  # Not the process that answered it: it went on from a snapshot.
-            told, _ = self._look(state, index - 1) if index else ({}, 0)
+            told = self._look(state, index - 1)[0] if index else {}
+        if index:
+            self._answers[index - 1] = state
         if index < len(self._prompts):
             answer, self._told[index + 1] = self._answer(index)
-            self._answers[index] = answer
             return answer, told
-        digests = b"".join(hashlib.sha256(encode(self._answers[number])).digest() for number in sorted(self._answers))
-        return {"answers": np.frombuffer(digests, np.uint8).reshape(-1, 32)}, told
+        digests = [hashlib.sha256(encode(self._answer_to(number))).digest() for number in range(len(self._prompts))]
+        return {"answers": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)}, told
 
     def replay(self, state: State, index: int, seed: bytes) -> tuple[None, Aux]:
-        """One pass over prompt and answer: the fingerprint again, margins, and how likely the end was."""
+        """One pass over prompt and answer: the fingerprint again, margins, and how likely the end was.
+
+        An exact model says what the provider said, to the last bit, unless something is wrong. An answer that is none
+        is said to be one: it must not end the audit."""
         if not index:
             return None, {}
+        if not self._is_answer(state, index - 1):
+            return None, {"malformed": np.ones(1, np.uint8)}
         told, judged = self._look(state, index - 1)
-        return None, {**told, **judged}
+        is_right = not judged["margins"].any() and judged["ending"][0] >= 0 and _is_same(state, judged["prompt"])
+        return None, told if "leaves" in told and is_right else {**told, **judged}
 
     def effect(self, before: State, after: State, aux: Aux) -> float:
         """Tokens: the longest answers are always looked at."""
@@ -113,10 +90,31 @@ class InferenceWork(Work):
         """`answers/<request>.state`: the very bytes that the trace names, and `answers.json`, all tokens to read."""
         folder = out / "answers"
         folder.mkdir()
-        for number, answer in sorted(self._answers.items()):
+        answers = [self._answer_to(number) for number in range(len(self._prompts))]
+        for number, answer in enumerate(answers):
             (folder / f"{number}.state").write_bytes(encode(answer))
-        tokens = [_tokens(answer).tolist() for _, answer in sorted(self._answers.items())]
-        (out / "answers.json").write_text(json.dumps(tokens))
+        (out / "answers.json").write_text(json.dumps([_tokens(answer).tolist() for answer in answers]))
+
+    def _answer_to(self, number: int) -> State:
+        """The answer to a request: kept, or found once more by a process that went on from a snapshot."""
+        if number not in self._answers:
+            self._answers[number], _ = self._answer(number)
+        return self._answers[number]
+
+    def _is_answer(self, state: State, number: int) -> bool:
+        """Whether a stranger's state is an answer to this request, right or wrong."""
+        if isinstance(state, bytes) or state.keys() != {"tokens", "prompt"}:
+            return False
+        tokens, prompt = state["tokens"], state["prompt"]
+        if tokens.dtype != np.int32 or tokens.ndim != 1 or prompt.dtype != np.uint8 or prompt.shape != (32,):
+            return False
+        if not 0 < len(tokens) <= self._room(number):
+            return False
+        return bool(tokens.min() >= 0 and tokens.max() < self._model.vocabulary)
+
+    def _room(self, number: int) -> int:
+        """Tokens that an answer may have at most."""
+        return min(self._longest, self._model.context - len(self._prompts[number]) + 1)
 
     def _request(self, number: int) -> bytes:
         """Everything that decides about the answer to one request, besides the model and the seed."""
@@ -137,8 +135,7 @@ class InferenceWork(Work):
         """(the answer, how it came about), token by token."""
         self._model.reset()
         fed, tokens, passes = self._prompts[number], np.zeros(0, np.int64), list[Pass]()
-        room = min(self._longest, self._model.context - len(fed) + 1)
-        while len(tokens) < room and not (len(tokens) and tokens[-1] == self._stop):
+        while len(tokens) < self._room(number) and not (len(tokens) and tokens[-1] == self._stop):
             passes.append(self._model.extend(fed))
             fed = np.array([np.argmax(self._scores(passes[-1].logits[-1], number, len(tokens)))])
             tokens = np.append(tokens, fed)
@@ -147,10 +144,8 @@ class InferenceWork(Work):
         return state, _told(passes)
 
     def _look(self, state: State, number: int) -> tuple[Aux, Aux]:
-        """(how the answer came about, what is judged of it), from one pass. The answer may be a stranger's."""
+        """(how the answer came about, what is judged of it), from one pass."""
         prompt, tokens = self._prompts[number], _tokens(state).astype(np.int64)
-        if not (0 < len(tokens) <= self._longest and tokens.min() >= 0 and tokens.max() < self._model.vocabulary):
-            raise ValueError(f"the answer to request {number} is none: {len(tokens)} tokens")
         self._model.reset()
         found = self._model.extend(np.concatenate([prompt, tokens[:-1]]))
         logits = found.logits[len(prompt) - 1 :]
@@ -160,23 +155,20 @@ class InferenceWork(Work):
         judged: Aux = {
             "prompt": np.frombuffer(digest, np.uint8),
             "margins": np.array(margins, np.float32),
-            "ending": np.array([self._ending(tokens, len(prompt), logits[-1])], np.float32),
+            "ending": np.array([self._ending(tokens, self._room(number), logits[-1])], np.float32),
         }
         return _told([found]), judged
 
-    def _ending(self, tokens: npt.NDArray[np.int64], fed: int, logits: Array) -> float:
+    def _ending(self, tokens: npt.NDArray[np.int64], room: int, logits: Array) -> float:
         """Probability of the stop token where the answer ends with it, 1 where there was no room for more, else -1."""
         if tokens[-1] == self._stop:
             exact = logits.astype(np.float64) / (1 << gumbel.NOISE_BITS if logits.dtype.kind == "i" else 1)
             return float(1 / np.sum(np.exp(exact - exact[self._stop])))
-        room = min(self._longest, self._model.context - fed + 1)
         return 1.0 if len(tokens) == room else -1.0
 
 
 def bitwise_run(threads: int = 1) -> str:
     """Hex digest of an exact model's run with `threads`: the same on every machine."""
-    from . import int8_model
-
     return int8_model.bitwise_run(threads)
 
 
@@ -185,6 +177,11 @@ def _told(passes: Sequence[Pass]) -> Aux:
     places, values = fingerprint.take(np.concatenate([one.hidden for one in passes]))
     leaves = np.concatenate([one.leaves for one in passes])
     return {"places": places, "values": values, **({"leaves": leaves} if len(leaves) else {})}
+
+
+def _is_same(state: State, prompt: Array) -> bool:
+    """Whether the state names this prompt."""
+    return not isinstance(state, bytes) and np.array_equal(state["prompt"], prompt)
 
 
 def _tokens(state: State) -> Array:

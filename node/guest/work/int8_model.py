@@ -3,7 +3,6 @@
 `int8.py`, `gumbel.py` and `fingerprint.py` beside this module are the verifier's own files, so that a sandbox computes
 by the letter what an auditor checks.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import int8
-from .inference import Pass
+from .model import Pass
 from .tensors import Array, decode
 
 WIDTH, HEADS, LAYERS, VOCABULARY, CONTEXT = 256, 4, 2, 512, 64

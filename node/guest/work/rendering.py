@@ -7,6 +7,8 @@ in integers (`fixed`) give equal sums everywhere. Spec: specs/35-rendering-proof
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Optional
 
@@ -87,8 +89,10 @@ class Tiles(Rows):
         return aux if squares is None else {**aux, "pixel_squares": squares}
 
     def finish(self, state: State, out: Path) -> None:
-        """The region as `region.pfm`: linear floats, tone-mapped by whoever looks at it."""
-        (out / "region.pfm").write_bytes(portable_float_map(self.picture(state)))
+        """The region as `region.pfm`, linear floats, and as `region.png` for the eye."""
+        picture = self.picture(state)
+        (out / "region.pfm").write_bytes(portable_float_map(picture))
+        (out / "region.png").write_bytes(plain_png(picture))
 
     def picture(self, state: State) -> npt.NDArray[np.float32]:
         """The tiles of a state, put together: (height, width, 3), rows from the top."""
@@ -131,3 +135,20 @@ def portable_float_map(picture: npt.NDArray[np.float32]) -> bytes:
     """The file format PFM: some text, then floats, rows from the bottom. No compressor, so no version of one."""
     height, width = picture.shape[:2]
     return b"PF\n%d %d\n-1.0\n" % (width, height) + picture[::-1].astype("<f4").tobytes()
+
+
+def plain_png(picture: npt.NDArray[np.float32]) -> bytes:
+    """The picture with eight bits per colour and a gamma of 2, the square root being exact. Nothing is compressed: the
+    bytes of a compressor differ between its versions."""
+    height, width = picture.shape[:2]
+    shades = np.floor(np.sqrt(np.minimum(np.maximum(picture, 0.0), 1.0)) * 255.0 + 0.5).astype(np.uint8)
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), shades.reshape(height, width * 3)], axis=1).tobytes()
+    blocks = [lines[at : at + 65535] for at in range(0, len(lines), 65535)]
+    stored = b"\x78\x01"
+    for number, block in enumerate(blocks, start=1):
+        stored += struct.pack("<BHH", number == len(blocks), len(block), len(block) ^ 0xFFFF) + block
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", stored + struct.pack(">I", zlib.adler32(lines))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )

@@ -1,0 +1,165 @@
+"""What a finding costs, in stake: how much, from where, and what becomes of it. Spec: specs/32-economics.md.
+
+A slash is promised to the treasury while it may be appealed. Once it is final at least half of it leaves the world.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.accounts import RESERVE, TREASURY, Pend, Post
+from protocol.escrow_state import Escrow, LedgerState
+from protocol.held import FAULT, FINE, SPOILS, Fine, Held
+from protocol.operations import commission, slash
+from protocol.policy import BURN_MIN, Policy
+from protocol.promises import Part, move, promise, resolve
+from protocol.units import PPM
+
+SEVERE_PPM: Final = 500_000
+"""Share of the stake for a severe fault: half (features L2)."""
+
+WITHHELD_PPM: Final = 10_000
+"""Share of the stake for the first claim whose data was not shown; it doubles with each (research note, 3.4)."""
+
+WITHHELD_PPM_MAX: Final = 50_000
+"""Where the doubling ends: data may be lost without intent."""
+
+OFFLINE_PPM: Final = 10_000
+"""Share of the stake per day of absence after the seventh, and for a part of a beacon that stayed shut (features L2)."""
+
+
+def stake(state: LedgerState, peer: bytes) -> int:
+    """All that a peer can lose, smallest units: bound, promised as collateral, or on its way out."""
+    return state.accounts.balance(("S", peer)) + state.accounts.balance(("B", peer))
+
+
+def withheld_ppm(times: int) -> int:
+    """Share of the stake for the `times`-th claim whose data was not shown, parts per million.
+
+    >>> [withheld_ppm(times) for times in (1, 2, 3, 4, 100)]
+    [10000, 20000, 40000, 50000, 50000]
+    """
+    return min(WITHHELD_PPM_MAX, WITHHELD_PPM << min(max(0, times - 1), 8))
+
+
+def amount(state: LedgerState, held: Held) -> int:
+    """What the finding costs the provider, collateral included, smallest units."""
+    whole = stake(state, held.provider)
+    match held.finding:
+        case "wrong":
+            return slash(held.price, held.collateral, "wrong")
+        case "fraud":
+            return whole
+        case "severe":
+            return whole * SEVERE_PPM // PPM
+        case "withheld":
+            return whole * withheld_ppm(state.standing(held.provider).withheld) // PPM
+        case _:
+            return 0
+
+
+def pend(state: LedgerState, escrow: Escrow, held: Held) -> None:
+    """Promise what the finding costs: the lease's collateral first, then stake, then stake on its way out."""
+    due = amount(state, held)
+    held.due = min(held.collateral, due)
+    held.fines = _fines(state, escrow, held, held.provider, due - held.due, held.assign + FINE + bytes([held.round]))
+
+
+def pend_faults(state: LedgerState, escrow: Escrow, held: Held, policy: Policy, auditors: tuple[bytes, ...]) -> None:
+    """Promise stake of auditors whose word was refuted."""
+    for index, auditor in enumerate(dict.fromkeys(auditors)):
+        due = stake(state, auditor) * policy.auditor_slash // PPM
+        held.faults += _fines(state, escrow, held, auditor, due, held.assign + FAULT + bytes([index]))
+
+
+def void(state: LedgerState, escrow: Escrow, held: Held) -> None:
+    """The finding is overturned: every promise for it is taken back."""
+    note = note_of(held, "overturned")
+    resolve(state, escrow, note, [Part(fine.id, 0, "slash", "return") for fine in (*held.fines, *held.faults)])
+    held.due, held.fines, held.faults = 0, [], []
+
+
+def collect(state: LedgerState, escrow: Escrow, held: Held) -> None:
+    """The finding is final: take the slash, burn, reward who proved it, pay who audited it."""
+    note = note_of(held, held.finding)
+    parts = [Part(fine.id, fine.amount, "slash", "return") for fine in held.fines]
+    resolve(state, escrow, note, [Part(held.assign + b"s", held.due, "slash", "return"), *parts])
+    taken = held.due + sum(fine.amount for fine in held.fines)
+    if held.finding == "fraud":
+        taken += _sweep(state, escrow, held, note)
+    escrow.slashed += taken
+    rest = burn(state, escrow, note, taken)
+    if held.winner:
+        move(state, escrow, note, TREASURY, ("U", held.winner), min(rest, taken // 2), "reward")
+    elif held.is_audited:
+        move(state, escrow, note, TREASURY, ("U", held.auditor), min(rest, audit_fee(state, held)), "fee")
+
+
+def collect_faults(state: LedgerState, escrow: Escrow, held: Held) -> None:
+    """Take what auditors lose whose word was refuted."""
+    note = note_of(held, "refuted audit")
+    resolve(state, escrow, note, [Part(fine.id, fine.amount, "slash", "return") for fine in held.faults])
+    taken = sum(fine.amount for fine in held.faults)
+    escrow.slashed += taken
+    burn(state, escrow, note, taken)
+
+
+def burn(state: LedgerState, escrow: Escrow, note: str, taken: int) -> int:
+    """Let the policy's share of what the treasury has just got leave the world; what is left of it."""
+    burnt = burnt_of(state, taken)
+    move(state, escrow, note, TREASURY, RESERVE, burnt, "burn")
+    return taken - burnt
+
+
+def burnt_of(state: LedgerState, taken: int) -> int:
+    """The share of a slash that is burnt, rounded up."""
+    return -(-taken * (state.policy.burn if state.policy is not None else BURN_MIN) // PPM)
+
+
+def charge(state: LedgerState, peer: bytes, ppm: int) -> int:
+    """Take a share of a peer's stake at once, of what is neither promised nor on its way out; the amount taken."""
+    due = max(1, stake(state, peer) * ppm // PPM)
+    taken = min(due, state.accounts.available(("S", peer)))
+    if taken:
+        state.accounts.apply([Post(("S", peer), TREASURY, taken)])
+        state.accounts.apply([Post(TREASURY, RESERVE, burnt_of(state, taken))])
+    return taken
+
+
+def audit_fee(state: LedgerState, held: Held) -> int:
+    """What the auditor of a result gets: a share of its commission."""
+    return commission(held.price) * (state.policy.audit_fee if state.policy is not None else 0) // PPM
+
+
+def is_spoilt(finding: str) -> bool:
+    """Whether the chunk begins at 0 after it."""
+    return finding in SPOILS
+
+
+def note_of(held: Held, what: str) -> str:
+    """What a line of the statement says about a held decision."""
+    return f"chunk {held.chunk} epoch {held.epoch} {what}"
+
+
+def _fines(
+    state: LedgerState, escrow: Escrow, held: Held, peer: bytes, due: int, prefix: bytes
+) -> list[Fine]:
+    fines = []
+    for cls in ("S", "B"):
+        part = min(due, state.accounts.available((cls, peer)))
+        if part:
+            fine = Fine(prefix + cls.encode(), (cls, peer), part)
+            promise(state, escrow, note_of(held, "at risk"), Pend(fine.id, fine.account, TREASURY, part), "collateral")
+            fines.append(fine)
+            due -= part
+    return fines
+
+
+def _sweep(state: LedgerState, escrow: Escrow, held: Held, note: str) -> int:
+    """Proven fraud takes what has come free since the verdict, too."""
+    taken = 0
+    for cls in ("S", "B"):
+        left = state.accounts.available((cls, held.provider))
+        move(state, escrow, note, (cls, held.provider), TREASURY, left, "slash")
+        taken += left
+    return taken

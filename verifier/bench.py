@@ -1,0 +1,101 @@
+"""What all cases of one judge share: who it is, whom it can ask, and how a decision leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from protocol import operations
+from protocol.effects import Effect, Emit, Send, Wake
+from protocol.identity import Identity, peer_text
+from protocol.messages import RevealRequest, Submit
+from protocol.units import Digest, Micros, PeerId
+from verifier import sampling
+from verifier.case import Case, Decided, Found, Place, Revealing, verdict_of
+from verifier.deadlines import REVEAL_TIMEOUT, next_look
+from verifier.settling import Finding
+from verifier.views import Facts, LedgerView
+
+Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
+"""Peers whose execution of this specification can be compared with this provider's, and their stakes."""
+
+Networks = Callable[[PeerId], frozenset[str]]
+"""The networks of a peer's public addresses (`verifier.operators`): peers that share one are taken for one operator's."""
+
+Floor = Callable[[Place, PeerId], int]
+"""Share of a provider's claims that must be audited for cheating to be a loss at what is at stake, ppm."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """Wired once."""
+
+    identity: Identity
+    chain: str
+    ledger: Callable[[], LedgerView]
+    validators: Callable[[], tuple[PeerId, ...]]
+    auditors: Auditors
+    read_blob: Callable[[Digest], bytes]
+    networks: Networks = lambda peer: frozenset()
+    floor: Floor = lambda place, provider: 0
+    facts: dict[Digest, Facts] = field(default_factory=dict)
+    cases: dict[Place, Case] = field(default_factory=dict)
+
+    def outputs(self, escrow: bytes, chunk: int, facts: Facts) -> tuple[Digest, ...] | None:
+        """What a step reads of earlier ones, by the ledger's own record; None when one of them is not accepted."""
+        if chunk < facts.chunks:
+            return ()
+        chunks = self.ledger().escrows[escrow].chunks
+        leases = [chunks.get(index) for index in range(facts.chunks)]
+        outputs = tuple(Digest(lease.output) for lease in leases if lease is not None and lease.state == "paid")
+        return outputs if len(outputs) == facts.chunks else None
+
+    def draw(self, case: Case, tried: set[PeerId], is_fresh: bool) -> PeerId | None:
+        """The next auditor of a case: nobody who has a part in it or shares a network with who has; nobody who was
+        asked before if there is another, and if `is_fresh` rather nobody at all."""
+        assert case.facts is not None
+        parties = frozenset((case.provider, case.renter, case.steward))
+        ours = self.networks(case.provider) | self.networks(case.steward)
+        candidates = {
+            peer: stake
+            for peer, stake in self.auditors(case.facts, case.provider).items()
+            if peer not in parties and not self.networks(peer) & ours
+        }
+        theirs = frozenset(network for peer in tried for network in self.networks(peer))
+        near = frozenset(peer for peer in candidates if self.networks(peer) & theirs)
+        turns = (frozenset(tried) | near, frozenset(tried)) if is_fresh else (frozenset(tried) | near, tried, ())
+        for excluded in turns:
+            drawn = sampling.draw_auditor(case.beacon, case.place, case.turn, candidates, frozenset(excluded))
+            if drawn is not None:
+                return drawn
+        me = self.identity.peer
+        return me if me != case.provider and not (is_fresh and me in tried) else None
+
+    def ask_reveal(self, case: Case, now: Micros) -> list[Effect]:
+        """The provider may open its claim now."""
+        case.state = Revealing(Micros(now + REVEAL_TIMEOUT), now)
+        return [Send(case.provider, RevealRequest(*case.place)), Wake(next_look(case))]
+
+    def decide(
+        self,
+        case: Case,
+        outcome: Found,
+        code: str,
+        now: Micros,
+        by: Finding | None = None,
+        faulted: tuple[PeerId, ...] = (),
+    ) -> list[Effect]:
+        """Sign what was found and hand it to everybody who orders."""
+        verdict = verdict_of(case, self.validators()[0], outcome, code, by, faulted)
+        signed = operations.signed_op(self.chain, verdict, self.identity)
+        case.state = Decided(signed, now)
+        said = Emit("verdict", self.fields(case, PeerId(verdict.auditor)) | {"outcome": outcome, "code": code})
+        return [*(Send(peer, Submit((signed,))) for peer in self.validators()), said, Wake(next_look(case))]
+
+    def fields(self, case: Case, auditor: PeerId) -> dict[str, str | int]:
+        """Who and what, for people."""
+        escrow, chunk, epoch = case.place
+        return {
+            "escrow": escrow.hex(), "chunk": chunk, "epoch": epoch, "provider": peer_text(case.provider),
+            "auditor": peer_text(auditor),
+        }  # fmt: skip
