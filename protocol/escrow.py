@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from protocol import carried, leases_ledger
+from protocol import absences, beacons, closing, disputes, judgements, leases_ledger
 from protocol.accounts import RESERVE, Pend, Post, PostPend, VoidPend
 from protocol.errors import Refused
 from protocol.escrow_state import CLOSE, RELEASE, Escrow, LedgerState, Line
 from protocol.genesis import SUPPLY_MAX
 from protocol.leases_ledger import Signers, not_signed
 from protocol.operations import (
+    Absence,
+    Appeal,
     Assign,
+    BeaconCommit,
+    BeaconReveal,
     Bond,
     Claim,
     EscrowClose,
@@ -25,6 +29,7 @@ from protocol.operations import (
     Handover,
     Mint,
     Operation,
+    Ruling,
     Settle,
     Surrender,
     Transfer,
@@ -33,10 +38,7 @@ from protocol.operations import (
     WithdrawEnd,
     WithdrawExt,
 )  # fmt: skip
-from protocol.units import DAY, Micros
-
-UNBOND_TIME: Final = Micros(8 * DAY)
-"""Stake stays out of reach this long, µs: longer than evidence may be old (7 d) and than any lease may run."""
+from protocol.policy import UNBOND_TIME
 
 Sequenced = WithdrawExt | Transfer | Bond | Unbond | EscrowOpen | EscrowExtend
 """Operations that move free money: ordered by (owner, lane, sequence)."""
@@ -162,7 +164,7 @@ def escrow_close(state: LedgerState, op: EscrowClose, op_id: bytes, signers: Sig
             fix="Close again when they have ended.",
             numbers={"leased": escrow.leased},
         )
-    close(state, escrow, "closed by its steward")
+    closing.begin(state, escrow, "closed by its steward")
 
 
 def _require_quorum(state: LedgerState, signers: Signers) -> None:
@@ -194,7 +196,12 @@ _on(Surrender, leases_ledger.surrender)
 _on(Handover, leases_ledger.handover)
 _on(Fence, leases_ledger.fence)
 _on(Settle, leases_ledger.settle)
-_on(Verdict, leases_ledger.verdict)
+_on(Verdict, judgements.verdict)
+_on(Appeal, disputes.appeal)
+_on(Ruling, disputes.ruling)
+_on(BeaconCommit, beacons.commit_part)
+_on(BeaconReveal, beacons.reveal_part)
+_on(Absence, absences.absence)
 
 
 def apply_operation(state: LedgerState, op: Operation, op_id: bytes, signers: Signers) -> None:

@@ -22,9 +22,7 @@ ChunkState = Literal["free", "assigned", "claimed", "paid"]
 EXPIRE, RELEASE, CLOSE, HOLD, RULE, BEACON = range(6)
 """Ranks of what is due at the same time: leases end before the escrow that they are in closes."""
 
-POSTED_KINDS: Final = frozenset(
-    {"fund", "pay", "commission", "slash", "refund", "burn", "reward", "fee", "forfeit"}
-)
+POSTED_KINDS: Final = frozenset({"fund", "pay", "commission", "slash", "refund", "burn", "reward", "fee", "forfeit"})
 """Kinds of statement lines that moved money; the others promise it or take a promise back."""
 
 
@@ -217,6 +215,9 @@ class LedgerState:
         self.uncovered: list[tuple[bytes, int, int]] = []
         """Claims that wait for a beacon, oldest first."""
         self.beacons: dict[int, Beacon] = {}
+        """By number, oldest first; the newest may be open."""
+        self.opened: list[Beacon] = []
+        """Beacons whose first part is in the block in the making; they get its hash when it is complete."""
         self.absences: set[tuple[bytes, int]] = set()
         """(peer, day) that was charged for."""
 
@@ -225,7 +226,7 @@ class LedgerState:
         escrow = self.escrows.get(escrow_id)
         if escrow is None:
             raise Refused(f"no escrow {escrow_id.hex()[:16]}", code="no_escrow", fix="Open it first, or check the id.")
-        if escrow.is_closed:
+        if escrow.is_closed or escrow.is_closing:
             raise Refused(f"escrow {escrow_id.hex()[:16]} is closed", code="escrow_closed", fix="Open another escrow.")
         return escrow
 

@@ -72,6 +72,8 @@ class Held(Struct):
     """Promised stake of the provider, beside the collateral."""
     faults: list[Fine] = field(default_factory=list)
     """Promised stake of auditors whose word was refuted."""
+    faulted: tuple[bytes, ...] = ()
+    """Those auditors, with stake or without."""
     spoilt: list[tuple[bytes, int]] = field(default_factory=list)
     """(provider, amount) of shares that the verdict took back; paid after all when it turns out to be mistaken."""
     counted: int = 0

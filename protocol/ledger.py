@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
-from protocol import automatic, carried, wire
+from protocol import automatic, beacons, books, wire
 from protocol.accounts import RESERVE, Post
-from protocol.errors import LocalError, Refused, RemoteViolation
+from protocol.beacon import Beacon
+from protocol.errors import Refused, RemoteViolation
 from protocol.escrow import SEQUENCED, admit, apply_operation
-from protocol.escrow_state import Escrow, LedgerState, Standing
+from protocol.escrow_state import Escrow, LedgerState, Standing, encoded_fields
 from protocol.genesis import Genesis
+from protocol.held import Held
 from protocol.identity import is_signed_by
-from protocol.leases_ledger import promises
 from protocol.messages import Outcome
 from protocol.operations import Operation, SignedOp, op_id
+from protocol.policy import Policy
 from protocol.units import Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
 
@@ -66,7 +69,8 @@ class Ledger:
         self.height = 0
         self.outcomes: dict[bytes, tuple[int, Outcome]] = {}
         """What became of operations that left a trace: op id -> (height, outcome)."""
-        self._state = LedgerState(genesis.chain, self.validators, genesis.time)
+        self.policy: Policy | None = None if genesis.policy is UNSET else genesis.policy
+        self._state = LedgerState(genesis.chain, self.validators, genesis.time, self.policy)
         self._root = genesis.digest
         for cls, key, amount in genesis.balances:
             self._state.accounts.apply([Post(RESERVE, (cls, key), amount)])
@@ -91,6 +95,21 @@ class Ledger:
     def standings(self) -> dict[bytes, Standing]:
         """By provider; read only."""
         return self._state.standings
+
+    @property
+    def held(self) -> dict[bytes, Held]:
+        """Decisions that were or are held, by `protocol.held.held_id`; read only."""
+        return self._state.held
+
+    @property
+    def beacons(self) -> dict[int, Beacon]:
+        """The newest beacons by number, oldest first; read only."""
+        return self._state.beacons
+
+    @property
+    def beacon_wanted(self) -> int | None:
+        """The number of the beacon that validators should seal or open parts of now; None while no claim waits."""
+        return beacons.wanted(self._state)
 
     def available(self, cls: str, key: bytes) -> int:
         """What an account may spend now, smallest units: `available("U", peer)`, `("S", peer)`, `("E", escrow)` …"""
@@ -149,9 +168,15 @@ class Ledger:
 
     def commit(self, header_hash: bytes) -> None:
         """The block of the operations since the last commit is complete; its claims get its hash as their beacon."""
+        has_beacon = self.policy is not None and self.policy.has_beacon
         for lease, epoch in self._state.claimed:
             if lease.epoch == epoch:
                 lease.claimed_in = header_hash
+                if not has_beacon:
+                    lease.beacon = header_hash
+        for beacon in self._state.opened:
+            beacon.opened_in = header_hash
+        self._state.opened.clear()
         self._state.claimed.clear()
         self.height += 1
 
@@ -172,6 +197,10 @@ class Ledger:
             sorted(state.lanes.items()),
             sorted(state.references),
             sorted(state.due),
+            sorted(state.held.items()),
+            list(state.beacons.items()),
+            state.uncovered,
+            sorted(state.absences),
         )
         pending = sorted(state.accounts.pending.items())
         outcomes = sorted(self.outcomes.items())
@@ -179,38 +208,16 @@ class Ledger:
 
     def check(self) -> None:
         """Every invariant (I1–I5), over the whole state. Raises `LocalError`; a ledger that fails it must stop."""
-        self._state.accounts.check()
-        promised: set[bytes] = set()
-        for escrow in self._state.escrows.values():
-            running = [lease for lease in escrow.chunks.values() if lease.state in ("assigned", "claimed")]
-            shares = [item for lease in escrow.chunks.values() for item in carried.waiting(lease)]
-            account = self._state.accounts[escrow.account]
-            due = sum(lease.price for lease in running) + sum(item.amount for item in shares)
-            if escrow.leased != len(running) or account.debits_pending != due:
-                raise LocalError(
-                    f"escrow {escrow.id.hex()} pends {account.debits_pending} for {len(running)} leases and "
-                    f"{len(shares)} shares",
-                    code="I4",
-                )
-            if escrow.is_closed and (running or shares or account.available):
-                raise LocalError(f"closed escrow {escrow.id.hex()} holds {account.available}", code="I5")
-            spent = escrow.paid + escrow.commission + escrow.refunded
-            if escrow.cap - spent != account.available + account.debits_pending:
-                raise LocalError(
-                    f"escrow {escrow.id.hex()} spent {spent} of {escrow.cap}, holds {account.encode()!r}", code="I3"
-                )
-            promised |= {pend_id for lease in running for pend_id, _, _ in promises(lease)}
-            promised |= {pend_id for item in shares for pend_id, _, _ in carried.promises(item)}
-        if promised != {pend_id for pend_id in self._state.accounts.pending if len(pend_id) > len(self._root)}:
-            raise LocalError("promises and running leases differ", code="I4")
+        books.check(self._state)
 
     def _record(self, kind: str, key: bytes, number: int) -> object:
         state = self._state
         match kind:
             case "chunk":
-                return state.escrows[key].chunks[number]
+                return encoded_fields(state.escrows[key].chunks[number])
             case "escrow":
                 escrow = state.escrows[key]
+                later = () if self.policy is None else (escrow.is_closing, escrow.held)
                 return (
                     escrow.cap,
                     escrow.deadline,
@@ -220,9 +227,14 @@ class Ledger:
                     escrow.commission,
                     escrow.slashed,
                     escrow.refunded,
+                    *later,
                 )
             case "standing":
-                return state.standings[key]
+                return encoded_fields(state.standings[key])
+            case "held":
+                return state.held[key]
+            case "beacon":
+                return state.beacons.get(number)
             case "lane":
                 return state.lanes[key, number]
             case _:

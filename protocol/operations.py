@@ -70,12 +70,14 @@ def commission(price: int) -> int:
 
 
 def slash(price: int, collateral: int, outcome: str) -> int:
-    """What a verdict takes from a provider's collateral."""
+    """What a verdict takes from a provider's collateral where no policy reaches for its stake."""
     match outcome:
         case "wrong":
             return min(collateral, price * WRONG_SLASH_PPM // PPM)
         case "fraud":
             return collateral
+        case "severe":
+            return collateral // 2
         case _:
             return 0
 

@@ -25,7 +25,7 @@ WITHHELD_PPM_MAX: Final = 50_000
 """Where the doubling ends: data may be lost without intent."""
 
 OFFLINE_PPM: Final = 10_000
-"""Share of the stake per day of absence after the seventh, and for a part of a beacon that stayed shut (features L2)."""
+"""Share of the stake per day of absence after the seventh (features L2), and for a part of a beacon kept shut."""
 
 
 def stake(state: LedgerState, peer: bytes) -> int:
@@ -65,9 +65,9 @@ def pend(state: LedgerState, escrow: Escrow, held: Held) -> None:
     held.fines = _fines(state, escrow, held, held.provider, due - held.due, held.assign + FINE + bytes([held.round]))
 
 
-def pend_faults(state: LedgerState, escrow: Escrow, held: Held, policy: Policy, auditors: tuple[bytes, ...]) -> None:
+def pend_faults(state: LedgerState, escrow: Escrow, held: Held, policy: Policy) -> None:
     """Promise stake of auditors whose word was refuted."""
-    for index, auditor in enumerate(dict.fromkeys(auditors)):
+    for index, auditor in enumerate(held.faulted):
         due = stake(state, auditor) * policy.auditor_slash // PPM
         held.faults += _fines(state, escrow, held, auditor, due, held.assign + FAULT + bytes([index]))
 
@@ -141,9 +141,7 @@ def note_of(held: Held, what: str) -> str:
     return f"chunk {held.chunk} epoch {held.epoch} {what}"
 
 
-def _fines(
-    state: LedgerState, escrow: Escrow, held: Held, peer: bytes, due: int, prefix: bytes
-) -> list[Fine]:
+def _fines(state: LedgerState, escrow: Escrow, held: Held, peer: bytes, due: int, prefix: bytes) -> list[Fine]:
     fines = []
     for cls in ("S", "B"):
         part = min(due, state.accounts.available((cls, peer)))

@@ -1,4 +1,4 @@
-"""Quality of service: one number for how good a provider is to have, and the tier that it gives. Spec: specs/39-trust.md.
+"""Quality of service: one number for how good a provider is to have, and the tier it gives. Spec: specs/39-trust.md.
 
 Reputation says whether a result will come and be right; this says how pleasant, how steady and how dear it is. Pure
 integers in parts per million; what nobody measured counts half, so that silence is neither an excuse nor a crime.

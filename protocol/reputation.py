@@ -38,10 +38,10 @@ MINOR_STEP: Final = 50_000
 """Parts per million lost for not delivering: −5 points (features L3)."""
 
 MAJOR_STEP: Final = 150_000
-"""Parts per million lost for a wrong result: −15 points (features L3)."""
+"""Parts per million lost for a wrong result, or one outside its tolerance: −15 points (features L3)."""
 
 SEVERE_STEP: Final = 300_000
-"""Parts per million lost for proven fraud: −30 points (features L3)."""
+"""Parts per million lost for proven fraud and other severe faults: −30 points (features L3)."""
 
 BONUS_MAX: Final = 100_000
 """Parts per million that successes can add: 100 of them, so that a long record cannot prepay for a wrong result."""
@@ -72,6 +72,14 @@ class StandingView(Protocol):
     def fenced(self) -> int: ...
     @property
     def expired(self) -> int: ...
+    @property
+    def fraud(self) -> int: ...
+    @property
+    def severe(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def withheld(self) -> int: ...
     @property
     def consecutive_valid(self) -> int: ...
     @property
@@ -113,8 +121,9 @@ def record(standing: StandingView | None, stake: Credits, observed: Micros = NEV
         return Record(stake=stake, observed=observed, present=present)
     return Record(
         accepted=standing.accepted,
-        missing=standing.missing + standing.expired + standing.fenced,
-        wrong=standing.wrong,
+        missing=standing.missing + standing.expired + standing.fenced + standing.withheld,
+        wrong=standing.wrong + standing.rejected,
+        fraud=standing.fraud + standing.severe,
         consecutive_valid=standing.consecutive_valid,
         response=Micros(standing.response_time_sum // standing.accepted if standing.accepted else 0),
         observed=observed,

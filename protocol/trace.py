@@ -1,4 +1,4 @@
-"""The tree over a trace: what a claim commits to, and how single leaves of it are opened. Spec: specs/11-verification.md.
+"""The tree over a trace: what a claim commits to, and how leaves of it are opened. Spec: specs/11-verification.md.
 
 Leaves 0..n are the states of n units, leaf n + 1 the claimed effects of all of them. The number of leaves is bound into
 the root (`protocol.merkle`) and its own index into every leaf, so nothing opens at another place than its own.

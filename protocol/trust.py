@@ -35,6 +35,9 @@ FAILURE_RESULTS: Final = 50
 AUDIT_DEFAULT: Final = 100_000
 """What `audit_ppm` of a specification is that does not say it."""
 
+FIXED: Final = 3
+"""Units that are replayed in any case where there are samples enough (`verifier.challenge.FIXED`)."""
+
 FRACTIONS: Final = (10_000, 50_000, 100_000, 500_000, PPM)
 """Shares of a chunk that a cheat leaves out, ppm, for which the chance to catch it is shown."""
 
@@ -54,9 +57,9 @@ class Terms:
 
 
 LEVELS: Final[Mapping[Level, Terms]] = {
-    "basic": Terms("basic", 50_000, 1, 2),
-    "standard": Terms("standard", 100_000, 1, 4),
-    "high": Terms("high", 300_000, 2, 12),
+    "basic": Terms("basic", 50_000, 1, 4),
+    "standard": Terms("standard", 100_000, 1, 8),
+    "high": Terms("high", 300_000, 2, 16),
     "certain": Terms("certain", PPM, 3, SAMPLES_MAX),
 }
 """`standard` has the owner's 10 %; `certain` audits every claim by three, so that one in 125 is a colluding panel."""
@@ -93,7 +96,7 @@ def replayed_ppm(asked: Terms, units: int) -> int:
     """Share of a chunk's work that one auditor does again.
 
     >>> replayed_ppm(LEVELS["high"], 48), replayed_ppm(LEVELS["high"], 0)
-    (250000, 1000000)
+    (333333, 1000000)
     """
     return PPM if units == 0 else min(units, asked.samples) * PPM // units
 
@@ -102,7 +105,7 @@ def evidence_ppm(asked: Terms, units: int) -> int:
     """Expected work of all auditors of a claim, in ppm of the chunk's own: audit share × auditors × share replayed.
 
     >>> [evidence_ppm(LEVELS[name], 48) for name in LEVEL_NAMES]
-    [2083, 8333, 150000, 1999998]
+    [4166, 16666, 199999, 1999998]
     """
     return asked.floor_ppm * asked.auditors * replayed_ppm(asked, units) // PPM
 
@@ -147,15 +150,27 @@ def panel_ppm(auditors: int, collusion_ppm: int = COLLUSION_PPM) -> int:
     return PPM - -(-own * PPM // scale)
 
 
-def caught_ppm(asked: Terms, units: int, fraction_ppm: int, uniform: int, floor_ppm: int | None = None) -> int:
-    """Chance that a provider is caught who leaves out this share of one chunk's units and avoids those that are
-    replayed in any case. `uniform`: of its samples, those drawn by lot. `floor_ppm`: another than the level's."""
-    floor = asked.floor_ppm if floor_ppm is None else floor_ppm
+def uniform(samples: int) -> int:
+    """Of so many samples, those that are drawn by lot.
+
+    >>> [uniform(samples) for samples in (1, 2, 4, 32)]
+    [1, 1, 1, 29]
+    """
+    return samples - min(FIXED, samples - 1)
+
+
+def caught_ppm(asked: Terms, units: int, fraction_ppm: int) -> int:
+    """Chance that a provider is caught, at the least share of audits, who leaves out this share of one chunk's units
+    and avoids those that are replayed in any case.
+
+    >>> [caught_ppm(LEVELS[name], 48, 500_000) for name in LEVEL_NAMES]
+    [20000, 78014, 287996, 992000]
+    """
     if units:
-        hit = hit_ppm(units, -(-units * fraction_ppm // PPM), uniform)
+        hit = hit_ppm(units, -(-units * fraction_ppm // PPM), uniform(min(units, asked.samples)))
     else:
         hit = PPM if fraction_ppm else 0
-    return floor * hit * panel_ppm(asked.auditors) // PPM**2
+    return asked.floor_ppm * hit * panel_ppm(asked.auditors) // PPM**2
 
 
 def caught_in_job_ppm(per_chunk_ppm: int, chunks: int) -> int:

@@ -1,7 +1,8 @@
 """The auditor: executes a chunk again without knowing what came out the first time. Spec: specs/11-verification.md.
 
-A validator asks; specification and inputs are fetched, the chunk runs, the output goes out under seal; it is opened
-only when the validator has the provider's opening.
+A validator asks; specification and inputs are fetched, then the whole chunk runs, or some of its units from their opened
+states, or the job's check over an output that is known already. What came out goes out under seal; it is opened only
+when the validator has the provider's opening.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from protocol import operations, wire
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone
@@ -40,6 +43,9 @@ OK: Final = "ok"
 """The reason in an `AuditReveal` of an execution that ended well, as in `RunDone`."""
 
 Place = tuple[bytes, int, int]
+Key = tuple[bytes, int, int, bool]
+"""Escrow, chunk, epoch, and whether the job's check is meant: one chunk may be executed and checked."""
+
 Phase = Literal["fetching", "queued", "running", "sealed", "opened"]
 
 _spec_decoder: Final = wire.decoder(JobSpec)
@@ -67,9 +73,18 @@ class Audit:
         return self.request.escrow, self.request.chunk, self.request.epoch
 
     @property
+    def key(self) -> Key:
+        return *self.place, bool(self.request.result)
+
+    @property
     def task(self) -> str:
         """The name of its execution; a second one of the same chunk has another."""
-        return f"audit-{self.request.escrow.hex()[:16]}-{self.request.chunk}-{self.request.epoch}-{self.turn}"
+        kind = "check" if self.request.result else "audit"
+        return f"{kind}-{self.request.escrow.hex()[:16]}-{self.request.chunk}-{self.request.epoch}-{self.turn}"
+
+    def is_alike(self, request: AuditRequest) -> bool:
+        """Whether somebody else asks for the same. Validators may know different sources of it."""
+        return replace(self.request, sources=()) == replace(request, sources=())
 
 
 class Auditor:
@@ -90,9 +105,9 @@ class Auditor:
         self._validators = validators
         self._read_blob = read_blob
         self._slots = slots
-        self._audits: dict[Place, Audit] = {}
-        self._queue: deque[Place] = deque()
-        self._tasks: dict[str, Place] = {}
+        self._audits: dict[Key, Audit] = {}
+        self._queue: deque[Key] = deque()
+        self._tasks: dict[str, Key] = {}
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
@@ -112,9 +127,9 @@ class Auditor:
     def tick(self, now: Micros) -> list[Effect]:
         """Fetch once more, forget what nobody will open."""
         effects: list[Effect] = []
-        for place, audit in list(self._audits.items()):
+        for key, audit in list(self._audits.items()):
             if audit.phase in ("sealed", "opened") and now >= audit.since + KEEP:
-                del self._audits[place]
+                del self._audits[key]
             elif audit.phase == "fetching" and audit.again is not None and audit.again <= now:
                 audit.again = None
                 effects.append(_fetch(audit.request))
@@ -132,11 +147,12 @@ class Auditor:
     def _asked(self, sender: PeerId, request: AuditRequest, now: Micros) -> list[Effect]:
         if sender not in self._validators():
             raise RemoteViolation(sender, "only a validator may ask for an audit", code="not_a_validator")
-        place = (request.escrow, request.chunk, request.epoch)
-        known = self._audits.get(place)
-        if known is not None and known.request != request:
+        key = (request.escrow, request.chunk, request.epoch, bool(request.result))
+        known = self._audits.get(key)
+        is_alike = known is None or known.is_alike(request)
+        if known is not None and not is_alike and known.phase != "opened":
             raise RemoteViolation(sender, "the same chunk and epoch with other inputs", code="other_inputs")
-        if known is not None and sender not in known.opened_to:
+        if known is not None and is_alike and sender not in known.opened_to:
             known.askers.add(sender)
             return [self._commit(known, sender)] if known.phase in ("sealed", "opened") else []
         if known is None and len(self._audits) >= QUEUE_MAX:
@@ -147,12 +163,15 @@ class Auditor:
                 numbers={"waiting": len(self._audits), "queue_max": QUEUE_MAX},
             )
         turn = 0 if known is None else known.turn + 1
-        self._audits[place] = Audit(request, turn, now, askers={sender})
+        self._audits[key] = Audit(request, turn, now, askers={sender})
         return [_fetch(request), *self._wake(now)]
 
     def _open(self, sender: PeerId, place: Place) -> list[Effect]:
-        audit = self._audits.get(place)
-        if audit is None or sender not in audit.askers:
+        asked = (self._audits.get((*place, is_check)) for is_check in (False, True))
+        mine = [audit for audit in asked if audit is not None and sender in audit.askers]
+        # What is still closed is meant: an opening that was lost is asked for again before anything new is asked.
+        audit = next((one for one in mine if sender not in one.opened_to), mine[-1] if mine else None)
+        if audit is None:
             raise Refused(
                 "no audit of this chunk was asked for by you", code="no_audit", fix="Ask for the audit first."
             )
@@ -179,7 +198,7 @@ class Auditor:
             if audit.request.chunk >= spec.steps:
                 continue
             audit.spec, audit.phase = spec, "queued"
-            self._queue.append(audit.place)
+            self._queue.append(audit.key)
         beyond = [audit for audit in waiting if audit.phase == "fetching"]
         refused = [effect for audit in beyond for effect in self._seal(audit, ZERO_DIGEST, "no_such_chunk")]
         return [*refused, *self._start()]
@@ -204,22 +223,17 @@ class Auditor:
             if audit.spec is None:
                 raise LocalError("an audit was queued without its specification", code="bad_state")
             audit.phase = "running"
-            self._tasks[audit.task] = audit.place
-            request = audit.request
-            sources = tuple(PeerId(peer) for peer in request.sources)
-            outputs = tuple(Digest(output) for output in request.outputs)
-            effects.append(
-                Compute(Run(audit.task, audit.spec, request.chunk, outputs, sources, PeerId(request.renter)))
-            )
+            self._tasks[audit.task] = audit.key
+            effects.append(Compute(_run(audit, audit.spec)))
         return effects
 
     def _done(self, done: RunDone) -> list[Effect]:
-        place = self._tasks.pop(done.task, None)
-        if place is None:
+        key = self._tasks.pop(done.task, None)
+        if key is None:
             return []
         is_ok = done.reason == OK
         reason = OK if is_ok else f"{done.reason}: {done.detail}"
-        return [*self._seal(self._audits[place], done.output if is_ok else ZERO_DIGEST, reason), *self._start()]
+        return [*self._seal(self._audits[key], done.output if is_ok else ZERO_DIGEST, reason), *self._start()]
 
     def _seal(self, audit: Audit, output: Digest, reason: str) -> list[Effect]:
         audit.phase, audit.output, audit.reason, audit.spec = "sealed", output, reason, None
@@ -241,6 +255,23 @@ class Auditor:
         times = [audit.again for audit in self._audits.values() if audit.again is not None]
         times += [Micros(audit.since + KEEP) for audit in self._audits.values() if audit.phase in ("sealed", "opened")]
         return [Wake(Micros(max(now, min(times))))] if times else []
+
+
+def _run(audit: Audit, spec: JobSpec) -> Run:
+    """The order to execute. Whoever asks for a check has the output to be checked."""
+    request = audit.request
+    askers = sorted(audit.askers) if request.result else []
+    return Run(
+        audit.task,
+        spec,
+        request.chunk,
+        tuple(Digest(output) for output in request.outputs),
+        tuple(PeerId(peer) for peer in dict.fromkeys((*request.sources, *askers))),
+        PeerId(request.renter),
+        units=request.units,
+        seed=request.seed,
+        result=Digest(request.result) if request.result else ZERO_DIGEST,
+    )
 
 
 def _fetch(request: AuditRequest) -> Compute:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol import operations
 from protocol.effects import Effect, Emit, Send, Wake
@@ -20,10 +21,22 @@ Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
 """Peers whose execution of this specification can be compared with this provider's, and their stakes."""
 
 Networks = Callable[[PeerId], frozenset[str]]
-"""The networks of a peer's public addresses (`verifier.operators`): peers that share one are taken for one operator's."""
+"""The networks of a peer's public addresses (`verifier.networks`): who shares one is taken for the same operator."""
 
-Floor = Callable[[Place, PeerId], int]
-"""Share of a provider's claims that must be audited for cheating to be a loss at what is at stake, ppm."""
+Floor = Callable[[Facts, Place, PeerId], int]
+"""Share of such claims that is audited whoever the provider is, ppm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """What keeps draws from being gamed, beyond the beacon. Without more knowledge: the job's own floor."""
+
+    networks: Networks = lambda peer: frozenset()
+    floor: Floor = lambda facts, place, provider: facts.floor_ppm
+
+
+CARELESS: Final = Caution()
+"""Where nothing is known of peers but what their job says."""
 
 
 @dataclass(slots=True)
@@ -36,8 +49,7 @@ class Bench:
     validators: Callable[[], tuple[PeerId, ...]]
     auditors: Auditors
     read_blob: Callable[[Digest], bytes]
-    networks: Networks = lambda peer: frozenset()
-    floor: Floor = lambda place, provider: 0
+    caution: Caution = CARELESS
     facts: dict[Digest, Facts] = field(default_factory=dict)
     cases: dict[Place, Case] = field(default_factory=dict)
 
@@ -55,14 +67,14 @@ class Bench:
         asked before if there is another, and if `is_fresh` rather nobody at all."""
         assert case.facts is not None
         parties = frozenset((case.provider, case.renter, case.steward))
-        ours = self.networks(case.provider) | self.networks(case.steward)
+        ours = self.caution.networks(case.provider) | self.caution.networks(case.steward)
         candidates = {
             peer: stake
             for peer, stake in self.auditors(case.facts, case.provider).items()
-            if peer not in parties and not self.networks(peer) & ours
+            if peer not in parties and not self.caution.networks(peer) & ours
         }
-        theirs = frozenset(network for peer in tried for network in self.networks(peer))
-        near = frozenset(peer for peer in candidates if self.networks(peer) & theirs)
+        theirs = frozenset(network for peer in tried for network in self.caution.networks(peer))
+        near = frozenset(peer for peer in candidates if self.caution.networks(peer) & theirs)
         turns = (frozenset(tried) | near, frozenset(tried)) if is_fresh else (frozenset(tried) | near, tried, ())
         for excluded in turns:
             drawn = sampling.draw_auditor(case.beacon, case.place, case.turn, candidates, frozenset(excluded))

@@ -38,7 +38,7 @@ class Gathering:
 
 @dataclass(frozen=True, slots=True)
 class Unfolding:
-    """Waits for the provider to open its trace: all claimed effects first, since they decide about units; then those."""
+    """Waits for the provider to open its trace: all claimed effects first, as they decide about units; then those."""
 
     indices: tuple[int, ...]
     """Units that were asked for; empty in the first round."""
@@ -169,6 +169,8 @@ class Case:
     """The challenge."""
     unfolded: Unfolded | None = None
     reveal: Reveal | None = None
+    last: Leaf | None = None
+    """The last leaf of the trace, once it is opened."""
     hearing: Hearing | None = None
     upheld: Settlement | None = None
     """How the executions of the work ended, while the check is still running."""
@@ -176,6 +178,8 @@ class Case:
     """Draws so far."""
     heard: set[bytes] = field(default_factory=set)
     """Seals that were taken: one that comes once more is an echo."""
+    contradiction: Digest = Digest(b"")
+    """Id of another claim that the provider signed for the same lease."""
     code: str = "not_sampled"
     """Why an accepted result was not executed again."""
 
@@ -194,6 +198,8 @@ def verdict_of(
     output = Digest(case.reveal.output) if case.reveal is not None else ZERO_DIGEST
     if by is not None:
         evidence = by.output
+    elif case.contradiction:
+        evidence = case.contradiction
     elif case.trace and code in OF_TRACE:
         evidence = Digest(case.trace)
     elif case.reveal is None or code == "seal_mismatch":

@@ -1,4 +1,4 @@
-"""What the beacon asks of a claim: whether it is audited, and which of its units are replayed. Spec: specs/11-verification.md.
+"""What the beacon asks of a claim: whether it is audited, which units are replayed. Spec: specs/11-verification.md.
 
 The seed binds the whole claim and a beacon that did not exist when it was sealed, so that nobody can claim again until
 the draw is pleasant. Indices come from SHAKE-256 with rejection sampling: no unit is likelier than another by rounding.
@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from protocol.proof import Kind, Numeric
-from protocol.units import PPM
-from verifier import sampling
 
 FIXED: Final = 3
 """Units that are replayed in any case where there are samples enough: the first, the last, the largest claimed one."""
@@ -37,12 +35,6 @@ def seed(place: tuple[bytes, int, int], sealed: bytes, trace: bytes, beacon: byt
     numbers = chunk.to_bytes(8, "big") + epoch.to_bytes(8, "big")
     claimed = escrow + numbers + sealed + (trace or bytes(32))
     return hashlib.sha256(b"shoal/1\0chal\0" + claimed + beacon).digest()
-
-
-def rate(floors: Sequence[int], consecutive_valid: int, is_certain: bool) -> int:
-    """Share of claims that are audited, ppm: the highest of the job's floor, that of the economics and that of the
-    provider's record. `is_certain`: on probation, or a job whose results are all checked."""
-    return PPM if is_certain else sampling.audit_ppm(max(0, *floors), consecutive_valid)
 
 
 def may_touch(kind: Kind, numeric: Numeric) -> bool:

@@ -1,9 +1,10 @@
 """An answer compared with its replay: were these tokens drawn from this model, for this prompt, with this seed?
 
-Two kinds of evidence are needed. The *fingerprint* binds the forward pass, but whoever lets a small model answer and the
-large one read the answer has the right one. The *margins* bind the decoding: how far each token is from the one that the
-seed makes the reference draw. A small model, other weights, another temperature or another seed misses, token by token.
-An exact model's answer is compared as bytes; its leaves tell which kind it is. Spec: specs/34-inference-proof.md.
+Two kinds of evidence are needed. The *fingerprint* binds the forward pass, but whoever lets a small model answer and
+the large one read the answer has the right one. The *margins* bind the decoding: how far each token is from the one
+that the seed makes the reference draw. A small model, other weights, another temperature or another seed misses, token
+by token. An exact model's answer is compared as bytes; its leaves tell which kind it is.
+Spec: specs/34-inference-proof.md.
 """
 
 from __future__ import annotations
@@ -26,16 +27,20 @@ TOKENS: Final = "tokens"
 PROMPT: Final = "prompt"
 PLACES: Final = "places"
 VALUES: Final = "values"
+ENDS: Final = "ends"
 LEAVES: Final = "leaves"
 MARGINS: Final = "margins"
 ENDING: Final = "ending"
 MALFORMED: Final = "malformed"
 
 NEAR: Final = 0.05
-"""Nats: a token that is so near to the right one is neither a hit nor a miss. bf16 moves logits by about as much."""
+"""Nats: a token that is so near to the right one is neither a hit nor a miss. bf16 beside bf16 shows no larger one."""
 
 NEAR_SHARE_MAX: Final = 0.25
-"""Of all tokens that may be near ones, so that nobody hides in them. Honest bf16 shows 0.02."""
+"""Of all tokens that may be near ones, so that nobody hides in them. Mild cheats show 0.01."""
+
+HONEST_MIN: Final = 0.002
+"""Rate of misses that is never held against anybody: none was seen in 7,000 honest tokens, which says no more."""
 
 STOP_MIN: Final = 0.1
 """Probability of the end, below which a stop that the seed does not ask for is improbable."""
@@ -73,15 +78,17 @@ def compare(
         return _exact(claimed_aux, replayed_aux)
     if fault := _own_fault(start, replayed_aux):
         return Comparison(math.inf, "malformed_audit", fault)
+    if fault := fingerprint.fault(_print(claimed_aux), replayed_aux[PLACES].shape):
+        return Comparison(math.inf, "malformed_proof", fault)
     if not np.array_equal(start[PROMPT], replayed_aux[PROMPT]):
         return Comparison(math.inf, "prompt_differs", "the answer is to another request than the job's")
     margins = replayed_aux[MARGINS].astype(np.float64)
-    if improbable := _ending(float(replayed_aux[ENDING].astype(np.float64)[0]), float(margins[-1])):
+    if improbable := _endings(replayed_aux[ENDING].astype(np.float64), margins[start[ENDS].astype(np.int64) - 1]):
         return Comparison(math.inf, "improbable_stop", improbable)
     decoded = decoding(margins, tolerance)
     if not decoded.err * PPT < tolerance.t_bad:
         return decoded
-    return _forward(claimed_aux, replayed_aux) or decoded
+    return _forward(claimed_aux, replayed_aux, tolerance.profile) or decoded
 
 
 def evidence(margins: npt.NDArray[np.floating]) -> Evidence:
@@ -94,7 +101,7 @@ def evidence(margins: npt.NDArray[np.floating]) -> Evidence:
 
 def hypotheses(tolerance: Tolerance) -> Hypotheses:
     """The rates of misses that a tolerance allows an honest machine, and expects of a cheat."""
-    honest = min(0.5, tolerance.t_ok / PPT)
+    honest = min(0.5, max(HONEST_MIN, tolerance.t_ok / PPT))
     return Hypotheses(honest, min(0.9, max(tolerance.t_bad / PPT, 1.5 * honest)))
 
 
@@ -127,10 +134,10 @@ def _exact(claimed: Tensors, replayed: Tensors) -> Comparison:
     return Comparison(math.inf, "fingerprint_differs", "the integers behind the answer are not those of the model")
 
 
-def _forward(claimed: Tensors, replayed: Tensors) -> Comparison | None:
-    """What the two fingerprints say, where they are not alike."""
+def _forward(claimed: Tensors, replayed: Tensors, profile: str) -> Comparison | None:
+    """What the two fingerprints say, where they are not alike. The profile's first word is the job's arithmetic."""
     found = fingerprint.compare(_print(claimed), _print(replayed))
-    if found.is_alike:
+    if found.is_within(fingerprint.BOUNDS.get(profile.partition("/")[0], fingerprint.BOUNDS["bf16"])):
         return None
     detail = (
         f"{found.equal:.0%} of the largest activations agree in sign and exponent, "
@@ -139,26 +146,31 @@ def _forward(claimed: Tensors, replayed: Tensors) -> Comparison | None:
     return Comparison(math.inf, "fingerprint_differs", detail)
 
 
-def _ending(probability: float, margin: float) -> str:
-    """Why the answer does not end where it does; empty where it may. A stop that the seed asks for is never
+def _endings(probabilities: npt.NDArray[np.float64], margins: npt.NDArray[np.float64]) -> str:
+    """Why an answer does not end where it does; empty where all may. A stop that the seed asks for is never
     improbable."""
-    if not probability >= 0:
-        return "the answer ends without a stop token and before its limit"
-    if not margin <= NEAR and not probability >= STOP_MIN:
-        return f"the model ends the answer there with a probability of {probability:.4f}"
+    for probability, margin in zip(probabilities.tolist(), margins.tolist(), strict=True):
+        if not probability >= 0:
+            return "an answer ends without a stop token and before its limit"
+        if not margin <= NEAR and not probability >= STOP_MIN:
+            return f"the model ends the answer there with a probability of {probability:.4f}"
     return ""
 
 
 def _fault(start: Tensors, aux: Tensors) -> str:
     """What rules out what a provider told, before anything is compared."""
-    tokens, prompt = start.get(TOKENS), start.get(PROMPT)
+    tokens, ends, prompt = start.get(TOKENS), start.get(ENDS), start.get(PROMPT)
     if tokens is None or tokens.dtype != np.int32 or tokens.ndim != 1 or not tokens.size:
         return "an answer holds a row of tokens (I32)"
+    if ends is None or ends.dtype != np.int32 or ends.ndim != 1 or not ends.size or ends[-1] != tokens.size:
+        return "answers have ends (I32)"
+    if (np.diff(ends.astype(np.int64), prepend=0) < 1).any():
+        return "no answer is empty"
     if prompt is None or prompt.dtype != np.uint8 or prompt.shape != (_HASH,):
         return "an answer names its prompt by 32 bytes"
     if not {PLACES, VALUES} <= aux.keys() <= {PLACES, VALUES, LEAVES}:
         return "an answer comes with a fingerprint and nothing else"
-    return _row_fault(aux)
+    return ""
 
 
 def _own_fault(start: Tensors, aux: Tensors) -> str:
@@ -166,20 +178,12 @@ def _own_fault(start: Tensors, aux: Tensors) -> str:
     if not {PLACES, VALUES, PROMPT, MARGINS, ENDING} <= aux.keys():
         return "a replay tells of prompt, margins and ending"
     margins, ending = aux[MARGINS], aux[ENDING]
-    if margins.dtype != np.float32 or margins.shape != start[TOKENS].shape or ending.shape != (1,):
-        return "margins are one for each token"
+    if margins.dtype != np.float32 or margins.shape != start[TOKENS].shape or ending.shape != start[ENDS].shape:
+        return "margins are one for each token, endings one for each answer"
     numbers = np.concatenate([margins.astype(np.float64), ending.astype(np.float64)])
     if not np.isfinite(numbers).all() or not (margins.astype(np.float64) >= 0).all():
         return "margins are finite and not negative"
-    return _row_fault(aux)
-
-
-def _row_fault(aux: Tensors) -> str:
-    """Fingerprints of the same request have the same shape; here each is looked at by itself."""
-    places, values = _print(aux)
-    if places.dtype != np.int32 or values.dtype != np.uint16 or places.ndim != 2 or places.shape != values.shape:
-        return "a fingerprint is rows of places (I32) and values (U16)"
-    return ""
+    return fingerprint.fault(_print(aux), aux[PLACES].shape)
 
 
 def _print(aux: Tensors) -> Fingerprint:

@@ -1,38 +1,52 @@
 """The judge on each validator: from an ordered claim to a signed verdict. Spec: specs/11-verification.md.
 
-Claim ordered → beacon decides → (blind audit, sealed) → provider opens → output fetched → auditor opens → verdict.
-An auditor's failure never condemns, a difference must show twice, and every wait has a deadline and a way on.
+It opens a case per claim, gives it what comes in (`verifier.course`, `verifier.audits`), and reads specifications.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from protocol import wire
-from protocol.block import header_hash
-from protocol.completions import Completion, Fetched, FetchFailed
+from protocol.completions import Completion, Fetched, FetchFailed, Scored
 from protocol.effects import Compute, Effect, Fetch, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
-from protocol.identity import Identity
+from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
 from protocol.ledger import operation_decoder
-from protocol.messages import AuditCommit, AuditReveal, InputsNotice, Message, Receipts, Reveal
-from protocol.operations import Claim, Verdict
+from protocol.messages import AuditCommit, AuditReveal, InputsNotice, Message, Receipts, Reveal, UnitsOpened
+from protocol.operations import Claim, SignedOp, Verdict
 from protocol.units import Digest, Micros, PeerId
-from verifier.case import Case, Facts, Fetching, Gathering, LedgerView, Place
-from verifier.course import INPUTS_TIMEOUT, SPEC_BYTES_MAX, Auditors, Bench, Course, next_look
+from verifier.bench import CARELESS, Auditors, Bench, Caution
+from verifier.case import Case, Decided, Fetching, Gathering, Place, Scoring
+from verifier.course import Course
+from verifier.deadlines import INPUTS_TIMEOUT, SPEC_BYTES_MAX, next_look
+from verifier.views import Facts, LeaseView, LedgerView
 
 FACTS_MAX: Final = 1024
 """Specifications remembered; the oldest is forgotten and fetched again."""
 
 _spec_decoder: Final = wire.decoder(JobSpec)
 
+Answer = TypeVar("Answer", UnitsOpened, Reveal, AuditCommit, AuditReveal)
+"""What belongs to one lease of a chunk."""
+
 
 class Judge:
     """All claims in judgement at one validator."""
 
-    accepts: tuple[type, ...] = (Receipts, InputsNotice, Reveal, AuditCommit, AuditReveal, Fetched, FetchFailed)
+    accepts: tuple[type, ...] = (
+        Receipts,
+        InputsNotice,
+        UnitsOpened,
+        Reveal,
+        AuditCommit,
+        AuditReveal,
+        Fetched,
+        FetchFailed,
+        Scored,
+    )
 
     def __init__(
         self,
@@ -42,15 +56,17 @@ class Judge:
         validators: Callable[[], tuple[PeerId, ...]],
         auditors: Auditors,
         read_blob: Callable[[Digest], bytes],
+        caution: Caution = CARELESS,
     ) -> None:
         self._me = identity.peer
+        self._chain = chain
         self._ledger = ledger
         self._read_blob = read_blob
         self._wanted: dict[Digest, None] = {}
         """Specifications that a steward told of before any claim."""
         self._facts: dict[Digest, Facts] = {}
         self.cases: dict[Place, Case] = {}
-        self._bench = Bench(identity, chain, ledger, validators, auditors, self._facts, self.cases)
+        self._bench = Bench(identity, chain, ledger, validators, auditors, read_blob, caution, self._facts, self.cases)
         self._course = Course(self._bench)
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
@@ -59,22 +75,26 @@ class Judge:
                 return self._ordered(message, now) if sender == self._me else []
             case InputsNotice():
                 return self._inputs(sender, message)
+            case UnitsOpened():
+                return self._course.traces.opened(sender, self._current(message), now)
             case Reveal():
-                return self._course.revealed(sender, message, now)
+                return self._course.revealed(sender, self._current(message), now)
             case AuditCommit():
-                return self._course.committed(sender, message, now)
+                return self._course.audits.committed(sender, self._current(message), now)
             case AuditReveal():
-                return self._course.audit_opened(sender, message, now)
+                return self._course.audits.opened(sender, self._current(message), now)
             case Fetched():
                 return self._fetched(Digest(message.digest), message.size, now)
             case FetchFailed():
                 return self._course.fetch_failed(Digest(message.digest), now)
+            case Scored():
+                return self._course.audits.scored(message, now)
             case _:
                 raise LocalError(f"{type(message).__name__} is not for the judge", code="not_accepted")
 
     def tick(self, now: Micros) -> list[Effect]:
         """Every deadline that has passed."""
-        effects: list[Effect] = []
+        effects = self._look_for_beacons(now)
         for case in list(self.cases.values()):
             if self._is_over(case):
                 del self.cases[case.place]
@@ -92,25 +112,26 @@ class Judge:
             for chunk, lease in escrow.chunks.items():
                 if not escrow.is_closed and lease.state == "claimed" and lease.claimed_in:
                     place = (escrow_id, chunk, lease.epoch)
-                    effects += self._open(place, Digest(lease.claimed_in), Micros(now - ledger.time), now)
+                    effects += self._open(place, Micros(now - ledger.time), now)
         return effects
 
     # ── opening a case ───────────────────────────────────────────────────────────────────────────────────────────────
     def _ordered(self, receipts: Receipts, now: Micros) -> list[Effect]:
         effects: list[Effect] = []
-        beacon = header_hash(receipts.header)
         for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
             operation = wire.decode(signed.body, operation_decoder, self._me)
-            if receipt.outcome.status != "applied":
-                continue
-            if isinstance(operation, Claim):
-                place = (operation.escrow, operation.chunk, operation.epoch)
-                effects += self._open(place, Digest(beacon), Micros(now - receipts.header.time), now)
-            elif isinstance(operation, Verdict):
-                self.cases.pop((operation.escrow, operation.chunk, operation.epoch), None)
-        return effects
+            is_applied = receipt.outcome.status == "applied"
+            match operation:
+                case Claim() if is_applied:
+                    place = (operation.escrow, operation.chunk, operation.epoch)
+                    effects += self._open(place, Micros(now - receipts.header.time), now)
+                case Claim():
+                    effects += self._claimed_again(operation, signed, now)
+                case Verdict() if is_applied:
+                    self.cases.pop((operation.escrow, operation.chunk, operation.epoch), None)
+        return [*effects, *self._look_for_beacons(now)]
 
-    def _open(self, place: Place, beacon: Digest, lag: Micros, now: Micros) -> list[Effect]:
+    def _open(self, place: Place, lag: Micros, now: Micros) -> list[Effect]:
         """`lag` = our clock less the ledger's, microseconds."""
         ledger = self._ledger()
         escrow = ledger.escrows[place[0]]
@@ -125,15 +146,59 @@ class Judge:
             renter=PeerId(escrow.owner),
             spec=Digest(escrow.spec),
             sealed=Digest(lease.sealed),
-            beacon=beacon,
-            consecutive_valid=standing.consecutive_valid if standing is not None else 0,
             due=Micros(lease.verdict_by + lag),
             state=Gathering(Micros(now + INPUTS_TIMEOUT), now),
+            beacon=Digest(lease.beacon),
+            consecutive_valid=standing.consecutive_valid if standing is not None else 0,
+            on_probation=standing is not None and standing.probation > 0,
+            trace=lease.trace,
+            units=lease.units,
         )
         self.cases[place] = case
         if case.spec in self._facts:
             return self._course.begin(case, now)
         return [self._course.fetch_spec(case), Wake(next_look(case))]
+
+    def _claimed_again(self, claim: Claim, signed: SignedOp, now: Micros) -> list[Effect]:
+        """A refused claim. One that its provider signed for the same lease, and that says something else, proves with
+        the first that it wanted to choose between two results."""
+        place = (claim.escrow, claim.chunk, claim.epoch)
+        case = self.cases.get(place)
+        if case is None or isinstance(case.state, Decided):
+            return []
+        trace, units = claim.trace or b"", claim.units or 0
+        if (claim.sealed, trace, units) == (case.sealed, case.trace, case.units):
+            return []
+        body = wire.signing_bytes(self._chain, "op", signed.body)
+        mine = (item for item in signed.signatures if item.signer == case.provider)
+        if not any(is_signed_by(case.provider, body, item.signature) for item in mine):
+            return []
+        case.contradiction = signed.op_id
+        return self._bench.decide(case, "fraud", "equivocation", now)
+
+    def _look_for_beacons(self, now: Micros) -> list[Effect]:
+        """Claims whose draw waits for nothing else."""
+        effects: list[Effect] = []
+        for case in list(self.cases.values()):
+            if case.beacon or not isinstance(case.state, Gathering):
+                continue
+            lease = self._lease(case)
+            case.beacon = Digest(lease.beacon) if lease is not None else case.beacon
+            if case.beacon and case.facts is not None:
+                effects += self._course.begin(case, now)
+        return effects
+
+    def _current(self, message: Answer) -> Answer:
+        """The message, unless it belongs to an earlier lease of a chunk that is claimed anew. Raises `Refused`."""
+        later = any(case[:2] == (message.escrow, message.chunk) and case[2] > message.epoch for case in self.cases)
+        if later:
+            raise Refused(
+                f"an answer for epoch {message.epoch}, which is over",
+                code="replay",
+                fix="Nothing: answers count for their own lease only.",
+                numbers={"epoch": message.epoch},
+            )
+        return message
 
     def _inputs(self, sender: PeerId, notice: InputsNotice) -> list[Effect]:
         """The steward says what a lease reads: fetched ahead, and checked against what the ledger knows."""
@@ -158,8 +223,6 @@ class Judge:
             raise RemoteViolation(sender, "inputs that are not the accepted outputs", code="wrong_inputs")
         return []
 
-    # ── audit ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    # ── the provider's opening ───────────────────────────────────────────────────────────────────────────────────────
     # ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def _fetched(self, digest: Digest, size: int, now: Micros) -> list[Effect]:
         effects: list[Effect] = []
@@ -168,13 +231,15 @@ class Judge:
         self._wanted.pop(digest, None)
         if is_spec and not self._learn(digest, size):
             for case in waiting:
-                effects += self._course.decide(case, "missing", "bad_spec", now)
+                effects += self._bench.decide(case, "missing", "bad_spec", now)
         elif is_spec:
             for case in waiting:
                 effects += self._course.begin(case, now)
         for case in list(self.cases.values()):
             if isinstance(case.state, Fetching) and case.reveal is not None and case.reveal.output == digest:
                 effects += self._course.delivered(case, now)
+            elif isinstance(case.state, Scoring) and case.state.results is None and case.state.output == digest:
+                effects += self._course.audits.fetched(case, now)
         return effects
 
     def _learn(self, digest: Digest, size: int) -> bool:
@@ -191,6 +256,11 @@ class Judge:
     # ── deadlines and the end ────────────────────────────────────────────────────────────────────────────────────────
     def _is_over(self, case: Case) -> bool:
         """The ledger no longer waits for this verdict."""
+        lease = self._lease(case)
+        return lease is None or lease.state != "claimed"
+
+    def _lease(self, case: Case) -> LeaseView | None:
+        """What the ledger says of it now; None when the chunk has gone on without it."""
         escrow = self._ledger().escrows.get(case.place[0])
         lease = escrow.chunks.get(case.place[1]) if escrow is not None else None
-        return lease is None or lease.epoch != case.place[2] or lease.state != "claimed"
+        return lease if lease is not None and lease.epoch == case.place[2] else None

@@ -22,6 +22,11 @@ def unfold(root: bytes, units: int, opened: UnitsOpened, indices: Collection[int
     return Unfolded(opened.effects, tuple(sorted(indices)), leaves)
 
 
+def effects_of(effects: bytes) -> tuple[int, ...]:
+    """One number per unit, to be ranked."""
+    return tuple(int.from_bytes(effects[at : at + 2], "big") for at in range(0, len(effects), 2))
+
+
 def after(units: int, indices: Collection[int]) -> set[int]:
     """Leaves that a claim is opened with: those behind the audited units, and the last."""
     return {index + 1 for index in indices} | {units}
@@ -30,9 +35,7 @@ def after(units: int, indices: Collection[int]) -> set[int]:
 def uncover(root: bytes, units: int, reveal: Reveal, indices: Collection[int]) -> dict[int, Leaf]:
     """The leaves behind the audited units. Raises `Refused`: `bad_path`, or `withheld` when one is not there."""
     missing = after(units, indices) - {opening.leaf.index for opening in reveal.openings}
-    leaves = trace.check_openings(
-        root, units, reveal.openings, [opening.leaf.index for opening in reveal.openings]
-    )
+    leaves = trace.check_openings(root, units, reveal.openings, [opening.leaf.index for opening in reveal.openings])
     if missing:
         raise Refused(f"leaves {sorted(missing)} are not opened", code="withheld")
     return leaves

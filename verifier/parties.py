@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from protocol.ledger import Checked, Ledger
 from protocol.operations import (
+    Absence,
+    BeaconCommit,
+    BeaconReveal,
     Bond,
     EscrowClose,
     EscrowExtend,
@@ -32,7 +35,9 @@ def parties(ledger: Ledger, checked: Checked) -> set[PeerId]:
                 found.add(escrow.steward)
         case WithdrawExt() | Transfer() | Bond() | Unbond():
             found.discard(op.owner)
-        case Mint() | WithdrawEnd():
+        case Absence():
+            found.add(PeerId(op.peer))
+        case Mint() | WithdrawEnd() | BeaconCommit() | BeaconReveal():
             pass
         case _:
             escrow = ledger.escrows.get(op.escrow)

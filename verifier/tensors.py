@@ -175,7 +175,9 @@ def _canonical(array: Array) -> Array:
     """One NaN, no negative zero."""
     if array.dtype.kind != "f":
         return array
-    plain: Array = np.where(np.isnan(array), np.array(np.nan, array.dtype), np.add(array, np.array(0, array.dtype)))
+    plain = array.copy()
+    plain[np.isnan(plain)] = np.nan
+    plain[plain == 0] = 0
     return plain
 
 

@@ -48,13 +48,12 @@ def check_openings(
     return leaves
 
 
-def check_effects(expected: bytes, units: int, effects: bytes, path: Sequence[bytes]) -> tuple[int, ...]:
-    """The claimed effect of every unit, to be ranked. Raises `Refused` (`bad_path`)."""
+def check_effects(expected: bytes, units: int, effects: bytes, path: Sequence[bytes]) -> None:
+    """Whether these are the claimed effects of all units. Raises `Refused` (`bad_path`)."""
     if len(effects) != 2 * units:
         raise _bad(f"{len(effects)} bytes are not the effects of {units} units")
     if len(path) > PATH_MAX or not merkle.verify(expected, effects_bytes(effects), units + 1, units + 2, path):
         raise _bad("the effects are not under the claim's root")
-    return tuple(int.from_bytes(effects[at : at + 2], "big") for at in range(0, len(effects), 2))
 
 
 def _bad(detail: str) -> Refused:

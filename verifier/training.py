@@ -68,7 +68,8 @@ def compare(
         return compare_on_grid(claimed, replayed, bits, steps=max(1, replayed_aux[LOSSES].size))
     if _stood_still(start, claimed) and not _stood_still(start, replayed):
         return Comparison(math.inf, "no_update", "the parameters after the unit are those before it")
-    found = [_update(start, claimed, replayed), *_optimizer(claimed, replayed)]
+    err, where = unit_error(start, claimed, replayed)
+    found = [Comparison(err, "update_differs", f"e_G is {err:.2e}" + (f", at {where}" if where else ""))]
     found.append(_gradient(claimed_aux, replayed_aux, tolerance))
     found.append(_losses(claimed_aux, replayed_aux, tolerance))
     worst = max(found, key=lambda one: one.err)
@@ -87,6 +88,26 @@ def update_error(start: Tensors, claimed: Tensors, replayed: Tensors) -> tuple[f
         if apart > worst:
             worst, where = apart, name
     return _share(worst, whole), where
+
+
+def unit_error(start: Tensors, claimed: Tensors, replayed: Tensors) -> tuple[float, str]:
+    """(error of the whole state, where): e_G, or that of the optimizer's own tensors, each kind in parts of its norm.
+    The next unit begins with them too."""
+    found = [update_error(start, claimed, replayed)]
+    for kind in (MOMENTUM, VARIANCE):
+        names = [name for name in replayed if name.startswith(kind)]
+        whole = math.sqrt(sum(_squares(replayed[name], None) for name in names))
+        worst = max((math.sqrt(_squares(claimed[name], replayed[name])) for name in names), default=0.0)
+        found.append((_share(worst, whole), kind[:-1]))
+    return max(found)
+
+
+def loss_error(claimed: Array, replayed: Array) -> float:
+    """The largest relative difference of two lists of losses of one length."""
+    ours, theirs = _wide(replayed).ravel(), _wide(claimed).ravel()
+    with np.errstate(all="ignore"):
+        apart = np.abs(theirs - ours) / np.maximum(np.abs(ours), LOSS_FLOOR)
+    return float(apart.max(initial=0.0))
 
 
 def relative(claimed: Array, replayed: Array) -> float:
@@ -156,23 +177,6 @@ def _stood_still(start: Tensors, after: Tensors) -> bool:
     return all(np.array_equal(array, start[name]) for name, array in after.items() if name.startswith(PARAMETERS))
 
 
-def _update(start: Tensors, claimed: Tensors, replayed: Tensors) -> Comparison:
-    err, where = update_error(start, claimed, replayed)
-    return Comparison(err, "update_differs", f"e_G is {err:.2e}" + (f", at {where}" if where else ""))
-
-
-def _optimizer(claimed: Tensors, replayed: Tensors) -> list[Comparison]:
-    """The optimizer's own tensors, each kind as a whole: the next unit begins with them."""
-    found = []
-    for kind in (MOMENTUM, VARIANCE):
-        names = [name for name in replayed if name.startswith(kind)]
-        whole = math.sqrt(sum(_squares(replayed[name], None) for name in names))
-        worst = max((math.sqrt(_squares(claimed[name], replayed[name])) for name in names), default=0.0)
-        err = _share(worst, whole)
-        found.append(Comparison(err, "update_differs", f"the optimizer's {kind[:-1]} differs by {err:.2e}"))
-    return found
-
-
 def _gradient(claimed: Tensors, replayed: Tensors, tolerance: Tolerance) -> Comparison:
     """The raw gradient of the unit's first step, before any optimizer has amplified anything: the sharpest test."""
     if GRADIENT not in replayed:
@@ -186,14 +190,11 @@ def _gradient(claimed: Tensors, replayed: Tensors, tolerance: Tolerance) -> Comp
 
 
 def _losses(claimed: Tensors, replayed: Tensors, tolerance: Tolerance) -> Comparison:
-    ours, theirs = _wide(replayed[LOSSES]).ravel(), _wide(claimed[LOSSES]).ravel()
-    if ours.shape != theirs.shape:
+    ours, theirs = replayed[LOSSES], claimed[LOSSES]
+    if ours.size != theirs.size:
         return Comparison(math.inf, "loss_differs", f"{theirs.size} losses of {ours.size} steps")
-    with np.errstate(all="ignore"):
-        apart = np.abs(theirs - ours) / np.maximum(np.abs(ours), LOSS_FLOOR)
-    err = float(apart.max(initial=0.0))  # Of finite numbers: at worst infinite.
-    said = f"a loss differs by {err:.2e}"
-    return Comparison(rescaled(err, LOSS_OK, LOSS_BAD, tolerance), "loss_differs", said)
+    err = loss_error(theirs, ours)
+    return Comparison(rescaled(err, LOSS_OK, LOSS_BAD, tolerance), "loss_differs", f"a loss differs by {err:.2e}")
 
 
 def _share(apart: float, whole: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.ledger import Checked
-from protocol.operations import Signature, SignedOp, Verdict
+from protocol.operations import Absence, Ruling, Signature, SignedOp, Verdict
 from protocol.units import Digest
 from protocol.validators import ValidatorSet
 
@@ -28,10 +28,11 @@ class Verdicts:
         return len(self._waiting)
 
     def gather(self, checked: Checked) -> Checked | None:
-        """The operation with every signature that has come for it; None for a verdict that still lacks some.
+        """The operation with every signature that has come for it; None for a word of judges that still lacks some.
 
-        What is no verdict, or is signed by somebody who judges nothing, passes as it is: the ledger answers it."""
-        if not isinstance(checked.operation, Verdict) or any(key not in self._validators for key in checked.signers):
+        What is no verdict, ruling or absence, or is signed by somebody who judges nothing, passes as it is: the ledger answers it."""
+        is_judges = isinstance(checked.operation, Verdict | Ruling | Absence)
+        if not is_judges or any(key not in self._validators for key in checked.signers):
             return checked
         if self._validators.is_quorum(checked.signers):
             return checked

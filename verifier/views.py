@@ -1,4 +1,4 @@
-"""What a judge reads of the world: the ledger between two blocks, and the part of a specification that verdicts need."""
+"""What a judge reads of the world: the ledger between two blocks, and that of a specification which verdicts need."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ class LeaseView(Protocol):
     @property
     def sealed(self) -> bytes: ...
     @property
+    def trace(self) -> bytes: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def beacon(self) -> bytes: ...
+    @property
     def output(self) -> bytes: ...
 
 
@@ -57,6 +63,8 @@ class RecordView(Protocol):
 
     @property
     def consecutive_valid(self) -> int: ...
+    @property
+    def probation(self) -> int: ...
 
 
 class LedgerView(Protocol):

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from protocol import matching, reputation, wire
+from protocol import exposure, matching, reputation, trust, wire
 from protocol.bidding import Counter
 from protocol.catchup import Catchup
 from protocol.effects import Effect, LeaseKey, Machine, Store
@@ -37,9 +37,12 @@ from protocol.steward import Steward
 from protocol.units import Digest, Micros, PeerId
 from protocol.watcher import Watcher
 from verifier.auditor import Auditor
-from verifier.case import Facts
+from verifier.bench import Caution
+from verifier.case import Place
 from verifier.judge import Judge
+from verifier.networks import networks
 from verifier.orderer import Orderer
+from verifier.views import Facts
 
 RECORD_BYTES_MAX: Final = 1 << 30
 """Bytes of a job's record that this peer wrote itself."""
@@ -189,8 +192,7 @@ def wire_machines(
         why = matching.exclusion(_as_if_idle(offer), spec, renter, now) if offer else None
         return (why.code, why.detail) if why else None
 
-    def auditors(facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
-        return _auditors(facts, provider, me, judges, offers.offers(outside.now()), maker, ledger())
+    judging = _Judging(me, judges, offers, outside.now, maker, ledger)
 
     planning = outside.dice()
     desk = _desk(identity, network, client, replica, offers, outside)
@@ -208,7 +210,7 @@ def wire_machines(
         hands=working.hands,
         watcher=Watcher(identity, network),
         replica=replica,
-        judge=Judge(identity, network, ledger, lambda: judges, auditors, outside.read) if is_validator else None,
+        judge=judging.judge(identity, network, outside.read) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
         catchup=Catchup(me, network, outside.neighbours, outside.dice(), outside.offer_life_max),
     )
@@ -310,27 +312,58 @@ def _as_if_idle(offer: Offer) -> Offer:
     return msgspec.structs.replace(offer, slots_free=max(1, offer.slots_free)) if offer.slots else offer
 
 
-def _auditors(
-    facts: Facts,
-    provider: PeerId,
-    me: PeerId,
-    validators: tuple[PeerId, ...],
-    offers: Mapping[PeerId, Offer],
-    maker: OfferMaker,
-    ledger: Ledger,
-) -> Mapping[PeerId, int]:
-    """Validators whose execution can be compared: for D2 the same runtime digest as the provider's."""
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """What a judge knows of those whom it may ask."""
 
-    def digest(peer: PeerId) -> bytes | None:
-        runtimes = (
-            maker.terms.runtimes if peer == me and maker.terms else offers[peer].runtimes if peer in offers else ()
-        )
-        return next((item.digest for item in runtimes if item.name == facts.runtime), None)
+    me: PeerId
+    validators: tuple[PeerId, ...]
+    book: OfferBook
+    now: Callable[[], Micros]
+    maker: OfferMaker
+    ledger: Callable[[], Ledger]
 
-    wanted = digest(provider)
-    stakes = {peer: max(1, ledger.available("S", peer)) for peer in validators if peer != provider}
-    return {
-        peer: stake
-        for peer, stake in stakes.items()
-        if (has := digest(peer)) and (facts.numeric == "D0" or has == wanted)
-    }
+    def judge(self, identity: Identity, network: str, read: Callable[[Digest], bytes]) -> Judge:
+        """The judge of this validator."""
+        caution = Caution(self.networks, self.floor)
+        return Judge(identity, network, self.ledger, lambda: self.validators, self.auditors, read, caution)
+
+    def auditors(self, facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
+        """Validators whose execution can be compared, for D2 those with the provider's runtime digest; where no
+        validator has the runtime, everybody else with a stake who has it."""
+        offers, ledger = self.book.offers(self.now()), self.ledger()
+        wanted = self._runtime(provider, facts.runtime, offers)
+
+        def able(peers: Iterable[PeerId]) -> dict[PeerId, int]:
+            stakes = {peer: ledger.available("S", peer) for peer in peers if peer != provider}
+            runtimes = {peer: self._runtime(peer, facts.runtime, offers) for peer in stakes}
+            is_alike = facts.numeric != "D2"
+            return {peer: stakes[peer] for peer, has in runtimes.items() if has and (is_alike or has == wanted)}
+
+        found = {peer: max(1, stake) for peer, stake in able(self.validators).items()}
+        return found or {peer: stake for peer, stake in able(offers).items() if stake > 0}
+
+    def networks(self, peer: PeerId) -> frozenset[str]:
+        """Where a peer's public addresses lie, by its own offer."""
+        if peer == self.me:
+            return networks(self.maker.terms.addresses if self.maker.terms else ())
+        offer = self.book.get(peer, self.now())
+        return networks(offer.addresses if offer else ())
+
+    def floor(self, facts: Facts, place: Place, provider: PeerId) -> int:
+        """The job's own, and where the network has a policy: what makes cheating at this price a loss, more of it while
+        much of what the whole network hands in fails (features A1)."""
+        ledger = self.ledger()
+        if ledger.policy is None:
+            return facts.floor_ppm
+        lease = ledger.escrows[place[0]].chunks[place[1]]
+        stake = ledger.available("S", provider) + lease.collateral
+        needed = exposure.floor_ppm(lease.price, stake, ledger.policy.collusion)
+        good = sum(standing.accepted for standing in ledger.standings.values())
+        bad = sum(standing.wrong + standing.missing for standing in ledger.standings.values())
+        return trust.floor_under_failures(max(facts.floor_ppm, needed), bad, good + bad)
+
+    def _runtime(self, peer: PeerId, name: str, offers: Mapping[PeerId, Offer]) -> bytes | None:
+        """The digest of a runtime as its host offers it; None where it has none of that name."""
+        terms = self.maker.terms if peer == self.me else offers.get(peer)
+        return next((item.digest for item in terms.runtimes if item.name == name), None) if terms else None

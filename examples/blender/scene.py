@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bpy
+import numpy as np
 
 
 def build(width, height, samples, seed):
@@ -29,7 +30,9 @@ def build(width, height, samples, seed):
 def add_world(scene):
     """A pale sky."""
     scene.world = bpy.data.worlds.new("sky")
-    scene.world.color = (0.25, 0.32, 0.45)
+    if scene.world.node_tree is None:
+        scene.world.use_nodes = True
+    scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (0.25, 0.32, 0.45, 1.0)
 
 
 def add_things():
@@ -40,9 +43,26 @@ def add_things():
     paint((0.7, 0.12, 0.08), 0.0, 0.3, 0.0)
     bpy.ops.mesh.primitive_uv_sphere_add(segments=48, ring_count=24, radius=0.9, location=(2.0, 0.8, 0.9))
     bpy.ops.object.shade_smooth()
+    bake_normals(bpy.context.object.data)
     paint((0.95, 0.75, 0.35), 1.0, 0.15, 0.0)
     bpy.ops.mesh.primitive_cube_add(size=0.9, location=(0.9, -1.8, 0.45), rotation=(0.0, 0.0, 0.6))
     paint((0.9, 0.97, 1.0), 0.0, 0.02, 1.0)
+
+
+def bake_normals(mesh):
+    """Give a smooth mesh its normals for good. Blender adds the faces around a corner up in whatever order its threads
+    come along, so the normals that it computes itself differ in the last bit from one run to the next."""
+    places = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.vertices.foreach_get("co", places)
+    places = places.reshape(-1, 3).astype(np.float64)
+    normals = np.zeros_like(places)
+    for face in mesh.polygons:
+        corners = list(face.vertices)
+        a, b, c = places[corners[0]], places[corners[1]], places[corners[-1]]
+        normals[corners] += np.cross(b - a, c - a)
+    normals /= np.sqrt((normals * normals).sum(axis=1))[:, None]
+    baked = mesh.attributes.new("custom_normal", "FLOAT_VECTOR", "POINT")
+    baked.data.foreach_set("vector", normals.astype(np.float32).ravel())
 
 
 def paint(colour, metallic, roughness, transmission):

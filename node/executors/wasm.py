@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from node.executors.interface import Exit, OnLine, Task
 from node.executors.loglines import LOG_BYTES_MAX, LogLines
+from node.executors.wasm_units import TABLE_ELEMENTS_MAX, Units, is_wanted
 from protocol.errors import Refused
 from protocol.jobspec import JobSpec
 from protocol.units import MIB, Digest
@@ -36,9 +37,6 @@ MAGIC: Final = b"\0asm"
 
 STACK_BYTES: Final = 1 * MIB
 """The guest's call stack, the same on every machine: the depth at which recursion traps is part of the result."""
-
-TABLE_ELEMENTS_MAX: Final = 1_000_000
-"""Entries of all tables: far more functions than a module has, 8 MB at most."""
 
 REFUSED_IMPORTS: Final = {
     "clock_time_get": "reads a clock",
@@ -161,7 +159,8 @@ class WasmExecutor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(interrupt)
             # Not abandoned on cancel: the thread ends as soon as the guest traps.
-            ended = await trio.to_thread.run_sync(_call, lane, module, task, arguments, wire)
+            call = _units if is_wanted(task) else _call
+            ended = await trio.to_thread.run_sync(call, lane, module, task, arguments, wire)
             finished.set()
         wire.flush()
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -273,6 +272,18 @@ def _call(lane: _Lane, module: wasmtime.Module, task: Task, arguments: list[str]
     except wasmtime.WasmtimeError as error:
         return Exit("exit", 1, f"the module failed: {str(error)[-300:].strip()}")
     return Exit("ok", 0)
+
+
+def _units(lane: _Lane, module: wasmtime.Module, task: Task, arguments: list[str], wire: _Wire) -> Exit:
+    """The same for a module whose work is in units."""
+    try:
+        return Units(lane.engine, module, task, lambda: wire.is_stopped).call()
+    except Refused as error:
+        return Exit("inputs" if error.code == "inputs" else "exit", 1, error.detail)
+    except wasmtime.Trap as trap:
+        return Exit("exit", 1, _explain(trap, task))
+    except wasmtime.WasmtimeError as error:
+        return Exit("exit", 1, f"the module failed: {str(error)[-300:].strip()}")
 
 
 def _explain(trap: wasmtime.Trap, task: Task) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from protocol.escrow_state import ChunkLease, Escrow
 from protocol.genesis import Genesis
+from protocol.held import Held, held_id
 from protocol.identity import Identity
 from protocol.ledger import Ledger
 from protocol.messages import Outcome
 from protocol.operations import (
+    Appeal,
     Assign,
     Claim,
     EscrowExtend,
@@ -18,12 +22,14 @@ from protocol.operations import (
     Fence,
     Handover,
     Operation,
+    Ruling,
     Settle,
     Surrender,
     Verdict,
     seal,
     signed_op,
 )
+from protocol.policy import Policy
 from protocol.units import CREDIT, SECOND, Digest, Micros
 
 CHAIN: Final = "test"
@@ -45,7 +51,12 @@ GENESIS: Final = Genesis(
     (("U", RENTER.peer, FUNDS), *(("S", item.peer, STAKE) for item in PROVIDERS)),
 )
 
-OutcomeName = Literal["accept", "wrong", "fraud", "missing"]
+WINDOW: Final = 100 * SECOND
+RULE_TIME: Final = 300 * SECOND
+POLICY: Final = Policy(dispute_window=WINDOW, rule_time=RULE_TIME)
+TRACE: Final = b"t" * 32
+
+OutcomeName = Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
 
 
 def open_escrow(
@@ -71,14 +82,37 @@ def assign(
     return Assign(**(fields | changes))  # type: ignore[arg-type]
 
 
-def claim(escrow: bytes, chunk: int = 0, epoch: int = 1, provider: Identity = PROVIDERS[0]) -> Claim:
-    return Claim(escrow, chunk, epoch, seal(provider.peer, bytes(32), Digest(bytes(32))))
+def claim(
+    escrow: bytes, chunk: int = 0, epoch: int = 1, provider: Identity = PROVIDERS[0], is_traced: bool = False
+) -> Claim:
+    sealed = seal(provider.peer, bytes(32), Digest(bytes(32)))
+    return Claim(escrow, chunk, epoch, sealed, TRACE, 4) if is_traced else Claim(escrow, chunk, epoch, sealed)
 
 
 def verdict(
-    escrow: bytes, outcome: OutcomeName = "accept", chunk: int = 0, epoch: int = 1, is_audited: bool = False
+    escrow: bytes,
+    outcome: OutcomeName = "accept",
+    chunk: int = 0,
+    epoch: int = 1,
+    is_audited: bool = False,
+    auditor: Identity = VALIDATOR,
+    faulted: tuple[Identity, ...] = (),
 ) -> Verdict:
-    return Verdict(escrow, chunk, epoch, outcome, is_audited, VALIDATOR.peer, b"o" * 32, b"e" * 32, "hash_equal")
+    fields = (escrow, chunk, epoch, outcome, is_audited, auditor.peer, b"o" * 32, b"e" * 32, "hash_equal")
+    return Verdict(*fields, faulted=tuple(item.peer for item in faulted)) if faulted else Verdict(*fields)
+
+
+def appeal(
+    escrow: bytes, appellant: Identity, bond: int = 40 * CREDIT, chunk: int = 0, epoch: int = 1, rival: bytes = bytes(32)
+) -> Appeal:
+    return Appeal(escrow, chunk, epoch, appellant.peer, bond, rival)
+
+
+def ruling(
+    escrow: bytes, finding: OutcomeName, is_upheld: bool = False, number: int = 1, chunk: int = 0, epoch: int = 1
+) -> Ruling:
+    word: Literal["upheld", "overturned"] = "upheld" if is_upheld else "overturned"
+    return Ruling(escrow, chunk, epoch, number, word, finding, (VALIDATOR.peer,), b"e" * 32, "panel")
 
 
 def fence(escrow: bytes, chunk: int = 0, epoch: int = 1) -> Fence:
@@ -95,6 +129,11 @@ def handover(escrow: bytes, done_ppm: int = 500_000, chunk: int = 0, epoch: int 
 
 def settle(escrow: bytes, cumulative: int, chunk: int = 0, epoch: int = 1) -> Settle:
     return Settle(escrow, chunk, epoch, cumulative)
+
+
+def with_policy(policy: Policy = POLICY, genesis: Genesis = GENESIS) -> Genesis:
+    """The same network with its economics in force."""
+    return replace(genesis, policy=policy)
 
 
 class World:
@@ -138,11 +177,18 @@ class World:
         self.ok(assign(escrow, chunk, provider=provider), STEWARD, provider)
         return escrow
 
-    def claimed(self) -> bytes:
+    def claimed(self, is_traced: bool = False) -> bytes:
         """As `leased`, and claimed."""
         escrow = self.leased()
-        self.ok(claim(escrow), PROVIDERS[0])
+        self.ok(claim(escrow, is_traced=is_traced), PROVIDERS[0])
         return escrow
+
+    def held(self, escrow: bytes, chunk: int = 0, epoch: int = 1) -> Held:
+        return self.ledger.held[held_id(escrow, chunk, epoch)]
+
+    def mature(self) -> int:
+        """Let the window that is open now end."""
+        return self.pass_time(self.time + WINDOW + 1)
 
     def lease(self, escrow: bytes, chunk: int = 0) -> ChunkLease:
         return self.ledger.escrows[escrow].chunks[chunk]

@@ -12,7 +12,8 @@ from typing import Union
 import numpy as np
 import numpy.typing as npt
 
-Place = Union[int, str]  # noqa: UP007  Python 3.9 evaluates this.
+Place = Union[int, str]
+"""`Union`, because Python 3.9 evaluates this."""
 
 
 class Dice:

@@ -13,7 +13,6 @@
 This file is laid out as the package's own `__init__.py`, beside its modules. Where no node runs the job, `run` computes
 every unit in this folder, without a trace.
 """
-# ruff: noqa: TID252
 
 from .dice import Dice
 from .runner import run

@@ -91,12 +91,12 @@ class FloatModel:
         return _half(values) if self._is_half else values
 
     def _weight(self, name: str, value: Array, precision: str) -> Floats:
-        exact = value.astype(self._type)
+        exact: Floats = value.astype(self._type)
         if precision in ("int8", "int4") and name not in ("embed", "place"):
             most = 127 if precision == "int8" else 7
             step = np.maximum(np.abs(exact).max(axis=1, keepdims=True) / most, 1e-9)
-            return (np.rint(exact / step) * step).astype(self._type)
-        return self._cut(exact)
+            exact = np.rint(exact / step) * step
+        return self._cut(exact.astype(self._type))
 
 
 def load(path: Path, precision: str = "fp32") -> FloatModel:

@@ -9,10 +9,9 @@
 | SHOAL_CHALLENGE | replay: hex, what chooses the part of a unit that is computed again |
 
 In `$SHOAL_OUT/.shoal/`: `<i>.state` before unit i and after the last one, `<i>.aux`, `<i>.input`, and at the very end
-`units.json`. A replay reads `$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit 0
-starts from the replay's own first state, and a unit without an opened state from what the unit before it became.
+`units.json`. A replay reads `$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit
+0 starts from the replay's own first state, and a unit without an opened state from what the unit before it became.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 
@@ -44,10 +43,11 @@ def run(work: Work) -> None:
     elif mode == "run":
         _run(work, out)
     else:
-        state = work.first()
+        data = encode(work.first())
         for index in range(work.units):
-            state, _ = work.step(state, index)
-        _finish(work, encode(state), out)
+            after, _ = work.step(decode(data), index)
+            data = encode(after)
+        _finish(work, data, out)
 
 
 def _run(work: Work, out: Path) -> None:
@@ -61,9 +61,9 @@ def _run(work: Work, out: Path) -> None:
         after, aux = work.step(decode(data), index)
         before, data = data, encode(after)
         effects.append(_effect(work, before, data, aux))
-        _write(folder / (f"{index}.input"), work.input(index))
-        _write(folder / (f"{index}.aux"), encode(dict(aux)))
-        _write(folder / (f"{index + 1}.state"), data)
+        _write(folder / f"{index}.input", work.input(index))
+        _write(folder / f"{index}.aux", encode(dict(aux)))
+        _write(folder / f"{index + 1}.state", data)
     _finish(work, data, out)
     _done(folder, work.units, effects)
 
@@ -71,18 +71,20 @@ def _run(work: Work, out: Path) -> None:
 def _replay(work: Work, indices: list[int], seed: bytes, opened: Path, out: Path) -> None:
     folder = out / FOLDER
     folder.mkdir()
+    data = b""
     for index in indices:
-        data = (opened / (f"{index}.state")).read_bytes()
         if index == 0:  # Where a job begins is not for the worker to say.
             data = encode(work.first())
-            _write(folder / "first.state", data)
+        elif (opened / f"{index}.state").exists():
+            data = (opened / f"{index}.state").read_bytes()
+        # Otherwise it goes on from the unit before, which was replayed just now.
         after, aux = work.replay(decode(data), index, seed)
-        _write(folder / (f"{index}.input"), work.input(index))
-        _write(folder / (f"{index}.aux"), encode(dict(aux)))
+        _write(folder / f"{index}.input", work.input(index))
+        _write(folder / f"{index}.aux", encode(dict(aux)))
         if after is None:
             continue
         data = encode(after)
-        _write(folder / (f"{index}.state"), data)
+        _write(folder / f"{index}.state", data)
         if index == work.units - 1:
             _finish(work, data, out)
     _done(folder, work.units, [])

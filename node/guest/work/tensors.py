@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
-State = Union[Mapping[str, Array], bytes]  # noqa: UP007  Python 3.9 evaluates this.
+State = Union[Mapping[str, Array], bytes]
+"""`Union`, because Python 3.9 evaluates this."""
 
 KINDS = {
     "BOOL": "|b1", "F16": "<f2", "F32": "<f4", "F64": "<f8", "I16": "<i2", "I32": "<i4", "I64": "<i8", "I8": "|i1",
@@ -74,7 +75,9 @@ def canonical(value: Array) -> Array:
         raise Malformed(f"no tensor has the element type {array.dtype}")
     plain: Array = np.ascontiguousarray(array, dtype=KINDS[kind]).reshape(array.shape)
     if plain.dtype.kind == "f":
-        plain = np.where(np.isnan(plain), np.array(np.nan, plain.dtype), np.add(plain, np.array(0, plain.dtype)))
+        plain = plain.copy()
+        plain[np.isnan(plain)] = np.nan
+        plain[plain == 0] = 0
     return plain
 
 

@@ -3,7 +3,6 @@
 Unit i takes state i to state i + 1, and its input from the specification and the seed alone. Whoever holds state i
 can compute state i + 1 again and see whether it is what was claimed.
 """
-# ruff: noqa: TID252
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ class Work:
         """(state index + 1, what the unit tells). `state` may be changed in place."""
         raise TypeError(f"{type(self).__name__} has no method step()")
 
-    def replay(self, state: State, index: int, seed: bytes) -> tuple[Optional[State], Aux]:  # noqa: UP045  3.9
+    def replay(self, state: State, index: int, seed: bytes) -> tuple[Optional[State], Aux]:
         """The same as an auditor computes it; may compute a part that `seed` chooses and return None for the state."""
         return self.step(state, index)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from node.blobs import BlobStore
 from node.executors.bwrap import BwrapExecutor
 from node.executors.child import ChildExecutor
+from node.executors.interface import Executor
 from node.executors.wasm import WasmExecutor, engine_digest
 from node.runner import Runner
 from node.runtimes import Runtime, discover
@@ -28,8 +28,9 @@ class Bench:
     """One runner with its store, and short words for what tests do with it."""
 
     def __init__(self, folder: Path, runtimes: dict[str, Runtime]) -> None:
+        self.lines: list[str] = []
         self.blobs = BlobStore(folder / "blobs", 256 * MIB)
-        tiers = [ChildExecutor("test-proving"), WasmExecutor(), BwrapExecutor("test-proving")]
+        tiers: list[Executor] = [ChildExecutor("test-proving"), WasmExecutor(), BwrapExecutor("test-proving")]
         self.runners = {
             tier.tier: Runner(self.blobs, folder / tier.tier / "tasks", [tier], runtimes, serves=[OWNER])
             for tier in tiers
@@ -53,7 +54,7 @@ class Bench:
         """To its end, quietly."""
         runner = self.runners[tier]
         await runner.clean()
-        return await runner.run(work, lambda lines: None, lambda name: None)
+        return await runner.run(work, lambda lines: self.lines.extend(lines), lambda name: None)
 
     async def execute(self, spec: JobSpec, chunk: int = 0, tier: str = "child") -> RunDone:
         """A provider's run."""

@@ -1,0 +1,342 @@
+"""Held payments and slashes: what waits, what is counted at once, what moves when the window ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.accounts import FEES, RESERVE, TREASURY
+from protocol.genesis import Genesis
+from protocol.identity import Identity
+from protocol.operations import EscrowClose, Unbond, commission
+from protocol.policy import UNBOND_TIME, Policy
+from protocol.units import CREDIT, SECOND, Digest
+from tests.protocol.ledger_world import (
+    CHAIN,
+    CLAIM_BY,
+    DEADLINE,
+    FUNDS,
+    GENESIS,
+    OTHER,
+    POLICY,
+    PRICE,
+    PROVIDERS,
+    RENTER,
+    STAKE,
+    START,
+    STEWARD,
+    VALIDATOR,
+    WINDOW,
+    OutcomeName,
+    World,
+    appeal,
+    assign,
+    claim,
+    handover,
+    open_escrow,
+    posted,
+    ruling,
+    settle,
+    verdict,
+    with_policy,
+)
+
+P, Q = PROVIDERS[:2]
+CAP = 100 * CREDIT
+FEE = commission(PRICE)
+AUDIT_FEE = FEE * 3 // 10
+GOLDEN_ROOT = "87c045ebb4a0b9c86c538771e186e6ed3d7634f87a8ded9f30399e3bffbe77d3"
+"""Of the history below, taken from the ledger before it knew policies."""
+GOLDEN_GENESIS = "3ba5e071aceb7dc9f5247cf81a9d35902f7b307b221c78c52572e510523edb70"
+
+
+@pytest.fixture
+def world() -> World:
+    return World(with_policy())
+
+
+def burnt(world: World, genesis: Genesis = GENESIS) -> int:
+    """Money that has left the world."""
+    return sum(amount for _, _, amount in genesis.balances) + world.ledger.available(*RESERVE)
+
+
+# ── no policy ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_without_a_policy_roots_and_digests_are_what_they_were() -> None:
+    world = World()
+
+    def block(number: int) -> Digest:
+        root = world.ledger.state_root()
+        world.ledger.commit(bytes([number]) * 32)
+        return root
+
+    e = world.ok(open_escrow(), RENTER)
+    for chunk in range(3):
+        world.ok(assign(e, chunk, provider=PROVIDERS[chunk]), STEWARD, PROVIDERS[chunk])
+    block(1)
+    world.ok(claim(e, 0), P)
+    world.ok(claim(e, 1, provider=Q), Q)
+    world.ok(handover(e, chunk=2), PROVIDERS[2], STEWARD)
+    block(2)
+    world.ok(verdict(e, "accept", 0, is_audited=True), VALIDATOR)
+    world.ok(verdict(e, "wrong", 1), VALIDATOR)
+    world.ok(assign(e, 2, 2, provider=Q), STEWARD, Q)
+    world.ok(assign(e, 1, 2, provider=PROVIDERS[2]), STEWARD, PROVIDERS[2])
+    world.ok(claim(e, 1, 2, provider=PROVIDERS[2]), PROVIDERS[2])
+    block(3)
+    world.ok(verdict(e, "fraud", 1, 2), VALIDATOR)
+    world.ok(claim(e, 2, 2, provider=Q), Q)
+    world.ok(verdict(e, "missing", 2, 2), VALIDATOR)
+    block(4)
+    world.ok(EscrowClose(e), STEWARD)
+    assert block(5).hex() == GOLDEN_ROOT
+    assert GENESIS.digest.hex() == GOLDEN_GENESIS != with_policy().digest.hex()
+
+
+# ── pay ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_accepted_pay_is_counted_at_once_and_paid_when_the_window_ends(world: World) -> None:
+    e = world.claimed()
+    world.ok(verdict(e), VALIDATOR)
+    lease, standing = world.lease(e), world.ledger.standings[P.peer]
+    assert (lease.state, lease.outcome, lease.output) == ("paid", "accept", b"o" * 32)
+    assert lease.held_until == world.time + WINDOW
+    assert (standing.accepted, standing.consecutive_valid) == (1, 1)
+    assert world.ledger.available("U", P.peer) == world.ledger.available(*FEES) == 0
+    assert world.ledger.available("S", P.peer) == STAKE - PRICE
+    world.pass_time(lease.held_until)
+    assert world.ledger.available("U", P.peer) == 0
+    world.pass_time(lease.held_until + 1)
+    assert world.ledger.available("U", P.peer) == PRICE - FEE
+    assert world.ledger.available(*FEES) == FEE
+    assert world.ledger.available("S", P.peer) == STAKE
+    assert (lease.held_until, world.held(e).end) == (0, "paid")
+    world.pass_time(world.time + 10 * WINDOW)
+    assert world.ledger.available("U", P.peer) == PRICE - FEE
+
+
+def test_an_audited_result_pays_its_auditor_from_the_commission(world: World) -> None:
+    e = world.claimed()
+    world.ok(verdict(e, is_audited=True, auditor=OTHER), VALIDATOR)
+    assert world.ledger.available("U", OTHER.peer) == 0
+    world.mature()
+    assert world.ledger.available("U", OTHER.peer) == AUDIT_FEE
+    assert world.ledger.available(*FEES) == FEE - AUDIT_FEE
+
+
+def test_a_network_with_a_policy_but_no_window_pays_at_once() -> None:
+    world = World(with_policy(Policy(dispute_window=0)))
+    e = world.claimed()
+    world.ok(verdict(e), VALIDATOR)
+    assert world.ledger.available("U", P.peer) == PRICE - FEE
+    assert world.refused(appeal(e, OTHER), OTHER) == "not_held"
+
+
+def test_shares_of_predecessors_wait_with_the_result(world: World) -> None:
+    e = world.leased()
+    world.ok(handover(e), P, STEWARD)
+    world.ok(assign(e, epoch=2, provider=Q), STEWARD, Q)
+    world.ok(claim(e, epoch=2, provider=Q), Q)
+    world.ok(verdict(e, epoch=2), VALIDATOR)
+    share = world.lease(e).carried[0]
+    assert (share.outcome, world.ledger.available("U", P.peer)) == ("", 0)
+    world.mature()
+    assert share.outcome == "paid"
+    assert world.ledger.available("U", P.peer) == share.amount - commission(share.amount)
+
+
+# ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_an_escrow_with_held_pay_closes_by_itself(world: World) -> None:
+    e = world.claimed()
+    world.ok(verdict(e), VALIDATOR)
+    world.ok(EscrowClose(e), STEWARD)
+    record = world.ledger.escrows[e]
+    assert (record.is_closing, record.is_closed, record.held) == (True, False, 1)
+    assert world.refused(assign(e, 1, provider=Q), STEWARD, Q) == "escrow_closed"
+    world.mature()
+    assert (record.is_closed, record.held, record.refunded) == (True, 0, CAP - PRICE)
+    assert world.ledger.available("U", RENTER.peer) == FUNDS - PRICE
+
+
+def test_the_deadline_does_not_close_over_held_pay(world: World) -> None:
+    e = world.leased()
+    world.ok(claim(e), P, at=CLAIM_BY)
+    long = World(with_policy(Policy(dispute_window=1_000 * SECOND)))
+    e = long.claimed()
+    long.ok(verdict(e), VALIDATOR)
+    long.pass_time(DEADLINE + 1)
+    record = long.ledger.escrows[e]
+    assert (record.is_closing, record.is_closed) == (True, False)
+    long.pass_time(START + 1_000 * SECOND + 1)
+    assert record.is_closed and long.ledger.available("U", P.peer) == PRICE - FEE
+
+
+# ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+SLASHES: list[tuple[OutcomeName, int]] = [
+    ("wrong", PRICE // 10),
+    ("severe", STAKE // 2),
+    ("withheld", STAKE // 100),
+    ("rejected", 0),
+    ("fraud", STAKE),
+]
+
+
+@pytest.mark.parametrize(("outcome", "fine"), SLASHES)
+def test_a_fault_frees_the_chunk_at_once_and_slashes_later(world: World, outcome: OutcomeName, fine: int) -> None:
+    e = world.claimed()
+    world.ok(verdict(e, outcome), VALIDATOR)
+    lease, standing = world.lease(e), world.ledger.standings[P.peer]
+    assert (lease.state, lease.outcome) == ("free", outcome)
+    assert world.ledger.available("E", e) == CAP
+    assert (getattr(standing, outcome), standing.consecutive_valid) == (1, 0)
+    assert world.ledger.available(*TREASURY) == 0
+    assert world.ledger._state.accounts.balance(("S", P.peer)) == STAKE
+    world.ok(assign(e, epoch=2, provider=Q), STEWARD, Q)
+    world.mature()
+    assert world.ledger.available("S", P.peer) == STAKE - fine
+    assert burnt(world) == -(-fine // 2)
+    assert world.ledger.available(*TREASURY) == fine // 2
+    assert world.ledger.escrows[e].slashed == fine
+    assert world.held(e).end == ("slashed" if fine else "unpaid")
+
+
+def test_missing_is_decided_at_once(world: World) -> None:
+    e = world.claimed()
+    world.ok(verdict(e, "missing"), VALIDATOR)
+    assert not world.ledger.held
+    assert world.ledger.available("S", P.peer) == STAKE
+
+
+def test_withholding_doubles_up_to_five_percent(world: World) -> None:
+    e = world.ok(open_escrow(), RENTER)
+    stake = STAKE
+    for chunk, ppm in enumerate((10_000, 20_000, 40_000, 50_000, 50_000)):
+        world.ok(assign(e, chunk, collateral=0, claim_by=DEADLINE - 2, verdict_by=DEADLINE), STEWARD, P)
+        world.ok(claim(e, chunk), P)
+        world.ok(verdict(e, "withheld", chunk), VALIDATOR)
+        world.mature()
+        fine = stake * ppm // 1_000_000
+        stake -= fine
+        assert world.ledger.available("S", P.peer) == stake
+
+
+def test_fraud_reaches_stake_that_is_leaving_and_bans(world: World) -> None:
+    e = world.claimed()
+    world.ok(Unbond(P.peer, 0, 0, 30 * CREDIT), P)
+    world.ok(verdict(e, "fraud"), VALIDATOR)
+    assert world.ledger.available("S", P.peer) == world.ledger.available("B", P.peer) == 0
+    assert world.refused(assign(e, epoch=2, price=0, collateral=0), STEWARD, P) == "banned"
+    world.mature()
+    assert burnt(world) == STAKE // 2
+    assert world.ledger._state.accounts.balance(("B", P.peer)) == 0
+    world.pass_time(world.time + UNBOND_TIME)
+    assert world.ledger.available("U", P.peer) == 0
+
+
+def test_stake_that_is_leaving_waits_for_the_ruling_and_then_leaves() -> None:
+    long = 7 * 86_400 * SECOND
+    world = World(with_policy(Policy(dispute_window=long)))
+    e = world.claimed()
+    world.ok(Unbond(P.peer, 0, 0, 30 * CREDIT), P)
+    world.pass_time(world.time + 100 * SECOND)
+    world.ok(verdict(e, "fraud"), VALIDATOR)
+    world.ok(appeal(e, RENTER), RENTER) if False else None
+    world.pass_time(START + UNBOND_TIME)
+    assert world.ledger.available("U", P.peer) == 0
+    assert world.held(e).end == "slashed"
+
+
+def test_fraud_takes_the_held_pay_of_other_jobs_back(world: World) -> None:
+    """Value in flight is lost with the first proof: the one-job bound then holds for any number of jobs."""
+    good = world.claimed()
+    world.ok(verdict(good), VALIDATOR)
+    world.pass_time(world.time + WINDOW // 2)
+    bad = world.leased()
+    world.ok(claim(bad), P)
+    world.ok(verdict(bad, "fraud"), VALIDATOR)
+    world.pass_time(START + WINDOW + 1)
+    assert (world.held(good).end, world.ledger.available("U", P.peer)) == ("", 0)
+    world.mature()
+    assert (world.held(good).end, world.held(bad).end) == ("forfeited", "slashed")
+    assert world.ledger.available("E", good) == CAP
+    assert world.ledger.available("U", P.peer) == 0
+    world.mature()
+    assert world.ledger.available("U", P.peer) == 0
+
+
+def test_pay_that_waits_for_an_accusation_is_paid_when_that_falls(world: World) -> None:
+    good = world.claimed()
+    world.ok(verdict(good), VALIDATOR)
+    bad = world.leased()
+    world.ok(claim(bad), P)
+    world.ok(verdict(bad, "fraud"), VALIDATOR)
+    world.ledger.apply  # noqa: B018
+    e = bad
+    world.pass_time(world.time + 1)
+    from protocol.operations import Mint
+
+    world.ok(Mint(b"r" * 32, P.peer, 100 * CREDIT), VALIDATOR)
+    world.ok(appeal(e, P), P)
+    world.mature()
+    assert world.held(good).end == ""
+    world.ok(ruling(e, "accept"), VALIDATOR)
+    world.mature()
+    world.mature()
+    assert world.held(good).end == "paid"
+
+
+def test_a_rejection_brings_probation_that_audited_results_end(world: World) -> None:
+    e = world.claimed()
+    world.ok(verdict(e, "rejected"), VALIDATOR)
+    standing = world.ledger.standings[P.peer]
+    assert standing.probation == POLICY.probation == 50
+    for epoch, is_audited in ((2, True), (3, False)):
+        world.ok(assign(e, epoch - 1, 1, claim_by=DEADLINE - 2, verdict_by=DEADLINE), STEWARD, P)
+        world.ok(claim(e, epoch - 1), P)
+        world.ok(verdict(e, chunk=epoch - 1, is_audited=is_audited), VALIDATOR)
+    assert standing.probation == 49
+
+
+def test_a_refuted_auditor_loses_a_share_of_its_stake(world: World) -> None:
+    e = world.claimed()
+    world.ok(verdict(e, is_audited=True, auditor=OTHER, faulted=(Q, OTHER)), VALIDATOR)
+    assert world.ledger.standings[Q.peer].faulted == 1
+    assert world.ledger.available("S", Q.peer) == STAKE * 9 // 10
+    world.mature()
+    assert world.ledger._state.accounts.balance(("S", Q.peer)) == STAKE * 9 // 10
+    assert burnt(world) == STAKE // 20
+    assert world.ledger.available("U", P.peer) == PRICE - FEE
+
+
+def test_vouchers_still_pay_at_once(world: World) -> None:
+    e = world.leased()
+    world.ok(settle(e, PRICE), P, STEWARD)
+    assert world.ledger.available("U", P.peer) == PRICE - FEE
+
+
+# ── statement ────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("outcome", "fine"), [*SLASHES, ("accept", 0)])
+def test_the_statement_adds_up(world: World, outcome: OutcomeName, fine: int) -> None:
+    e = world.claimed()
+    world.ok(verdict(e, outcome, is_audited=True, auditor=OTHER, faulted=(Q,)), VALIDATOR)
+    world.ok(EscrowClose(e), STEWARD)
+    world.mature()
+    record = world.ledger.escrows[e]
+    assert record.is_closed
+    assert posted(record, ["slash"]) == record.slashed == fine + STAKE // 10
+    assert posted(record, ["collateral", "bond"]) == posted(record, ["return", "slash", "forfeit"])
+    assert posted(record, ["reserve"]) == posted(record, ["pay", "commission", "release"])
+    assert posted(record, ["fund"]) == posted(record, ["pay", "commission", "refund"])
+    assert posted(record, ["burn"]) == burnt(world)
+    assert bool(posted(record, ["hold"])) == (outcome == "accept")
+    gained = world.ledger.available("U", OTHER.peer)
+    assert gained == posted(record, ["fee"]) == (AUDIT_FEE if outcome == "accept" or fine else 0)
+
+
+def test_the_chain_of_roots_covers_what_is_held() -> None:
+    roots = set()
+    outcomes: tuple[OutcomeName, ...] = ("accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing")
+    for outcome in outcomes:
+        world = World(with_policy())
+        e = world.claimed()
+        world.ok(verdict(e, outcome), VALIDATOR)
+        roots.add(world.ledger.state_root())
+    assert len(roots) == len(outcomes)
+    assert CHAIN and Identity

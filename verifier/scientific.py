@@ -1,0 +1,182 @@
+"""A unit of a simulation, a sweep or a Monte Carlo run compared with its replay.
+
+A segment takes tensors from `start` to `claimed`. With the replayed change D' = replayed - start of a tensor,
+
+    err = max over tensors of max |claimed - replayed| / rms(D')
+
+The largest element, so that one atom cannot hide among a million; the size of the change below, so that returning the
+start is an error of 1 and more, whatever the units of measurement are. Integers must be equal.
+Spec: specs/36-scientific-proof.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol.errors import Refused
+from protocol.proof import PPT, Tolerance
+from verifier.score import Comparison, rescaled
+from verifier.tensors import Array, Tensors
+
+HISTORY: Final = "history"
+ROWS: Final = "rows"
+TORN: Final = "torn"
+WITHIN: Final = "within_tolerance"
+
+GROWING: Final = (HISTORY, ROWS)
+"""Tensors that get one row per unit; the rows before are the start's, to the bit."""
+
+INVARIANT_OK: Final = 1e-6
+"""Relative difference of one invariant between honest machines: sums over all particles in another order."""
+
+INVARIANT_BAD: Final = 1e-3
+"""Relative difference that no honest machine shows."""
+
+LYAPUNOV_MIN: Final = 1e-12
+"""Per step: a growth slower than this is none, over any length that a job has."""
+
+
+def compare(
+    start: Tensors,
+    claimed: Tensors | None,
+    replayed: Tensors | None,
+    claimed_aux: Tensors,
+    replayed_aux: Tensors,
+    tolerance: Tolerance,
+) -> Comparison:
+    """The worst of all tensors and invariants, on the scale of `tolerance`. Never raises for what a peer wrote."""
+    if claimed is None or replayed is None:
+        return Comparison(math.inf, "shape_differs", "a segment ends in a state, and there is none")
+    for tensors in (claimed, claimed_aux, replayed, replayed_aux, start):
+        for name, array in tensors.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                return Comparison(math.inf, "not_finite", f"{name} holds nan or an infinity")
+    if fault := _unlike(claimed, replayed) or _unlike(claimed_aux, replayed_aux):
+        return Comparison(math.inf, "shape_differs", fault)
+    if fault := _torn(start, claimed):
+        return Comparison(math.inf, "rows_differ", fault)
+    found = [_segment(name, start.get(name), claimed[name], replayed[name], tolerance) for name in sorted(replayed)]
+    found += [_aux(name, claimed_aux[name], replayed_aux[name], tolerance) for name in sorted(replayed_aux)]
+    worst = max(found, key=lambda one: one.err)
+    return Comparison(worst.err, WITHIN, worst.detail) if worst.err * PPT <= tolerance.t_ok else worst
+
+
+def change_error(start: Array | None, claimed: Array, replayed: Array) -> float:
+    """Largest difference of an element, in parts of the root mean square of the replayed change."""
+    ours, theirs = np.asarray(replayed, np.float64), np.asarray(claimed, np.float64)
+    with np.errstate(all="ignore"):
+        apart = float(np.abs(theirs - ours).max(initial=0.0))
+        if not apart:
+            return 0.0
+        has_start = start is not None and start.shape == replayed.shape
+        change = ours - np.asarray(start, np.float64) if has_start else ours
+        size = math.sqrt(float(np.square(change).mean()))
+    err = apart / size if 0.0 < size < math.inf else math.inf
+    return err if not math.isnan(err) else math.inf
+
+
+def lyapunov(distances: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """Growth per step of the distance of two runs that began a rounding apart: the slope of its logarithm by least
+    squares over the part before it saturates (a tenth of the largest). Refused `no_growth_seen` below three points."""
+    found = np.asarray(distances, np.float64)
+    end = int(np.argmax(found >= found.max(initial=0.0) / 10)) if len(found) else 0
+    steps = np.arange(len(found))[: end + 1]
+    grown = found[: end + 1]
+    use = np.isfinite(grown) & (grown > 0.0)
+    if int(use.sum()) < 3:
+        raise Refused(f"{int(use.sum())} distances are too few to see a growth", code="no_growth_seen")
+    slope = float(np.polyfit(steps[use], np.log(grown[use]), 1)[0])
+    return max(slope, LYAPUNOV_MIN)
+
+
+def segment_length(rounding: float, growth: float, t_ok: float) -> int:
+    """Largest L with rounding × exp(growth × L) < t_ok: steps of a chaotic system that two machines can be compared
+    after. Refused `no_margin` where not even one step is comparable."""
+    if not 0.0 < rounding < math.inf or not growth >= LYAPUNOV_MIN:
+        raise ValueError(f"no segment for rounding {rounding} and growth {growth}")
+    length = math.ceil(math.log(t_ok / rounding) / growth) - 1 if t_ok > rounding else 0
+    if length < 1:
+        raise Refused(
+            f"an error of {rounding:.2g} that grows by {growth:.2g} per step is beyond {t_ok:.2g} at once",
+            code="no_margin",
+            fix="Use double precision, a shorter time step, or a bitwise class.",
+        )
+    return length
+
+
+def check_canaries(results: Tensors, answers: Mapping[int, Array], tolerance: float) -> Comparison:
+    """Points of a sweep whose answers the renter knew: `results` has `rows`, one per point. `canary_wrong` when one is
+    off by more than `tolerance`, relative."""
+    rows, worst, where = results.get(ROWS), 0.0, -1
+    for place, answer in answers.items():
+        if rows is None or place >= len(rows) or rows[place].shape != answer.shape:
+            return Comparison(
+                math.inf, "shape_differs", f"the sweep has no point {place} like the one that was planted"
+            )
+        err = change_error(None, rows[place], answer)
+        if not err <= worst:
+            worst, where = err, place
+    said = f"the worst of {len(answers)} known points is off by {worst:.2e}"
+    code = WITHIN if worst <= tolerance else "canary_wrong"
+    return Comparison(worst, code, said if where < 0 else f"{said}, point {where}")
+
+
+def detection(share: float, canaries: int) -> float:
+    """Chance that a sweep with this share of invented points has a wrong canary: 1 - (1 - f)^c."""
+    return 1.0 - (1.0 - share) ** canaries
+
+
+def _segment(name: str, start: Array | None, claimed: Array, replayed: Array, tolerance: Tolerance) -> Comparison:
+    if name in GROWING and len(replayed):
+        return _aux(name, claimed[-1], replayed[-1], tolerance)
+    if replayed.dtype.kind != "f":
+        equal = bool(np.array_equal(claimed, replayed))
+        return Comparison(0.0 if equal else math.inf, "segment_differs", f"{name} is {'equal' if equal else 'another'}")
+    err = change_error(start, claimed, replayed)
+    return Comparison(err, "segment_differs", f"{name} differs by {err:.2e} of its change")
+
+
+def _aux(name: str, claimed: Array, replayed: Array, tolerance: Tolerance) -> Comparison:
+    """Invariants: each in parts of itself."""
+    if replayed.dtype.kind != "f":
+        equal = bool(np.array_equal(claimed, replayed))
+        said = f"{name} is {'equal' if equal else 'another'}"
+        return Comparison(0.0 if equal else math.inf, "segment_differs", said)
+    ours, theirs = np.asarray(replayed, np.float64), np.asarray(claimed, np.float64)
+    with np.errstate(all="ignore"):
+        size = np.maximum(np.abs(ours), np.abs(ours).max(initial=0.0) * 1e-3)
+        apart = np.abs(theirs - ours)
+        err = float(np.where(apart > 0.0, apart / size, 0.0).max(initial=0.0))
+    said = f"{name} differs by {err:.2e} of itself"
+    return Comparison(rescaled(err, INVARIANT_OK, INVARIANT_BAD, tolerance), "segment_differs", said)
+
+
+def _torn(start: Tensors, claimed: Tensors) -> str:
+    """Growing tensors have one row more than before, behind the same rows."""
+    for name in GROWING:
+        after = claimed.get(name)
+        if after is None:
+            continue
+        before = start.get(name)
+        count = 0 if before is None else len(before)
+        if len(after) != count + 1:
+            return f"{name} has {len(after)} rows after {count}"
+        if before is not None and not np.array_equal(after[:-1], before):
+            return f"the unit changed rows of {name} that were there"
+    return ""
+
+
+def _unlike(claimed: Tensors, replayed: Tensors) -> str:
+    if set(claimed) != set(replayed):
+        return f"only one of the two has {min(set(claimed) ^ set(replayed))}"
+    for name, array in replayed.items():
+        if claimed[name].dtype != array.dtype or claimed[name].shape != array.shape:
+            return f"{name} is {claimed[name].dtype}{list(claimed[name].shape)}, not {array.dtype}{list(array.shape)}"
+        if name in GROWING and not array.ndim:
+            return f"{name} has no rows"
+    return ""
