@@ -43,6 +43,20 @@ class ChunkStatus(Struct):
     price: int | None = None
     outcome: str | None = None
     code: str | None = None
+    sentence: str = ""
+    """What was found, in words; empty while nobody has judged."""
+    fault: str = ""
+    """Whose doing that is: `provider`, `auditor`, `job`, `network`, `nobody`."""
+    fix: str = ""
+    """What to do about it."""
+    score: float | None = None
+    """Of a comparison within a tolerance; null: bits were compared, or nothing."""
+    evidence: str = ""
+    """Digest of what the newest verdict rests on."""
+    held_until: int = 0
+    """Until when somebody may appeal against it; 0: it is final, or there is none."""
+    appeal: str = ""
+    """`open` while a panel decides, `ruled` after; empty: nobody has appealed."""
     is_audited: bool | None = None
     auditor: str | None = None
     output: str | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway import blobs, jobs, logs, results
+from gateway import blobs, jobs, logs, proofs, results
+from gateway.proof_schemas import AppealRequest, Claim, Evidence, EvidenceQuery
 from gateway.routing import Operation
 from gateway.schemas import (
     BlobStored,
@@ -154,6 +155,29 @@ JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
         "jobs",
         reply_media=("application/vnd.shoal.receipt",),
         problems=(*JOB, "no_receipt", "not_ready"),
+    ),
+    Operation(
+        "GET",
+        f"{_JOB}/evidence",
+        "showEvidence",
+        "Why claims were judged so, and until when one may appeal",
+        proofs.show_evidence,
+        "jobs",
+        query=EvidenceQuery,
+        reply=Evidence,
+        problems=JOB,
+    ),
+    Operation(
+        "POST",
+        f"{_JOB}/appeal",
+        "appealClaim",
+        "Contest a decision against a bond; a panel executes the chunk again",
+        proofs.appeal_claim,
+        "jobs",
+        scope="money",
+        body=AppealRequest,
+        reply=Claim,
+        problems=(*JOB, "bad_state", "not_a_party", "bond_too_small", "insufficient_funds"),
     ),
     Operation(
         "POST",

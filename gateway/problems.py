@@ -117,6 +117,10 @@ PROBLEMS: Final[dict[str, Row]] = {
     "no_capacity": Row(
         409, "No peer can run this job now", True, "POST /marketplace/plan says for every peer why it was left out."
     ),
+    "not_a_party": Row(
+        403, "Only who loses by a finding may appeal", fix="A provider appeals at its own node: `shoal job appeal`."
+    ),
+    "bond_too_small": Row(422, "The bond is too small", fix="Leave `bond` out: the least is then taken."),
     "over_limit": Row(413, "Larger than a limit allows", fix="`numbers` names the limit."),
     "tunnel_limit": Row(503, "Too many tunnels are open", True, "Close connections that nobody uses, and try again."),
     "port_not_declared": Row(
@@ -163,6 +167,13 @@ SYNONYMS: Final = {
     "env_missing": "bad_job_file",
     "file_missing": "bad_job_file",
     "unknown_gpu": "bad_job_file",
+    "not_held": "bad_state",
+    "no_window": "bad_state",
+    "window_closed": "bad_state",
+    "already_appealed": "bad_state",
+    "last_round": "bad_state",
+    "no_rival": "bad_state",
+    "insufficient_stake": "insufficient_funds",
     "ledger_behind": "unavailable",
     "ledger_silent": "unavailable",
 }

@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from gateway.chunk_schemas import ChunkStatus as ChunkStatus
+from gateway.proof_schemas import Trust as Trust
 
 Json = object
 Amount = Annotated[int, Meta(ge=1, le=2**62)]
@@ -125,6 +126,8 @@ class Plan(Struct):
     start_estimate_s: float | None = None
     size: str | None = None
     """How large the network takes the job to be."""
+    trust: Trust | None = None
+    """What is done about claims, what that catches and costs; at the dearest candidate's price."""
 
 
 class HostLoss(Struct):
@@ -202,6 +205,7 @@ class JobStatus(JobSummary):
     quote: Quote | None = None
     chunks: list[ChunkStatus] = []
     money: Money | None = None
+    trust: Trust | None = None
     result: Json = None
 
 

@@ -132,6 +132,25 @@ class JobExtendParams(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Amount | None = None
 
 
+class JobEvidenceParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.evidence: every decided claim of the job, or of one chunk."""
+
+    job: Id
+    chunk: Annotated[int, Meta(ge=0, le=4096)] | None = None
+
+
+class JobAppealParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.appeal: contest the newest decision about a chunk's claim, or about the claim of `epoch`."""
+
+    job: Id
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=0, le=1_000)] = 0
+    bond: Counter = 0
+    """Smallest units; 0: the least that the round asks for."""
+    rival: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Root of the trace that the appellant stands for; the third round needs one."""
+
+
 class JobListParams(Struct, frozen=True, forbid_unknown_fields=True):
     """job.list: newest first."""
 

@@ -16,12 +16,13 @@ from node.control_methods import (
     JobSubmitParams,
 )
 from node.parts import Parts
+from node.proof_views import plan_trust, proof_view, trust_view
 from node.safety_view import hosts_view, safety_view
 from node.views import Plain, job_text, job_view, peer_or_empty, quote_view
 from protocol import wire
 from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_from_text, peer_text
-from protocol.job_record import JobRecord
+from protocol.job_record import ChunkRecord, JobRecord
 from protocol.jobcodec import spec_from_plain
 from protocol.jobspec import JobSpec, Manifest
 from protocol.matching import Plan
@@ -58,7 +59,13 @@ class JobApi:
     def _view(self, job: JobId) -> Plain:
         parts, found = self._parts, self._parts.steward.job(job)
         record = found.record
-        view = job_view(record, parts.ledger(), more=lambda chunk: safety_view(found, chunk, parts.now()))
+        ledger = parts.ledger()
+
+        def more(chunk: ChunkRecord) -> Plain:
+            return safety_view(found, chunk, parts.now()) | proof_view(chunk, record.escrow, ledger)
+
+        view = job_view(record, ledger, more=more)
+        view["trust"] = trust_view(record.spec, record.chunk_price_max)
         if record.state == "quoted":
             plan = parts.plan(record.spec, PeerId(record.renter), parts.now())
             view["quote"] = {**quote_view(record), "hosts": hosts_view(found, plan)}
@@ -210,4 +217,5 @@ def plan_view(plan: Plan, spec: JobSpec) -> Plain:
         "is_state_guessed": state.is_guess,
         "start_estimate_s": None if plan.start_estimate is None else plan.start_estimate / 1_000_000,
         "size": plan.size,
+        "trust": plan_trust(spec, plan),
     }

@@ -12,6 +12,7 @@ from node.job_api import JobApi
 from node.network_api import NetworkApi
 from node.node_api import NodeApi
 from node.parts import Parts
+from node.proof_api import ProofApi
 from node.renter_api import RenterApi
 from node.tunnels.api import TunnelApi
 from node.tunnels.client import TunnelClient
@@ -23,7 +24,7 @@ def methods(
     """Name to handler."""
     reach = TunnelApi(parts, tunnels)
     node, renter, job, blob = NodeApi(parts, handing), RenterApi(parts), JobApi(parts), BlobApi(parts, uploads)
-    network = NetworkApi(parts)
+    network, proof = NetworkApi(parts), ProofApi(parts)
     return {
         "node.status": unary(params.NoParams, node.status),
         "node.peers": unary(params.NoParams, node.peers),
@@ -51,6 +52,8 @@ def methods(
         "job.logs": stream(params.JobLogsParams, job.logs),
         "job.result": unary(params.JobParams, job.result),
         "job.receipt": unary(params.JobParams, job.receipt),
+        "job.evidence": unary(params.JobEvidenceParams, proof.evidence),
+        "job.appeal": unary(params.JobAppealParams, proof.appeal),
         "tunnel.open": takeover(params.TunnelParams, reach.open),
         "tunnel.ticket": unary(params.TicketParams, reach.ticket),
         "market.pricing": unary(params.NoParams, node.pricing),

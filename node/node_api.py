@@ -12,10 +12,12 @@ from node.control import Emit
 from node.control_methods import DrainParams, EventsParams, NoParams, PriceParams, ReclaimParams
 from node.handing import Handing
 from node.parts import Parts
+from node.proof_views import earning_view
+from node.quality_views import quality_view
 from node.views import Plain, job_text, offer_view, share_view
 from protocol.identity import peer_text
 from protocol.messages import Offer
-from protocol.ranking import standing_record
+from protocol.ranking import rank, standing_record
 from protocol.reputation import score
 from protocol.units import Credits, JobId, Micros, PeerId
 
@@ -123,14 +125,22 @@ class NodeApi:
     async def earnings(self, params: NoParams) -> Plain:
         """Every verdict on this node's work, line by line."""
         lines: list[Plain] = []
+        ledger, me = self._parts.ledger(), self._parts.identity.peer
+        reputation, _ = rank(ledger, me)
         for _, value in self._parts.records.scan("earning/"):
             line = msgspec.msgpack.decode(value, type=dict[str, int | str])
-            lines.append({**line, "job": f"job_{line['job']}", "escrow": f"esc_{line['escrow']}"})
+            more = earning_view(dict(line), ledger, reputation)
+            lines.append({**line, **more, "job": f"job_{line['job']}", "escrow": f"esc_{line['escrow']}"})
         total = sum(int(str(line["paid"])) for line in lines)
         slashed = sum(int(str(line["slashed"])) for line in lines)
         shares = share_view(self._parts.identity.peer, self._parts.ledger())
         handed = sum(int(str(share["paid"])) for share in shares)
-        return {"lines": lines, "total": total + handed, "slashed": slashed, "shares": shares}
+        offers = self._parts.offers.offers(self._parts.now()).values()
+        prices = [offer.price_per_hour for offer in offers if offer.slots]
+        quality = quality_view(me, ledger, self._parts.terms().price_per_hour, prices)
+        return {
+            "lines": lines, "total": total + handed, "slashed": slashed, "shares": shares, "quality": quality,
+        }  # fmt: skip
 
     async def follow(self, params: EventsParams, emit: Emit) -> None:
         """Everything that happens, from `since` or from now on."""

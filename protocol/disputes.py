@@ -186,11 +186,10 @@ def _overturn(state: LedgerState, escrow: Escrow, held: Held, op: Ruling) -> Non
     for auditor in held.faulted:
         state.standing(auditor).faulted -= 1
     held.faulted = ()
-    tallies.uncount(state, held)
     if op.finding == "accept":
         held.winner = b""
     elif held.finding == "accept":
         held.winner = held.appellant
-    held.finding, held.round = op.finding, op.round
-    tallies.count(state, held)
+    held.round = op.round
+    tallies.correct(state, held, op.finding)
     penalties.pend(state, escrow, held)

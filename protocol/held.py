@@ -80,6 +80,8 @@ class Held(Struct):
     """Serial of its entry in the provider's standing."""
     streak: int = 0
     """What it adds to, or took from, the provider's consecutive valid results."""
+    is_barred: bool = False
+    """Whether a fault that stands came after it: correcting it no longer changes the present run."""
     probation: int = 0
     """Results on probation that the provider had left when this one was rejected."""
     is_eased: bool = False

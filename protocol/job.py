@@ -118,6 +118,7 @@ class Job:
             return []
         chunk.outcome, chunk.code = verdict.outcome, verdict.code
         chunk.is_audited, chunk.auditor = verdict.is_audited, verdict.auditor
+        chunk.score, chunk.evidence = verdict.score if isinstance(verdict.score, int) else -1, verdict.evidence
         if verdict.outcome != "accept":
             self.leasing.succession.distrust(chunk)
             return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)

@@ -76,6 +76,10 @@ class ChunkRecord(Struct):
     """Where the newest durable snapshot is, as its provider says."""
     fruitless: int = 0
     """Attempts in a row that ended without having moved the chunk on."""
+    score: int = -1
+    """Of the newest verdict's comparison, ppm; -1: bits were compared, or nothing."""
+    evidence: bytes = b""
+    """Digest that the newest verdict names as its evidence."""
 
     @property
     def is_done(self) -> bool:

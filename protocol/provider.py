@@ -13,7 +13,7 @@ from protocol import operations, secret_box, succession, wire
 from protocol.bidding import Bidding, Counter, lease_slots
 from protocol.completions import Completion, Fetched, FetchFailed, Guest, Recovering, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Send, Stop, Store, Wake
-from protocol.errors import RemoteViolation
+from protocol.errors import Refused, RemoteViolation
 from protocol.granting import LEDGER_BEHIND, chunk_price
 from protocol.identity import Identity
 from protocol.jobspec import JobSpec
@@ -26,11 +26,13 @@ from protocol.messages import (
     Grant,
     JobNotice,
     Message,
-    Reveal,
     RevealRequest,
+    UnitsRequest,
 )
 from protocol.operations import Assign, Claim, Fence, Handover, Surrender, Verdict
 from protocol.provider_lease import Guards, Lease, is_offered_by
+from protocol.provider_opening import Answers
+from protocol.provider_trace import Traces, committed
 from protocol.snapshots import StandbyChange
 from protocol.units import SECOND, Digest, Micros, PeerId
 
@@ -41,6 +43,10 @@ COUNTERSIGNED_FOR: Final = Micros(30 * SECOND)
 """Microseconds that a countersigned lease may wait for its receipt before the slot is used for something else."""
 
 
+VERDICTS: Final = frozenset({"accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"})
+"""Ends of a lease that judges have put on it."""
+
+
 class Provider:
     """Sells this host's time."""
 
@@ -48,6 +54,7 @@ class Provider:
         JobNotice,
         Grant,
         CancelChunk,
+        UnitsRequest,
         RevealRequest,
         Fetched,
         FetchFailed,
@@ -66,6 +73,8 @@ class Provider:
         self._counter = counter
         self.leases: dict[tuple[bytes, int, int], Lease] = {}
         self.guards = Guards()
+        self.traces = Traces()
+        self._answers = Answers(identity, lambda: client.peers, self.leases, counter.read_blob)
         self.awaited: Callable[[], set[bytes]] = set
         """Jobs for which this peer stands by."""
         self._bidding = Bidding(counter)
@@ -96,8 +105,10 @@ class Provider:
                 return self._granted(sender, message, now)
             case CancelChunk():
                 return self._cancelled(sender, message, now)
+            case UnitsRequest():
+                return self._answers.units(sender, message)
             case RevealRequest():
-                return self._reveal_asked(sender, message)
+                return self._answers.reveal(sender, message)
             case RunStarted() | RunLog() | RunDone():
                 return self._ran(message, now)
             case Guest() | Recovering():
@@ -196,7 +207,7 @@ class Provider:
                 return []  # A stranger's: refused, and none of our business.
             case Claim() if event.is_applied and lease.phase == "claiming":
                 lease.phase = "claimed"
-                return []
+                return self._answers.ordered(lease)
             case Verdict() if event.is_applied:
                 return self._judged(lease, operation.outcome, operation.code, event.header.time, now)
             case _ if event.is_applied or isinstance(operation, (Assign, Claim)):
@@ -224,17 +235,25 @@ class Provider:
                 return [Send(lease.steward, lease.beat()), *self.guards.began(lease, now)]
             case RunLog(lines=lines):
                 return lease.said(lines)
-            case RunDone(reason="ok", output=output, output_bytes=size):
-                if lie := lease.misled(self._counter.ledger()):
-                    return self._surrender(lease, lie, now)
-                lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, output, size
-                sealed = operations.seal(self._identity.peer, lease.salt(self._identity), output)
-                claim = Claim(lease.assign.escrow, lease.assign.chunk, lease.assign.epoch, sealed)
-                submitted = self._client.submit(operations.signed_op(self._network, claim, self._identity), now)
-                return [*self.guards.ended(lease, now), *submitted, *self._start(now)]
+            case RunDone(reason="ok"):
+                return self._computed(lease, message, now)
             case RunDone(reason=reason, exit_code=code, detail=detail):
                 why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
                 return self._surrender(lease, why, now)
+
+    def _computed(self, lease: Lease, done: RunDone, now: Micros) -> list[Effect]:
+        """Claim what came out; give back what cannot be claimed."""
+        if lie := lease.misled(self._counter.ledger()):
+            return self._surrender(lease, lie, now)
+        if lease.units:
+            try:
+                lease.trace = committed(done.trace, lease.units, self._identity.peer, self._counter.read_blob)
+            except (Refused, RemoteViolation) as error:
+                return self._surrender(lease, f"trace: {error.detail}", now)
+            self.traces.keep(lease.key, lease.trace)
+        lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, done.output, done.output_bytes
+        signed = operations.signed_op(self._network, lease.claim(self._identity), self._identity)
+        return [*self.guards.ended(lease, now), *self._client.submit(signed, now), *self._start(now)]
 
     def _surrender(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         lease.phase = "claiming"
@@ -256,17 +275,6 @@ class Provider:
         return []
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _reveal_asked(self, sender: PeerId, message: RevealRequest) -> list[Effect]:
-        lease = self.leases.get((message.escrow, message.chunk, message.epoch))
-        if sender not in self._client.peers:
-            raise RemoteViolation(sender, "only a validator may ask for an opening", code="out_of_turn")
-        if lease is None or lease.phase not in ("claiming", "claimed", "revealed") or not lease.output:
-            return []
-        lease.phase = "revealed"
-        where = (lease.assign.escrow, lease.assign.chunk, lease.assign.epoch)
-        reveal = Reveal(*where, lease.output, lease.output_bytes, lease.salt(self._identity))
-        return [Send(sender, reveal), Send(lease.steward, reveal)]
-
     def _judged(self, lease: Lease, outcome: str, code: str, time: int, now: Micros) -> list[Effect]:
         line = lease.earning(outcome, code, time)
         stored = Store(f"earning/{time:020d}/{lease.op.hex()}", wire.encode(line))
@@ -283,7 +291,7 @@ class Provider:
             return self._drop(lease, "stale_epoch", now)
         if known.state in ("assigned", "claimed"):
             return []
-        if known.outcome in ("accept", "wrong", "fraud", "missing"):
+        if known.outcome in VERDICTS:
             return self._judged(lease, known.outcome, known.code, ledger.time, now)
         return self._drop(lease, known.outcome, now)
 
@@ -346,9 +354,10 @@ class Provider:
     def tick(self, now: Micros) -> list[Effect]:
         """Beats for every lease that is at work; leases whose receipt never came are forgotten."""
         if now < self._beat_at:
-            return [Wake(self._beat_at)] if self.leases else []
+            return [Wake(self._beat_at)] if self.leases or self.traces else []
         self._beat_at = Micros(now + BEAT_INTERVAL)
-        effects: list[Effect] = [Wake(self._beat_at)] if self.leases else []
+        effects: list[Effect] = [Wake(self._beat_at)] if self.leases or self.traces else []
+        effects += self.traces.release(self.leases, self._counter.ledger())
         for lease in list(self.leases.values()):
             if lease.phase == "countersigned" and now >= lease.since + COUNTERSIGNED_FOR:
                 effects += self._drop(lease, "no receipt", now)

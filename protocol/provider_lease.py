@@ -15,7 +15,8 @@ from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
 from protocol.ledger import Ledger
 from protocol.messages import Beat, LogLines
-from protocol.operations import Assign, SignedOp
+from protocol.operations import Assign, Claim, SignedOp
+from protocol.provider_trace import LeaseTrace
 from protocol.snapshots import Protection
 from protocol.units import SECOND, Digest, Micros, PeerId
 
@@ -96,6 +97,8 @@ class Lease:
     """What its renter hears of its protection."""
     output: Digest = Digest(b"")
     output_bytes: int = 0
+    trace: LeaseTrace | None = None
+    """Of a chunk with units, once it is computed."""
 
     @property
     def key(self) -> LeaseKey:
@@ -166,6 +169,18 @@ class Lease:
         words.told, words.told_at = words.now, now
         return [Send(self.steward, Protection(self.job, self.assign.chunk, self.assign.epoch, *words.told))]
 
+    @property
+    def units(self) -> int:
+        """Units of this step; the reduce step has none."""
+        return self.spec.units if self.assign.chunk < len(self.spec.chunks) else 0
+
+    def claim(self, provider: Identity) -> Claim:
+        """The claim of what it has put out, under seal."""
+        sealed = operations.seal(provider.peer, self.salt(provider), self.output)
+        if self.trace is None:
+            return Claim(*self.key, sealed)
+        return Claim(*self.key, sealed, trace=self.trace.root, units=self.trace.units)
+
     def said(self, lines: tuple[str, ...]) -> list[Effect]:
         """Lines of its log for the steward, numbered."""
         first, self.lines = self.lines, self.lines + len(lines)
@@ -209,6 +224,7 @@ class Lease:
             "slashed": operations.slash(assign.price, assign.collateral, outcome),
             "outcome": outcome,
             "code": code,
+            "expected": self.spec.estimate,
         }
 
 

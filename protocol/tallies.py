@@ -25,14 +25,12 @@ def add_fault(standing: Standing, finding: str) -> None:
 
 
 def count(state: LedgerState, held: Held) -> None:
-    """Enter the finding in the provider's standing."""
+    """Enter the finding in the provider's standing, as the newest."""
     standing = state.standing(held.provider)
     state.counts += 1
-    held.counted, held.is_eased = state.counts, False
+    held.counted, held.is_barred = state.counts, False
     if held.finding == "accept":
-        standing.accepted += 1
-        standing.audited += held.is_audited
-        standing.response_time_sum += held.response
+        _accept(standing, held, 1)
         standing.consecutive_valid += 1
         held.streak = 1
         if held.is_audited and standing.probation:
@@ -41,43 +39,46 @@ def count(state: LedgerState, held: Held) -> None:
         return
     add_fault(standing, held.finding)
     held.streak, standing.consecutive_valid = standing.consecutive_valid, 0
-    if held.finding == "rejected":
-        held.probation, standing.probation = standing.probation, probation(state)
+    _begin_probation(state, held)
 
 
-def uncount(state: LedgerState, held: Held) -> None:
-    """Take the finding out again: what is left is as if it had never been entered."""
-    standing = state.standing(held.provider)
-    later = [item for item in _faults(state, held.provider) if item.counted > held.counted]
-    change = held.streak
+def correct(state: LedgerState, held: Held, finding: str) -> None:
+    """Put another finding in place of the one that was entered.
+
+    An accepted result takes the place of a fault as if it had stood there from the beginning. A fault that was found
+    late counts from now on: what came since does not excuse it."""
     if held.finding == "accept":
-        change = -held.streak
-        standing.accepted -= 1
-        standing.audited -= held.is_audited
-        standing.response_time_sum -= held.response
-        standing.probation += held.is_eased
-    else:
-        _change(standing, held.finding, -1)
-    if later:
-        later[0].streak += change
-    else:
-        standing.consecutive_valid += change
+        _take_back(state, held)
+        held.finding = finding
+        count(state, held)
+        return
+    standing = state.standing(held.provider)
+    _change(standing, held.finding, -1)
     if held.finding == "rejected":
-        _restore_probation(state, held, [item for item in later if item.finding == "rejected"])
+        _restore_probation(state, held)
+    held.finding = finding
+    if finding == "accept":
+        _accept(standing, held, 1)
+        own = 0 if held.is_barred else 1
+        _lengthen(state, held, held.streak + own)
+        held.streak = own
+    else:
+        add_fault(standing, finding)
+        _begin_probation(state, held)
 
 
 def reset(state: LedgerState, provider: bytes) -> None:
     """A fault that nobody can appeal: whatever is taken back later does not bring the run back."""
     state.standing(provider).consecutive_valid = 0
     for held in state.held_of.get(provider, ()):
-        held.streak = 0
+        held.streak, held.is_barred = 0, True
 
 
 def make_final(state: LedgerState, held: Held) -> None:
     """A fault stands: what was entered before it can no longer change the run."""
     for item in state.held_of.get(held.provider, ()):
         if item.counted < held.counted:
-            item.streak = 0
+            item.streak, item.is_barred = 0, True
             if held.finding == "rejected" and item.finding == "rejected":
                 item.probation = probation(state)
 
@@ -87,8 +88,41 @@ def probation(state: LedgerState) -> int:
     return PROBATION if state.policy is None else state.policy.probation
 
 
-def _restore_probation(state: LedgerState, held: Held, later: list[Held]) -> None:
+def _take_back(state: LedgerState, held: Held) -> None:
+    """An accepted result is none."""
+    standing = state.standing(held.provider)
+    _accept(standing, held, -1)
+    _lengthen(state, held, -held.streak)
+    standing.probation += held.is_eased
+    held.is_eased = False
+
+
+def _accept(standing: Standing, held: Held, by: int) -> None:
+    standing.accepted += by
+    standing.audited += by * held.is_audited
+    standing.response_time_sum += by * held.response
+
+
+def _lengthen(state: LedgerState, held: Held, by: int) -> None:
+    """Change the run that the item stands in: the one before the next open fault, or the present one."""
+    later = [item for item in _faults(state, held.provider) if item.counted > held.counted]
+    if later:
+        later[0].streak += by
+    else:
+        state.standing(held.provider).consecutive_valid += by
+
+
+def _begin_probation(state: LedgerState, held: Held) -> None:
+    if held.finding == "rejected":
+        standing = state.standing(held.provider)
+        held.probation, standing.probation = standing.probation, probation(state)
+
+
+def _restore_probation(state: LedgerState, held: Held) -> None:
+    """What was left before the rejection, less what has been served since."""
     whole, standing = probation(state), state.standing(held.provider)
+    later = [item for item in _faults(state, held.provider) if item.finding == "rejected"]
+    later = [item for item in later if item.counted > held.counted]
     if later:
         later[0].probation = max(0, held.probation - (whole - later[0].probation))
     else:
@@ -96,8 +130,9 @@ def _restore_probation(state: LedgerState, held: Held, later: list[Held]) -> Non
 
 
 def _faults(state: LedgerState, provider: bytes) -> list[Held]:
-    open_ones = [item for item in state.held_of.get(provider, ()) if item.finding != "accept"]
-    return sorted(open_ones, key=lambda item: item.counted)
+    """Open items that stand as faults, in the order in which they were entered."""
+    faults = [item for item in state.held_of.get(provider, ()) if item.finding != "accept"]
+    return sorted(faults, key=lambda item: item.counted)
 
 
 def _change(standing: Standing, finding: str, by: int) -> None:

@@ -144,9 +144,7 @@ def panel_ppm(auditors: int, collusion_ppm: int = COLLUSION_PPM) -> int:
     >>> [panel_ppm(count) for count in (1, 2, 3)]
     [800000, 960000, 992000]
     """
-    own, scale = 1, 1
-    for _ in range(auditors):
-        own, scale = own * collusion_ppm, scale * PPM
+    own, scale = int(collusion_ppm**auditors), int(PPM**auditors)
     return PPM - -(-own * PPM // scale)
 
 
@@ -179,10 +177,7 @@ def caught_in_job_ppm(per_chunk_ppm: int, chunks: int) -> int:
     >>> caught_in_job_ppm(80_000, 12)
     632333
     """
-    miss = 1
-    scale = 1
-    for _ in range(chunks):
-        miss, scale = miss * (PPM - per_chunk_ppm), scale * PPM
+    miss, scale = int((PPM - per_chunk_ppm) ** chunks), int(PPM**chunks)
     return PPM - -(-miss * PPM // scale)
 
 

@@ -107,6 +107,15 @@ class Client(Session):
         limits = {name: value for name, value in (("spend_cap", spend_cap), ("timeout", timeout)) if value is not None}
         return self.ask(JobStatus, "POST", _path(job, "extend"), body=limits, key=fresh_key())
 
+    def evidence(self, job: str, chunk: int | None = None) -> Evidence:
+        """Why claims of the job, or of one chunk, were judged so."""
+        return self.ask(Evidence, "GET", _path(job, "evidence"), query={} if chunk is None else {"chunk": chunk})
+
+    def appeal(self, job: str, chunk: int, bond: int = 0, epoch: int = 0) -> Claim:
+        """Contest the newest decision about a chunk's claim. `bond`: smallest units, 0: the least that is asked for."""
+        body = {"chunk": chunk, "epoch": epoch, "bond": bond}
+        return self.ask(Claim, "POST", _path(job, "appeal"), body=body, key=fresh_key())
+
     def status(self, job: str) -> JobStatus:
         """Everything about one job."""
         return self.ask(JobStatus, "GET", _path(job))

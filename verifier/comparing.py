@@ -7,24 +7,16 @@ it compares. Spec: specs/31-units.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from importlib import import_module
-from typing import Annotated, Final, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
 
 from protocol.errors import Refused
 from protocol.proof import PPT, SAMPLES_MAX, Kind, Tolerance
+from verifier import inference, rendering, scientific, training
 from verifier.score import ACCEPT, Comparison, score
 from verifier.tensors import Tensors
-
-CLASSES: Final = {
-    "training": "verifier.training",
-    "inference": "verifier.inference",
-    "rendering": "verifier.rendering",
-    "scientific": "verifier.scientific",
-}
-"""Kind of work -> the module whose `compare` knows it. Loaded when it is needed: a node compares few kinds."""
 
 ERR_MAX: Final = 2**62
 """Parts per trillion that stand for any larger error, and for none that is a number."""
@@ -45,6 +37,15 @@ class Comparator(Protocol):
         replayed_aux: Tensors,
         tolerance: Tolerance,
     ) -> Comparison: ...
+
+
+CLASSES: Final[Mapping[str, Comparator]] = {
+    "training": training.compare,
+    "inference": inference.compare,
+    "rendering": rendering.compare,
+    "scientific": scientific.compare,
+}
+"""Kind of work -> the comparison that knows it."""
 
 
 class UnitScore(Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,7 +103,7 @@ def comparator(kind: str) -> Comparator:
             code="no_comparison",
             fix="Use numeric D0, D1 or D2 for it.",
         )
-    return cast("Comparator", import_module(CLASSES[kind]).compare)
+    return CLASSES[kind]
 
 
 def scored(index: int, found: Comparison, tolerance: Tolerance) -> UnitScore:

@@ -58,13 +58,13 @@ def noise(draws: Words) -> Floats:
     return gumbel
 
 
-def scores(logits: npt.NDArray[np.floating], draws: Words, sampling: Sampling) -> Floats:
+def scores(logits: npt.NDArray[np.floating], gumbel: Floats, sampling: Sampling) -> Floats:
     """What the drawn token is the largest of, in fp64; -inf for tokens that top-k and top-p leave out."""
     exact = logits.astype(np.float64)
     if sampling.temperature <= 0:
         return exact
     scaled: Floats = exact / sampling.temperature
-    return np.where(allowed(scaled, sampling), scaled + noise(draws), -np.inf)
+    return np.where(allowed(scaled, sampling), scaled + gumbel, -np.inf)
 
 
 def allowed(scaled: Floats, sampling: Sampling) -> npt.NDArray[np.bool_]:
@@ -93,11 +93,11 @@ def integer_noise(draws: Words) -> Ints:
     return -((log2(nats.astype(np.uint64)) - (LOG_STEPS << LOG_STEPS)) * LN2 + LN_LN2 >> LOG_STEPS)
 
 
-def integer_scores(logits: Ints, draws: Words, temperature: int, top_k: int) -> Ints:
-    """As `scores`, with logits and temperature in 2^-16; tokens that are left out have the least of all numbers."""
+def integer_scores(logits: Ints, gumbel: Ints, temperature: int, top_k: int) -> Ints:
+    """As `scores`, all in 2^-16; tokens that are left out have the least of all numbers."""
     if temperature <= 0:
         return logits
-    found = (logits << NOISE_BITS) // temperature + integer_noise(draws)
+    found = (logits << NOISE_BITS) // temperature + gumbel
     if 0 < top_k < len(logits):
         found[logits < np.partition(logits, -top_k)[-top_k]] = np.iinfo(np.int64).min
     return found
@@ -116,7 +116,7 @@ def log2(values: npt.NDArray[np.uint64]) -> Ints:
         values >> np.maximum(whole - 31, 0).astype(np.uint64),
         values << np.maximum(31 - whole, 0).astype(np.uint64),
     )
-    fraction = np.zeros(len(values), np.int64)
+    fraction = np.zeros(values.shape, np.int64)
     for _ in range(LOG_STEPS):
         rest = rest * rest >> one
         carry = rest >> np.uint64(32)

@@ -83,11 +83,11 @@ def compare(
     if not np.array_equal(start[PROMPT], replayed_aux[PROMPT]):
         return Comparison(math.inf, "prompt_differs", "the answer is to another request than the job's")
     margins = replayed_aux[MARGINS].astype(np.float64)
+    decoded = decoding(margins, tolerance)
+    if decoded.code == "wrong_tokens":
+        return decoded
     if improbable := _endings(replayed_aux[ENDING].astype(np.float64), margins[start[ENDS].astype(np.int64) - 1]):
         return Comparison(math.inf, "improbable_stop", improbable)
-    decoded = decoding(margins, tolerance)
-    if not decoded.err * PPT < tolerance.t_bad:
-        return decoded
     return _forward(claimed_aux, replayed_aux, tolerance.profile) or decoded
 
 

@@ -75,7 +75,7 @@ class SumTree:
 
 
 def check_path(root: SumRoot, index: int, row: Row, path: Sequence[Sibling]) -> None:
-    """Refused `bad_path` unless `row` is leaf `index` below `root`, `sum_differs` where the sums above do not add up."""
+    """Refused `bad_path` unless `row` is leaf `index` below `root`, `sum_differs` where the sums do not add up."""
     if not 0 < root.leaves <= LEAVES_MAX or not 0 <= index < root.leaves:
         raise Refused(f"there is no leaf {index} of {root.leaves}", code="bad_path")
     _check_rows([row])

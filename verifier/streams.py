@@ -59,7 +59,7 @@ def oddness(counts: Sequence[int], trials: int, expected: float | None = None) -
 
 
 def is_odd(counts: Sequence[int], trials: int, expected: float | None = None) -> bool:
-    """Whether some stream is farther off than chance makes it, or all of them lie closer together than chance allows."""
+    """Whether some stream is farther off than chance makes it, or all lie closer together than chance allows."""
     if len(counts) < STREAMS_MIN:
         return False
     z = oddness(counts, trials, expected)
@@ -68,7 +68,8 @@ def is_odd(counts: Sequence[int], trials: int, expected: float | None = None) ->
     # Chi-square of n - 1 (or n) degrees of freedom, by Wilson and Hilferty's cube root.
     freedom = len(z) - (expected is None)
     cube = (float((z * z).sum()) / freedom) ** (1 / 3)
-    return abs(cube - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom)) > ALARM_SIGMAS
+    off: float = abs(cube - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
+    return off > ALARM_SIGMAS
 
 
 def row_of(values: Sequence[float], digits: int) -> Row:

@@ -1,4 +1,4 @@
-"""A small scene for Cycles, built from nothing: three materials, one lamp, a sky. One place to change what is rendered."""
+"""A small scene for Cycles, built from nothing: four materials, a lamp, a sky. The place to change."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What attacks on the money bring: thousands of careers of cheats and of their honest twins on the node's own ledger."""
+"""What attacks on the money bring: careers of cheats, and of their honest twins, on the node's own ledger."""

@@ -1,4 +1,4 @@
-"""Attacks through audits and appeals, each beside its honest twin: 30 to 33 and 38 to 40 of the research.
+"""Attacks through audits and appeals, each beside its honest twin: attacks 30 to 33 and 38 to 40.
 
 Every function plays one life under one seed and returns what the attacker gains over its twin, smallest units.
 """
@@ -10,135 +10,148 @@ from typing import Final
 
 from protocol import operations
 from protocol.operations import commission
-from protocol.units import CREDIT, PPM
-from simulations.economy.careers import POLICY, POOL, PRICE, STAKE, auditors, court, exchange
-from simulations.economy.court import ALL, AUDITOR_STAKE, NONE, cost
-from simulations.economy.exchange import Exchange, Place
+from protocol.units import PPM, Digest
+from simulations.economy.careers import POLICY, PRICE, STAKE, auditors, court, exchange
+from simulations.economy.court import NONE, UNITS, cost
+from simulations.economy.exchange import Exchange, Place, key
 
-PANEL: Final = 3
-"""Peers of the first panel."""
+PANELS: Final = (3, 7, 7)
+"""Peers of the panel of each round; the third round is a game that two referees could check, counted as the second."""
 
 FORCED_PPM: Final = 40_000
 """Share of audits whose answer is known: 4 % (specs/38-canaries.md)."""
 
-ROUNDS: Final = 100
-"""Audits, or appeals, of one life."""
+AUDITS: Final = 100
+"""Audits of one auditor's life."""
+
+SAMPLES: Final = 4
+"""Units of a claim that one audit replays."""
+
+DIFFERS: Final = 0.05
+"""Share of audits in which the auditor's result is not the provider's: why anybody would want to peek."""
 
 
-def panel(dice: Random, bought: int) -> tuple[list[str], bool]:
-    """(three auditors, whether the attacker's own are more than half)."""
-    names = auditors()
-    drawn = dice.sample(names, PANEL)
-    return drawn, 2 * sum(name in names[:bought] for name in drawn) > PANEL
+def panel(dice: Random, number: int = 1) -> list[str]:
+    """The members of a round's panel."""
+    return dice.sample(auditors(), PANELS[number - 1])
 
 
-def bond(price: int, size: int = PANEL) -> int:
-    """What an appeal against a decision about this price must stake: one and a half times what its panel costs."""
-    return max(POLICY.bond_min, price * size * 3 // 2)
+def bond(price: int, number: int = 1) -> int:
+    """What an appeal about this price stakes at least: one and a half times what the panel of the round costs."""
+    return max(POLICY.bond_min, price * PANELS[number - 1] * 3 // 2)
 
 
-def framing(seed: int, bought: int = 2) -> int:
-    """30: renter and two of ten auditors call a true result wrong, to keep the price. The provider appeals."""
-    market = exchange(seed, POLICY)
-    names, ring = auditors(), ["renter", *auditors()[:bought]]
+def framing(seed: int, count: int = 2) -> int:
+    """30: the renter and `count` of ten auditors call a true result wrong, to keep the price. The provider appeals.
+
+    The honest twin of the renter pays the price for the result."""
+    market = exchange(seed)
+    bought = auditors()[:count]
+    ring = ["renter", *bought]
     before = sum(map(market.worth, ring))
     place = _claimed(market)
-    drawn = market.dice.sample(names, 2)
-    if not all(name in names[:bought] for name in drawn):
-        is_one = any(name in names[:bought] for name in drawn)
-        faulted = tuple(name for name in drawn if name in names[:bought]) if is_one else ()
-        honest = next(name for name in [*drawn, *names[bought:]] if name not in names[:bought])
-        market.judge(place, "accept", "hash_equal", auditor=honest, faulted=faulted)
-    else:
+    drawn = market.dice.sample(auditors(), 2)
+    liars = [name for name in drawn if name in bought]
+    if len(liars) == len(drawn):
         market.judge(place, "fraud", "unit_differs", auditor=drawn[1])
-        assert market.appeal(place, "provider", bond(PRICE)) == "ok"
-        members, is_theirs = panel(market.dice, bought)
-        if is_theirs:
-            market.rule(place, 1, "upheld", "fraud", members)
-        else:
-            market.rule(place, 1, "overturned", "accept", members)
+        _appealed(market, place, "provider", 1)
+        members = panel(market.dice)
+        is_theirs = 2 * len(set(members) & set(bought)) > len(members)
+        market.rule(place, 1, *(("upheld", "fraud") if is_theirs else ("overturned", "accept")), members)
+    else:
+        honest = next(name for name in [*drawn, *auditors()] if name not in bought)
+        market.judge(place, "accept", "hash_equal", honest, tuple(liars))
     market.settle()
-    return sum(map(market.worth, ring)) - before + PRICE - 0 * POOL
+    return sum(map(market.worth, ring)) - before + PRICE
 
 
 def lazy_auditor(seed: int) -> int:
-    """31: says yes without looking. One audit in 25 has a known wrong answer behind it."""
-    market = exchange(seed, POLICY)
+    """31: says yes without looking, for the fee and no work. One audit in 25 has a known wrong answer behind it."""
+    market = exchange(seed)
     before, saved = market.stake("auditor-0"), 0
-    for _ in range(ROUNDS):
-        saved += _audit_cost()
+    for _ in range(AUDITS):
+        saved += audit_cost()
         if market.dice.randrange(PPM) < FORCED_PPM:
-            place = _claimed(market)
-            market.judge(place, "accept", "hash_equal", auditor="auditor-1", faulted=("auditor-0",))
+            market.judge(_claimed(market), "accept", "hash_equal", "auditor-1", ("auditor-0",))
             break
     market.settle()
     return market.stake("auditor-0") - before + saved
 
 
 def copying_auditor(seed: int) -> int:
-    """32: seals what another auditor sealed, and cannot open it: no evidence, no fee, and it saves its work."""
-    market = exchange(seed, POLICY)
-    salt = market.random_bytes()
-    honest, copy = (market.random_bytes() for _ in range(2))
-    assert operations.seal(_peer("auditor-0"), salt, honest) != operations.seal(_peer("auditor-1"), salt, honest)  # type: ignore[arg-type]
-    del copy
-    return _audit_cost() - _fee()
+    """32: seals what another auditor sealed. It cannot open that: no evidence, no fee, but no work either."""
+    dice = Random(seed)
+    salt, output = dice.randbytes(32), Digest(dice.randbytes(32))
+    copied = operations.seal(key("auditor-1"), salt, output)
+    is_taken = operations.seal(key("auditor-0"), salt, output) == copied
+    return (audit_fee() if is_taken else 0) - (audit_fee() - audit_cost())
 
 
 def peeking(seed: int) -> int:
-    """33: seals, sees what the provider opens, and opens its own only where that pays: where both agree."""
+    """33: does the work, looks at what the provider opens, and opens only where both agree, to offend nobody."""
     dice = Random(seed)
-    differs = dice.random() < 0.05
-    return -_fee() if differs else 0
+    return -audit_fee() * sum(dice.random() < DIFFERS for _ in range(AUDITS))
 
 
 def spam(seed: int, count: int = 10) -> int:
     """38: appeals against true results, to make others work. Every bond is lost."""
-    market = exchange(seed, POLICY, {"provider": STAKE, "spammer": STAKE})
+    market = exchange(seed, stakes={"provider": STAKE, "spammer": STAKE})
     bench, before = court(market), market.worth("spammer")
     for _ in range(count):
         place = _lease(market)
-        if bench.try_claim(place, NONE) != "accept":
-            continue
-        if market.appeal(place, "spammer", bond(PRICE)) == "ok":
-            market.rule(place, 1, "upheld", "accept", panel(market.dice, 0)[0])
+        bench.try_claim(place, NONE)
+        _appealed(market, place, "spammer", 1)
+        market.rule(place, 1, "upheld", "accept", panel(market.dice))
     market.settle()
     return market.worth("spammer") - before
 
 
-def spam_ratio(count: int = 10) -> float:
-    """What the panels of honest peers compute, over what the spammer loses."""
-    return PANEL * cost(PRICE) * count / -spam(0, count)
+def spam_ratio(seed: int = 0, count: int = 10) -> float:
+    """What the panels compute, over what the spammer loses: below one half, griefing costs the griefer more."""
+    return PANELS[0] * cost(PRICE) * count / -spam(seed, count)
 
 
 def delay(seed: int, sybils: int = 8) -> int:
-    """39: many names appeal one after the other, to keep a true result from being paid. Each may once per round."""
+    """39: many names appeal one after the other, to keep a true result from being paid. There are three rounds."""
     names = [f"sybil-{number}" for number in range(sybils)]
-    market = exchange(seed, POLICY, {"provider": STAKE, **dict.fromkeys(names, STAKE)})
-    before = sum(map(market.worth, names))
-    place = _claimed(market)
+    market = exchange(seed, stakes={"provider": STAKE, **dict.fromkeys(names, STAKE)})
+    before, rounds = sum(map(market.worth, names)), 0
+    place = _claimed(market, trace=bytes(32))
     market.judge(place, "accept", "not_sampled")
-    rounds = 0
     for name in names:
-        size = (PANEL, 7, 7)[min(rounds, 2)]
-        if market.appeal(place, name, bond(PRICE, size)) != "ok":
-            continue
-        rounds += 1
-        market.rule(place, rounds, "upheld", "accept", panel(market.dice, 0)[0])
+        if rounds < len(PANELS) and market.appeal(place, name, bond(PRICE, rounds + 1), b"r" * 32) == "ok":
+            rounds += 1
+            market.rule(place, rounds, "upheld", "accept", panel(market.dice, rounds))
     market.settle()
     return sum(map(market.worth, names)) - before
 
 
 def self_challenge(seed: int) -> int:
-    """40: a cheat challenges himself through a friend, to get his stake back as a reward."""
-    market = exchange(seed, POLICY, {"provider": STAKE, "friend": STAKE})
-    before = market.worth("provider") + market.worth("friend")
+    """40: a cheat whose claim went through challenges himself through a friend, to get the stake back as a reward."""
+    market = exchange(seed, stakes={"provider": STAKE, "friend": STAKE})
+    pair = ("provider", "friend")
+    before = sum(map(market.worth, pair))
     place = _claimed(market)
     market.judge(place, "accept", "not_sampled")
-    assert market.appeal(place, "friend", bond(PRICE)) == "ok"
-    market.rule(place, 1, "overturned", "fraud", panel(market.dice, 0)[0])
+    _appealed(market, place, "friend", 1)
+    market.rule(place, 1, "overturned", "fraud", panel(market.dice))
     market.settle()
-    return market.worth("provider") + market.worth("friend") - before
+    return sum(map(market.worth, pair)) - before
+
+
+def audit_fee() -> int:
+    """What an auditor gets of a claim, smallest units."""
+    return commission(PRICE) * POLICY.audit_fee // PPM
+
+
+def audit_cost() -> int:
+    """What replaying the samples of a claim costs."""
+    return cost(PRICE, SAMPLES / UNITS)
+
+
+def _appealed(market: Exchange, place: Place, appellant: str, number: int) -> None:
+    code = market.appeal(place, appellant, bond(PRICE, number))
+    assert code == "ok", code
 
 
 def _lease(market: Exchange) -> Place:
@@ -147,25 +160,7 @@ def _lease(market: Exchange) -> Place:
     return place
 
 
-def _claimed(market: Exchange) -> Place:
+def _claimed(market: Exchange, trace: bytes | None = None) -> Place:
     place = _lease(market)
-    market.claim(place)
+    market.claim(place, trace=trace)
     return place
-
-
-def _peer(name: str) -> bytes:
-    from simulations.economy.exchange import key
-
-    return key(name)
-
-
-def _fee() -> int:
-    return commission(PRICE) * POLICY.audit_fee // PPM
-
-
-def _audit_cost() -> int:
-    """An auditor replays 4 of 64 units."""
-    return cost(PRICE, 4 / 64)
-
-
-UNUSED: Final = (ALL, AUDITOR_STAKE, CREDIT)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
+from msgspec import UNSET
+
 from protocol import operations, wire
 from protocol.escrow_state import ChunkLease
 from protocol.genesis import Genesis
@@ -28,6 +30,9 @@ FUNDS: Final = 1_000_000 * CREDIT
 
 CHUNK_TIME: Final = Micros(30 * SECOND)
 """From a lease to its claim, and again to its verdict."""
+
+LEASE_TIME: Final = Micros(60 * MINUTE)
+"""From a lease to its deadline: enough for ten that are worked off one after the other."""
 
 Found = Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
 
@@ -55,10 +60,13 @@ class Place:
 class Exchange:
     """One ledger, its clock, and the money of everybody by name."""
 
-    def __init__(self, policy: Policy, stakes: Mapping[str, int], dice: Random, renters: Iterable[str] = ("renter",)) -> None:
+    def __init__(
+        self, policy: Policy, stakes: Mapping[str, int], dice: Random, renters: Iterable[str] = ("renter",)
+    ) -> None:
         """`stakes`: smallest units that each agent has bound; each has as much again in free money."""
-        balances = [("U", key(name), FUNDS) for name in renters]
-        balances += [(cls, key(name), amount) for name, amount in stakes.items() if amount for cls in ("S", "U")]
+        balances: list[tuple[Literal["U", "S"], bytes, int]] = [("U", key(name), FUNDS) for name in renters]
+        for name, amount in stakes.items():
+            balances += [("S", key(name), amount), ("U", key(name), amount)]
         genesis = Genesis(CHAIN, 0, ((key("judge"), 1),), tuple(balances), policy=policy)
         self.ledger = Ledger(genesis)
         self.policy = policy
@@ -75,7 +83,7 @@ class Exchange:
         owner = key(renter)
         opened = EscrowOpen(owner, 0, self.ledger.next_sequence(owner), job, price, bytes(32), key("steward"), deadline)
         escrow = self.must(opened, renter).op
-        claim_by = self.now + 2 * CHUNK_TIME
+        claim_by = self.now + LEASE_TIME
         times = (claim_by, claim_by + 30 * MINUTE)
         lease = Assign(escrow, 0, 1, key(provider), price, price, *times, (key("steward"),))
         outcome = self.do(lease, provider, "steward")
@@ -95,17 +103,24 @@ class Exchange:
         """The judges' verdict."""
         self.wait(CHUNK_TIME)
         verdict = Verdict(
-            place.escrow, 0, place.epoch, outcome, bool(auditor), key(auditor or "judge"), bytes(32), bytes(32), code
+            *(place.escrow, 0, place.epoch),
+            outcome=outcome,
+            is_audited=bool(auditor),
+            auditor=key(auditor or "judge"),
+            output=bytes(32),
+            evidence=bytes(32),
+            code=code,
+            faulted=tuple(map(key, faulted)) or UNSET,
         )
-        if faulted:
-            verdict = Verdict(*(getattr(verdict, name) for name in verdict.__struct_fields__[:10]), tuple(map(key, faulted)))
         self.must(verdict, "judge")
 
     def appeal(self, place: Place, appellant: str, bond: int, rival: bytes = bytes(32)) -> str:
         """Stake a bond on it that the decision is wrong; the ledger's code, `ok` when it stands."""
         return self.do(Appeal(place.escrow, 0, place.epoch, key(appellant), bond, rival), appellant).code
 
-    def rule(self, place: Place, number: int, outcome: Literal["upheld", "overturned"], finding: Found, panel: Iterable[str]) -> None:
+    def rule(
+        self, place: Place, number: int, outcome: Literal["upheld", "overturned"], finding: Found, panel: Iterable[str]
+    ) -> None:
         """What the panel found."""
         self.wait(CHUNK_TIME)
         members = tuple(map(key, panel))

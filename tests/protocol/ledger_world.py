@@ -103,7 +103,12 @@ def verdict(
 
 
 def appeal(
-    escrow: bytes, appellant: Identity, bond: int = 40 * CREDIT, chunk: int = 0, epoch: int = 1, rival: bytes = bytes(32)
+    escrow: bytes,
+    appellant: Identity,
+    bond: int = 40 * CREDIT,
+    chunk: int = 0,
+    epoch: int = 1,
+    rival: bytes = bytes(32),
 ) -> Appeal:
     return Appeal(escrow, chunk, epoch, appellant.peer, bond, rival)
 

@@ -6,13 +6,10 @@ import pytest
 
 from protocol.accounts import FEES, RESERVE, TREASURY
 from protocol.genesis import Genesis
-from protocol.identity import Identity
-from protocol.operations import EscrowClose, Unbond, commission
+from protocol.operations import EscrowClose, Mint, Unbond, commission
 from protocol.policy import UNBOND_TIME, Policy
-from protocol.units import CREDIT, SECOND, Digest
+from protocol.units import CREDIT, DAY, HOUR, SECOND, Digest
 from tests.protocol.ledger_world import (
-    CHAIN,
-    CLAIM_BY,
     DEADLINE,
     FUNDS,
     GENESIS,
@@ -155,17 +152,15 @@ def test_an_escrow_with_held_pay_closes_by_itself(world: World) -> None:
     assert world.ledger.available("U", RENTER.peer) == FUNDS - PRICE
 
 
-def test_the_deadline_does_not_close_over_held_pay(world: World) -> None:
-    e = world.leased()
-    world.ok(claim(e), P, at=CLAIM_BY)
-    long = World(with_policy(Policy(dispute_window=1_000 * SECOND)))
-    e = long.claimed()
-    long.ok(verdict(e), VALIDATOR)
-    long.pass_time(DEADLINE + 1)
-    record = long.ledger.escrows[e]
+def test_the_deadline_does_not_close_over_held_pay() -> None:
+    world = World(with_policy(Policy(dispute_window=1_000 * SECOND)))
+    e = world.claimed()
+    world.ok(verdict(e), VALIDATOR)
+    world.pass_time(DEADLINE + 1)
+    record = world.ledger.escrows[e]
     assert (record.is_closing, record.is_closed) == (True, False)
-    long.pass_time(START + 1_000 * SECOND + 1)
-    assert record.is_closed and long.ledger.available("U", P.peer) == PRICE - FEE
+    world.pass_time(START + 1_000 * SECOND + 1)
+    assert record.is_closed and world.ledger.available("U", P.peer) == PRICE - FEE
 
 
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,17 +225,30 @@ def test_fraud_reaches_stake_that_is_leaving_and_bans(world: World) -> None:
     assert world.ledger.available("U", P.peer) == 0
 
 
-def test_stake_that_is_leaving_waits_for_the_ruling_and_then_leaves() -> None:
-    long = 7 * 86_400 * SECOND
-    world = World(with_policy(Policy(dispute_window=long)))
-    e = world.claimed()
+@pytest.mark.parametrize("is_mistaken", [False, True])
+def test_stake_that_is_leaving_waits_for_the_dispute(is_mistaken: bool) -> None:
+    """Its time is up while it may yet be slashed: it leaves afterwards, or never."""
+    world = World(with_policy(Policy(dispute_window=DAY // 2, rule_time=DAY // 2)))
     world.ok(Unbond(P.peer, 0, 0, 30 * CREDIT), P)
-    world.pass_time(world.time + 100 * SECOND)
+    world.ok(Mint(b"r" * 32, P.peer, 50 * CREDIT), VALIDATOR)
+    world.pass_time(START + 7 * DAY + 20 * HOUR)
+    e = world.ok(open_escrow(deadline=START + 9 * DAY), RENTER)
+    world.ok(assign(e, claim_by=START + 8 * DAY, verdict_by=START + 9 * DAY), STEWARD, P)
+    world.ok(claim(e), P)
     world.ok(verdict(e, "fraud"), VALIDATOR)
-    world.ok(appeal(e, RENTER), RENTER) if False else None
-    world.pass_time(START + UNBOND_TIME)
-    assert world.ledger.available("U", P.peer) == 0
-    assert world.held(e).end == "slashed"
+    if is_mistaken:
+        world.ok(appeal(e, P), P)
+    world.pass_time(START + UNBOND_TIME + 1)
+    assert world.ledger.available("B", P.peer) == 0
+    assert world.ledger._state.accounts.balance(("B", P.peer)) == 30 * CREDIT
+    if is_mistaken:
+        world.ok(ruling(e, "accept"), VALIDATOR)
+        world.pass_time(world.time + HOUR)
+        assert world.ledger.available("U", P.peer) == 80 * CREDIT
+    else:
+        world.pass_time(world.time + DAY)
+        assert world.ledger.available("U", P.peer) == 50 * CREDIT
+        assert world.held(e).end == "slashed"
 
 
 def test_fraud_takes_the_held_pay_of_other_jobs_back(world: World) -> None:
@@ -267,16 +275,11 @@ def test_pay_that_waits_for_an_accusation_is_paid_when_that_falls(world: World) 
     bad = world.leased()
     world.ok(claim(bad), P)
     world.ok(verdict(bad, "fraud"), VALIDATOR)
-    world.ledger.apply  # noqa: B018
-    e = bad
-    world.pass_time(world.time + 1)
-    from protocol.operations import Mint
-
     world.ok(Mint(b"r" * 32, P.peer, 100 * CREDIT), VALIDATOR)
-    world.ok(appeal(e, P), P)
+    world.ok(appeal(bad, P), P)
     world.mature()
     assert world.held(good).end == ""
-    world.ok(ruling(e, "accept"), VALIDATOR)
+    world.ok(ruling(bad, "accept"), VALIDATOR)
     world.mature()
     world.mature()
     assert world.held(good).end == "paid"
@@ -339,4 +342,3 @@ def test_the_chain_of_roots_covers_what_is_held() -> None:
         world.ok(verdict(e, outcome), VALIDATOR)
         roots.add(world.ledger.state_root())
     assert len(roots) == len(outcomes)
-    assert CHAIN and Identity

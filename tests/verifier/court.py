@@ -88,6 +88,7 @@ class Court:
             verdict_by=NOW - LAG + WINDOW,
             sealed=sealed,
             claimed_in=header_hash(self.header()),
+            beacon=header_hash(self.header()),
         )
         operation = operations.signed_op(CHAIN, Claim(ESCROW, chunk, 1, sealed), PROVIDER)
         self.hear(ME, self.receipts(operation, status))

@@ -80,11 +80,11 @@ class Duel:
         self.line.append((Micros(now + SECOND), -1, REFEREE, REFEREE, (game, wrong)))  # type: ignore[arg-type]
         return []
 
-    def play(self, limit: Micros = Micros(3600 * SECOND)) -> Ended:
+    def play(self) -> Ended:
         game = Game(self.first.tree.root, self.second.tree.root, len(self.truth), self.parts)
         self.put(REFEREE, self.referee.begin(game, ABOUT, ((FIRST,), (SECOND_PEER,)), self.now))
         while self.ended is None:
-            assert self.now < NOW + limit, "a game without an end"
+            assert self.now < NOW + 3600 * SECOND, "a game without an end"
             self.line.sort(key=lambda item: item[:2])
             if self.line and self.line[0][0] <= self.now:
                 _, number, sender, to, message = self.line.pop(0)

@@ -46,7 +46,7 @@ class Quorum:
     def start(self, key: Identity) -> None:
         """A process comes up with what its disk holds."""
         disk = self.disks[key.peer]
-        blocks = []
+        blocks: list[bytes] = []
         while (data := disk.get(f"block/{len(blocks) + 1}")) is not None:
             blocks.append(data)
         self.orderers[key.peer] = Orderer(key, self.genesis, blocks, disk.get("vote"))

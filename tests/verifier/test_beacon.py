@@ -12,7 +12,7 @@ from protocol.errors import LocalError
 from protocol.escrow_state import ChunkLease
 from protocol.genesis import Genesis
 from protocol.identity import Identity
-from protocol.messages import Head, Submit
+from protocol.messages import Submit
 from protocol.operations import BeaconReveal, signed_op
 from protocol.policy import Policy
 from protocol.units import SECOND, Micros
@@ -172,7 +172,7 @@ def submitted(effects: list[Effect]) -> list[object]:
 
 def test_the_secret_is_on_disk_before_its_seal_leaves_and_differs_each_time() -> None:
     view = View()
-    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)  # type: ignore[arg-type, return-value]
+    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
     first = keeper.tick(NOW)
     assert [type(effect) for effect in first[:2]] == [Store, Send]
     assert not submitted(keeper.tick(Micros(NOW + 1))), "not again at once"
@@ -182,14 +182,14 @@ def test_the_secret_is_on_disk_before_its_seal_leaves_and_differs_each_time() ->
         view.beacon_wanted = number
         secrets |= {e.value for e in keeper.tick(NOW) if isinstance(e, Store) and e.value is not None}
     assert len(secrets) == 25
-    other = BeaconKeeper(KEYS[1], GENESIS.validator_set, lambda: view)  # type: ignore[arg-type, return-value]
+    other = BeaconKeeper(KEYS[1], GENESIS.validator_set, lambda: view)
     assert not secrets & {e.value for e in other.tick(NOW) if isinstance(e, Store)}
     assert len(keeper._secrets) <= KEPT
 
 
 def test_it_opens_when_a_quorum_sealed_and_stragglers_had_their_time() -> None:
     view = View()
-    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)  # type: ignore[arg-type, return-value]
+    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
     (secret,) = [e.value for e in keeper.tick(NOW) if isinstance(e, Store)]
     assert secret is not None
     part = view.beacons[5] = Part()
@@ -210,15 +210,15 @@ def test_it_opens_when_a_quorum_sealed_and_stragglers_had_their_time() -> None:
 
 def test_without_its_disk_it_opens_what_it_can_make_again_and_nothing_else() -> None:
     view = View()
-    one = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)  # type: ignore[arg-type, return-value]
-    mixed = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view, lambda: b"drand")  # type: ignore[arg-type, return-value]
+    one = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
+    mixed = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view, lambda: b"drand")
     for keeper, opens in ((one, 1), (mixed, 0)):
         view.beacons.clear()
         (secret,) = [e.value for e in keeper.tick(NOW) if isinstance(e, Store)]
         assert secret is not None
         part = view.beacons[5] = Part()
         part.sealed = {key.peer: seal_part(KEYS[0].peer, 5, secret) for key in KEYS}
-        again = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)  # type: ignore[arg-type, return-value]
+        again = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
         assert len(submitted(again.tick(NOW))) == opens
     with pytest.raises(LocalError):
-        one.receive(KEYS[0].peer, Head.__new__(Head), NOW)
+        one.receive(KEYS[0].peer, Submit(()), NOW)

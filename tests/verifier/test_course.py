@@ -37,10 +37,7 @@ from tests.verifier.court import (
 )
 from verifier.auditor import Auditor
 from verifier.case import Auditing, Opening, Revealing
-from verifier.course import (
-    OPEN_TIMEOUT,
-    VERDICT_MARGIN,
-)
+from verifier.deadlines import OPEN_TIMEOUT, VERDICT_MARGIN
 
 
 def test_drawn_audit_before_the_opening_and_equal() -> None:

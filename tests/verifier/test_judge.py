@@ -20,13 +20,7 @@ from protocol.operations import Claim
 from protocol.units import Digest
 from tests.verifier.court import BAD, CHAIN, CHUNKS, ESCROW, GOOD, ME, PROVIDER, SALT, STEWARD, STRANGER, Court
 from verifier.case import Decided
-from verifier.course import (
-    ASK_AGAIN,
-    FETCH_AGAIN,
-    FETCH_TRIES,
-    INPUTS_TIMEOUT,
-    REVEAL_TIMEOUT,
-)
+from verifier.deadlines import ASK_AGAIN, FETCH_AGAIN, FETCH_TRIES, INPUTS_TIMEOUT, REVEAL_TIMEOUT
 
 
 def test_not_drawn_reveal_fetch_accept() -> None:
@@ -183,13 +177,16 @@ def test_a_verdict_is_sent_again_until_the_ledger_has_it() -> None:
     assert court.judge.cases == {}
 
 
-def test_a_second_opening_changes_nothing() -> None:
+def test_a_second_opening_changes_nothing_and_another_one_is_an_offence() -> None:
     court = Court(valid=10**9)
     court.claim()
     court.know_spec()
     court.reveal()
     before = court.case.state
-    assert court.reveal(BAD) == []
+    assert court.reveal() == []
+    with pytest.raises(RemoteViolation) as caught:
+        court.reveal(BAD)
+    assert caught.value.code == "equivocation"
     assert court.case.state == before
     assert court.case.reveal is not None
     assert court.case.reveal.output == GOOD

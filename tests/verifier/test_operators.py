@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from protocol import wire
 from protocol.errors import Refused, RemoteViolation
-from protocol.units import PeerId
+from protocol.units import Digest, PeerId
 from tests.verifier.duel import FIRST, SECOND_PEER, Duel
 from verifier import operators
 from verifier.advocate import Held, claim_of
-from verifier.operators import FP32_ROUNDOFF, Array, Evidence, Frame, Operator, Program, Tape
+from verifier.game import Dispute
+from verifier.operators import FP32_ROUNDOFF, Evidence, Frame, Operator, Program, Tape
 from verifier.referee import Inside
+from verifier.tensors import Array
 
 SOMEBODY = PeerId(b"p" * 32)
 
@@ -57,6 +59,16 @@ class Cheat(Tape):
         return made + 1 if self._done == self._at else made
 
 
+def recorded(leaves: tuple[bytes, ...], tape: Tape | None) -> Held:
+    """A claim whose units went as this tape."""
+    claim = claim_of(leaves)
+    return Held(claim.leaves, claim.tree, lambda unit: tape)
+
+
+def inside(game: Digest, dispute: Dispute) -> Inside:
+    return Inside(dispute.index - 1, MLP, dispute.agreed or b"", dispute.leaves)
+
+
 def steps(tape: Tape, before: bytes) -> tuple[bytes, ...]:
     """A history of four units whose third is recorded: leaves are digests of states."""
     return (b"a" * 32, b"b" * 32, before, tape.outcome)
@@ -72,16 +84,15 @@ def test_a_dispute_ends_at_one_operator_and_the_honest_claim_wins(
     if good.outcome == bad.outcome:
         return  # What was done wrong did not reach the state behind the unit: the two claims say the same.
     before = operators.state_digest([wire.digest(operators.pack(value)) for value in inputs])
-    held = []
-    for tape in (good, bad) if honest_first else (bad, good):
-        claim = claim_of(steps(tape, before))
-        held.append(Held(claim.leaves, claim.tree, lambda unit, tape=tape: tape if unit == 2 else None))
+    pair = (good, bad) if honest_first else (bad, good)
+    held = [recorded(steps(tape, before), tape) for tape in pair]
     game = Duel(
-        *held,
+        held[0],
+        held[1],
         steps(good, before),
         seed=seed,
         loss=loss,
-        descend=lambda game, dispute: Inside(dispute.index - 1, MLP, dispute.agreed or b"", dispute.leaves),
+        descend=inside,
     )
     ended = game.play()
     assert (ended.winner, ended.code) == (held[0 if honest_first else 1].tree.root, "wrong_step")
@@ -91,13 +102,12 @@ def test_who_does_not_say_what_is_inside_loses_by_silence() -> None:
     inputs = tensors(1)
     good, bad = Tape(MLP, inputs), Cheat(9, inputs)
     before = operators.state_digest([wire.digest(operators.pack(value)) for value in inputs])
-    first = claim_of(steps(good, before))
-    honest = Held(first.leaves, first.tree, lambda unit: good)
+    honest = recorded(steps(good, before), good)
     game = Duel(
         honest,
         claim_of(steps(bad, before)),
         steps(good, before),
-        descend=lambda game, dispute: Inside(dispute.index - 1, MLP, dispute.agreed or b"", dispute.leaves),
+        descend=inside,
     )
     ended = game.play()
     assert (ended.winner, ended.code) == (honest.tree.root, "silent")
@@ -107,15 +117,12 @@ def test_a_trace_that_hangs_elsewhere_loses() -> None:
     inputs = tensors(1)
     good, bad, other = Tape(MLP, inputs), Cheat(9, inputs), Tape(MLP, tensors(2))
     before = operators.state_digest([wire.digest(operators.pack(value)) for value in inputs])
-    claims = [claim_of(steps(tape, before)) for tape in (good, bad)]
-    held = [
-        Held(claim.leaves, claim.tree, lambda unit, tape=tape: tape)
-        for claim, tape in zip(claims, (good, other), strict=True)
-    ]
+    held = [recorded(steps(good, before), good), recorded(steps(bad, before), other)]
     game = Duel(
-        *held,
+        held[0],
+        held[1],
         steps(good, before),
-        descend=lambda game, dispute: Inside(dispute.index - 1, MLP, dispute.agreed or b"", dispute.leaves),
+        descend=inside,
     )
     ended = game.play()
     assert (ended.winner, ended.code) == (held[0].tree.root, "bad_descent")
@@ -126,13 +133,19 @@ def test_a_trace_that_hangs_elsewhere_loses() -> None:
 
 def test_data_that_nobody_delivers_is_withheld() -> None:
     inputs = tensors(1)
-    tapes = (Tape(MLP, inputs), Cheat(9, inputs))
+
+    class Lost(Tape):
+        """One whose inputs are gone."""
+
+        def evidence(self, index: int) -> bytes:
+            return b"nothing"
+
+    class LostCheat(Lost, Cheat):
+        pass
+
+    tapes = (Lost(MLP, inputs), LostCheat(9, inputs))
     before = operators.state_digest([wire.digest(operators.pack(value)) for value in inputs])
-    held = []
-    for tape in tapes:
-        claim = claim_of(steps(tape, before))
-        tape.evidence = lambda index: b"nothing"  # type: ignore[method-assign]
-        held.append(Held(claim.leaves, claim.tree, lambda unit, tape=tape: tape))
+    held = [recorded(steps(tape, before), tape) for tape in tapes]
 
     class Ignoring(Duel):
         def deliver(self, number: int, sender: PeerId, to: PeerId, message: object) -> None:  # type: ignore[override]
@@ -143,9 +156,10 @@ def test_data_that_nobody_delivers_is_withheld() -> None:
                 assert error.code == "malformed"
 
     game = Ignoring(
-        *held,
+        held[0],
+        held[1],
         steps(tapes[0], before),
-        descend=lambda game, dispute: Inside(dispute.index - 1, MLP, dispute.agreed or b"", dispute.leaves),
+        descend=inside,
     )
     ended = game.play()
     assert (ended.winner, ended.code) == (None, "withheld")
@@ -178,14 +192,14 @@ def test_evidence_that_is_malformed_or_of_another_slot() -> None:
         operators.recompute(MLP, 1, before, b"\xc1", SOMEBODY)
     assert caught.value.code == "malformed"
     frame = msgspec.msgpack.decode(tape.frame(), type=Frame)
-    for item in (
+    for wrong in (
         msgspec.structs.replace(frame, first=frame.last),
         msgspec.structs.replace(frame, outputs=frame.outputs[::-1]),
         msgspec.structs.replace(frame, inputs=frame.inputs[:2]),
     ):
         with pytest.raises(RemoteViolation) as caught:
             operators.check_frame(
-                MLP, tape.tree.root, wire.encode(item), operators.state_digest(frame.inputs), tape.outcome, SOMEBODY
+                MLP, tape.tree.root, wire.encode(wrong), operators.state_digest(frame.inputs), tape.outcome, SOMEBODY
             )
         assert caught.value.code in ("bad_path", "bad_descent")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.units import Digest, Micros
 from tests.verifier.duel import NOW, Duel, history
-from verifier.advocate import claim_of
+from verifier.advocate import Held, claim_of
 from verifier.chess_clock import CLOCK_MAX, EXTENSION, EXTENSIONS_MAX, LOW, TOTAL, ChessClock
 from verifier.tournament import GAME_TIME_MAX, Pair, Tournament, divide, games_max
 
@@ -21,10 +21,10 @@ HONEST = claim_of(TRUTH)
 def contest(claims: int, seed: int, play: bool) -> tuple[int, int, Digest | None]:
     """(games of the honest claim, µs that everything took when pairs play side by side, who is left)."""
     dice = Random(seed)
-    lies = {}
+    lies: dict[Digest, Held] = {}
     while len(lies) < claims - 1:
-        claim = claim_of(history(40, 1, dice.randrange(40), b"%d" % len(lies)))
-        lies[claim.tree.root] = claim
+        lie = claim_of(history(40, 1, dice.randrange(40), b"%d" % len(lies)))
+        lies[lie.tree.root] = lie
     known = {**lies, HONEST.tree.root: HONEST}
     order = list(known)
     dice.shuffle(order)
@@ -44,9 +44,9 @@ def contest(claims: int, seed: int, play: bool) -> tuple[int, int, Digest | None
     return honest_games, max(free_at.values()), contest_.champion
 
 
-def result(pair: Pair, known: dict[Digest, object], dice: Random, play: bool) -> tuple[Digest | None, int]:
+def result(pair: Pair, known: dict[Digest, Held], dice: Random, play: bool) -> tuple[Digest | None, int]:
     if play:
-        game = Duel(known[pair.first], known[pair.second], TRUTH, seed=dice.randrange(10**6), loss=0.1)  # type: ignore[arg-type]
+        game = Duel(known[pair.first], known[pair.second], TRUTH, seed=dice.randrange(10**6), loss=0.1)
         ended = game.play()
         return ended.winner, ended.at - NOW
     if HONEST.tree.root in (pair.first, pair.second):

@@ -20,9 +20,9 @@ from protocol.offers import OFFER_INTERVAL, Terms
 from protocol.units import CREDIT, GIB, SECOND, Credits, Digest, JobId, Micros
 from tests.protocol.ledger_world import GENESIS, PROVIDERS, RENTER, START, STEWARD, VALIDATOR
 from verifier.auditor import Auditor
-from verifier.case import Facts
 from verifier.judge import Judge
 from verifier.orderer import Orderer
+from verifier.views import Facts
 from verifier.wiring import Machines, Outside, wire_machines
 
 NOW = Micros(START + SECOND)
@@ -218,7 +218,7 @@ def test_results_are_compared_by_staked_validators_that_have_the_runtime() -> No
     machines.offers.receive(PROVIDERS[0].peer, offer(PROVIDERS[0], terms=same), NOW)
     assert machines.judge is not None
     choose = machines.judge._bench.auditors
-    facts = Facts(wire.digest(b"spec"), 1, 0, 1, 1, 1, Micros(SECOND), "D0", "python", is_interactive=False)
+    facts = replace(Facts.of(wire.digest(b"spec"), 1, SPEC), numeric="D0")
     assert set(choose(facts, PROVIDERS[0].peer)) == {VALIDATOR.peer, STEWARD.peer}, "whoever offers no runtime cannot"
     assert set(choose(replace(facts, numeric="D2"), PROVIDERS[0].peer)) == {VALIDATOR.peer}, "the same build only"
     assert set(choose(facts, STEWARD.peer)) == {VALIDATOR.peer}, "nobody compares with itself"

@@ -46,6 +46,9 @@ class Options(NamedTuple):
 
 ONE_EACH = Options()
 
+NOISE_PLACES = 16
+"""Places whose noise is made together: 16 MiB for a vocabulary of 128,000."""
+
 
 class InferenceWork(Work):
     """Requests with their prompts as tokens."""
@@ -60,6 +63,7 @@ class InferenceWork(Work):
         self._options = options
         self._answers: dict[int, State] = {}
         self._told: dict[int, Aux] = {}
+        self._drawn: tuple[tuple[int, int], Array] = ((-1, -1), np.zeros(0))
         self.units = self._batches + 1
 
     def first(self) -> State:
@@ -134,12 +138,23 @@ class InferenceWork(Work):
 
     def _scores(self, logits: Array, number: int, place: int) -> npt.NDArray[np.float64]:
         """What the token at this place of the answer is the largest of. Integers stay exact in fp64."""
-        draws = gumbel.words(self.seed, number, place, len(logits))
+        noise = self._noise(number, place, len(logits), logits.dtype.kind == "i")
         if logits.dtype.kind != "i":
-            return gumbel.scores(logits.astype(np.float64), draws, self._sampling)
+            return gumbel.scores(logits.astype(np.float64), noise.astype(np.float64), self._sampling)
         temperature = round(self._sampling.temperature * (1 << gumbel.NOISE_BITS))
-        exact = gumbel.integer_scores(logits.astype(np.int64), draws, temperature, self._sampling.top_k)
+        whole = noise.astype(np.int64)
+        exact = gumbel.integer_scores(logits.astype(np.int64), whole, temperature, self._sampling.top_k)
         return exact.astype(np.float64) / (1 << gumbel.NOISE_BITS)
+
+    def _noise(self, number: int, place: int, count: int, is_exact: bool) -> Array:
+        """The noise at this place. Made for NOISE_PLACES at a time: logarithms of integers are long rows of steps."""
+        block = place // NOISE_PLACES
+        if self._drawn[0] != (number, block):
+            places = range(block * NOISE_PLACES, (block + 1) * NOISE_PLACES)
+            draws = np.stack([gumbel.words(self.seed, number, one, count) for one in places])
+            self._drawn = (number, block), (gumbel.integer_noise(draws) if is_exact else gumbel.noise(draws))
+        row: Array = self._drawn[1][place % NOISE_PLACES]
+        return row
 
     def _answers_to(self, batch: int) -> State:
         """The answers to a batch: kept, or found once more by a process that went on from a snapshot."""

@@ -104,7 +104,7 @@ class Streams(Rows):
 
     def finish(self, state: State, out: Path) -> None:
         rows = rows_of(state).tolist()
-        total = [sum(column) for column in zip(*rows)]
+        total = [sum(column) for column in zip(*rows)]  # noqa: B905  3.9
         said = {"root": sum_root(rows).hex(), "streams": len(rows), "total": total}
         (out / TOTAL).write_text(json.dumps(said, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -119,7 +119,7 @@ def sum_root(rows: list[list[int]]) -> bytes:
 
 
 def _joined(left: tuple[bytes, list[int]], right: tuple[bytes, list[int]]) -> tuple[bytes, list[int]]:
-    sums = [a + b for a, b in zip(left[1], right[1])]
+    sums = [a + b for a, b in zip(left[1], right[1])]  # noqa: B905  3.9
     return _hashed(b"sum-node", left[0], *map(_value, left[1]), right[0], *map(_value, right[1])), sums
 
 
@@ -140,7 +140,7 @@ def check_total(result: Path) -> None:
     """For a `check` line: the chunk's total is the sum of its streams, all of them. Raises SystemExit otherwise."""
     rows = rows_of(decode((result / "state.shoal").read_bytes())).tolist()
     said = json.loads((result / TOTAL).read_text(encoding="utf-8"))
-    total = [sum(column) for column in zip(*rows)]
+    total = [sum(column) for column in zip(*rows)]  # noqa: B905  3.9
     if said != {"root": sum_root(rows).hex(), "streams": len(rows), "total": total}:
         raise SystemExit(f"sum_differs: the streams add up to {total}, the file says {said!r:.200}")
     print(f"{len(rows)} streams add up to {total}")

@@ -1,0 +1,155 @@
+"""`job.evidence` and `job.appeal` of the control socket: why a claim was judged so, and to contest it.
+
+A renter's appeal is signed with the key that this node keeps for it; an owner's, against a finding on this node's own
+work, with the node's. Spec: specs/16-control.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from node.control_methods import JobAppealParams, JobEvidenceParams
+from node.parts import Parts
+from node.proof_views import held_of, held_view, verdict_view
+from node.views import Plain, job_text, peer_or_empty
+from protocol import operations, wire
+from protocol.disputes import NO_RIVAL, bond_min
+from protocol.errors import Refused, RemoteViolation
+from protocol.escrow_state import Escrow
+from protocol.held import Held
+from protocol.identity import Identity
+from protocol.ledger import operation_decoder
+from protocol.messages import Receipts
+from protocol.operations import Appeal, Ruling, Verdict
+from protocol.policy import Policy
+from protocol.units import PPM, PeerId
+
+APPEAL_TIMEOUT_S: Final = 20.0
+"""Seconds that an appeal waits for the ledger before it is `unavailable`; asking again appeals once."""
+
+RECEIPT_BYTES_MAX: Final = 16 << 20
+"""Bytes of the receipts of one block that concern one job."""
+
+_receipts: Final = wire.decoder(Receipts)
+
+
+class ProofApi:
+    """`job.evidence`, `job.appeal`."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def evidence(self, params: JobEvidenceParams) -> Plain:
+        """Every decided claim of the job, or of one chunk, and the signed decisions that this node has of it."""
+        escrow, ledger = self._escrow(params.job), self._parts.ledger()
+        held = held_of(escrow, params.chunk, ledger)
+        return {
+            "job": params.job,
+            "has_policy": ledger.policy is not None,
+            "claims": [held_view(one, ledger) for one in held],
+            "decisions": self._decisions(escrow, params.chunk),
+        }
+
+    async def appeal(self, params: JobAppealParams) -> Plain:
+        """Contest the newest decision about a chunk's claim, against a bond. The answer says by when it is ruled on."""
+        parts, ledger = self._parts, self._parts.ledger()
+        escrow = self._escrow(params.job)
+        policy, held = self._contested(escrow, params)
+        signer = self._signer(escrow, held)
+        bond = params.bond or bond_min(policy, held.price, held.round + 1)
+        rival = bytes.fromhex(params.rival) if params.rival else self._own_rival(held, signer)
+        appeal = Appeal(escrow.id, held.chunk, held.epoch, signer.peer, bond, rival)
+        signed = operations.signed_op(parts.config.network, appeal, signer)
+        if held.appeal != signed.op_id:
+            parts.driver.command(parts.client, lambda now: parts.client.submit(signed, now))
+            await parts.outcomes.applied(signed.op_id, APPEAL_TIMEOUT_S)
+        return held_view(held, ledger)
+
+    def _escrow(self, job: str) -> Escrow:
+        """By the job's id: this node may be its steward, its provider, or neither."""
+        raw = wire.raw_id("job", job, 16)
+        found = [one for one in self._parts.ledger().escrows.values() if one.job == raw]
+        if not found:
+            raise Refused(
+                f"the ledger has no escrow of {job_text(raw)}", code="unknown_job", fix="Confirm the job first."
+            )
+        return found[-1]
+
+    def _contested(self, escrow: Escrow, params: JobAppealParams) -> tuple[Policy, Held]:
+        """The newest decided claim of the chunk, or `Refused`."""
+        ledger = self._parts.ledger()
+        if ledger.policy is None:
+            raise Refused(
+                "this network pays at the verdict: it has no dispute window",
+                code="no_window",
+                fix="Nothing can be appealed here; a network says in its genesis whether pay is held.",
+            )
+        held = [one for one in held_of(escrow, params.chunk, ledger) if params.epoch in (0, one.epoch)]
+        if not held or held[-1].end:
+            detail = f"nothing is held of chunk {params.chunk}" + (f" epoch {params.epoch}" if params.epoch else "")
+            fix = "Appeals count only between a decision and the end of its window: `shoal job evidence` shows it."
+            raise Refused(detail, code="not_held", fix=fix)
+        return ledger.policy, held[-1]
+
+    def _signer(self, escrow: Escrow, held: Held) -> Identity:
+        """Who appeals: this node for its own work, else the renter whose key it keeps."""
+        own = self._parts.identity
+        if own.peer in (held.provider, *held.faulted):
+            return own
+        renter = self._parts.steward.renters.get(PeerId(escrow.owner))
+        if renter is None:
+            raise Refused(
+                "this node is neither the chunk's provider nor keeps its renter's key",
+                code="not_a_party",
+                fix="Ask the node that did the work, or the gateway that the job was submitted to.",
+            )
+        return renter
+
+    @staticmethod
+    def _own_rival(held: Held, signer: Identity) -> bytes:
+        """In the third round a provider stands for the trace that it claimed."""
+        return held.trace if held.round == 2 and signer.peer == held.provider else NO_RIVAL
+
+    def _decisions(self, escrow: Escrow, chunk: int | None) -> list[Plain]:
+        """Verdicts, appeals and rulings in the ledger's order, out of the receipts that this node was sent."""
+        found: list[Plain] = []
+        me = self._parts.identity.peer
+        for _, value in self._parts.records.scan(f"receipt/{escrow.id.hex()}/"):
+            try:
+                one = wire.decode(value, _receipts, me, RECEIPT_BYTES_MAX)
+                listed = [wire.decode(signed.body, operation_decoder, me) for signed in one.operations]
+            except RemoteViolation:
+                continue  # Of another version of this program.
+            is_applied = all(receipt.outcome.status == "applied" for receipt in one.receipts)
+            found += [
+                decision_view(op, one.header.time)
+                for op in listed
+                if is_applied and isinstance(op, Verdict | Appeal | Ruling) and chunk in (None, op.chunk)
+            ]
+        return found
+
+
+def decision_view(op: Verdict | Appeal | Ruling, time: int) -> Plain:
+    """One ordered decision in words."""
+    view: Plain
+    match op:
+        case Verdict():
+            view = {
+                "what": "verdict", "finding": op.outcome, "code": op.code, **verdict_view(op.code, op.outcome),
+                "is_audited": op.is_audited, "peers": [peer_or_empty(op.auditor)],
+                "score": op.score / PPM if isinstance(op.score, int) else None,
+                "output": op.output.hex(), "evidence": op.evidence.hex(), "bond": 0, "round": 0,
+            }  # fmt: skip
+        case Ruling():
+            view = {
+                "what": op.outcome, "finding": op.finding, "code": op.code, **verdict_view(op.code, op.finding),
+                "is_audited": True, "peers": [peer_or_empty(peer) for peer in op.panel], "score": None,
+                "output": "", "evidence": op.evidence.hex(), "bond": 0, "round": op.round,
+            }  # fmt: skip
+        case Appeal():
+            view = {
+                "what": "appeal", "finding": "", "code": "", **verdict_view("", ""),
+                "is_audited": False, "peers": [peer_or_empty(op.appellant)], "score": None,
+                "output": "", "evidence": op.rival.hex(), "bond": op.bond, "round": 0,
+            }  # fmt: skip
+    return {"time": time, "chunk": op.chunk, "epoch": op.epoch, **view}

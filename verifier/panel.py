@@ -1,0 +1,137 @@
+"""Several auditors who do the same work blind, seal what they got, and open together: one vote each.
+
+Nobody can copy: all seals are in before the first is opened, and a seal binds who made it. Spec:
+specs/37-verification-game.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol import operations
+from protocol.effects import Effect, Send
+from protocol.errors import RemoteViolation
+from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
+from protocol.units import SECOND, Digest, Micros, PeerId
+from verifier import sampling
+
+OPEN_TIMEOUT: Final = Micros(30 * SECOND)
+"""Microseconds for a member to open its seal; it needs only a connection."""
+
+SEATS: Final = (3, 7)
+"""Members of the panels of the first two rounds: with a third of all peers bad, 25 % and 16 % of panels are captured,
+and the next instance is the game, which no majority wins."""
+
+VOTES_MIN: Final = 2
+"""Equal votes that a finding needs, however few could be drawn: one machine's memory error decides nothing."""
+
+OK: Final = "ok"
+
+BLAMES: Final = "inputs"
+"""How the reason of a member begins who could not get what the claim owes it."""
+
+Networks = Callable[[PeerId], frozenset[str]]
+"""What shows that two peers are one operator's: the networks of their public addresses."""
+
+
+def draw(
+    seed: bytes,
+    place: tuple[bytes, int, int],
+    seats: int,
+    candidates: Mapping[PeerId, int],
+    excluded: frozenset[PeerId],
+    networks: Networks = lambda peer: frozenset(),
+) -> tuple[PeerId, ...]:
+    """The members, by stake up to the cap, at most one of each operator and none of an operator of the excluded.
+
+    Fewer than `seats` when there are not enough; the same at everybody who sees the same candidates."""
+    taken = frozenset(network for peer in excluded for network in networks(peer))
+    members: list[PeerId] = []
+    for turn in range(seats):
+        able = {
+            peer: stake
+            for peer, stake in candidates.items()
+            if peer not in excluded and peer not in members and not networks(peer) & taken
+        }
+        member = sampling.draw_auditor(seed, place, turn, able, frozenset())
+        if member is None:
+            break
+        members.append(member)
+        taken |= networks(member)
+    return tuple(sorted(members))
+
+
+@dataclass(slots=True)
+class Panel:
+    """One vote. `until` is the deadline of what is waited for: all seals, then all openings."""
+
+    request: AuditRequest
+    members: tuple[PeerId, ...]
+    until: Micros
+    seals: dict[PeerId, Digest] = field(default_factory=dict)
+    votes: dict[PeerId, Digest] = field(default_factory=dict)
+    """What each member got; zeros for one that failed or did not open what it had sealed."""
+    blaming: set[PeerId] = field(default_factory=set)
+    """Members who could not get what they were to replay."""
+    is_opening: bool = False
+
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        return (self.request.escrow, self.request.chunk, self.request.epoch)
+
+    def ask(self) -> list[Effect]:
+        """To all who have not sealed yet, or not opened."""
+        if self.is_opening:
+            waiting = [peer for peer in self.seals if peer not in self.votes]
+            return [Send(peer, AuditOpenRequest(*self.place)) for peer in waiting]
+        return [Send(peer, self.request) for peer in self.members if peer not in self.seals]
+
+    def committed(self, sender: PeerId, message: AuditCommit, now: Micros) -> list[Effect]:
+        """A seal. Raises `RemoteViolation` (`equivocation`, `copied`)."""
+        sealed = Digest(message.sealed)
+        if sender not in self.members or self.is_opening:
+            return []
+        if self.seals.get(sender, sealed) != sealed:
+            raise RemoteViolation(sender, "two different seals for one audit", code="equivocation")
+        if any(other == sealed for peer, other in self.seals.items() if peer != sender):
+            raise RemoteViolation(sender, "somebody else's seal", code="copied")
+        self.seals[sender] = sealed
+        return self._open(now) if len(self.seals) == len(self.members) else []
+
+    def revealed(self, sender: PeerId, message: AuditReveal) -> bool:
+        """A seal is opened; True when all are. What does not fit its seal counts as no vote."""
+        if not self.is_opening or sender not in self.seals or sender in self.votes:
+            return False
+        output = Digest(message.output)
+        fits = operations.seal(sender, message.salt, output) == self.seals[sender]
+        self.votes[sender] = output if fits and message.reason == OK else Digest(bytes(32))
+        if fits and message.reason.startswith(BLAMES):
+            self.blaming.add(sender)
+        return len(self.votes) == len(self.seals)
+
+    def late(self, now: Micros) -> list[Effect] | None:
+        """The deadline has passed: open what was sealed; None when there is nothing more to wait for."""
+        if not self.is_opening and self.seals:
+            return self._open(now)
+        return None
+
+    def _open(self, now: Micros) -> list[Effect]:
+        self.is_opening = True
+        self.until = Micros(now + OPEN_TIMEOUT)
+        return self.ask()
+
+    def majority(self) -> Digest | None:
+        """What more than half of the members got, and VOTES_MIN at least; None when nothing is."""
+        return majority_of(self.votes, len(self.members))
+
+
+def majority_of(votes: Mapping[PeerId, Digest], members: int) -> Digest | None:
+    """The value that more than half of so many members voted for, VOTES_MIN at least; zeros are no vote."""
+    counted = Counter(vote for vote in votes.values() if any(vote))
+    if not counted:
+        return None
+    value, count = counted.most_common(1)[0]
+    return value if count >= max(VOTES_MIN, members // 2 + 1) else None
