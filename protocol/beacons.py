@@ -27,7 +27,7 @@ def wanted(state: LedgerState) -> int | None:
         return newest.number
     if not any(_waits(state, *place) for place in state.uncovered):
         return None
-    return newest.number + 1 if newest is not None else 0
+    return newest.number + 1 if newest is not None else 1
 
 
 def commit_part(state: LedgerState, op: BeaconCommit, op_id: bytes, signers: Signers) -> None:

@@ -65,6 +65,13 @@ def appeal(state: LedgerState, op: Appeal, op_id: bytes, signers: Signers) -> No
             fix="Appeal earlier next time.",
             numbers={"until": held.until, "now": state.time},
         )
+    if (op.round or held.round + 1) != held.round + 1:
+        raise Refused(
+            f"the next round is {held.round + 1}, not {op.round}",
+            code="wrong_round",
+            fix="Read the newest ruling.",
+            numbers={"next": held.round + 1},
+        )
     if held.round >= held.last_round:
         raise Refused(f"round {held.round} was the last", code="last_round", fix="The ruling stands.")
     escrow = state.escrows[held.escrow]

@@ -49,6 +49,8 @@ class Held(Struct):
     finding: str
     """What holds now."""
     code: str
+    output: bytes
+    """Digest of the output that was claimed, whatever the judges made of it."""
     until: int
     """Ledger time until which somebody may appeal, µs."""
     is_audited: bool

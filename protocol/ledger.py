@@ -107,6 +107,11 @@ class Ledger:
         return self._state.beacons
 
     @property
+    def uncovered(self) -> Sequence[tuple[bytes, int, int]]:
+        """(escrow, chunk, epoch) of claims that no beacon covers yet, oldest first."""
+        return self._state.uncovered
+
+    @property
     def beacon_wanted(self) -> int | None:
         """The number of the beacon that validators should seal or open parts of now; None while no claim waits."""
         return beacons.wanted(self._state)

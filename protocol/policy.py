@@ -44,8 +44,9 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     """Share of auditors that may be the provider's own."""
     has_exposure_cap: bool = False
     """Whether leases beyond what stake and held pay cover are refused."""
-    audit_fee: Ppm = 300_000
-    """Share of the commission of an audited result that its auditor gets."""
+    audit_fee: Ppm = 600_000
+    """Share of the commission of an audited result that its auditor gets: 6 % of the price, because replaying 4 of 64
+    units costs 4.5 % of it, and not auditing must not pay better."""
     auditor_slash: Ppm = 100_000
     """Share of its stake that an auditor loses whose sealed result two others refuted."""
     probation: Annotated[int, Meta(ge=0, le=1_000)] = 50

@@ -28,6 +28,7 @@ folders.open_for_library()
 import msgspec  # noqa: E402 - the folders have to be open first
 from msgspec import Struct  # noqa: E402
 
+from gateway.proof_schemas import Claim, Evidence  # noqa: E402
 from gateway.schemas import (  # noqa: E402
     Account,
     BlobStored,

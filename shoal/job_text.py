@@ -6,6 +6,7 @@ import math
 
 from gateway.schemas import ChunkStatus, JobStatus, JobSummary, Money, Plan, Quote
 from shoal.output import money, pairs, short_peer, span_text, table, time_text
+from shoal.proof_text import trust_text, verdicts_text
 
 
 def plan_text(plan: Plan) -> str:
@@ -33,6 +34,8 @@ def plan_text(plan: Plan) -> str:
         parts.append(table(("left out", "code", "why"), left_out))
     if plan.candidates:
         parts.append("\n".join(_loss_lines(plan)))
+    if plan.trust is not None and plan.candidates:
+        parts.append(trust_text(plan.trust))
     return "\n\n".join(parts)
 
 
@@ -69,10 +72,14 @@ def status_text(status: JobStatus) -> str:
     parts = [pairs(top)]
     if status.chunks:
         parts.append(chunks_text(status.chunks))
-        parts += [text for text in (safety_text(status.chunks), recoveries_text(status.chunks)) if text]
+        parts += [text for text in _said(status.chunks) if text]
     if status.money is not None:
         parts.append(money_text(status.money))
     return "\n\n".join(parts)
+
+
+def _said(chunks: list[ChunkStatus]) -> tuple[str, str, str]:
+    return safety_text(chunks), recoveries_text(chunks), verdicts_text(chunks)
 
 
 def chunks_text(chunks: list[ChunkStatus]) -> str:

@@ -240,7 +240,7 @@ class Audits:
         for auditor in auditors:
             hearing.failures += 1
             hearing.unreachable += why.startswith(BLAMES)
-            hearing.seals.pop(auditor, None)
+            case.heard.discard(hearing.seals.pop(auditor, b""))
             said.append(Emit("auditor_fault", self._bench.fields(case, auditor) | {"code": why[:128]}))
         left: tuple[PeerId, ...] = ()
         if isinstance(case.state, Auditing | Checking):

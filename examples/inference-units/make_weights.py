@@ -3,7 +3,7 @@
 Ran once, on the specifications of this repository; what it wrote is published beside it and is what counts. A second
 run on another processor gives other weights: nothing depends on their bits.
 
-    python make_weights.py FOLDER_OF_TEXTS
+    PYTHONPATH=. python examples/inference-units/make_weights.py specs
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
+
+from node.guest.work.tensors import encode
 
 CONTEXT: Final = 160
 """Characters of a prompt and its answer together."""
@@ -92,7 +93,8 @@ def main() -> None:
     """Both sizes, beside this file."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(sys.argv[1]).glob("*.md")))
     for name, size in SIZES.items():
-        save_file(train(tokens_of(text), *size), Path(__file__).parent / f"{name}.safetensors")
+        weights = {key: value.numpy() for key, value in train(tokens_of(text), *size).items()}
+        (Path(__file__).parent / f"{name}.safetensors").write_bytes(encode(weights))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from protocol.errors import Refused
 from shoal import exits
+from shoal.commands import job_proof
 from shoal.commands.words import Nouns, add_gateway, add_noun, agreed, client, devnet_folder, require_answer
 from shoal.output import Output, money, pairs, size_text, table
 
@@ -64,6 +65,7 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     receipt.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="check this saved receipt; asks no gateway"
     )
+    job_proof.register(verbs, voice)
     for verb in verbs.choices.values():
         add_gateway(verb)
 

@@ -198,6 +198,8 @@ def run_earnings(args: argparse.Namespace, out: Output) -> int:
     """Line by line, then the sums."""
     with control(args) as node:
         answer = node.call("node.earnings")
+    from shoal.earnings_text import earnings_text
+
     rows = [
         (time_text(line["time"]), str(line["job"])[:12], line["chunk"], money(line["price"]), money(line["commission"]),
          money(line["paid"]), money(line["slashed"]), line["outcome"], line["code"])
@@ -208,7 +210,8 @@ def run_earnings(args: argparse.Namespace, out: Output) -> int:
     def text() -> str:
         sums = f"earned {money(answer['total'])} credits, slashed {money(answer['slashed'])}"
         shares = _shares_text(_rows(answer, "shares"))
-        return f"{table(heads, rows, right=(2, 3, 4, 5, 6))}\n{shares}{sums}".lstrip()
+        lines = f"{table(heads, rows, right=(2, 3, 4, 5, 6))}\n{shares}{sums}"
+        return "\n".join(part for part in (lines, earnings_text(answer)) if part).lstrip()
 
     out.data(answer, text)
     return exits.OK

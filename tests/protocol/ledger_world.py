@@ -109,8 +109,9 @@ def appeal(
     chunk: int = 0,
     epoch: int = 1,
     rival: bytes = bytes(32),
+    number: int = 1,
 ) -> Appeal:
-    return Appeal(escrow, chunk, epoch, appellant.peer, bond, rival)
+    return Appeal(escrow, chunk, epoch, appellant.peer, bond, rival, number)
 
 
 def ruling(
@@ -118,6 +119,12 @@ def ruling(
 ) -> Ruling:
     word: Literal["upheld", "overturned"] = "upheld" if is_upheld else "overturned"
     return Ruling(escrow, chunk, epoch, number, word, finding, (VALIDATOR.peer,), b"e" * 32, "panel")
+
+
+def again(escrow: bytes, chunk: int = 0, epoch: int = 2, provider: Identity = PROVIDERS[0]) -> Assign:
+    """A cheap lease with all the time that the escrow has."""
+    late = {"claim_by": DEADLINE - 2, "verdict_by": DEADLINE}
+    return assign(escrow, chunk, epoch, provider, price=1_000, collateral=0, **late)
 
 
 def fence(escrow: bytes, chunk: int = 0, epoch: int = 1) -> Fence:

@@ -13,7 +13,6 @@ from protocol.identity import Identity
 from protocol.operations import EscrowClose, Mint, Ruling, commission
 from protocol.units import CREDIT
 from tests.protocol.ledger_world import (
-    DEADLINE,
     FUNDS,
     OTHER,
     POLICY,
@@ -28,6 +27,7 @@ from tests.protocol.ledger_world import (
     WINDOW,
     OutcomeName,
     World,
+    again,
     appeal,
     assign,
     claim,
@@ -148,7 +148,7 @@ def test_an_overturned_fault_never_happened(world: World, outcome: OutcomeName) 
     assert world.ledger.available(*TREASURY) == 0
     record = world.ledger.escrows[e]
     assert (record.paid, record.commission, record.slashed) == (PRICE - FEE, FEE, 0)
-    world.ok(assign(e, epoch=2), STEWARD, P)
+    world.ok(again(e), STEWARD, P)
 
 
 def test_compensation_never_exceeds_what_the_escrow_has(world: World) -> None:
@@ -180,7 +180,7 @@ def test_an_accepted_result_proven_bad_is_not_paid_and_slashed(world: World, fin
     assert (lease.state, lease.outcome) == ("free", finding)
     standing = snapshot(world)
     assert (standing.accepted, getattr(standing, finding), standing.consecutive_valid) == (0, 1, 0)
-    world.ok(assign(e, epoch=2, provider=Q), STEWARD, Q)
+    world.ok(again(e, provider=Q), STEWARD, Q)
 
 
 def test_a_lost_appeal_costs_the_bond(world: World) -> None:
@@ -210,15 +210,16 @@ def test_rounds_go_on_until_the_last(world: World) -> None:
     e = judged(world, "accept", is_traced=True)
     world.ok(appeal(e, Q), Q)
     world.ok(ruling(e, "fraud"), VALIDATOR)
-    assert world.refused(appeal(e, Q), Q) == "not_a_party"
+    assert world.refused(appeal(e, Q, number=2), Q) == "not_a_party"
     least = bond_min(POLICY, PRICE, 2)
-    assert world.refused(appeal(e, P, least - 1), P) == "bond_too_small"
-    world.ok(appeal(e, P, least), P)
+    assert world.refused(appeal(e, P, least - 1, number=2), P) == "bond_too_small"
+    assert world.refused(appeal(e, P, least), P) == "wrong_round"
+    world.ok(appeal(e, P, least, number=2), P)
     world.ok(ruling(e, "accept", number=2), VALIDATOR)
     assert world.held(e).winner == b""
-    assert world.refused(appeal(e, Q), Q) == "no_rival"
-    assert world.refused(appeal(e, Q, rival=TRACE), Q) == "no_rival"
-    world.ok(appeal(e, Q, rival=RIVAL), Q)
+    assert world.refused(appeal(e, Q, number=3), Q) == "no_rival"
+    assert world.refused(appeal(e, Q, rival=TRACE, number=3), Q) == "no_rival"
+    world.ok(appeal(e, Q, rival=RIVAL, number=3), Q)
     world.ok(ruling(e, "fraud", number=3), VALIDATOR)
     assert world.held(e).end == "slashed"
     assert world.ledger.available("U", Q.peer) == STAKE // 2
@@ -229,7 +230,7 @@ def test_a_claim_without_a_trace_has_two_rounds(world: World) -> None:
     e = judged(world, "wrong")
     world.ok(appeal(e, P), P)
     world.ok(ruling(e, "wrong", is_upheld=True), VALIDATOR)
-    world.ok(appeal(e, P, 41 * CREDIT), P)
+    world.ok(appeal(e, P, number=2), P)
     world.ok(ruling(e, "accept", number=2), VALIDATOR)
     assert world.held(e).end == "paid"
 
@@ -238,8 +239,7 @@ def test_a_claim_without_a_trace_has_two_rounds(world: World) -> None:
 def several(world: World, outcomes: list[OutcomeName]) -> bytes:
     e = world.ok(open_escrow(), RENTER)
     for chunk, outcome in enumerate(outcomes):
-        late = assign(e, chunk, price=1_000, collateral=0, claim_by=DEADLINE - 2, verdict_by=DEADLINE)
-        world.ok(late, STEWARD, P)
+        world.ok(again(e, chunk, 1), STEWARD, P)
         world.ok(claim(e, chunk), P)
         world.ok(verdict(e, outcome, chunk), VALIDATOR)
     return e
@@ -278,7 +278,7 @@ def test_an_overturned_finding_leaves_the_standing_of_a_world_without_it(
 def test_a_streak_does_not_come_back_over_a_fault_that_stands(world: World) -> None:
     e = several(world, ["accept", "accept", "wrong"])
     world.ok(appeal(e, P, chunk=2), P)
-    world.ok(assign(e, 3, price=1_000, collateral=0, claim_by=DEADLINE - 2, verdict_by=DEADLINE), STEWARD, P)
+    world.ok(again(e, 3, 1), STEWARD, P)
     world.ok(claim(e, 3), P)
     world.ok(verdict(e, "wrong", 3), VALIDATOR)
     world.mature()

@@ -25,6 +25,7 @@ from tests.protocol.ledger_world import (
     WINDOW,
     OutcomeName,
     World,
+    again,
     appeal,
     assign,
     claim,
@@ -40,7 +41,7 @@ from tests.protocol.ledger_world import (
 P, Q = PROVIDERS[:2]
 CAP = 100 * CREDIT
 FEE = commission(PRICE)
-AUDIT_FEE = FEE * 3 // 10
+AUDIT_FEE = FEE * 6 // 10
 GOLDEN_ROOT = "87c045ebb4a0b9c86c538771e186e6ed3d7634f87a8ded9f30399e3bffbe77d3"
 """Of the history below, taken from the ledger before it knew policies."""
 GOLDEN_GENESIS = "3ba5e071aceb7dc9f5247cf81a9d35902f7b307b221c78c52572e510523edb70"
@@ -203,7 +204,7 @@ def test_withholding_doubles_up_to_five_percent(world: World) -> None:
     e = world.ok(open_escrow(), RENTER)
     stake = STAKE
     for chunk, ppm in enumerate((10_000, 20_000, 40_000, 50_000, 50_000)):
-        world.ok(assign(e, chunk, collateral=0, claim_by=DEADLINE - 2, verdict_by=DEADLINE), STEWARD, P)
+        world.ok(again(e, chunk, 1), STEWARD, P)
         world.ok(claim(e, chunk), P)
         world.ok(verdict(e, "withheld", chunk), VALIDATOR)
         world.mature()
@@ -291,7 +292,7 @@ def test_a_rejection_brings_probation_that_audited_results_end(world: World) -> 
     standing = world.ledger.standings[P.peer]
     assert standing.probation == POLICY.probation == 50
     for epoch, is_audited in ((2, True), (3, False)):
-        world.ok(assign(e, epoch - 1, 1, claim_by=DEADLINE - 2, verdict_by=DEADLINE), STEWARD, P)
+        world.ok(again(e, epoch - 1, 1), STEWARD, P)
         world.ok(claim(e, epoch - 1), P)
         world.ok(verdict(e, chunk=epoch - 1, is_audited=is_audited), VALIDATOR)
     assert standing.probation == 49

@@ -8,13 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from node.guest.work import float_model, int8_model
+from node.guest.work import float_model
 from node.guest.work.float_model import FloatModel
 from node.guest.work.gumbel import Sampling
 from node.guest.work.inference import InferenceWork, Options
 from node.guest.work.int8_model import Int8Model
 from protocol.proof import Tolerance
-from verifier import inference
+from verifier import inference, int8
 from verifier.score import Comparison
 from verifier.tensors import Tensors, decode, encode
 
@@ -45,8 +45,13 @@ def floats(size: str = "large", precision: str = "fp32") -> FloatModel:
 
 
 @cache
+def integer_weights() -> Tensors:
+    return int8.quantised(decode((WEIGHTS / "large.safetensors").read_bytes()))
+
+
+@cache
 def integers() -> Int8Model:
-    return int8_model.load(WEIGHTS / "large.safetensors")
+    return Int8Model(integer_weights())
 
 
 def work(

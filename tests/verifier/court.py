@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from protocol import operations, wire
 from protocol.block import header_hash
 from protocol.completions import Fetched, FetchFailed
@@ -72,6 +74,7 @@ class Court:
         )
         self.now = NOW
         self.effects: list[Effect] = []
+        self.salts: dict[PeerId, bytes] = {}
 
     def header(self) -> Header:
         zero = bytes(32)
@@ -116,10 +119,12 @@ class Court:
         return self.hear(sender, Reveal(ESCROW, 0, 1, output, size, salt))
 
     def commit(self, output: Digest, auditor: Identity = ME) -> None:
-        self.hear(auditor, AuditCommit(ESCROW, 0, 1, operations.seal(auditor.peer, SALT, output)))
+        """Every execution has a salt of its own, as the auditor's machine makes it."""
+        self.salts[auditor.peer] = salt = hashlib.sha256(self.salts.get(auditor.peer, SALT)).digest()
+        self.hear(auditor, AuditCommit(ESCROW, 0, 1, operations.seal(auditor.peer, salt, output)))
 
-    def open(self, output: Digest, auditor: Identity = ME, reason: str = "ok", salt: bytes = SALT) -> None:
-        self.hear(auditor, AuditReveal(ESCROW, 0, 1, output, salt, reason))
+    def open(self, output: Digest, auditor: Identity = ME, reason: str = "ok", salt: bytes = b"") -> None:
+        self.hear(auditor, AuditReveal(ESCROW, 0, 1, output, salt or self.salts[auditor.peer], reason))
 
     def sent(self, kind: type[Message]) -> list[tuple[PeerId, Message]]:
         return [(e.peer, e.message) for e in self.effects if isinstance(e, Send) and isinstance(e.message, kind)]

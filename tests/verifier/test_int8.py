@@ -88,7 +88,7 @@ def test_a_network_of_integers_says_what_that_of_floats_says() -> None:
     exact = model.extend(tokens).logits.astype(float) / 65536
     floats = answers.floats()
     floats.reset()
-    reference = floats.extend(tokens).logits
+    reference = floats.extend(tokens).logits.astype(float)
     assert np.mean(exact.argmax(axis=1) == reference.argmax(axis=1)) > 0.9
     assert np.sqrt(np.mean((exact - reference) ** 2)) < 0.15
 
