@@ -9,6 +9,7 @@ would be. From the errors between the first configuration and the others come th
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from msgspec import Struct
 from benchmarks import honest_table
 from benchmarks.honest_plugins import PLUGINS, Plugin
 from benchmarks.honest_table import Cheat, Honest, Matrix
-from benchmarks.honest_worker import KINDS, STEPS, Orders
+from benchmarks.honest_worker import KINDS, Orders
 from protocol.errors import Refused
 from protocol.proof import Tolerance
 from verifier import tensors, training
@@ -49,6 +50,9 @@ INSTRUCTIONS: Final[Mapping[str, Mapping[str, str]]] = {
 
 UNITS: Final = 8
 """Units of a chunk: early, in the middle and late."""
+
+CHUNKS: Final = 3
+"""Whole chunks of each bitwise class, on every configuration."""
 
 CHEAT_SEEDS: Final = 16
 """Runs of each cheat, two in each of the units."""
@@ -75,7 +79,7 @@ class Config(Struct, frozen=True):
         count = str(self.threads)
         return {
             **os.environ, **INSTRUCTIONS[self.instructions], "ATEN_CPU_CAPABILITY": self.instructions,
-            "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "SHOAL_THREADS": count,
+            "OMP_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "SHOAL_THREADS": count,
             "PYTHONPATH": f"{sdk}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
 
@@ -123,7 +127,7 @@ def compute(folder: Path, kinds: Sequence[str], seeds: int) -> None:
     for place, config in enumerate(CONFIGS):
         say(f"{config.name}: {seeds} units of each of {len(kinds)} classes")
         run(config, sdk, orders("units", folder / f"units{place}", starts, config, seeds, kinds))
-        run(config, sdk, orders("chains", folder / f"chains{place}", starts, config, 2, exact))
+        run(config, sdk, orders("chains", folder / f"chains{place}", starts, config, CHUNKS, exact))
     say("the cheats")
     run(CONFIGS[-1], sdk, orders("cheats", folder / "cheats", starts, CONFIGS[-1], CHEAT_SEEDS, kinds))
 
@@ -162,13 +166,13 @@ def honest_runs(folder: Path, kind: str, seeds: int) -> Honest:
         for (at, (one, aux)), (_, (other, other_aux)) in itertools.combinations(enumerate(made), 2):
             errors = measured(start, (one, aux), (other, other_aux))
             found.pairs += 1
-            found.equal += tensors.encode(one) == tensors.encode(other)
+            found.equal += same(one, other)
             found.units.append(errors)
             if at == 0:
                 found.first.append(errors[0])
             found.compared.append((start, one, other, aux, other_aux))
     if found.is_bitwise:
-        ends = range(min(2, seeds))
+        ends = range(CHUNKS)
         chunks = [
             {tensors.encode(state(folder / f"chains{place}", kind, seed, UNITS)) for place in range(len(CONFIGS))}
             for seed in ends
@@ -208,15 +212,17 @@ def cheat_runs(folder: Path, kind: str, profile: Profile | str) -> list[Cheat]:
                 codes.add(verdict.code)
                 scores.append(score(verdict.err, profile.tolerance))
             else:
-                codes.add("equal" if tensors.encode(ours) == tensors.encode(theirs) else "state_differs")
+                codes.add("equal" if same(ours, theirs) else "state_differs")
         found.append(Cheat(kind, name, errors, sorted(codes), scores))
     return found
 
 
-def cheat_errors(folder: Path, kind: str) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
+@functools.cache
+def cheat_errors(folder: Path, kind: str) -> list[tuple[str, list[tuple[float, float, float]]]]:
     """(cheat, its errors of each seed)."""
     prefix = f"{kind}.0."
     names = sorted(path.name[len(prefix) : -len(".state")] for path in (folder / "cheats").glob(f"{prefix}*.state"))
+    found = []
     for name in names:
         errors = []
         for seed in range(CHEAT_SEEDS):
@@ -224,7 +230,8 @@ def cheat_errors(folder: Path, kind: str) -> Iterator[tuple[str, list[tuple[floa
             errors.append(
                 measured(start, unit(folder / "cheats", f"{kind}.{seed}.{name}"), work_of(folder, kind, seed))
             )
-        yield name, errors
+        found.append((name, errors))
+    return found
 
 
 def work_of(folder: Path, kind: str, seed: int) -> tuple[Tensors, Tensors]:
@@ -250,7 +257,7 @@ def judged(honest: Honest, tolerance: Tolerance | None) -> Honest:
     """Count the pairs that would have been rejected, or sent to a second auditor."""
     for start, one, other, aux, other_aux in honest.compared:
         if honest.is_bitwise:
-            honest.rejected += tensors.encode(one) != tensors.encode(other)
+            honest.rejected += not same(one, other)
         elif tolerance is not None:
             verdict = training.compare(start, one, other, aux, other_aux, tolerance)
             honest.scores.append(score(verdict.err, tolerance))
@@ -269,6 +276,11 @@ def plugged(plugin: Plugin, folder: Path) -> dict[str, dict[str, str]]:
         )  # fmt: skip
         found[config.name] = {str(name): str(digest) for name, digest in json.loads(done.stdout).items()}
     return found
+
+
+def same(one: Tensors, other: Tensors) -> bool:
+    """Whether the files that hold them are equal bytes."""
+    return all(array.tobytes() == other[name].tobytes() for name, array in one.items())
 
 
 def state(folder: Path, kind: str, seed: int, index: int) -> Tensors:

@@ -65,13 +65,13 @@ class Matrix:
 
 HEAD: Final = """# Do honest machines agree?
 
-Written by `python -m benchmarks.honest_matrix`; do not edit. Nine configurations, each in its own process: {configs}
-(threads × instruction set, by `ATEN_CPU_CAPABILITY` with oneDNN, MKL and OpenBLAS capped alike). All run on one
-machine, so this shows what threads and vector width do, not what another vendor's chip or a GPU does. How a unit of
-training is compared: [specs/33](../specs/33-training-proof.md).
+Written by `python -m benchmarks.honest_matrix`; do not edit. Nine configurations, each in its own process, threads
+× instruction set (`ATEN_CPU_CAPABILITY`, with oneDNN, MKL and OpenBLAS capped alike): {configs}.
+All run on one machine, so this shows what threads and vector width do, not what another vendor's chip or a GPU does.
+How a unit of training is compared: [specs/33](../specs/33-training-proof.md).
 
-{machine}; torch in the jobs' environment. {seconds:.0f} s in all, beside whatever else the machine did: none of the
-figures here is a time, and a repetition gives the same errors but for units that another seed would choose.
+{machine}. {seconds:.0f} s in all, beside whatever else the machine did. Apart from this none of the figures is a time:
+load changes none of them. What would change them is another model, and another seed for the units.
 """
 
 
@@ -93,9 +93,10 @@ def honest_rows(honest: Iterable[Honest]) -> str:
     """Every class: pairs, errors, false rejects."""
     lines = [
         "A *run* is one unit on one configuration, from an opened state. Every two configurations are compared, as a",
-        "claim is with its audit; *false rejects* are pairs with a score below 0.85, in bitwise classes pairs that differ.",
+        "claim is with its audit; *false rejects* are pairs with a score below 0.85, in bitwise classes those that differ.",
+        "Errors are the largest of all pairs; *second* are pairs that a second auditor would have had to look at.",
         "",
-        "| class | runs | pairs | equal bits | update error, largest | first gradient | losses | second auditor | false rejects |",
+        "| class | runs | pairs | equal bits | update | first gradient | losses | second | false rejects |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in honest:
@@ -116,8 +117,8 @@ def honest_rows(honest: Iterable[Honest]) -> str:
 def profile_rows(matrix: Matrix) -> str:
     """What the errors allow."""
     lines = [
-        "`t_ok` is five times the largest honest error against the first configuration, `t_bad` half the smallest error",
-        "that a cheat shows below; where they are closer than a factor of five the class is refused.",
+        "`t_ok` is five times the largest honest error against the first configuration, `t_bad` half the smallest",
+        "error that a cheat shows below; where they are closer than a factor of five the class is refused.",
         "",
         "| class | honest, largest | cheats, smallest | t_ok | t_bad | profile |",
         "| --- | --- | --- | --- | --- | --- |",

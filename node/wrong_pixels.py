@@ -1,4 +1,5 @@
-"""A provider that lies: it changes what its jobs put out before it claims. For tests and `shoal demo --cheat` only.
+"""A provider that lies: it changes what its jobs put out before it claims, or one state of a trace. For tests and
+`shoal demo --cheat` only.
 
 `node.config` refuses it unless the environment says that this is a test.
 """
@@ -9,12 +10,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
+
+from node.proving.program import has_units, is_replay
 from node.runner import Runner, Tell, deaf
 from protocol import wire
 from protocol.completions import RunDone
 from protocol.effects import Run
 from protocol.identity import SEED_BYTES
-from protocol.jobspec import Manifest, OutputFile
+from protocol.jobspec import ZERO_DIGEST, Manifest, OutputFile
+from protocol.proof import STATE_BYTES_MAX, Trace
+from protocol.trace import TRACE_BYTES_MAX, decode_trace
 from protocol.units import Digest, PeerId
 
 FLIPPED: Final = 64
@@ -34,13 +40,26 @@ class WrongPixels(Runner):
         on_start: Callable[[str], None],
         tell: Tell = deaf,
     ) -> RunDone:
-        """The true result, changed."""
+        """The true result, changed. Audits it does as everybody: a lie there would be found by the next auditor."""
         done = await super().run(work, on_log, on_start, tell)
-        if done.reason != "ok":
+        if done.reason != "ok" or (has_units(work) and is_replay(work)):
             return done
+        if done.trace != ZERO_DIGEST:
+            return replace(done, trace=self._wrong_unit(done.trace))
         manifest = wire.decode(self._blobs.read(done.output, 16 << 20), _manifest_decoder, _NOBODY, 16 << 20)
         changed = Manifest(tuple(self._scratch(file) for file in manifest.files))
         return replace(done, output=self._blobs.put(wire.encode(changed)))
+
+    def _wrong_unit(self, digest: Digest) -> Digest:
+        """A trace in which the state in the middle is another one, and everything else is as it was computed."""
+        trace = decode_trace(self._blobs.read(digest, TRACE_BYTES_MAX), _NOBODY)
+        leaves = list(trace.leaves)
+        middle = leaves[len(leaves) // 2]
+        state = bytearray(self._blobs.read(Digest(middle.state), STATE_BYTES_MAX))
+        state[-1] ^= 1
+        forged = self._blobs.put(bytes(state))
+        leaves[middle.index] = structs.replace(middle, state=forged)
+        return self._blobs.put(wire.encode(Trace(tuple(leaves), trace.effects)))
 
     def _scratch(self, file: OutputFile) -> OutputFile:
         data = bytearray(self._blobs.read(Digest(file.digest), 1 << 30))

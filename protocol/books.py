@@ -52,7 +52,8 @@ def _check_escrow(state: LedgerState, escrow: Escrow, items: list[held.Held]) ->
     shares = [item for lease in escrow.chunks.values() for item in carried.waiting(lease)]
     account = state.accounts[escrow.account]
     pay = [item.price for item in items if item.is_pay]
-    due = sum(lease.price for lease in running) + sum(item.amount for item in shares) + sum(pay)
+    due = sum(lease.price + lease.evidence for lease in running) + sum(item.amount for item in shares)
+    due += sum(pay) + sum(item.evidence for item in items)
     if escrow.leased != len(running) or escrow.held != len(items) or account.debits_pending != due:
         raise LocalError(
             f"escrow {escrow.id.hex()} pends {account.debits_pending} for {len(running)} leases, "
@@ -63,7 +64,7 @@ def _check_escrow(state: LedgerState, escrow: Escrow, items: list[held.Held]) ->
         raise LocalError(f"closed escrow {escrow.id.hex()} holds {account.available}", code="I5")
     if escrow.is_closing and not escrow.is_closed and (running or not items):
         raise LocalError(f"escrow {escrow.id.hex()} should have closed, or not begun to", code="I5")
-    spent = escrow.paid + escrow.commission + escrow.refunded
+    spent = escrow.paid + escrow.commission + escrow.refunded + escrow.evidence
     if escrow.cap - spent != account.available + account.debits_pending:
         raise LocalError(
             f"escrow {escrow.id.hex()} spent {spent} of {escrow.cap}, holds {account.encode()!r}", code="I3"

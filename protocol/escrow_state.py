@@ -22,7 +22,9 @@ ChunkState = Literal["free", "assigned", "claimed", "paid"]
 EXPIRE, RELEASE, CLOSE, HOLD, RULE, BEACON = range(6)
 """Ranks of what is due at the same time: leases end before the escrow that they are in closes."""
 
-POSTED_KINDS: Final = frozenset({"fund", "pay", "commission", "slash", "refund", "burn", "reward", "fee", "forfeit"})
+POSTED_KINDS: Final = frozenset(
+    {"fund", "pay", "commission", "slash", "refund", "evidence", "burn", "reward", "fee", "forfeit"}
+)
 """Kinds of statement lines that moved money; the others promise it or take a promise back."""
 
 
@@ -36,7 +38,7 @@ class Line(Struct, frozen=True, gc=False):
     amount: int
     kind: str
     """fund | reserve | collateral | pay | commission | slash | release | return | refund (specs/07-escrow.md),
-    hold | bond | burn | reward | fee | forfeit (specs/32-economics.md)."""
+    hold | evidence | bond | burn | reward | fee | forfeit (specs/32-economics.md)."""
     note: str
 
 
@@ -92,6 +94,8 @@ class ChunkLease(Struct):
     """Root of the claim's trace."""
     units: int = 0
     """Units of the claim's trace."""
+    evidence: int = 0
+    """Promised to whoever audits the result; 0 once that is decided."""
     held_until: int = 0
     """Ledger time until which the newest decision may be appealed, µs; 0 when it is final or there is none."""
 
@@ -126,6 +130,8 @@ class Escrow(Struct):
     """Nothing more is leased; it closes by itself when the last held item ends."""
     held: int = 0
     """Decisions that are not final."""
+    evidence: int = 0
+    """To auditors, on top of prices."""
 
     @property
     def account(self) -> AccountKey:
@@ -168,7 +174,7 @@ class Standing(Struct):
 
 
 YOUNG_FIELDS: Final = {
-    ChunkLease: ("beacon", "trace", "units", "held_until"),
+    ChunkLease: ("beacon", "trace", "units", "evidence", "held_until"),
     Standing: ("fraud", "severe", "rejected", "withheld", "faulted", "probation"),
 }
 """Fields that younger ledgers have: left out of a state root while they are empty, so that older roots hold."""

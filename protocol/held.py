@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from protocol.accounts import AccountKey
 from protocol.operations import commission
 
-PRICE, COMMISSION, COLLATERAL = b"p", b"c", b"s"
+PRICE, COMMISSION, COLLATERAL, EVIDENCE = b"p", b"c", b"s", b"e"
 """Suffixes of the ids of a lease's promises. 33 bytes, so that no operation id (32) can name one."""
 
 FINE, FAULT, BOND = b"f", b"a", b"b"
@@ -57,6 +57,8 @@ class Held(Struct):
     auditor: bytes
     response: int
     """µs between Assign and Claim."""
+    evidence: int = 0
+    """Promised to the auditor, on top of the price."""
     round: int = 0
     """Rulings so far."""
     appeal: bytes = b""
@@ -119,7 +121,7 @@ def name(held: Held) -> bytes:
 def promises(held: Held) -> dict[bytes, int]:
     """Id -> amount of everything that an open item has pended; empty parts left out."""
     fee = commission(held.price)
-    listed = {held.assign + COLLATERAL: held.collateral}
+    listed = {held.assign + COLLATERAL: held.collateral, held.assign + EVIDENCE: held.evidence}
     if held.is_pay:
         listed |= {held.assign + PRICE: held.price - fee, held.assign + COMMISSION: fee}
     if held.is_frozen:

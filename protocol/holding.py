@@ -31,6 +31,7 @@ def hold(state: LedgerState, policy: Policy, escrow: Escrow, lease: ChunkLease, 
         finding=op.outcome,
         code=op.code,
         output=op.output,
+        evidence=lease.evidence if op.is_audited else 0,
         until=state.time,
         is_audited=op.is_audited,
         auditor=op.auditor,
@@ -42,6 +43,9 @@ def hold(state: LedgerState, policy: Policy, escrow: Escrow, lease: ChunkLease, 
     escrow.held += 1
     state.fly(lease.provider, -lease.price)
     lease.outcome = op.outcome
+    if not op.is_audited:
+        penalties.pay_evidence(state, escrow, penalties.note_of(held, "not audited"), held.assign, b"", lease.evidence)
+    lease.evidence = 0
     tallies.count(state, held)
     if held.is_pay:
         _keep_pay(state, escrow, lease, held)
@@ -118,7 +122,10 @@ def forfeit(state: LedgerState, escrow: Escrow, held: Held) -> End:
 
 def finish(state: LedgerState, escrow: Escrow, held: Held, end: End) -> None:
     """Close the item, and its escrow if that waited for it."""
-    held.end = end
+    is_upheld = held.finding == held.verdict
+    note = penalties.note_of(held, "audit" if is_upheld else "mistaken audit")
+    penalties.pay_evidence(state, escrow, note, held.assign, held.auditor if is_upheld else b"", held.evidence)
+    held.end, held.evidence = end, 0
     held.fines, held.faults = [], []
     state.end_held(held)
     lease = _lease(state, held)

@@ -18,7 +18,7 @@ from protocol.jobspec import EnvPair, JobSpec, TreeRef
 from protocol.proof import Proof, Tolerance
 from protocol.units import SECOND
 
-RUNTIMES: Final = ("python", "torch", "blender", "openmm", "wasm")
+RUNTIMES: Final = ("python", "torch", "engines", "wasm")
 """Runtimes known by one word; anything else is `image:<reference>`."""
 
 IMAGE_PREFIX: Final = "image:"

@@ -35,6 +35,9 @@ def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> 
 
 def _at_once(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Verdict) -> None:
     standing = state.standing(lease.provider)
+    note = f"chunk {lease.chunk} epoch {lease.epoch} audit"
+    penalties.pay_evidence(state, escrow, note, lease.assign, op.auditor if op.is_audited else b"", lease.evidence)
+    lease.evidence = 0
     if op.outcome == "accept":
         standing.accepted += 1
         standing.consecutive_valid += 1

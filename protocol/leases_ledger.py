@@ -9,7 +9,7 @@ from protocol import carried, exposure
 from protocol.accounts import FEES, TREASURY, AccountKey, Move, Pend, PostPend, VoidPend
 from protocol.errors import Refused
 from protocol.escrow_state import EXPIRE, Carried, ChunkLease, Escrow, LedgerState, Line
-from protocol.held import COLLATERAL, COMMISSION, PRICE
+from protocol.held import COLLATERAL, COMMISSION, EVIDENCE, PRICE
 from protocol.operations import (
     HANDED_PPM_MAX,
     Assign,
@@ -71,6 +71,7 @@ def promises(lease: ChunkLease) -> list[tuple[bytes, int, str]]:
         (lease.assign + PRICE, lease.price - fee, "release"),
         (lease.assign + COMMISSION, fee, "release"),
         (lease.assign + COLLATERAL, lease.collateral, "return"),
+        (lease.assign + EVIDENCE, lease.evidence, "release"),
     )
     return [item for item in listed if item[1] > 0]
 
@@ -91,6 +92,7 @@ def assign(state: LedgerState, op: Assign, op_id: bytes, signers: Signers) -> No
         (Pend(op_id + PRICE, escrow.account, payee, op.price - fee), "reserve"),
         (Pend(op_id + COMMISSION, escrow.account, FEES, fee), "reserve"),
         (Pend(op_id + COLLATERAL, stake, TREASURY, op.collateral), "collateral"),
+        (Pend(op_id + EVIDENCE, escrow.account, FEES, op.evidence or 0), "reserve"),
     )
     moves = [item for item in listed if item[0].amount > 0]
     state.accounts.apply([move for move, _ in moves])
@@ -102,6 +104,7 @@ def assign(state: LedgerState, op: Assign, op_id: bytes, signers: Signers) -> No
     lease.claimed_in = lease.sealed = lease.output = lease.auditor = b""
     lease.beacon = lease.trace = b""
     lease.units = lease.held_until = 0
+    lease.evidence = op.evidence or 0
     lease.outcome = lease.code = ""
     lease.is_audited = False
     escrow.leased += 1
@@ -188,7 +191,7 @@ def handover(state: LedgerState, op: Handover, op_id: bytes, signers: Signers) -
     state.standing(lease.provider).handed += 1
     lease.state, lease.outcome, lease.code = "free", "handed", f"at {op.done_ppm / 10_000:g} %"
     fee = commission(share)
-    kept = {PRICE: share - fee, COMMISSION: fee, COLLATERAL: 0}
+    kept = {PRICE: share - fee, COMMISSION: fee, COLLATERAL: 0, EVIDENCE: 0}
     held = promises(lease)
     lines = [(pend_id, amount - kept[pend_id[-1:]], kind) for pend_id, amount, kind in held]
     end(state, escrow, lease, [VoidPend(pend_id) for pend_id, _, _ in held], [line for line in lines if line[1]])
@@ -250,7 +253,7 @@ def free(state: LedgerState, escrow: Escrow, lease: ChunkLease, outcome: str, wh
 def pay(state: LedgerState, escrow: Escrow, lease: ChunkLease, amount: int) -> None:
     """Pay `amount` of the price, commission included; the rest and the collateral are free again."""
     fee = commission(amount)
-    parts = {PRICE: amount - fee, COMMISSION: fee, COLLATERAL: 0}
+    parts = {PRICE: amount - fee, COMMISSION: fee, COLLATERAL: 0, EVIDENCE: 0}
     kinds = {PRICE: "pay", COMMISSION: "commission"}
     moves: list[Move] = []
     lines: list[tuple[bytes, int, str]] = []
@@ -280,6 +283,7 @@ def end(
             ends = (pend.credit, pend.debit)
         escrow.lines.append(Line(state.time, *ends, amount, kind, note))
     state.accounts.apply(moves)
+    lease.evidence = 0
     escrow.leased -= 1
     state.fly(lease.provider, -lease.price)
     touch(state, escrow, lease)

@@ -223,6 +223,8 @@ class Ledger:
             case "escrow":
                 escrow = state.escrows[key]
                 later = () if self.policy is None else (escrow.is_closing, escrow.held)
+                if escrow.evidence:
+                    later = (*later, escrow.evidence)
                 return (
                     escrow.cap,
                     escrow.deadline,

@@ -174,6 +174,8 @@ class Assign(Struct, frozen=True, forbid_unknown_fields=True, tag="assign"):
     verdict_by: Time
     watchers: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=3)]
     """The peers whose majority may fence this lease; the steward is one of them."""
+    evidence: AmountOrNone | UnsetType = UNSET
+    """Set aside on top of the price for whoever audits the result, whatever the audit finds."""
 
 
 class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):

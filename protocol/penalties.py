@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.accounts import RESERVE, TREASURY, Pend, Post
+from protocol.accounts import FEES, RESERVE, TREASURY, Pend, Post
 from protocol.escrow_state import Escrow, LedgerState
-from protocol.held import FAULT, FINE, SPOILS, Fine, Held
+from protocol.held import EVIDENCE, FAULT, FINE, SPOILS, Fine, Held
 from protocol.operations import commission, slash
 from protocol.policy import BURN_MIN, Policy
 from protocol.promises import Part, move, promise, resolve
@@ -124,6 +124,14 @@ def charge(state: LedgerState, peer: bytes, ppm: int) -> int:
         state.accounts.apply([Post(("S", peer), TREASURY, taken)])
         state.accounts.apply([Post(TREASURY, RESERVE, burnt_of(state, taken))])
     return taken
+
+
+def pay_evidence(state: LedgerState, escrow: Escrow, note: str, assign: bytes, auditor: bytes, amount: int) -> None:
+    """What was set aside for an audit: to the auditor, or back to the renter where it is nobody's (empty)."""
+    kept = amount if auditor else 0
+    resolve(state, escrow, note, [Part(assign + EVIDENCE, kept, "evidence", "release")])
+    move(state, escrow, note, FEES, ("U", auditor), kept, "fee")
+    escrow.evidence += kept
 
 
 def audit_fee(state: LedgerState, held: Held) -> int:

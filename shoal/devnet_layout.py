@@ -109,12 +109,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def find_runtimes(environment: Mapping[str, str]) -> dict[str, str]:
-    """Interpreters besides our own that jobs of the examples want: `torch`, from SHOAL_TORCH_PYTHON or .venv-torch."""
-    beside = Path(__file__).parent.parent / ".venv-torch" / "bin" / "python"
-    for found in (environment.get("SHOAL_TORCH_PYTHON"), str(beside), sys.executable if _has_torch() else None):
-        if found and Path(found).is_file():
-            return {"torch": found}
-    return {}
+    """Interpreters besides our own that jobs of the examples want: `torch`, from SHOAL_TORCH_PYTHON or .venv-torch, and
+    `engines` (Blender, OpenMM, ezkl, TenSEAL), from SHOAL_ENGINES_PYTHON or .venv-engines."""
+    own = {"torch": sys.executable if _has_torch() else None}
+    found: dict[str, str] = {}
+    for name in ("torch", "engines"):
+        beside = Path(__file__).parent.parent / f".venv-{name}" / "bin" / "python"
+        named = (environment.get(f"SHOAL_{name.upper()}_PYTHON"), str(beside), own.get(name))
+        if path := next((path for path in named if path and Path(path).is_file()), None):
+            found[name] = path
+    return found
 
 
 def _has_torch() -> bool:

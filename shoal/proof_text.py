@@ -19,7 +19,7 @@ def trust_text(trust: Trust) -> str:
     what = f"each of {trust.auditors} auditors" if trust.auditors > 1 else "one auditor"
     share = "all of it" if not trust.units else f"{trust.samples} of {trust.units} units"
     lines = [f"{level}: at least {_percent(trust.audited)} of claims are audited, {what} does {share} again"]
-    caught = [f"{_percent(one.left_out)} left out: {_percent(one.in_job)}" for one in trust.caught
+    caught = [f"{_percent(one.left_out)}: {_percent(one.in_job)}" for one in trust.caught
               if one.left_out in SHOWN]  # fmt: skip
     if caught:
         lines.append(
@@ -66,7 +66,7 @@ def fault_words(fault: str) -> str:
     >>> fault_words("provider"), fault_words("nobody"), fault_words("gods")
     ("The provider's fault.", "Nobody's fault.", '')
     """
-    words = {name: f"{text[0].upper()}{text[1:]} fault." for name, text in WHO.items()}
+    words: dict[str, str] = {name: f"{text[0].upper()}{text[1:]} fault." for name, text in WHO.items()}
     return words.get(fault, "")
 
 
@@ -97,8 +97,8 @@ def claim_text(claim: Claim) -> str:
     if claim.end:
         return f"{line}, final: {claim.end}"
     if claim.rule_by:
-        return f"{line}; appeal {claim.round + 1} of {claim.rounds} with a bond of {money(claim.bond)} is ruled on " \
-               f"by {time_text(claim.rule_by)} UTC"  # fmt: skip
+        appeal = f"appeal {claim.round + 1} of {claim.rounds}, bond {money(claim.bond)}"
+        return f"{line}; {appeal}, is ruled on by {time_text(claim.rule_by)} UTC"
     bond = f", against a bond of {money(claim.bond_min)}" if claim.bond_min else ""
     return f"{line}; may be appealed until {time_text(claim.held_until)} UTC{bond}"
 

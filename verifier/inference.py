@@ -49,6 +49,12 @@ WITHIN: Final = "within_tolerance"
 EQUAL: Final = "equal"
 DOUBTFUL: Final = "undecided"
 
+CODES: Final = frozenset({
+    EQUAL, WITHIN, DOUBTFUL, "wrong_tokens", "improbable_stop", "fingerprint_differs", "prompt_differs",
+    "malformed_proof", "malformed_audit",
+})  # fmt: skip
+"""Everything that a comparison can say."""
+
 DOUBT: Final = 0.1
 """Of the scale between t_ok and t_bad: what evidence for a cheat counts while it is too weak to decide. It asks for a
 second auditor, never for a rejection."""

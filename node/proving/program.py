@@ -5,6 +5,7 @@ tell the program what is wanted of it. Spec: specs/31-units.md.
 from __future__ import annotations
 
 import importlib.resources
+import mmap
 import os
 import shutil
 from dataclasses import replace
@@ -20,8 +21,9 @@ from protocol.effects import Run
 from protocol.errors import LocalError, Refused
 from protocol.jobrules import PROOF_FOLDER, RESULT_FOLDER
 from protocol.jobspec import ZERO_DIGEST, JobSpec, Manifest
-from protocol.proof import Leaf, Proof
+from protocol.proof import STATE_BYTES_MAX, Leaf, Proof
 from protocol.units import MIB, Digest, PeerId
+from verifier.tensors import MALFORMED, decode
 
 GUEST: Final = "node.guest.work"
 """The package whose modules a unit program imports; read as data, so that it works from a wheel too."""
@@ -110,11 +112,25 @@ def lay_out(work: Run, task: Task, blobs: BlobStore, may_link: bool) -> None:
         if is_replay(work):
             _make(folder / "open")
             for leaf in opened(work):
-                _lay(blobs.path(Digest(leaf.state)), folder / "open" / f"{leaf.index}.state", may_link)
+                source = blobs.path(Digest(leaf.state))
+                _check_state(source, leaf.index)
+                _lay(source, folder / "open" / f"{leaf.index}.state", may_link)
         if is_check(work):
             _lay_result(work.result, task.inside / RESULT_FOLDER, blobs, may_link)
     except OSError as error:
         raise Refused(f"what proves the job cannot be laid out: {error}", code="inputs") from error
+
+
+def _check_state(path: Path, index: int) -> None:
+    """A state that no unit program writes would end the replay, and look like the auditor's failure."""
+    if not 0 < path.stat().st_size <= STATE_BYTES_MAX:
+        raise Refused(f"{MALFORMED}: the state before unit {index} has no fit size", code="inputs")
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        decode(memoryview(mapped))
+    except Refused as error:
+        raise Refused(f"{MALFORMED}: the state before unit {index}: {error.detail}", code="inputs") from None
 
 
 def _lay_guest(folder: Path) -> None:

@@ -36,11 +36,6 @@ def panel(dice: Random, number: int = 1) -> list[str]:
     return dice.sample(auditors(), PANELS[number - 1])
 
 
-def bond(price: int, number: int = 1) -> int:
-    """What an appeal about this price stakes at least: one and a half times what the panel of the round costs."""
-    return max(POLICY.bond_min, price * PANELS[number - 1] * 3 // 2)
-
-
 def framing(seed: int, count: int = 2) -> int:
     """30: the renter and `count` of ten auditors call a true result wrong, to keep the price. The provider appeals.
 
@@ -119,7 +114,7 @@ def delay(seed: int, sybils: int = 8) -> int:
     place = _claimed(market, trace=bytes(32))
     market.judge(place, "accept", "not_sampled")
     for name in names:
-        if rounds < len(PANELS) and market.appeal(place, name, bond(PRICE, rounds + 1), b"r" * 32) == "ok":
+        if rounds < len(PANELS) and market.appeal(place, name, rounds + 1, b"r" * 32) == "ok":
             rounds += 1
             market.rule(place, rounds, "upheld", "accept", panel(market.dice, rounds))
     market.settle()
@@ -150,7 +145,7 @@ def audit_cost() -> int:
 
 
 def _appealed(market: Exchange, place: Place, appellant: str, number: int) -> None:
-    code = market.appeal(place, appellant, bond(PRICE, number))
+    code = market.appeal(place, appellant, number)
     assert code == "ok", code
 
 

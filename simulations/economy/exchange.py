@@ -15,6 +15,7 @@ from typing import Final, Literal
 from msgspec import UNSET
 
 from protocol import operations, wire
+from protocol.disputes import bond_min
 from protocol.escrow_state import ChunkLease
 from protocol.genesis import Genesis
 from protocol.held import held_id
@@ -114,9 +115,10 @@ class Exchange:
         )
         self.must(verdict, "judge")
 
-    def appeal(self, place: Place, appellant: str, bond: int, rival: bytes = bytes(32)) -> str:
-        """Stake a bond on it that the decision is wrong; the ledger's code, `ok` when it stands."""
-        return self.do(Appeal(place.escrow, 0, place.epoch, key(appellant), bond, rival), appellant).code
+    def appeal(self, place: Place, appellant: str, number: int = 1, rival: bytes = bytes(32)) -> str:
+        """Stake the least bond on it that the decision is wrong; the ledger's code, `ok` when it stands."""
+        staked = bond_min(self.policy, place.price, number)
+        return self.do(Appeal(place.escrow, 0, place.epoch, key(appellant), staked, rival, number), appellant).code
 
     def rule(
         self, place: Place, number: int, outcome: Literal["upheld", "overturned"], finding: Found, panel: Iterable[str]

@@ -156,11 +156,11 @@ def test_compensation_never_exceeds_what_the_escrow_has(world: World) -> None:
     world.ok(assign(e), STEWARD, P)
     world.ok(claim(e), P)
     world.ok(verdict(e, "wrong"), VALIDATOR)
-    world.ok(assign(e, epoch=2, provider=Q, price=PRICE - 7), STEWARD, Q)
+    world.ok(again(e, provider=Q), STEWARD, Q)
     world.ok(appeal(e, P), P)
     world.ok(ruling(e, "accept"), VALIDATOR)
     world.mature()
-    assert world.ledger.available("U", P.peer) == 100 * CREDIT + 7
+    assert world.ledger.available("U", P.peer) == 100 * CREDIT + PRICE - 1_000 - commission(PRICE - 1_000)
 
 
 @pytest.mark.parametrize("finding", FAULTS)

@@ -19,6 +19,7 @@ from tests.protocol.ledger_world import (
     PROVIDERS,
     RENTER,
     STAKE,
+    STANDBY,
     START,
     STEWARD,
     VALIDATOR,
@@ -29,6 +30,7 @@ from tests.protocol.ledger_world import (
     appeal,
     assign,
     claim,
+    fence,
     handover,
     open_escrow,
     posted,
@@ -117,6 +119,35 @@ def test_an_audited_result_pays_its_auditor_from_the_commission(world: World) ->
     world.mature()
     assert world.ledger.available("U", OTHER.peer) == AUDIT_FEE
     assert world.ledger.available(*FEES) == FEE - AUDIT_FEE
+
+
+@pytest.mark.parametrize("genesis", [GENESIS, with_policy()], ids=["at_once", "held"])
+@pytest.mark.parametrize("is_audited", [True, False])
+@pytest.mark.parametrize("outcome", ["accept", "wrong", "rejected"])
+def test_evidence_is_paid_whatever_the_audit_finds(genesis: Genesis, is_audited: bool, outcome: OutcomeName) -> None:
+    """For evidence, not for agreement; without an audit it is the renter's again."""
+    world = World(genesis)
+    e = world.ok(open_escrow(), RENTER)
+    world.ok(assign(e, evidence=777), STEWARD, P)
+    assert world.ledger.available("E", e) == CAP - PRICE - 777
+    world.ok(claim(e), P)
+    world.ok(verdict(e, outcome, is_audited=is_audited, auditor=STEWARD), VALIDATOR)
+    world.mature()
+    share = 777 if is_audited else 0
+    fee = posted(world.ledger.escrows[e], ["fee"])
+    assert (world.ledger.available("U", STEWARD.peer), world.ledger.escrows[e].evidence) == (fee, share)
+    assert fee >= share and posted(world.ledger.escrows[e], ["evidence"]) == share
+    world.ok(EscrowClose(e), STEWARD)
+    spent = PRICE if outcome == "accept" else 0
+    assert world.ledger.escrows[e].refunded == CAP - share - spent
+
+
+@pytest.mark.parametrize("is_fenced", [True, False])
+def test_evidence_of_a_lease_that_ends_early_goes_back(world: World, is_fenced: bool) -> None:
+    e = world.ok(open_escrow(), RENTER)
+    world.ok(assign(e, evidence=777), STEWARD, P)
+    world.ok(fence(e) if is_fenced else handover(e, 0), *((STEWARD, STANDBY) if is_fenced else (P, STEWARD)))
+    assert world.ledger.available("E", e) == CAP
 
 
 def test_a_network_with_a_policy_but_no_window_pays_at_once() -> None:
@@ -331,7 +362,7 @@ def test_the_statement_adds_up(world: World, outcome: OutcomeName, fine: int) ->
     assert posted(record, ["burn"]) == burnt(world)
     assert bool(posted(record, ["hold"])) == (outcome == "accept")
     gained = world.ledger.available("U", OTHER.peer)
-    assert gained == posted(record, ["fee"]) == (AUDIT_FEE if outcome == "accept" or fine else 0)
+    assert gained == posted(record, ["fee"]) == (AUDIT_FEE if outcome == "accept" else min(AUDIT_FEE, fine // 2))
 
 
 def test_the_chain_of_roots_covers_what_is_held() -> None:

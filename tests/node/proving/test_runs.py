@@ -168,3 +168,12 @@ async def test_a_check_may_use_the_guests_package_and_sees_the_jobs_files(bench:
     done = await bench.execute(spec)
     holds = await bench.run(Run("audit", spec, 0, (), (), OWNER, result=done.output))
     assert (holds.reason, holds.output) == ("ok", done.output)
+
+
+async def test_a_state_that_no_program_writes_is_refused_before_the_replay(bench: Bench) -> None:
+    spec = bench.spec(WALK)
+    trace = bench.trace(await bench.execute(spec))
+    for bad in (b"", b"garbage", bench.content(trace.leaves[2].state)[:-1]):
+        forged = msgspec.structs.replace(trace.leaves[2], state=bench.blobs.put(bad), state_bytes=len(bad))
+        again = await bench.replay(spec, (forged,))
+        assert again.reason == "inputs" and "malformed_proof" in again.detail

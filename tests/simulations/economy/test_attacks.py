@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from protocol.disputes import bond_min
 from simulations.economy import careers, disputes
 from simulations.economy.careers import PRICE, STAKE, Life
 from simulations.economy.trials import ATTACKS, trial
@@ -49,4 +50,8 @@ def test_who_challenges_himself_loses_half_his_stake() -> None:
 
 def test_more_names_do_not_delay_for_longer() -> None:
     """Three rounds, however many appeal."""
-    assert disputes.delay(0, 3) == disputes.delay(0, 64) == -sum(disputes.bond(PRICE, number) for number in (1, 2, 3))
+    assert (
+        disputes.delay(0, 3)
+        == disputes.delay(0, 64)
+        == -sum(bond_min(careers.POLICY, PRICE, number) for number in (1, 2, 3))
+    )

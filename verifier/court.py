@@ -1,0 +1,301 @@
+"""The court of appeal on each validator: panels of three and of seven, and at last the game.
+
+Appeal ordered → panel drawn by its block → blind, sealed, opened → majority → ruling signed. The third instance plays
+the game between the claim's trace and the appellant's. Every wait has a deadline; without a ruling in the ledger's time
+the finding stands, so a court that cannot agree costs nobody anything. Spec: specs/37-verification-game.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from protocol import wire
+from protocol.block import header_hash
+from protocol.completions import Completion, Fetched, FetchFailed, Scored
+from protocol.court_messages import BisectOpened, LeafOpened, LevelOpened, PointsOpened
+from protocol.effects import Compute, Effect, Fetch, Send, Wake
+from protocol.errors import LocalError, RemoteViolation
+from protocol.held import held_id
+from protocol.identity import Identity
+from protocol.jobspec import JobSpec
+from protocol.ledger import operation_decoder
+from protocol.messages import AuditCommit, AuditReveal, Message, Receipts, Submit
+from protocol.operations import Appeal, Ruling
+from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
+from verifier.arbiter import Arbiter
+from verifier.docket import Docket, Gathering, HeldView, Playing, Ruled, Sitting, Trial
+from verifier.game import Dispute, Game
+from verifier.panel import SEATS, VOTES_MIN, Networks, Panel, draw
+from verifier.referee import Referee
+from verifier.views import Facts, LedgerView
+
+SPEC_TIMEOUT: Final = Micros(60 * SECOND)
+"""Microseconds to get a specification, which renter, steward and provider all hold."""
+
+ASK_AGAIN: Final = Micros(5 * SECOND)
+"""Microseconds until a request or a ruling that got no answer is sent again."""
+
+AUDIT_MARGIN: Final = Micros(2 * MINUTE)
+"""Microseconds that a distant member gets on top of twice the chunk's time limit."""
+
+RULE_MARGIN: Final = Micros(60 * SECOND)
+"""Microseconds before the ledger's deadline at which waiting ends: openings, one block."""
+
+SPEC_BYTES_MAX: Final = 16 << 20
+"""Bytes of an encoded specification."""
+
+_spec_decoder: Final = wire.decoder(JobSpec)
+
+
+class CourtLedger(LedgerView):
+    """What the court reads of the ledger, besides what judges do."""
+
+    @property
+    def held(self) -> Mapping[bytes, HeldView]: ...  # type: ignore[empty-body]
+
+
+Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
+"""Peers whose execution can be compared with a provider's, and their stakes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bailiff:
+    """What the court needs of its peer; wired once."""
+
+    identity: Identity
+    chain: str
+    ledger: Callable[[], CourtLedger]
+    validators: Callable[[], tuple[PeerId, ...]]
+    auditors: Auditors
+    read_blob: Callable[[Digest], bytes]
+    networks: Networks = lambda peer: frozenset()
+
+
+class Court:
+    """All appeals at one validator."""
+
+    accepts: tuple[type, ...] = (
+        *(Receipts, AuditCommit, AuditReveal, Fetched, FetchFailed, Scored),
+        *(BisectOpened, PointsOpened, LevelOpened, LeafOpened),
+    )
+
+    def __init__(self, bailiff: Bailiff) -> None:
+        self._bailiff = bailiff
+        self.docket = Docket()
+        self.referee = Referee(self._game_over, self._leaf)
+        self.arbiter = Arbiter(self.referee.decide, bailiff.read_blob)
+
+    def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
+        match message:
+            case Receipts():
+                return self._ordered(message, now) if sender == self._bailiff.identity.peer else []
+            case AuditCommit():
+                return [*self._committed(sender, message, now), *self.arbiter.committed(sender, message, now)]
+            case AuditReveal():
+                return [*self._revealed(sender, message, now), *self.arbiter.revealed(sender, message, now)]
+            case Fetched():
+                return [*self._fetched(Digest(message.digest), message.size, now), *self.arbiter.fetched(message, now)]
+            case FetchFailed():
+                return self.arbiter.fetch_failed(message, now)
+            case Scored():
+                return self.arbiter.scored(message, now)
+            case BisectOpened() | PointsOpened() | LevelOpened() | LeafOpened():
+                return self.referee.receive(sender, message, now)
+            case _:
+                raise LocalError(f"{type(message).__name__} is not for the court", code="not_accepted")
+
+    def tick(self, now: Micros) -> list[Effect]:
+        """Every deadline that has passed."""
+        effects: list[Effect] = []
+        for trial in list(self.docket.trials.values()):
+            held = self._bailiff.ledger().held.get(held_id(*trial.place))
+            if held is None or held.appeal != trial.appeal:
+                effects += self.docket.close(trial, is_over=held is None or bool(held.end))
+            else:
+                effects += self._late(trial, now)
+        effects += [*self.arbiter.tick(now), *self.referee.tick(now)]
+        return [*effects, Wake(Micros(now + ASK_AGAIN))] if self.docket.trials else effects
+
+    def restore(self, records: Iterable[tuple[str, bytes]], now: Micros) -> list[Effect]:
+        """After a restart: take up every appeal that the ledger still waits for."""
+        self.docket.read(records)
+        ledger = self._bailiff.ledger()
+        effects: list[Effect] = []
+        for held in ledger.held.values():
+            if held.appeal and not held.end:
+                place = (held.escrow, held.chunk, held.epoch)
+                effects += self._open(place, Micros(now - ledger.time), now)
+        return effects
+
+    # ── opening a trial ──────────────────────────────────────────────────────────────────────────────────────────────
+    def _ordered(self, receipts: Receipts, now: Micros) -> list[Effect]:
+        effects: list[Effect] = []
+        for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
+            operation = wire.decode(signed.body, operation_decoder, self._bailiff.identity.peer)
+            if receipt.outcome.status != "applied" or not isinstance(operation, Appeal | Ruling):
+                continue
+            place = (operation.escrow, operation.chunk, operation.epoch)
+            if isinstance(operation, Ruling):
+                effects += self.docket.ruled(place, tuple(PeerId(peer) for peer in operation.panel))
+            else:
+                effects += self.docket.seed(place, signed.op_id, header_hash(receipts.header))
+                effects += self._open(place, Micros(now - receipts.header.time), now)
+        return effects
+
+    def _open(self, place: tuple[bytes, int, int], lag: Micros, now: Micros) -> list[Effect]:
+        """`lag` = our clock less the ledger's, microseconds."""
+        ledger = self._bailiff.ledger()
+        held, escrow = ledger.held.get(held_id(*place)), ledger.escrows.get(place[0])
+        seed = self.docket.seeds.get(place)
+        if held is None or escrow is None or seed is None or not held.appeal or place in self.docket.trials:
+            return []
+        trial = Trial(
+            place=place,
+            appeal=held.appeal,
+            round=held.round + 1,
+            seed=seed,
+            due=Micros(held.rule_by + lag - RULE_MARGIN),
+            provider=PeerId(held.provider),
+            appellant=PeerId(held.appellant),
+            renter=PeerId(escrow.owner),
+            steward=PeerId(escrow.steward),
+            spec=Digest(escrow.spec),
+            finding=held.finding,
+            claimed=Digest(held.output or bytes(32)),
+            trace=held.trace,
+            rival=held.rival,
+            auditor=PeerId(held.auditor),
+            state=Gathering(Micros(now + SPEC_TIMEOUT)),
+        )
+        self.docket.trials[place] = trial
+        sources = (trial.steward, trial.provider, trial.appellant)
+        return [Compute(Fetch(trial.spec, SPEC_BYTES_MAX, sources)), Wake(Micros(now + ASK_AGAIN))]
+
+    def _fetched(self, digest: Digest, size: int, now: Micros) -> list[Effect]:
+        """The specification of an appealed claim is here."""
+        effects: list[Effect] = []
+        for trial in list(self.docket.trials.values()):
+            if trial.spec != digest or not isinstance(trial.state, Gathering):
+                continue
+            try:
+                spec = wire.decode(self._bailiff.read_blob(digest), _spec_decoder, trial.provider, SPEC_BYTES_MAX)
+            except RemoteViolation:
+                effects += self._rule(trial, None, "bad_spec", now)
+                continue
+            trial.facts = Facts.of(digest, size, spec)
+            effects += self._begin(trial, trial.facts, now)
+        return effects
+
+    def _begin(self, trial: Trial, facts: Facts, now: Micros) -> list[Effect]:
+        """A panel, or the game where two histories stand against each other."""
+        if facts.is_interactive or self._outputs(trial, facts) is None:
+            return self._rule(trial, None, "not_comparable", now)
+        if trial.round == len(SEATS) + 1 and trial.rival != trial.trace and facts.units_of(trial.place[1]):
+            game = Game(Digest(trial.trace), Digest(trial.rival), facts.units + 2)
+            trial.state = Playing(trial.seed)
+            return self.referee.begin(game, trial.seed, ((trial.provider,), (trial.appellant,)), now)
+        if not any(trial.claimed):
+            return self._rule(trial, None, "nothing_to_compare", now)
+        if not facts.is_exact:
+            return self._rule(trial, None, "not_comparable", now)
+        members = self._draw(trial, facts, SEATS[min(trial.round, len(SEATS)) - 1])
+        if len(members) < VOTES_MIN:
+            return self._rule(trial, None, "no_panel", now)
+        limit = min(max(0, trial.due - now) // 2, 2 * facts.timeout + AUDIT_MARGIN)
+        panel = Panel(trial.request(facts, self._outputs(trial, facts) or ()), members, Micros(now + limit))
+        trial.state = Sitting(panel, now)
+        return [*panel.ask(), Wake(panel.until)]
+
+    def _draw(self, trial: Trial, facts: Facts, seats: int) -> tuple[PeerId, ...]:
+        candidates = self._bailiff.auditors(facts, trial.provider)
+        heard = self.docket.heard.get(trial.place, frozenset())
+        return draw(trial.seed, trial.place, seats, candidates, trial.parties | heard, self._bailiff.networks)
+
+    def _outputs(self, trial: Trial, facts: Facts) -> tuple[Digest, ...] | None:
+        """What the chunk read of earlier ones, by the ledger; None when one of them is not there any more."""
+        if trial.place[1] < facts.chunks:
+            return ()
+        chunks = self._bailiff.ledger().escrows[trial.place[0]].chunks
+        found = [lease for index in range(facts.chunks) if (lease := chunks.get(index)) is not None and lease.output]
+        return tuple(Digest(lease.output) for lease in found) if len(found) == facts.chunks else None
+
+    # ── panels ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _committed(self, sender: PeerId, message: AuditCommit, now: Micros) -> list[Effect]:
+        trial = self.docket.trials.get((message.escrow, message.chunk, message.epoch))
+        if trial is None or not isinstance(trial.state, Sitting):
+            return []
+        return trial.state.panel.committed(sender, message, now)
+
+    def _revealed(self, sender: PeerId, message: AuditReveal, now: Micros) -> list[Effect]:
+        trial = self.docket.trials.get((message.escrow, message.chunk, message.epoch))
+        if trial is None or not isinstance(trial.state, Sitting) or not trial.state.panel.revealed(sender, message):
+            return []
+        return self._vote(trial, trial.state.panel, now)
+
+    def _vote(self, trial: Trial, panel: Panel, now: Micros) -> list[Effect]:
+        """All have opened, or had their time."""
+        output = panel.majority()
+        if output is None:
+            return self._rule(trial, None, "no_majority", now, panel.members)
+        code = "hash_equal" if output == trial.claimed else "hash_differs"
+        return self._rule(trial, output == trial.claimed, code, now, panel.members, output)
+
+    # ── the game ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _leaf(self, game: Digest, dispute: Dispute, now: Micros) -> list[Effect]:
+        """The game has come down to one leaf: D0 and D1 are replayed here, other classes by three machines."""
+        trial = self._played(game)
+        if trial is None or trial.facts is None:
+            return []
+        trial.game = game
+        me = self._bailiff.identity.peer
+        is_own = trial.facts.numeric in ("D0", "D1") and me not in trial.parties
+        members = (me,) if is_own else self._draw(trial, trial.facts, SEATS[0])
+        seat = trial.seat(trial.facts, self._outputs(trial, trial.facts) or (), members)
+        return self.arbiter.begin(game, dispute, seat, now)
+
+    def _game_over(self, game: Digest, winner: Digest | None, code: str, now: Micros) -> list[Effect]:
+        """Both wrong: the claim is refuted all the same, and whoever did it right may still say so."""
+        trial = self._played(game)
+        if trial is None:
+            return []
+        return self._rule(trial, winner == trial.trace, code, now, evidence=Digest(winner or bytes(32)))
+
+    def _played(self, game: Digest) -> Trial | None:
+        """The trial that a game belongs to."""
+        for trial in self.docket.trials.values():
+            if isinstance(trial.state, Playing) and game == trial.game_id:
+                return trial
+        return None
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _rule(
+        self,
+        trial: Trial,
+        is_good: bool | None,
+        code: str,
+        now: Micros,
+        panel: tuple[PeerId, ...] = (),
+        evidence: Digest | None = None,
+    ) -> list[Effect]:
+        """Sign what was found. `is_good`: whether the claim holds; None: nothing was found, and the finding stands."""
+        signed = trial.ruling(self._bailiff.identity, self._bailiff.chain, is_good, code, panel, evidence)
+        trial.state = Ruled(signed, now)
+        return [*(Send(peer, Submit((signed,))) for peer in self._bailiff.validators()), trial.said(code, is_good)]
+
+    def _late(self, trial: Trial, now: Micros) -> list[Effect]:
+        match trial.state:
+            case Gathering(until=until) if now >= until:
+                return self._rule(trial, None, "inputs_missing", now)
+            case Sitting(panel=panel) if now >= panel.until:
+                following = panel.late(now)
+                return self._vote(trial, panel, now) if following is None else following
+            case Sitting(panel=panel, asked=asked) if now >= asked + ASK_AGAIN:
+                trial.state = Sitting(panel, now)
+                return panel.ask()
+            case Ruled(signed=signed, sent=sent) if now >= sent + ASK_AGAIN:
+                trial.state = Ruled(signed, now)
+                return [Send(peer, Submit((signed,))) for peer in self._bailiff.validators()]
+            case _:
+                return []
