@@ -76,12 +76,17 @@ class Config(Struct, frozen=True):
 
     def environment(self, sdk: Path) -> dict[str, str]:
         """For a process of it."""
-        count = str(self.threads)
+        threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         return {
-            **os.environ, **INSTRUCTIONS[self.instructions], "ATEN_CPU_CAPABILITY": self.instructions,
-            "OMP_NUM_THREADS": count, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "SHOAL_THREADS": count,
-            "PYTHONPATH": f"{sdk}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
+            **os.environ,
+            **INSTRUCTIONS[self.instructions],
+            **dict.fromkeys(threads, str(self.threads)),
+            "ATEN_CPU_CAPABILITY": self.instructions,
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "0",
+            "PYTHONPATH": f"{sdk}:{ROOT}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
 
 
 CONFIGS: Final = tuple(Config(threads, isa) for threads, isa in itertools.product(THREADS, INSTRUCTIONS))

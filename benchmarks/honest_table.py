@@ -93,8 +93,8 @@ def honest_rows(honest: Iterable[Honest]) -> str:
     """Every class: pairs, errors, false rejects."""
     lines = [
         "A *run* is one unit on one configuration, from an opened state. Every two configurations are compared, as a",
-        "claim is with its audit; *false rejects* are pairs with a score below 0.85, in bitwise classes those that differ.",
-        "Errors are the largest of all pairs; *second* are pairs that a second auditor would have had to look at.",
+        "claim is with its audit; *false rejects* are pairs with a score below 0.85, in bitwise classes those that",
+        "differ. Errors are the largest of all pairs; *second* are pairs that a second auditor would have to look at.",
         "",
         "| class | runs | pairs | equal bits | update | first gradient | losses | second | false rejects |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

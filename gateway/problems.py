@@ -174,6 +174,7 @@ SYNONYMS: Final = {
     "last_round": "bad_state",
     "no_rival": "bad_state",
     "insufficient_stake": "insufficient_funds",
+    "insufficient_user": "insufficient_funds",
     "ledger_behind": "unavailable",
     "ledger_silent": "unavailable",
 }

@@ -60,8 +60,9 @@ class Trust(Struct):
     surcharge: float = 0.0
     """What of that the commission does not cover, as a share of the price."""
     surcharge_per_chunk: int = 0
-    is_surcharge_charged: bool = False
-    """Whether anybody pays it today."""
+    """The same in money, on the average."""
+    set_aside_per_chunk: int = 0
+    """What a lease sets aside for its auditor: paid when the result is audited, refunded when it is not."""
     stake_min: int = 0
     """Stake that makes cheating on a whole chunk a loss."""
     deterred: int | None = None

@@ -58,7 +58,7 @@ class ProofApi:
         signer = self._signer(escrow, held)
         bond = params.bond or bond_min(policy, held.price, held.round + 1)
         rival = bytes.fromhex(params.rival) if params.rival else self._own_rival(held, signer)
-        appeal = Appeal(escrow.id, held.chunk, held.epoch, signer.peer, bond, rival)
+        appeal = Appeal(escrow.id, held.chunk, held.epoch, signer.peer, bond, rival, held.round + 1)
         signed = operations.signed_op(parts.config.network, appeal, signer)
         if held.appeal != signed.op_id:
             parts.driver.command(parts.client, lambda now: parts.client.submit(signed, now))

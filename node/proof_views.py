@@ -22,7 +22,8 @@ NOT_LATER: Final = ("", "handed", "fenced", "surrendered", "expired", "undecided
 
 
 def trust_view(spec: JobSpec, chunk_price: int) -> Plain:
-    """What is done about each claim, what that catches, and what it costs. `chunk_price`: at the dearest candidate."""
+    """What is done about each claim, what that catches, and what it costs. `chunk_price`: at the dearest candidate,
+    without what is set aside."""
     asked, units = trust.terms(spec), spec.units
     replayed = trust.replayed_ppm(asked, units)
     return {
@@ -43,9 +44,14 @@ def trust_view(spec: JobSpec, chunk_price: int) -> Plain:
         "evidence": trust.evidence_ppm(asked, units) / PPM,
         "surcharge": trust.surcharge_ppm(asked, units) / PPM,
         "surcharge_per_chunk": trust.surcharge(chunk_price, asked, units),
-        "is_surcharge_charged": False,
+        "set_aside_per_chunk": trust.evidence_price(chunk_price, asked, units),
         "stake_min": trust.stake_min(chunk_price, asked),
     }  # fmt: skip
+
+
+def quoted_trust(spec: JobSpec, chunk_price_max: int) -> Plain:
+    """The same for a quoted job, whose price per chunk contains what is set aside."""
+    return trust_view(spec, trust.price_within(chunk_price_max, trust.terms(spec), spec.units))
 
 
 def plan_trust(spec: JobSpec, plan: Plan) -> Plain:
@@ -79,7 +85,7 @@ def proof_view(chunk: ChunkRecord, escrow: bytes, ledger: Ledger) -> Plain:
 
 
 def _held_words(held: Held) -> Plain:
-    state = "open" if held.is_frozen else "ruled" if held.round else ""
+    state = "open" if held.is_appealed else "ruled" if held.round else ""
     return {"held_until": 0 if held.end else held.until, "appeal": state}
 
 

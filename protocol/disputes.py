@@ -56,7 +56,7 @@ def appeal(state: LedgerState, op: Appeal, op_id: bytes, signers: Signers) -> No
     held = state.open_held(op.escrow, op.chunk, op.epoch)
     if op.appellant not in signers:
         raise not_signed("the appellant")
-    if policy is None or held.is_frozen:
+    if policy is None or held.is_appealed:
         raise Refused("an appeal is open already", code="already_appealed", fix="Wait for its ruling.")
     if state.time > held.until:
         raise Refused(
@@ -98,7 +98,7 @@ def ruling(state: LedgerState, op: Ruling, op_id: bytes, signers: Signers) -> No
         raise not_signed(f"validators with power {quorum}, has {power}")
     policy = state.policy
     held = state.open_held(op.escrow, op.chunk, op.epoch)
-    if policy is None or not held.is_frozen or op.round != held.round + 1:
+    if policy is None or not held.is_appealed or op.round != held.round + 1:
         raise Refused(
             f"round {op.round} was not asked for, {held.round} are over",
             code="no_appeal",
@@ -124,7 +124,7 @@ def ruling(state: LedgerState, op: Ruling, op_id: bytes, signers: Signers) -> No
 def lapse(state: LedgerState, key: bytes, number: int) -> None:
     """Nobody ruled in time: the finding stands, and the bond goes back."""
     held = state.held[key]
-    if held.end or not held.is_frozen or held.round != number or state.time <= held.rule_by:
+    if held.end or not held.is_appealed or held.round != number or state.time <= held.rule_by:
         return
     _return_bond(state, state.escrows[held.escrow], held, "not ruled in time")
     held.appeal = held.appellant = b""

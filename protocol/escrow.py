@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from protocol import absences, beacons, closing, disputes, judgements, leases_ledger
+from protocol import absences, beacons, closing, disputes, judging, leases_ledger
 from protocol.accounts import RESERVE, Pend, Post, PostPend, VoidPend
 from protocol.errors import Refused
 from protocol.escrow_state import CLOSE, RELEASE, Escrow, LedgerState, Line
@@ -196,7 +196,7 @@ _on(Surrender, leases_ledger.surrender)
 _on(Handover, leases_ledger.handover)
 _on(Fence, leases_ledger.fence)
 _on(Settle, leases_ledger.settle)
-_on(Verdict, judgements.verdict)
+_on(Verdict, judging.verdict)
 _on(Appeal, disputes.appeal)
 _on(Ruling, disputes.ruling)
 _on(BeaconCommit, beacons.commit_part)

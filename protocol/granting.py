@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from msgspec import UNSET
+
+from protocol import trust
 from protocol.jobspec import JobSpec
 from protocol.messages import Bid
 from protocol.operations import PRICE_STEP as PRICE_STEP
@@ -37,6 +40,11 @@ def chunk_price(price_per_hour: int, estimate: Micros) -> Credits:
     8340
     """
     return Credits(-(-price_per_hour * estimate // (HOUR * PRICE_STEP)) * PRICE_STEP)
+
+
+def chunk_cost(price: int, spec: JobSpec) -> Credits:
+    """What one chunk at this price may cost its renter: the price, and what is set aside for auditors."""
+    return Credits(price + trust.evidence_price(price, trust.terms(spec), spec.units))
 
 
 @dataclass(slots=True)
@@ -110,6 +118,7 @@ def lease(
         claim_by=claim_by,
         verdict_by=claim_by + VERDICT_WINDOW,
         watchers=watchers,
+        evidence=trust.evidence_price(price, trust.terms(spec), spec.units) or UNSET,
     )
 
 

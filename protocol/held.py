@@ -98,7 +98,7 @@ class Held(Struct):
         return self.verdict == "accept"
 
     @property
-    def is_frozen(self) -> bool:
+    def is_appealed(self) -> bool:
         """Whether an appeal is open."""
         return bool(self.appeal)
 
@@ -124,7 +124,7 @@ def promises(held: Held) -> dict[bytes, int]:
     listed = {held.assign + COLLATERAL: held.collateral, held.assign + EVIDENCE: held.evidence}
     if held.is_pay:
         listed |= {held.assign + PRICE: held.price - fee, held.assign + COMMISSION: fee}
-    if held.is_frozen:
+    if held.is_appealed:
         listed[held.appeal + BOND] = held.bond
     listed |= {fine.id: fine.amount for fine in (*held.fines, *held.faults)}
     return {key: amount for key, amount in listed.items() if amount}

@@ -72,12 +72,12 @@ def open_window(state: LedgerState, policy: Policy, held: Held) -> None:
 def ripen(state: LedgerState, key: bytes) -> None:
     """A window may have ended. Pay of a provider that stands accused of fraud waits for that to be decided."""
     held = state.held[key]
-    if held.end or held.is_frozen or state.time <= held.until:
+    if held.end or held.is_appealed or state.time <= held.until:
         return
     if held.finding == "accept":
         accused = [item for item in state.held_of[held.provider] if item.finding == "fraud"]
         if accused:
-            last = max(item.rule_by if item.is_frozen else item.until for item in accused)
+            last = max(item.rule_by if item.is_appealed else item.until for item in accused)
             state.schedule(max(state.time, last) + 1, HOLD, key)
             return
     settle(state, held)
@@ -207,6 +207,4 @@ def _punish(state: LedgerState, escrow: Escrow, held: Held) -> End:
             lease.state, lease.outcome, lease.code = "free", held.finding, held.code
             if penalties.is_spoilt(held.finding):
                 carried.void(state, escrow, lease)
-    is_slashed = bool(held.due or held.fines)
-    penalties.collect(state, escrow, held)
-    return "slashed" if is_slashed else "unpaid"
+    return "slashed" if penalties.collect(state, escrow, held) else "unpaid"

@@ -79,8 +79,8 @@ def void(state: LedgerState, escrow: Escrow, held: Held) -> None:
     held.due, held.fines, held.faults = 0, [], []
 
 
-def collect(state: LedgerState, escrow: Escrow, held: Held) -> None:
-    """The finding is final: take the slash, burn, reward who proved it, pay who audited it."""
+def collect(state: LedgerState, escrow: Escrow, held: Held) -> int:
+    """The finding is final: take the slash, burn, reward who proved it, pay who audited it. The amount taken."""
     note = note_of(held, held.finding)
     parts = [Part(fine.id, fine.amount, "slash", "return") for fine in held.fines]
     resolve(state, escrow, note, [Part(held.assign + b"s", held.due, "slash", "return"), *parts])
@@ -93,6 +93,7 @@ def collect(state: LedgerState, escrow: Escrow, held: Held) -> None:
         move(state, escrow, note, TREASURY, ("U", held.winner), min(rest, taken // 2), "reward")
     elif held.is_audited:
         move(state, escrow, note, TREASURY, ("U", held.auditor), min(rest, audit_fee(state, held)), "fee")
+    return taken
 
 
 def collect_faults(state: LedgerState, escrow: Escrow, held: Held) -> None:

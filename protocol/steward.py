@@ -14,6 +14,7 @@ from protocol import extension, operations, succession, wire
 from protocol.completions import Completion, Fetched, FetchFailed
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.granting import chunk_cost
 from protocol.handover import HandoverProposal
 from protocol.identity import Identity, peer_text
 from protocol.job import Job
@@ -119,8 +120,8 @@ class Steward:
                 fix="Make chunks larger, or leave the reduce step out.",
                 numbers={"chunks": len(spec.chunks), "chunks_max": REDUCED_MAX},
             )
-        price = max(candidate.chunk_price for candidate in plan.candidates)
-        least = min(candidate.chunk_price for candidate in plan.candidates) * spec.steps
+        costs = [chunk_cost(candidate.chunk_price, spec) for candidate in plan.candidates]
+        price, least = max(costs), min(costs) * spec.steps
         if least > spec.spend_cap:
             raise Refused(
                 f"the job costs at least {least / CREDIT:g} credits in {spec.steps} steps, "

@@ -120,8 +120,31 @@ def surcharge_ppm(asked: Terms, units: int) -> int:
 
 
 def surcharge(price: int, asked: Terms, units: int) -> Credits:
-    """The same for a chunk at `price`, rounded up, smallest units."""
+    """The same for a chunk at `price`, on the average, rounded up, smallest units."""
     return Credits(-(-price * surcharge_ppm(asked, units) // PPM))
+
+
+def evidence_price(price: int, asked: Terms, units: int) -> Credits:
+    """What a lease at `price` sets aside for whoever audits its result, smallest units: paid when it is audited, back
+    with the renter when it is not. At the level's own share of audits that makes the surcharge, on the average.
+
+    >>> [evidence_price(1_000_000, LEVELS[name], 0) for name in LEVEL_NAMES]
+    [0, 0, 1666667, 2900000]
+    """
+    if not asked.floor_ppm:
+        return Credits(0)
+    return Credits(-(-price * surcharge_ppm(asked, units) // asked.floor_ppm))
+
+
+def price_within(total: int, asked: Terms, units: int) -> Credits:
+    """The price of a chunk for which `total` is price and evidence together.
+
+    >>> price_within(1_000_000 + 1_666_667, LEVELS["high"], 0)
+    1000000
+    """
+    if not asked.floor_ppm:
+        return Credits(total)
+    return Credits(total * asked.floor_ppm // (asked.floor_ppm + surcharge_ppm(asked, units)))
 
 
 def hit_ppm(units: int, bad: int, samples: int) -> int:

@@ -19,27 +19,20 @@ def trust_text(trust: Trust) -> str:
     what = f"each of {trust.auditors} auditors" if trust.auditors > 1 else "one auditor"
     share = "all of it" if not trust.units else f"{trust.samples} of {trust.units} units"
     lines = [f"{level}: at least {_percent(trust.audited)} of claims are audited, {what} does {share} again"]
-    caught = [f"{_percent(one.left_out)}: {_percent(one.in_job)}" for one in trust.caught
-              if one.left_out in SHOWN]  # fmt: skip
-    if caught:
-        lines.append(
-            f"chance to catch a provider that cheats on every chunk, by what it leaves out: {', '.join(caught)}"
-        )
-    price = (
-        f"{_percent(trust.surcharge)} of the price beyond the commission ({money(trust.surcharge_per_chunk)} a chunk)"
-    )
+    odds = [f"{_percent(one.left_out)}: {_percent(one.in_job)}" for one in trust.caught if one.left_out in SHOWN]
+    if odds:
+        lines.append(f"a provider that leaves out a part of every chunk is caught with these odds: {', '.join(odds)}")
     if trust.surcharge:
-        lines.append(f"the evidence costs auditors {price}; {_charged(trust)}")
+        average = f"{_percent(trust.surcharge)} of the price on the average, {money(trust.surcharge_per_chunk)} a chunk"
+        lines.append(
+            f"costs {average}; {money(trust.set_aside_per_chunk)} is set aside and refunded where nobody audits"
+        )
     if trust.deterred is not None and trust.candidates:
         lines.append(
             f"a stake of {money(trust.stake_min)} makes cheating on one chunk a loss: "
             f"{trust.deterred} of {trust.candidates} candidates have their part of it"
         )
     return "\n".join(lines)
-
-
-def _charged(trust: Trust) -> str:
-    return "it is added to the price" if trust.is_surcharge_charged else "it is told, and charged to nobody"
 
 
 def verdicts_text(chunks: list[ChunkStatus]) -> str:

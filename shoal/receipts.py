@@ -54,6 +54,10 @@ class Lease:
     slashed: int = 0
     done_ppm: int = 0
     """Share of the whole chunk that was done when the lease was handed over."""
+    evidence: int = 0
+    """Set aside for whoever audits it."""
+    audit_paid: int = 0
+    """What of that its auditor got."""
     waits: int = 0
     """What it earned until then, commission included, while the chunk has no end."""
 
@@ -91,6 +95,11 @@ class Account:
         """Shares of leases that were handed over, of chunks that have no end yet."""
         return sum(lease.waits for lease in self.leases.values())
 
+    @property
+    def audits(self) -> int:
+        """To auditors, out of what leases had set aside for them."""
+        return sum(lease.audit_paid for lease in self.leases.values())
+
     def carried(self, chunk: int) -> list[Lease]:
         """The leases of a chunk that were handed over and wait for its end."""
         return [lease for lease in self.leases.values() if lease.chunk == chunk and lease.waits]
@@ -107,6 +116,8 @@ class Account:
         moved["slashed"] = self.slashed
         for lease in self.leases.values():
             moved[wire_peer(lease.provider)] += lease.paid - lease.slashed
+            if lease.audit_paid:
+                moved[wire_peer(lease.auditor)] += lease.audit_paid
         return dict(moved)
 
 
@@ -147,7 +158,7 @@ def verify(data: bytes, genesis: Genesis) -> Account:
     account.blocks = len(heights)
     if not account.cap:
         raise gap("it does not hold the operation that opened the escrow")
-    paid = account.paid + account.commission
+    paid = account.paid + account.commission + account.audits
     if paid + account.waiting > account.cap:
         waiting = f" and {account.waiting} set aside" if account.waiting else ""
         raise gap(f"{paid} units were paid{waiting}, its operations put {account.cap} in")
@@ -222,7 +233,7 @@ def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobRec
             for chunk in {lease.chunk for lease in account.leases.values()}:
                 _void_carried(account, chunk)
             account.is_closed = True
-            account.refunded = account.cap - account.paid - account.commission
+            account.refunded = account.cap - account.paid - account.commission - account.audits
         case _ if getattr(operation, "escrow", b"") != receipt.escrow:
             raise false("it holds an operation of another job")
         case _:
@@ -234,8 +245,9 @@ def _assign(account: Account, operation: Assign) -> None:
     if operation.epoch != max(before, default=0) + 1:
         raise gap(f"chunk {operation.chunk} goes from epoch {max(before, default=0)} to {operation.epoch}")
     account.leases[operation.chunk, operation.epoch] = Lease(
-        operation.chunk, operation.epoch, operation.provider, operation.price, operation.collateral
-    )
+        operation.chunk, operation.epoch, operation.provider, operation.price, operation.collateral,
+        evidence=operation.evidence or 0,
+    )  # fmt: skip
 
 
 def _lease(account: Account, operation: Verdict | Settle | Handover) -> Lease:
@@ -250,6 +262,7 @@ def _lease(account: Account, operation: Verdict | Settle | Handover) -> Lease:
 def _judge(lease: Lease, verdict: Verdict) -> None:
     lease.outcome, lease.code = verdict.outcome, verdict.code
     lease.is_audited, lease.auditor, lease.output = verdict.is_audited, verdict.auditor, verdict.output
+    lease.audit_paid = lease.evidence if verdict.is_audited else 0
     if verdict.outcome == "accept":
         lease.commission = operations.commission(lease.price)
         lease.paid = lease.price - lease.commission

@@ -22,12 +22,14 @@ from protocol.effects import (
     Prove,
     Publish,
     Run,
+    Score,
     Send,
     Stop,
     Store,
     Unpark,
 )
 from protocol.errors import ShoalError
+from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Head, JobNotice, Message, Offer, message_decoder
 from protocol.units import Digest, Micros, PeerId
 from simulations.auditor import Auditor
@@ -223,6 +225,8 @@ class Driver:
                     self._start(peer, run)
                 case Compute(Stop(task)):
                     self.worker.stop(peer, task)
+                case Compute(Score() as score):
+                    self._score(peer, score)
                 case Compute(Park() | Unpark() | Cut() | Encode() | Prove() | Forget() as work):
                     self._protect(peer, work)
                 case Emit(name):
@@ -281,7 +285,23 @@ class Driver:
         self._fetching.bring(peer, self._inputs(run), run.sources, then)
 
     def _inputs(self, run: Run) -> list[tuple[Digest, bool]]:
-        return [(Digest(file.digest), False) for file in run.spec.files] + [(output, True) for output in run.outputs]
+        files = [(Digest(file.digest), False) for file in run.spec.files] + [(output, True) for output in run.outputs]
+        opened = [(Digest(leaf.state), False) for leaf in run.units if leaf.state != ZERO_DIGEST]
+        return [*files, *opened, *([(run.result, True)] if run.result != ZERO_DIGEST else [])]
+
+    def _score(self, peer: SimPeer, score: Score) -> None:
+        """What was claimed from its provider, what was replayed from its auditor; then they are compared."""
+        boot = peer.boots
+        claimed = [(digest, False) for item in score.items for digest in (item.claimed, item.claimed_aux)]
+        replayed = [(digest, False) for item in score.items for digest in (item.replayed, item.replayed_aux)]
+
+        def compared(why: str) -> None:
+            self.give(peer, boot, self.worker.proving.compare(peer, score))
+
+        def and_replayed(why: str) -> None:
+            self._fetching.bring(peer, _there(replayed), (score.auditor,), compared)
+
+        self._fetching.bring(peer, _there(claimed), (score.provider,), and_replayed)
 
     def _boot_ns(self, run: Run) -> int:
         return BOOT_NS if self.worker.state_of(run) else START_NS
@@ -339,3 +359,8 @@ class Driver:
                         protecting.park(peer, work, self._boot_ns(run))
 
                 self._fetching.bring(peer, self._inputs(run), run.sources, then)
+
+
+def _there(blobs: list[tuple[Digest, bool]]) -> list[tuple[Digest, bool]]:
+    """Without those that stand for nothing."""
+    return [blob for blob in blobs if blob[0] != ZERO_DIGEST]

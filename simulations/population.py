@@ -22,7 +22,7 @@ from simulations.queue import Queue
 from simulations.scenario import Group, Role, Scenario
 from simulations.simpeer import SimPeer
 from simulations.tables import gpus
-from simulations.workload import RUNTIME
+from simulations.workload import RUNTIME, UNIT_RUNTIME
 
 CHAIN = "simulation"
 FUNDS = 1 << 44
@@ -39,6 +39,12 @@ EXECUTORS: Final[tuple[Executor, ...]] = ("bwrap",)
 
 DIGEST = wire.digest(b"simulated python")
 """The digest of the one runtime that all simulated hosts have."""
+
+PLAIN: Final = (Runtime(RUNTIME, DIGEST),)
+"""What hosts offer."""
+
+WITH_UNITS: Final = (*PLAIN, Runtime(UNIT_RUNTIME, DIGEST))
+"""What they offer in worlds whose jobs have units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +69,24 @@ def life_max(scenario: Scenario) -> Micros:
     return Micros(max(OFFER_LIFE_MAX, slowest // 1_000 * OFFER_LIFE_MAX // OFFER_INTERVAL))
 
 
+def runtimes(scenario: Scenario) -> tuple[Runtime, ...]:
+    """What the hosts of a world have to offer for its jobs."""
+    load = scenario.workload.jobs
+    return WITH_UNITS if load is not None and load.units else PLAIN
+
+
 def make_peer(
-    index: int, birth: Birth, seed: int, queue: Queue, library: Library, life: Micros, is_custodian: bool = False
+    index: int,
+    birth: Birth,
+    seed: int,
+    queue: Queue,
+    library: Library,
+    life: Micros,
+    is_custodian: bool = False,
+    offered: tuple[Runtime, ...] = PLAIN,
 ) -> SimPeer:
     """One peer, down and with an empty disk. `life`: how long an offer may last here. `is_custodian`: jobs are
-    protected here, so everybody keeps the others' shards, and has an address."""
+    protected here, so everybody keeps the others' shards, and has an address. `offered`: its runtimes."""
     random = chance.stream(seed, birth.name)
     group = birth.group
     spread = 1.0 + INTERVAL_SPREAD * (2.0 * random.random() - 1.0)
@@ -77,7 +96,7 @@ def make_peer(
         role=birth.role,
         identity=Identity(chance.digest(seed, birth.name, "identity")),
         seed=seed,
-        terms=_terms(birth, random, (address_of(index),) if is_custodian else ()),
+        terms=_terms(birth, random, (address_of(index),) if is_custodian else (), offered),
         clock=Clock(round(random.gauss(0.0, OFFSET_NS))),
         disk=Disk(),
         computer=Computer(
@@ -106,7 +125,7 @@ def make_genesis(peers: list[SimPeer], groups: dict[Role, Group]) -> Genesis:
     return Genesis(CHAIN, START, validators, tuple(balances))  # type: ignore[arg-type]
 
 
-def _terms(birth: Birth, random: Random, addresses: tuple[str, ...]) -> Terms:
+def _terms(birth: Birth, random: Random, addresses: tuple[str, ...], offered: tuple[Runtime, ...]) -> Terms:
     group = birth.group
     price = group.price
     if group.price_spread:
@@ -117,7 +136,7 @@ def _terms(birth: Birth, random: Random, addresses: tuple[str, ...]) -> Terms:
         capability=Capability(8_000, 16 * GIB, 64 * GIB, 100_000_000, 100_000_000),
         addresses=addresses,
         executors=EXECUTORS,
-        runtimes=(Runtime(RUNTIME, DIGEST),),
+        runtimes=offered,
         slots=slots,
         slots_free=slots,
         price_per_hour=Credits(price if slots else 0),

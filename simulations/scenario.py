@@ -138,6 +138,10 @@ class Arrival(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Jobs that come together (burst)."""
 
 
+NumericClass = Literal["D1", "D3"]
+"""Numeric classes of simulated units: the others differ in who may audit, which all simulated hosts may."""
+
+
 class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     arrival: Arrival
     chunks: int = 8
@@ -156,6 +160,14 @@ class Jobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     nobody stands by for them."""
     every: int = 0
     """ns between snapshots as the renter asks for them; 0: the platform chooses."""
+    units: int = 0
+    """Units that each chunk is cut into and proven by; 0: outputs are compared as a whole."""
+    samples: int = 4
+    """Units that one audit replays."""
+    auditors: int = 1
+    """Who must agree with a drawn claim."""
+    numeric: NumericClass = "D1"
+    """Of units: D1 equal everywhere, D3 within a tolerance that honest machines keep."""
 
 
 class Chatter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Final, Literal, cast, get_args
 
 import msgspec
 
+from protocol.proof import SAMPLES_MAX, UNITS_MAX
 from protocol.yaml_nodes import Node, wrong
 from protocol.yaml_values import mismatch
 from simulations import churn, quantities, scenario
@@ -18,6 +19,8 @@ PEERS_MAX: Final = 100_000
 """Of one role. Memory ends before: 10,000 peers need about 2 GiB."""
 CHUNKS_MAX: Final = 4_096
 """Of one job, as in a job file."""
+AUDITORS_MAX: Final = 5
+"""Of one claim, as in a job file."""
 SLACK: Final = 0.001
 """By so much may shares miss a sum of 1: thirds are written with three digits."""
 
@@ -108,6 +111,10 @@ JOBS: Final[Mapping[str, Quantity]] = {
     "limit": quantities.count(0, 10**9),
     "state": quantities.each(quantities.size(1), "a list of sizes such as [240MB, 4GiB]", may_repeat=True),
     "every": quantities.span(),
+    "units": quantities.count(0, UNITS_MAX),
+    "samples": quantities.count(1, SAMPLES_MAX),
+    "auditors": quantities.count(1, AUDITORS_MAX),
+    "numeric": quantities.one_of(get_args(scenario.NumericClass)),
 }
 MESSAGES: Final[Mapping[str, Quantity]] = {
     "per_second": quantities.number(0.001, 100_000, "messages per second"),

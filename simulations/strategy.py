@@ -13,6 +13,7 @@ from simulations.scenario import Role
 
 if TYPE_CHECKING:
     from simulations.simpeer import SimPeer
+    from simulations.units import Conduct
     from simulations.worker import Result
     from simulations.world import World
 
@@ -49,6 +50,10 @@ class Strategy:
 
     def result(self, peer: SimPeer, run: Run, honest: Result, now: int) -> Result:
         """What its host answers for a chunk, and after how long."""
+        return honest
+
+    def units(self, peer: SimPeer, run: Run, honest: Conduct, now: int) -> Conduct:
+        """How its host computes units, of its own leases and of audits."""
         return honest
 
     def serves(self, peer: SimPeer, digest: Digest, asker: int, now: int) -> bool:

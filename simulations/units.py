@@ -26,6 +26,10 @@ WRONG: Final = 1.0
 """Error of a state that was not computed from the one before it: nothing of the two is alike."""
 
 Read = Callable[[Digest], bytes]
+"""The content of a blob that is here; raises LookupError for others."""
+
+Err = Callable[[int], int]
+"""Unit -> parts per trillion by which its result is off."""
 
 
 class State(Struct, frozen=True):
@@ -46,7 +50,7 @@ class Conduct:
 
     skips: Callable[[int], bool] = lambda index: False
     """Whether it leaves a unit out and invents the state behind it."""
-    err: Callable[[int], int] = lambda index: 0
+    err: Err = lambda index: 0
     """Parts per trillion that its result of a unit is off: the noise of its floats, or cheaper arithmetic."""
     feeds: Callable[[int], bool] = lambda index: False
     """Whether a unit reads other data than the job's schedule says."""

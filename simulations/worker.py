@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
 from protocol import wire
 from protocol.completions import Completion, RunDone, RunLog, RunStarted
 from protocol.effects import Run
@@ -14,6 +12,7 @@ from simulations import chance
 from simulations.compute import draw
 from simulations.library import Library
 from simulations.protecting import Protecting
+from simulations.proving import Proving, Result
 from simulations.queue import Queue
 from simulations.scenario import NS, Jobs
 from simulations.simpeer import EXECUTOR, SimPeer
@@ -38,16 +37,6 @@ Give = Callable[[SimPeer, int, Completion], None]
 """(peer, boot, completion): delivered when the peer still runs in that boot."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a host found, and after how long."""
-
-    content: bytes
-    """Stands for the output: same bytes, same digest."""
-    time: int
-    """ns."""
-
-
 def honest_content(run: Run) -> bytes:
     """What every honest host finds for a chunk."""
     return wire.encode((wire.digest(wire.encode(run.spec)), run.chunk, run.outputs))
@@ -66,6 +55,7 @@ class Worker:
         """Digest of an output manifest -> (the honest one's digest, index of who made it); for checkers."""
         self.protecting = Protecting(queue, library, give)
         self.protecting.again, self.protecting.state_of = self._expect, self.state_of
+        self.proving = Proving(seed, library, self.output_of)
         self._running: dict[int, dict[str, Task]] = {}
         """By peer and name."""
         self.seconds: dict[int, int] = {}
@@ -76,10 +66,14 @@ class Worker:
 
         `first`: the step that its snapshot is of; `boot_ns`: how long it takes until the job's own code runs on."""
         queue, boot, work = self._queue, peer.boots, self._work(run)
-        honest = Result(honest_content(run), peer.computer.time(work))
-        if peer.computer.is_corrupt():
-            honest = Result(honest.content + f"flipped by {peer.name}".encode(), honest.time)
-        result = peer.strategy.result(peer, run, honest, queue.now) if queue.now >= peer.strategy.at else honest
+        is_flipped = peer.computer.is_corrupt()
+        if self.proving.is_unit_work(run):
+            result = self.proving.result(peer, run, peer.computer.time(work), is_flipped, queue.now)
+        else:
+            honest = Result(honest_content(run), peer.computer.time(work))
+            if is_flipped:
+                honest = Result(honest.content + f"flipped by {peer.name}".encode(), honest.time)
+            result = peer.strategy.result(peer, run, honest, queue.now) if queue.now >= peer.strategy.at else honest
         self._later(boot_ns, peer, boot, RunStarted(run.task, EXECUTOR))
         self._later(boot_ns, peer, boot, RunLog(run.task, (f"chunk {run.chunk}",)))
         began = queue.now + boot_ns
@@ -145,6 +139,9 @@ class Worker:
         self._running.get(peer.index, {}).pop(run.task, None)
         if not is_done:
             self._give(peer, boot, RunDone(run.task, "timeout", -1, ZERO_DIGEST, 0, seconds, "over its time limit"))
+            return
+        if self.proving.is_unit_work(run):
+            self._give(peer, boot, self.proving.done(peer, run, result.made, seconds))
             return
         size = self._load.output if self._load else 1
         digest = self._keep(peer, result.content, size)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET, UnsetType
 
 from protocol import wire
 from protocol.errors import Refused, Unavailable
 from protocol.jobspec import Checkpoint, Chunk, JobSpec
+from protocol.proof import Proof, Tolerance
 from protocol.units import PPM, SECOND, Credits, JobId, Micros
 from simulations import chance
 from simulations.arrivals import arrivals
@@ -17,7 +20,14 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 RUNTIME = "python"
-"""The runtime of every simulated job."""
+"""The runtime of every simulated job without units."""
+
+UNIT_RUNTIME = "torch"
+"""The runtime of those with units: a unit program needs NumPy."""
+
+TOLERANCE: Final = Tolerance(t_ok=1_000_000, t_bad=1_000_000_000, profile="simulated")
+"""Of D3, parts per trillion: honest fp32 with momentum stays below 1e-6, a learning rate off by 1 % is beyond 1e-3
+(specs/33-training-proof.md)."""
 
 TIMEOUT_FACTOR = 30
 """A chunk may take so many times its estimate: a straggler (ten times) with a long tail is not cut off."""
@@ -36,9 +46,11 @@ def job_spec(load: Jobs, name: str) -> JobSpec:
     """One job of the load. The estimate is the median; a whole day is the most that a time limit may be."""
     estimate = Micros(max(1_000, load.chunk_time.value // 1_000))
     timeout = Micros(min(86_400 * SECOND, max(TIMEOUT_MIN, TIMEOUT_FACTOR * estimate)))
+    tolerance: Tolerance | UnsetType = TOLERANCE if load.numeric == "D3" else UNSET
+    proof = Proof("training", load.units, min(load.samples, max(1, load.units)), load.auditors, tolerance)
     return JobSpec(
         name=name,
-        runtime=RUNTIME,
+        runtime=UNIT_RUNTIME if load.units else RUNTIME,
         commands=("work",),
         chunks=tuple(Chunk() for _ in range(load.chunks)),
         reduce=("join",) if load.reduce else (),
@@ -47,7 +59,9 @@ def job_spec(load: Jobs, name: str) -> JobSpec:
         price_per_hour_max=Credits(load.price_max),
         spend_cap=Credits(1 << 50),
         audit_ppm=round(load.audit * PPM),
-        checkpoint=Checkpoint(is_on=bool(load.state), every=Micros(load.every // 1_000)),
+        checkpoint=UNSET if load.units else Checkpoint(is_on=bool(load.state), every=Micros(load.every // 1_000)),
+        numeric=load.numeric if load.units else "D2",
+        proof=proof if load.units else UNSET,
     )
 
 

@@ -25,7 +25,7 @@ from simulations.market import Market
 from simulations.network import Network
 from simulations.observer import Observer
 from simulations.places import place
-from simulations.population import Birth, births, life_max, make_genesis, make_peer
+from simulations.population import Birth, births, life_max, make_genesis, make_peer, runtimes
 from simulations.queue import Queue
 from simulations.recorder import Recorder
 from simulations.scenario import NS, Group, Injection, Scenario
@@ -99,7 +99,11 @@ class World:
         life = life_max(scenario)
         jobs = scenario.workload.jobs
         kept = jobs is not None and bool(jobs.state)
-        peers = [make_peer(index, one, seed, self.queue, self.library, life, kept) for index, one in enumerate(people)]
+        offered = runtimes(scenario)
+        peers = [
+            make_peer(index, one, seed, self.queue, self.library, life, kept, offered)
+            for index, one in enumerate(people)
+        ]
         registry.enlist(scenario, seed, peers)
         return peers
 

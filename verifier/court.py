@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from protocol import wire
 from protocol.block import header_hash
@@ -49,11 +49,11 @@ SPEC_BYTES_MAX: Final = 16 << 20
 _spec_decoder: Final = wire.decoder(JobSpec)
 
 
-class CourtLedger(LedgerView):
+class CourtLedger(LedgerView, Protocol):
     """What the court reads of the ledger, besides what judges do."""
 
     @property
-    def held(self) -> Mapping[bytes, HeldView]: ...  # type: ignore[empty-body]
+    def held(self) -> Mapping[bytes, HeldView]: ...
 
 
 Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
@@ -112,9 +112,12 @@ class Court:
         for trial in list(self.docket.trials.values()):
             held = self._bailiff.ledger().held.get(held_id(*trial.place))
             if held is None or held.appeal != trial.appeal:
-                effects += self.docket.close(trial, is_over=held is None or bool(held.end))
+                del self.docket.trials[trial.place]
             else:
                 effects += self._late(trial, now)
+        held_now = self._bailiff.ledger().held
+        over = [place for place in self.docket.seeds if (item := held_now.get(held_id(*place))) is None or item.end]
+        effects += [self.docket.forget(place) for place in over]
         effects += [*self.arbiter.tick(now), *self.referee.tick(now)]
         return [*effects, Wake(Micros(now + ASK_AGAIN))] if self.docket.trials else effects
 

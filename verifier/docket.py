@@ -226,14 +226,11 @@ class Docket:
         self.heard[place] = self.heard.get(place, frozenset()) | frozenset(panel)
         return [self._store(place)] if place in self.seeds else []
 
-    def close(self, trial: Trial, is_over: bool) -> list[Effect]:
-        """The ledger no longer waits for this ruling; `is_over`: nor for any other about the claim."""
-        self.trials.pop(trial.place, None)
-        if not is_over:
-            return []
-        self.seeds.pop(trial.place, None)
-        self.heard.pop(trial.place, None)
-        return [Store(_key(trial.place), None)]
+    def forget(self, place: Place) -> Effect:
+        """Nothing can be appealed about this claim any more."""
+        self.seeds.pop(place, None)
+        self.heard.pop(place, None)
+        return Store(_key(place), None)
 
     def read(self, records: Iterable[tuple[str, bytes]]) -> None:
         """Records of an earlier run."""

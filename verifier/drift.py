@@ -89,7 +89,7 @@ def drift(errors: Sequence[SignedError], tolerance: Tolerance) -> Drift:
     """What the last UNITS_MAX audited units of one provider and task have in common."""
     kept = errors[-UNITS_MAX:]
     along = [one.along for one in kept]
-    rows = np.array([one.sketch for one in kept], np.float64).reshape(len(kept), -1)
+    rows = np.array([one.sketch for one in kept], np.float64).reshape(len(kept), SKETCH)
     typical = math.sqrt(sum(one.size**2 for one in kept) / len(kept)) if kept else 0.0
     mean = sum(along) / len(kept) if kept else 0.0
     z_along, z_common = _z_of_numbers(along), _z_of_vectors(rows)

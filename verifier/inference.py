@@ -84,10 +84,10 @@ def compare(
         return _exact(claimed_aux, replayed_aux)
     if fault := _own_fault(start, replayed_aux):
         return Comparison(math.inf, "malformed_audit", fault)
-    if fault := fingerprint.fault(_print(claimed_aux), replayed_aux[PLACES].shape):
-        return Comparison(math.inf, "malformed_proof", fault)
     if not np.array_equal(start[PROMPT], replayed_aux[PROMPT]):
         return Comparison(math.inf, "prompt_differs", "the answer is to another request than the job's")
+    if fault := fingerprint.fault(_print(claimed_aux), replayed_aux[PLACES].shape):
+        return Comparison(math.inf, "malformed_proof", fault)
     margins = replayed_aux[MARGINS].astype(np.float64)
     decoded = decoding(margins, tolerance)
     if decoded.code == "wrong_tokens":
@@ -183,7 +183,9 @@ def _own_fault(start: Tensors, aux: Tensors) -> str:
     """What rules out what an auditor told. Its margins are of as many tokens as were claimed."""
     if not {PLACES, VALUES, PROMPT, MARGINS, ENDING} <= aux.keys():
         return "a replay tells of prompt, margins and ending"
-    margins, ending = aux[MARGINS], aux[ENDING]
+    margins, ending, prompt = aux[MARGINS], aux[ENDING], aux[PROMPT]
+    if prompt.dtype != np.uint8 or prompt.shape != (_HASH,):
+        return "a replay names the prompt by 32 bytes"
     if margins.dtype != np.float32 or margins.shape != start[TOKENS].shape or ending.shape != start[ENDS].shape:
         return "margins are one for each token, endings one for each answer"
     numbers = np.concatenate([margins.astype(np.float64), ending.astype(np.float64)])

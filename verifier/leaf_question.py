@@ -17,7 +17,7 @@ from verifier.game import Dispute
 from verifier.views import Facts
 
 _DOMAIN: Final = b"shoal/1\0trace-leaf\0"
-_NUMBER: Final = 12
+_NUMBER: Final = 8
 _DIGEST: Final = 32
 
 

@@ -62,6 +62,8 @@ def compare(
         return Comparison(math.inf, "rows_differ", fault)
     found = [_segment(name, start.get(name), claimed[name], replayed[name], tolerance) for name in sorted(replayed)]
     found += [_aux(name, claimed_aux[name], replayed_aux[name], tolerance) for name in sorted(replayed_aux)]
+    if not found:
+        return Comparison(math.inf, "shape_differs", "there is nothing to compare")
     worst = max(found, key=lambda one: one.err)
     return Comparison(worst.err, WITHIN, worst.detail) if worst.err * PPT <= tolerance.t_ok else worst
 
@@ -84,9 +86,9 @@ def lyapunov(distances: Sequence[float] | npt.NDArray[np.float64]) -> float:
     """Growth per step of the distance of two runs that began a rounding apart: the slope of its logarithm by least
     squares over the part before it saturates (a tenth of the largest). Refused `no_growth_seen` below three points."""
     found = np.asarray(distances, np.float64)
-    end = int(np.argmax(found >= found.max(initial=0.0) / 10)) if len(found) else 0
-    steps = np.arange(len(found))[: end + 1]
-    grown = found[: end + 1]
+    saturated = np.flatnonzero(found >= max(found.max(initial=0.0) / 10, 10 * found[:1].max(initial=0.0)))
+    grown = found[: int(saturated[0]) + 1] if len(saturated) else found
+    steps = np.arange(len(grown))
     use = np.isfinite(grown) & (grown > 0.0)
     if int(use.sum()) < 3:
         raise Refused(f"{int(use.sum())} distances are too few to see a growth", code="no_growth_seen")
@@ -153,7 +155,8 @@ def _aux(name: str, claimed: Array, replayed: Array, tolerance: Tolerance) -> Co
         apart = np.abs(theirs - ours)
         err = float(np.where(apart > 0.0, apart / size, 0.0).max(initial=0.0))
     said = f"{name} differs by {err:.2e} of itself"
-    return Comparison(rescaled(err, INVARIANT_OK, INVARIANT_BAD, tolerance), "segment_differs", said)
+    worst = rescaled(err, INVARIANT_OK, INVARIANT_BAD, tolerance) if err else 0.0
+    return Comparison(worst, "segment_differs", said)
 
 
 def _torn(start: Tensors, claimed: Tensors) -> str:
@@ -163,6 +166,8 @@ def _torn(start: Tensors, claimed: Tensors) -> str:
         if after is None:
             continue
         before = start.get(name)
+        if before is not None and not before.ndim:
+            return f"{name} had no rows"
         count = 0 if before is None else len(before)
         if len(after) != count + 1:
             return f"{name} has {len(after)} rows after {count}"

@@ -62,6 +62,8 @@ def is_odd(counts: Sequence[int], trials: int, expected: float | None = None) ->
     """Whether some stream is farther off than chance makes it, or all lie closer together than chance allows."""
     if len(counts) < STREAMS_MIN:
         return False
+    if expected is None and sum(counts) in (0, trials * len(counts)):
+        return False  # What never or always happens does not scatter.
     z = oddness(counts, trials, expected)
     if not float(np.abs(z).max()) <= ALARM_SIGMAS:
         return True

@@ -44,7 +44,7 @@ def usefulness(before: float, after: float) -> Usefulness:
     """
     if not (0 < before < math.inf and 0 <= after < math.inf):
         return Usefulness(before, after, 0, "not_finite")
-    fall = math.floor((before - after) / before * PPM + 0.5)
+    fall = math.floor(max(0.0, 1 - after / before) * PPM + 0.5)
     if fall <= NOISE_MAX:
         return Usefulness(before, after, 0, "not_useful")
     return Usefulness(before, after, min(BONUS_MAX, BONUS_MAX * fall // FULL_SHARE), "useful")

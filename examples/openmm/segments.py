@@ -12,7 +12,7 @@ from shoal_work.scientific import Segments
 
 
 class Argon(Segments):
-    """The state is positions and velocities in double precision; a new context starts from them, as an auditor's does."""
+    """The state is positions and velocities in double precision: an auditor's context starts from them."""
 
     def __init__(self, length, platform, threads):
         self.length, self.platform, self.threads = length, platform, threads

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from blake3 import blake3
 
+from node.proof_views import trust_view
 from protocol import jobcodec
 from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_text
@@ -259,6 +260,7 @@ class Network:
             "accepted": 0,
             "chunks": chunks,
             "money": money,
+            "trust": trust_view(wanted, 3_666),
             "result": None,
         }
         return Job(status, wanted, key)
@@ -309,6 +311,35 @@ class Network:
 
     def on_job_result(self, params: Plain) -> Plain:
         return {"files": self._job(params).files}
+
+    def on_job_evidence(self, params: Plain) -> Plain:
+        chunks = self._job(params).status["chunks"]
+        assert isinstance(chunks, list)
+        wanted = [one for one in chunks if one.get("outcome") and params.get("chunk") in (None, one["index"])]
+        return {
+            "job": params["job"],
+            "has_policy": True,
+            "claims": [self._claim(one) for one in wanted],
+            "decisions": [
+                {"time": self.now, "chunk": one["index"], "epoch": one["epoch"], "what": "verdict",
+                 "finding": one["outcome"], "code": one["code"], "evidence": "ab" * 32, "secret_note": "x"}
+                for one in wanted
+            ],
+        }  # fmt: skip
+
+    def on_job_appeal(self, params: Plain) -> Plain:
+        chunks = self._job(params).status["chunks"]
+        assert isinstance(chunks, list)
+        found = [one for one in chunks if one["index"] == params["chunk"] and one.get("held_until")]
+        if not found:
+            raise Refused(f"nothing is held of chunk {params['chunk']}", code="not_held", fix="Look at the evidence.")
+        found[0]["appeal"] = "open"
+        return self._claim(found[0]) | {"bond": params["bond"] or 16_500, "rule_by": self.now + 1800 * SECOND}
+
+    @staticmethod
+    def _claim(chunk: Plain) -> Plain:
+        return {"chunk": chunk["index"], "epoch": chunk["epoch"], "finding": chunk["outcome"], "code": chunk["code"],
+                "held_until": chunk.get("held_until", 0), "rounds": 2}  # fmt: skip
 
     def on_job_receipt(self, params: Plain) -> Plain:
         if self._job(params).status["state"] != "settled":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from protocol.accounts import FEES, RESERVE, TREASURY
+from protocol.errors import LocalError
 from protocol.genesis import Genesis
+from protocol.held import held_id
 from protocol.operations import EscrowClose, Mint, Unbond, commission
 from protocol.policy import UNBOND_TIME, Policy
 from protocol.units import CREDIT, DAY, HOUR, SECOND, Digest
@@ -344,6 +348,64 @@ def test_vouchers_still_pay_at_once(world: World) -> None:
     e = world.leased()
     world.ok(settle(e, PRICE), P, STEWARD)
     assert world.ledger.available("U", P.peer) == PRICE - FEE
+
+
+# ── the books ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _end_twice(world: World, e: bytes) -> None:
+    world.held(e).end = "paid"
+
+
+def _lose_a_fine(world: World, e: bytes) -> None:
+    world.held(e, 1).fines.pop()
+
+
+def _forget_an_item(world: World, e: bytes) -> None:
+    del world.ledger.held[held_id(e, 0, 1)]
+
+
+def _count_one_less(world: World, e: bytes) -> None:
+    world.ledger.escrows[e].held -= 1
+
+
+def _close_over_it(world: World, e: bytes) -> None:
+    world.ledger.escrows[e].is_closed = True
+
+
+def _close_for_nothing(world: World, e: bytes) -> None:
+    world.mature()
+    world.ledger.escrows[e].is_closing = True
+
+
+def _fly_lower(world: World, e: bytes) -> None:
+    world.ledger._state.flight[P.peer] = 1
+
+
+def _promise_less(world: World, e: bytes) -> None:
+    world.held(e, 1).fines[0].amount -= 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _end_twice,
+        _lose_a_fine,
+        _forget_an_item,
+        _count_one_less,
+        _close_over_it,
+        _close_for_nothing,
+        _fly_lower,
+        _promise_less,
+    ],
+)
+def test_the_books_see_damage(world: World, damage: Callable[[World, bytes], None]) -> None:
+    e = world.ok(open_escrow(), RENTER)
+    for chunk, outcome in enumerate(("accept", "severe")):
+        world.ok(assign(e, chunk), STEWARD, P)
+        world.ok(claim(e, chunk), P)
+        world.ok(verdict(e, "severe" if outcome == "severe" else "accept", chunk), VALIDATOR)
+    with pytest.raises(LocalError):
+        damage(world, e)
+        world.ledger.check()
 
 
 # ── statement ────────────────────────────────────────────────────────────────────────────────────────────────────────

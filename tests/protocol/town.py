@@ -12,10 +12,12 @@ from functools import partial
 from heapq import heappop, heappush
 from random import Random
 
+from msgspec import UNSET, UnsetType
+
 from protocol import genesis, matching, reputation, wire
 from protocol.bidding import Counter
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
-from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Send, Stop, Store
+from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Score, Send, Stop, Store
 from protocol.errors import ShoalError
 from protocol.follower import Follower
 from protocol.identity import Identity
@@ -26,11 +28,14 @@ from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Message, Offer, Runtime, message_decoder
 from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.peer import Peer
+from protocol.proof import Numeric, Proof
 from protocol.provider import Provider
 from protocol.ranking import rank, standing_record
 from protocol.steward import Steward
 from protocol.units import CREDIT, GIB, SECOND, Credits, Digest, Micros, PeerId
 from protocol.watcher import Watcher
+from simulations import units
+from simulations.units import EXACT, Conduct, Execution
 from verifier.auditor import Auditor
 from verifier.judge import Judge
 from verifier.orderer import Orderer
@@ -39,6 +44,8 @@ CHAIN = "town"
 START = Micros(1_800_000_000 * SECOND)
 LATENCY = Micros(2_000)
 RUNTIME = Runtime("python", wire.digest(b"python 3"))
+TORCH = Runtime("torch", wire.digest(b"torch"))
+"""What unit programs run on."""
 MONEY = 1_000 * CREDIT
 
 
@@ -69,12 +76,19 @@ class Citizen:
     faults: list[ShoalError] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     fails: str = ""
+    units: Conduct = EXACT
+    """How it computes units, of its own leases and of audits."""
+    deaf: tuple[type, ...] = ()
+    """Messages that it does not answer."""
+    bends: Callable[[Message], Message] = lambda message: message
+    """What it makes of its own messages before they leave."""
 
 
 class Town:
     """One validator, one steward, providers. `run` delivers until a condition holds or the time is over."""
 
-    def __init__(self, providers: int, seed: int = 1) -> None:
+    def __init__(self, providers: int, seed: int = 1, auditors: int = 0) -> None:
+        """`auditors`: peers that only audit, beside the validator who does so too."""
         self.now = START
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
@@ -84,8 +98,10 @@ class Town:
         """(from, to) -> microseconds that messages take, where it is not LATENCY."""
         self.cut: set[str] = set()
         """To whom the steward knows of no connection."""
-        names = ["validator", "steward", *(f"p{index}" for index in range(providers))]
+        helping = [f"a{index}" for index in range(auditors)]
+        names = ["validator", "steward", *(f"p{index}" for index in range(providers)), *helping]
         keys = {name: Identity(wire.digest(name.encode())) for name in names}
+        self.auditing = {keys[name].peer: 1 for name in ("validator", *helping)}
         self.genesis = genesis.Genesis(
             CHAIN,
             START,
@@ -100,7 +116,7 @@ class Town:
                 Capability(8000, 8 * GIB, 8 * GIB, 1, 1),
                 (),
                 ("bwrap",),
-                (RUNTIME,),
+                (RUNTIME, TORCH),
                 slots,
                 slots,
                 Credits(CREDIT),
@@ -151,10 +167,10 @@ class Town:
         machines: list[Machine] = [replica, client, offers, maker, Watcher(identity, CHAIN), steward, provider]
         validators = self.genesis.validator_set.peers
         if is_validator:
-            judge = Judge(
-                identity, CHAIN, ledger, lambda: validators, lambda *_: {identity.peer: 1}, self.blobs.__getitem__
-            )
-            machines += [judge, Auditor(identity, CHAIN, lambda: validators, self.blobs.__getitem__)]
+            judge = Judge(identity, CHAIN, ledger, lambda: validators, lambda *_: self.auditing, self.blobs.__getitem__)
+            machines.append(judge)
+        if identity.peer in self.auditing:
+            machines.append(Auditor(identity, CHAIN, lambda: validators, self.blobs.__getitem__))
         return Citizen(identity, Peer(machines), steward, provider, maker, client, replica)
 
     def replace_steward(self) -> Citizen:
@@ -211,7 +227,7 @@ class Town:
 
         def deliver() -> None:
             citizen = self.citizens[name]
-            if not citizen.is_dead:
+            if not citizen.is_dead and not isinstance(message, citizen.deaf):
                 self._perform(name, citizen.peer.receive(sender, message, self.now))
 
         self.at(delay, deliver)
@@ -222,7 +238,7 @@ class Town:
         for effect in effects:
             match effect:
                 case Send(peer, message):
-                    again = wire.decode(wire.encode(message), message_decoder, me)
+                    again = wire.decode(wire.encode(citizen.bends(message)), message_decoder, me)
                     delay = 0 if peer == me else self.slow.get((name, self.name(peer)), LATENCY)
                     self.give(self.name(peer), me, again, delay)
                 case Publish(_, statement):
@@ -243,6 +259,8 @@ class Town:
                     )
                 case Compute(Run() as run):
                     self._execute(name, run)
+                case Compute(Score() as score):
+                    self.give(name, me, units.compare(score, self.blobs.__getitem__))
                 case Compute(Stop(task)):
                     citizen.stopped.add(task)
                 case Emit():
@@ -257,13 +275,7 @@ class Town:
         citizen = self.citizens[name]
         citizen.runs.append(run)
         me = citizen.identity.peer
-        manifest, blobs = compute(run.spec, run.chunk, run.outputs)
-        if citizen.lies:
-            content = b"a lie"
-            manifest, blobs = (
-                Manifest((OutputFile("out.bin", wire.digest(content), 5),)),
-                {wire.digest(content): content},
-            )
+        found = self._find(citizen, run)
         self.give(name, me, RunStarted(run.task, "bwrap"), 1000)
         self.give(name, me, RunLog(run.task, (f"chunk {run.chunk}",)), 2000)
 
@@ -271,25 +283,65 @@ class Town:
             if citizen.is_dead:
                 return
             reason = "stopped" if run.task in citizen.stopped else citizen.fails or "ok"
-            if reason != "ok":
+            if isinstance(found, str) and reason == "ok":
+                reason = found
+            if reason != "ok" or isinstance(found, str):
                 self.give(name, me, RunDone(run.task, reason, 1, ZERO_DIGEST, 0, 1.0, "it failed"), 0)
                 return
-            body = wire.encode(manifest)
-            self.blobs |= {**blobs, wire.digest(body): body}
-            self.give(name, me, RunDone(run.task, "ok", 0, wire.digest(body), manifest.size, 1.0, ""), 0)
+            self.blobs |= found.blobs
+            ended = RunDone(run.task, "ok", 0, found.output, found.size, 1.0, "", found.trace)
+            self.give(name, me, ended, 0)
 
         self.at(citizen.seconds * SECOND, done)
 
+    def _find(self, citizen: Citizen, run: Run) -> Execution | str:
+        """What a citizen gets for a run, or why it gets nothing."""
+        if run.units:
+            try:
+                return units.replay(run, self.blobs.__getitem__, citizen.units)
+            except LookupError:
+                return "inputs"
+        if run.result != ZERO_DIGEST:
+            honest = units.execute(run) if run.spec.units else found_by_all(run)
+            return Execution(run.result, 0) if run.result == honest.output else "exit"
+        if run.spec.units and run.chunk < len(run.spec.chunks):
+            return units.execute(run, citizen.units)
+        if citizen.lies:
+            content = b"a lie"
+            manifest = Manifest((OutputFile("out.bin", wire.digest(content), 5),))
+            return as_execution(manifest, {wire.digest(content): content})
+        return found_by_all(run)
 
-def job_spec(chunks: int = 4, *, reduce: bool = False, audit_ppm: int = 100_000) -> JobSpec:
+
+def found_by_all(run: Run) -> Execution:
+    """What honest hosts find for a chunk without units."""
+    return as_execution(*compute(run.spec, run.chunk, run.outputs))
+
+
+def as_execution(manifest: Manifest, blobs: dict[Digest, bytes]) -> Execution:
+    """A manifest with the files that it names."""
+    body = wire.encode(manifest)
+    return Execution(wire.digest(body), manifest.size, {**blobs, wire.digest(body): body})
+
+
+def job_spec(
+    chunks: int = 4,
+    *,
+    reduce: bool = False,
+    audit_ppm: int = 100_000,
+    proof: Proof | UnsetType = UNSET,
+    numeric: Numeric = "D2",
+) -> JobSpec:
     """A job that the town can run."""
     return JobSpec(
         name="work",
-        runtime="python",
+        runtime="torch" if isinstance(proof, Proof) else "python",
         commands=("work",),
         chunks=tuple(Chunk() for _ in range(chunks)),
         reduce=("join",) if reduce else (),
         estimate=Micros(3 * SECOND),
         price_per_hour_max=Credits(2 * CREDIT),
         audit_ppm=audit_ppm,
+        proof=proof,
+        numeric=numeric,
     )

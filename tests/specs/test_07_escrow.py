@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import specs
 from protocol import escrow, operations
 from protocol.accounts import FEES, TREASURY
-from protocol.escrow_state import CLOSE, EXPIRE, POSTED_KINDS, RELEASE, ChunkState
-from protocol.operations import EscrowClose, Operation
+from protocol.escrow_state import BEACON, CLOSE, EXPIRE, HOLD, POSTED_KINDS, RELEASE, RULE, ChunkState, Line
+from protocol.operations import EscrowClose, Mint, Operation, Unbond
 from protocol.units import CREDIT
 from tests.protocol.ledger_world import (
     CLAIM_BY,
@@ -30,15 +30,18 @@ from tests.protocol.ledger_world import (
     VERDICT_BY,
     OutcomeName,
     World,
+    appeal,
     assign,
     claim,
     extend,
     fence,
     handover,
     open_escrow,
+    ruling,
     settle,
     surrender,
     verdict,
+    with_policy,
 )
 
 SPEC = specs.load("07-escrow")
@@ -69,14 +72,14 @@ def test_states_are_those_of_the_code() -> None:
 
 
 def test_ranks_are_those_of_the_code() -> None:
-    assert [int(row["rank"]) for row in SPEC.table("by itself")] == [EXPIRE, RELEASE, CLOSE]
+    assert [int(row["rank"]) for row in SPEC.table("by itself")] == [EXPIRE, RELEASE, CLOSE, HOLD, RULE, BEACON]
 
 
 @given(price=st.integers(0, 2**62), collateral=st.integers(0, 2**62))
 def test_money_rules(price: int, collateral: int) -> None:
     share, fee = split(price)
     assert (share + fee, fee) == (price, operations.commission(price))
-    for end in ("accept", "wrong", "fraud", "missing"):
+    for end in ("accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"):
         assert SPEC.functions["fine"](price, collateral, end) == operations.slash(price, collateral, end)
 
 
@@ -118,6 +121,9 @@ ENDS: dict[str, Callable[[World, bytes], object]] = {
     "settled": lambda world, e: world.ok(settle(e, VOUCHER), P, STEWARD),
     "wrong": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "wrong"), VALIDATOR)),
     "fraud": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "fraud"), VALIDATOR)),
+    "severe": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "severe"), VALIDATOR)),
+    "rejected": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "rejected"), VALIDATOR)),
+    "withheld": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "withheld"), VALIDATOR)),
     "missing": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e, "missing"), VALIDATOR)),
     "expired": lambda world, e: world.pass_time(CLAIM_BY + 1),
     "handed": lambda world, e: world.ok(handover(e), P, STEWARD),
@@ -148,6 +154,9 @@ NEXT: dict[str, Callable[[World, bytes], object]] = {
     "settled": lambda world, e: (second(world, e), world.ok(settle(e, 0, epoch=2), PROVIDERS[1], STEWARD)),
     "wrong": lambda world, e: judged(world, e, "wrong"),
     "fraud": lambda world, e: judged(world, e, "fraud"),
+    "severe": lambda world, e: judged(world, e, "severe"),
+    "rejected": lambda world, e: judged(world, e, "rejected"),
+    "withheld": lambda world, e: judged(world, e, "withheld"),
     "missing": lambda world, e: judged(world, e, "missing"),
     "undecided": late,
     "fenced": lambda world, e: (second(world, e), world.ok(fence(e, epoch=2), STEWARD, STANDBY)),
@@ -172,9 +181,12 @@ def test_every_end_of_a_lease(row: specs.Row) -> None:
     assert world.ledger.available("U", P.peer) == share
     assert world.ledger.available(*FEES) == fee
     assert lease.state == ("paid" if due else "free")
-    taken = {"back": 0, "10 % of the price to the treasury": PRICE // 10, "all to the treasury": PRICE}[
-        row["collateral"]
-    ]
+    taken = {
+        "back": 0,
+        "10 % of the price to the treasury": PRICE // 10,
+        "half to the treasury": PRICE // 2,
+        "all to the treasury": PRICE,
+    }[row["collateral"]]
     assert world.ledger.available(*TREASURY) == taken
     assert world.ledger.available("S", P.peer) == STAKE - taken
     counter, _, _ = row["counts as"].partition(",")
@@ -185,6 +197,7 @@ def test_every_end_of_a_lease(row: specs.Row) -> None:
         assert getattr(standing, counter) == 1
         assert standing is not None
         assert standing.consecutive_valid == ("consecutive_valid + 1" in row["counts as"])
+        assert standing.probation == (50 if "probation = 50" in row["counts as"] else 0)
 
 
 @given(price=st.integers(0, 2**62), before=st.integers(0, 990_000), done=st.integers(0, 1_000_000))
@@ -238,17 +251,38 @@ def test_posted_kinds_are_those_of_the_code() -> None:
     assert {row["kind"] for row in rows if row["posted"] == "yes"} == POSTED_KINDS
 
 
+def held_lines(end: OutcomeName, finding: OutcomeName) -> list[Line]:
+    """The statement of a chunk whose verdict was appealed, in a network with a policy; `finding` is the ruling's."""
+    world = World(with_policy())
+    for number, peer in enumerate((P, STEWARD)):
+        world.ok(Mint(bytes([number]) * 32, peer.peer, 100 * CREDIT), VALIDATOR)
+    world.ok(Unbond(P.peer, 0, 0, CREDIT), P)
+    opened = world.ok(open_escrow(), RENTER)
+    world.ok(assign(opened, evidence=7), STEWARD, P)
+    world.ok(claim(opened), P)
+    world.ok(verdict(opened, end, is_audited=True, auditor=OTHER), VALIDATOR)
+    who = PROVIDERS[1] if end == "accept" else P
+    world.ok(appeal(opened, who), who)
+    world.ok(ruling(opened, finding, is_upheld=finding == end), VALIDATOR)
+    world.ok(EscrowClose(opened), STEWARD)
+    world.mature()
+    return world.ledger.escrows[opened].lines
+
+
 def test_lines_go_where_the_table_says() -> None:
     table = {row["kind"]: row for row in SPEC.table("statement")}
-    seen = set()
+    lines: list[Line] = []
     for end in ENDS.values():
         world = World()
         opened = world.leased()
         end(world, opened)
         world.ok(EscrowClose(opened), STEWARD)
-        for line in world.ledger.escrows[opened].lines:
-            row = table[line.kind]
-            assert line.debit[0] in {part.strip()[0] for part in row["from"].split(",")}
-            assert line.credit[0] in {part.strip()[0] for part in row["to"].split(",")}
-            seen.add(line.kind)
-    assert seen == set(table)
+        lines += world.ledger.escrows[opened].lines
+    disputes: list[tuple[OutcomeName, OutcomeName]] = [("accept", "fraud"), ("fraud", "fraud"), ("fraud", "accept")]
+    for verdict_, finding in disputes:
+        lines += held_lines(verdict_, finding)
+    for line in lines:
+        row = table[line.kind]
+        assert line.debit[0] in {part.strip()[0] for part in row["from"].split(",")}
+        assert line.credit[0] in {part.strip()[0] for part in row["to"].split(",")}
+    assert {line.kind for line in lines} == set(table)

@@ -41,6 +41,15 @@ def test_surcharge(level: trust.Level, units: int) -> None:
     assert trust.surcharge_ppm(asked, units) == SAYS["surcharge"](asked.floor_ppm, asked.auditors, asked.samples, units)
 
 
+@given(price=money, level=st.sampled_from(trust.LEVEL_NAMES), units=st.integers(0, 4096))
+def test_set_aside(price: int, level: trust.Level, units: int) -> None:
+    asked = trust.LEVELS[level]
+    said = SAYS["set_aside"](price, asked.floor_ppm, asked.auditors, asked.samples, units)
+    assert trust.evidence_price(price, asked, units) == said
+    back = trust.price_within(price + said, asked, units)
+    assert abs(back - price) <= 1
+
+
 @given(units=st.integers(1, 300), bad=st.integers(0, 300), samples=st.integers(1, 32))
 def test_hits(units: int, bad: int, samples: int) -> None:
     bad = min(bad, units)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from msgspec import UNSET
+
 from protocol import operations, wire
 from protocol.block import header_hash
-from protocol.completions import Fetched, FetchFailed
+from protocol.completions import Fetched, FetchFailed, Scored
 from protocol.effects import Compute, Effect, Fetch, Send
 from protocol.escrow_state import ChunkLease, Escrow, LedgerState, Standing
 from protocol.identity import Identity
@@ -26,6 +28,7 @@ from protocol.messages import (
 from protocol.operations import Claim, Verdict
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
+from verifier.bench import CARELESS, Caution
 from verifier.case import Auditing, Case
 from verifier.judge import Judge
 
@@ -56,8 +59,17 @@ def job(audit_ppm: int = 0) -> JobSpec:
 class Court:
     """One judge, the ledger state it reads, and what it asked for."""
 
-    def __init__(self, audit_ppm: int = 0, valid: int = 0, auditors: tuple[Identity, ...] = (ME,)) -> None:
-        self.blob = wire.encode(job(audit_ppm))
+    def __init__(
+        self,
+        audit_ppm: int = 0,
+        valid: int = 0,
+        auditors: tuple[Identity, ...] = (ME,),
+        spec: JobSpec | None = None,
+        caution: Caution = CARELESS,
+    ) -> None:
+        self.blob = wire.encode(spec or job(audit_ppm))
+        self.blobs: dict[Digest, bytes] = {}
+        """What is here besides the specification."""
         self.spec = wire.digest(self.blob)
         self.state = LedgerState(CHAIN, ValidatorSet(CHAIN, [(ME.peer, 1)]), NOW - LAG)
         self.escrow = Escrow(ESCROW, bytes(16), RENTER.peer, STEWARD.peer, 10**6, self.spec, NOW + 10 * WINDOW)
@@ -70,7 +82,8 @@ class Court:
             lambda: self.state,
             lambda: (ME.peer, STRANGER.peer),
             lambda facts, provider: stakes,
-            lambda _: self.blob,
+            lambda digest: self.blobs.get(digest, self.blob),
+            caution,
         )
         self.now = NOW
         self.effects: list[Effect] = []
@@ -80,7 +93,9 @@ class Court:
         zero = bytes(32)
         return Header(CHAIN, 5, NOW - LAG, zero, zero, zero, zero, zero, 1)
 
-    def claim(self, chunk: int = 0, output: Digest = GOOD, status: str = "applied") -> None:
+    def claim(
+        self, chunk: int = 0, output: Digest = GOOD, status: str = "applied", trace: bytes = b"", units: int = 0
+    ) -> None:
         """The ledger orders a claim, and this validator hears of it."""
         sealed = operations.seal(PROVIDER.peer, SALT, output)
         self.escrow.chunks[chunk] = ChunkLease(
@@ -92,8 +107,11 @@ class Court:
             sealed=sealed,
             claimed_in=header_hash(self.header()),
             beacon=header_hash(self.header()),
+            trace=trace,
+            units=units,
         )
-        operation = operations.signed_op(CHAIN, Claim(ESCROW, chunk, 1, sealed), PROVIDER)
+        claimed = Claim(ESCROW, chunk, 1, sealed, trace=trace or UNSET, units=units or UNSET)
+        operation = operations.signed_op(CHAIN, claimed, PROVIDER)
         self.hear(ME, self.receipts(operation, status))
 
     def receipts(self, operation: operations.SignedOp, status: str = "applied") -> Receipts:
@@ -101,7 +119,7 @@ class Court:
         signature = operations.Signature(ME.peer, bytes(64))
         return Receipts(self.header(), (signature,), (operation,), (Receipt(outcome, 0, ()),))
 
-    def hear(self, sender: Identity, message: Message | Fetched | FetchFailed) -> list[Effect]:
+    def hear(self, sender: Identity, message: Message | Fetched | FetchFailed | Scored) -> list[Effect]:
         self.effects = self.judge.receive(sender.peer, message, self.now)
         return self.effects
 

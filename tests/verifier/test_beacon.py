@@ -82,7 +82,7 @@ def test_a_claim_gets_a_beacon_that_is_the_same_everywhere() -> None:
     assert len(beacon) == 32
     assert beacon not in {lease.claimed_in for lease in leases(quorum, escrow)}
     ledger = quorum.orderers[KEYS[0].peer].ledger
-    assert set(ledger.beacons[0].secrets) == {key.peer for key in KEYS}, "all had time to seal"
+    assert set(ledger.beacons[1].secrets) == {key.peer for key in KEYS}, "all had time to seal"
     assert ledger.beacon_wanted is None
     before = quorum.sent
     quorum.run(1)
@@ -125,14 +125,14 @@ def test_two_of_four_cannot_make_one() -> None:
     escrow = claimed(quorum)
     quorum.run(40)
     assert {lease.beacon for lease in leases(quorum, escrow)} == {b""}, "it stalls rather than deciding alone"
-    assert quorum.orderers[KEYS[0].peer].ledger.beacons[0].state == "failed"
+    assert quorum.orderers[KEYS[0].peer].ledger.beacons[1].state == "failed"
 
 
 def test_a_restart_opens_what_was_sealed() -> None:
     quorum = keepers()
     escrow = claimed(quorum)
     beacons = quorum.orderers[KEYS[0].peer].ledger.beacons
-    while 0 not in beacons or KEYS[1].peer not in beacons[0].sealed:
+    while 1 not in beacons or KEYS[1].peer not in beacons[1].sealed:
         quorum.run(0.1)
     assert any(key.startswith(KEY) for key in quorum.disks[KEYS[1].peer])
     quorum.down.add(KEYS[1].peer)
@@ -144,7 +144,7 @@ def test_a_restart_opens_what_was_sealed() -> None:
     quorum.run(8)
     ledger = quorum.orderers[KEYS[0].peer].ledger
     assert len({lease.beacon for lease in leases(quorum, escrow)} - {b""}) == 1
-    assert KEYS[1].peer in ledger.beacons[0].secrets
+    assert KEYS[1].peer in ledger.beacons[1].secrets
     assert ledger.available("S", KEYS[1].peer) == STAKE
 
 

@@ -1,11 +1,13 @@
-"""verifier/inference.py: every way in which an answer and its replay can differ has its code; honest ones are accepted."""
+"""verifier/inference.py: each way in which an answer and its replay differ has its code; honest ones are accepted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,13 +20,17 @@ from verifier import inference
 from verifier.score import ACCEPT, SECOND, score
 from verifier.tensors import Array, Tensors
 
+PROMPTS = answers.PROMPTS[:4]
+FEW = answers.ALL._replace(together=4)
+
 Changed = Callable[[Array], Array]
 
 
+@cache
 def case() -> tuple[Tensors, Tensors, Tensors]:
     """(state, what its provider told, what an auditor told)."""
-    state, told = answers.honest()
-    return state, told, answers.replayed(state, answers.work(answers.floats()))
+    state, told = answers.answered(answers.work(answers.floats(), prompts=PROMPTS, options=FEW))
+    return state, told, answers.replayed(state, answers.work(answers.floats(), prompts=PROMPTS, options=FEW))
 
 
 def code(state: Tensors, told: Tensors, own: Tensors) -> str:
@@ -104,11 +110,11 @@ def test_answers_to_another_request_are_told_by_their_hash() -> None:
 
 def test_a_fingerprint_of_other_weights_differs() -> None:
     state, _, own = case()
-    _, other = answers.work(answers.floats("large", "int4")).replay(dict(state), 1, b"")
+    _, other = answers.work(answers.floats("large", "int4"), prompts=PROMPTS, options=FEW).replay(dict(state), 1, b"")
     assert code(state, {name: other[name] for name in ("places", "values")}, own) == "fingerprint_differs"
 
 
-def margins(misses: int, tokens: int, near: int = 0) -> inference.npt.NDArray[np.float64]:
+def margins(misses: int, tokens: int, near: int = 0) -> npt.NDArray[np.float64]:
     return np.array([2.0] * misses + [0.01] * near + [0.0] * (tokens - misses - near))
 
 
@@ -160,10 +166,6 @@ def test_no_exception_for_what_auditors_write() -> None:
     for name in own:
         for bad in (np.zeros(0, np.float32), np.zeros((2, 2), np.float32), np.full(3, np.nan, np.float32)):
             assert code(state, told, {**own, name: bad}) == "malformed_audit"
-
-
-PROMPTS = answers.PROMPTS[:4]
-FEW = answers.ALL._replace(together=4)
 
 
 def test_exact_answers_are_equal_or_say_why_not() -> None:

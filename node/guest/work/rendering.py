@@ -152,3 +152,15 @@ def plain_png(picture: npt.NDArray[np.float32]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
     )
+
+
+def bitwise_run(threads: int = 1) -> str:
+    """SHA-256 of a small picture computed by so many threads: the same on every machine that computes honestly."""
+    from .ball import bitwise_run as run_ball
+
+    return run_ball(threads)
+
+
+def digests() -> dict[str, str]:
+    """`bitwise_run` by one, two and four threads, for a table of machines: one value, three times."""
+    return {f"{threads} threads": bitwise_run(threads) for threads in (1, 2, 4)}

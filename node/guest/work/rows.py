@@ -51,13 +51,13 @@ class Rows(Work):
         return {ROWS: np.concatenate([rows_of(state), row[None]])}, aux
 
     def replay(self, state: State, index: int, seed: bytes) -> tuple[Optional[State], Aux]:
-        rows = rows_of(state)
-        is_torn = len(rows) != index or not self._continues(rows)
+        is_torn = self._is_torn(state, index)
         if self.part:
             aux = dict(self.partial(index, seed))
             return None, {**aux, TORN: np.array([is_torn], np.uint8)}
-        after, told = self.step(state, index)
-        return ({ROWS: self.empty()} if is_torn else after), told
+        if is_torn:
+            return {ROWS: self.empty()}, {}
+        return self.step(state, index)
 
     def effect(self, before: State, after: State, aux: Aux) -> float:
         """How many rows are not what they were: one, or the state has been exchanged."""
@@ -66,11 +66,15 @@ class Rows(Work):
         changed = sum(old[i].tobytes() != new[i].tobytes() for i in range(same))
         return float(changed + abs(len(new) - same))
 
-    def _continues(self, rows: Array) -> bool:
-        """Whether these rows and those of every state seen before agree as far as both go."""
+    def _is_torn(self, state: State, index: int) -> bool:
+        """Whether a state is none of this work's after `index` units, or its rows and those of a state seen before are
+        not the same as far as both go."""
+        rows, none = (None if isinstance(state, bytes) else state.get(ROWS)), self.empty()
+        if rows is None or rows.shape != (index, *none.shape[1:]) or rows.dtype != none.dtype:
+            return True
         self._opened.append(rows)
         shared = [(min(len(rows), len(other)), other) for other in self._opened[:-1]]
-        return all(rows[:count].tobytes() == other[:count].tobytes() for count, other in shared)
+        return any(rows[:count].tobytes() != other[:count].tobytes() for count, other in shared)
 
 
 def rows_of(state: State) -> Array:

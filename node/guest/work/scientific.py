@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,32 @@ def _tensors(result: Path) -> dict[str, Array]:
     if isinstance(state, bytes):
         raise SystemExit("the result is bytes, not tensors")
     return dict(state)
+
+
+class Darts(Streams):
+    """π by darts at a quarter of a disc: what a stream hits, and what it throws. To measure the class itself."""
+
+    values = 2
+
+    def __init__(self, darts: int = 65536) -> None:
+        super().__init__()
+        self.darts = darts
+
+    def stream(self, source: Stream, number: int) -> list[int]:
+        a, b, c, d = (word >> np.uint64(1) for word in source.words((self.darts + 1) // 2))
+        limit = np.uint64(1 << 62)  # Of two squares of 31 bits.
+        hits = np.stack([a * a + b * b < limit, c * c + d * d < limit], axis=1).reshape(-1)[: self.darts]
+        return [int(hits.sum()), self.darts]
+
+
+def bitwise_run(threads: int = 1) -> str:
+    """SHA-256 of eight streams computed by so many threads: the same on every machine that computes honestly."""
+    work = Darts()
+    with ThreadPoolExecutor(threads) as pool:
+        rows = list(pool.map(lambda index: work.row(index)[0], range(8)))
+    return hashlib.sha256(b"".join(row.tobytes() for row in rows)).hexdigest()
+
+
+def digests() -> dict[str, str]:
+    """`bitwise_run` by one, two and four threads, for a table of machines: one value, three times."""
+    return {f"{threads} threads": bitwise_run(threads) for threads in (1, 2, 4)}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from node.blobs import BlobStore
 from node.proving.retention import KEEP_SECONDS, Retention
 from protocol.units import KIB, MIB, Digest
-from tests.node.proving.conftest import Bench
+from tests.node.proving.bench import Bench
 from tests.node.proving.programs import WALK
 
 

@@ -12,7 +12,7 @@ from protocol.effects import Run
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec, Manifest, Resources
 from protocol.proof import Proof, Results
 from protocol.units import KIB
-from tests.node.proving.conftest import OWNER, Bench
+from tests.node.proving.bench import OWNER, Bench
 from tests.node.proving.programs import BYTES, WALK
 from verifier.tensors import decode
 

@@ -9,7 +9,7 @@ from protocol import wire
 from protocol.jobspec import ZERO_DIGEST, FileRef, JobSpec, Resources
 from protocol.proof import Results
 from protocol.units import GIB, MIB
-from tests.node.proving.conftest import OWNER, Bench
+from tests.node.proving.bench import OWNER, Bench
 from tests.node.proving.modules import CHAIN, binary, step
 from verifier.tensors import decode
 

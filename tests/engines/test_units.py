@@ -1,0 +1,99 @@
+"""examples/render-units and examples/montecarlo: real sandboxes, exact numbers, and cheats that are found."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from node.executors.bwrap import BwrapExecutor
+from tests.engines import stage
+from tests.node.proving.bench import Bench
+
+ROOT: Final = Path(__file__).parents[2]
+SMALL: Final = {"WIDTH": "64", "HEIGHT": "256", "SAMPLES": "16"}
+CONFIGURATIONS: Final = [
+    {},
+    {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"},
+    {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX2 FMA3"},
+]
+"""NumPy with all vector instructions that are here, without the newest, and without any."""
+
+
+@pytest.mark.parametrize(("example", "module"), [("render-units", "render"), ("montecarlo", "pi")])
+def test_the_same_bits_by_any_threads_and_instructions(example: str, module: str, guest: Path) -> None:
+    line = f"import {module}; print(*[{module}.bitwise_run(threads) for threads in (1, 2, 4)])"
+    found: set[str] = set()
+    for environment in CONFIGURATIONS:
+        path = f"{guest}:{ROOT / 'examples' / example}"
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", line],
+            env={"PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        found |= set(done.stdout.split())
+    assert len(found) == 1 and len(found.pop()) == 64
+
+
+@pytest.mark.parametrize("tier", ["child", "bwrap"])
+async def test_a_picture_in_tiles(bench: Bench, tier: str) -> None:
+    if tier == "bwrap" and (why := await BwrapExecutor("probe").why_not()):
+        pytest.skip(why)
+    spec = stage.spec_of(bench, "render-units", units=4, **SMALL)
+    claimed = await stage.claim(bench, spec, tier)
+    assert set(claimed.files) == {"state.shoal", "region.pfm", "region.png"}
+    results = await stage.replay(bench, spec, claimed, 0, 2, 3, tier=tier)
+    assert [stage.is_equal(claimed, unit) for unit in results.units] == [True] * 3
+    assert results.output == claimed.done.output
+
+
+async def test_a_provider_that_takes_fewer_samples_ends_elsewhere(bench: Bench) -> None:
+    spec = stage.spec_of(bench, "render-units", units=4, **SMALL)
+    cheap = msgspec.structs.replace(spec, env=tuple(sorted({**dict(spec.env), "SAMPLES": "8"}.items())))
+    claimed = await stage.claim(bench, cheap)
+    results = await stage.replay(bench, spec, claimed, 0, 3)
+    assert not any(stage.is_equal(claimed, unit) for unit in results.units)
+
+
+async def test_streams_are_replayed_exactly_and_all_of_them_add_up(bench: Bench) -> None:
+    spec = stage.spec_of(bench, "montecarlo", units=8, DARTS="20000")
+    claimed = await stage.claim(bench, spec)
+    hits, darts = json.loads(claimed.files["total.json"])["total"]
+    assert darts == 8 * 20_000 and abs(4 * hits / darts - math.pi) < 0.03
+    results = await stage.replay(bench, spec, claimed, 0, 5, 7)
+    assert all(stage.is_equal(claimed, unit) for unit in results.units)
+    done = await stage.check(bench, spec, claimed)
+    assert (done.reason, done.output) == ("ok", claimed.done.output)
+
+
+async def test_a_total_that_nobody_summed_fails_the_check(bench: Bench) -> None:
+    spec = stage.spec_of(bench, "montecarlo", units=4, DARTS="1000")
+    program = (ROOT / "examples" / "montecarlo" / "pi.py").read_text()
+    forged = program.replace("class Darts(Streams):", FORGED)
+    assert forged != program
+    files = tuple(
+        msgspec.structs.replace(file, digest=bench.blobs.put(forged.encode()), size=len(forged.encode()))
+        if file.path == "pi.py"
+        else file
+        for file in spec.files
+    )
+    claimed = await stage.claim(bench, msgspec.structs.replace(spec, files=files))
+    done = await stage.check(bench, spec, claimed)
+    assert done.reason == "exit" and any("sum_differs" in line for line in bench.lines)
+
+
+FORGED: Final = """class Darts(Streams):
+    def finish(self, state, out):
+        (out / "total.json").write_text('{"root": "00", "streams": 4, "total": [3142, 4000]}')
+
+    # The rest is as it was.
+"""

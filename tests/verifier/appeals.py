@@ -1,0 +1,186 @@
+"""A decided claim, four validators with courts, and auditors who execute honestly or as they are told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import UNSET
+
+from protocol import wire
+from protocol.completions import Fetched, FetchFailed, RunDone
+from protocol.effects import Compute, Emit, Fetch, Machine, Run
+from protocol.genesis import Genesis
+from protocol.held import Held, held_id
+from protocol.identity import Identity
+from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
+from protocol.operations import Appeal, Claim, EscrowOpen, Verdict, seal, signed_op
+from protocol.policy import Policy
+from protocol.proof import Leaf, Proof, Results, Trace, UnitResult
+from protocol.trace import TraceTree
+from protocol.units import CREDIT, MINUTE, Digest, Micros, PeerId
+from tests.protocol.ledger_world import CHAIN, DEADLINE, FUNDS, PROVIDERS, RENTER, STAKE, START, STEWARD, assign
+from tests.verifier.quorum import KEYS, Quorum
+from verifier.advocate import Advocate
+from verifier.auditor import Auditor
+from verifier.court import Bailiff, Court
+from verifier.orderer import Orderer
+
+GOOD, BAD, ODD = (Digest(bytes([letter]) * 32) for letter in b"gbo")
+AUDITORS: Final = tuple(Identity(bytes([70 + n]) * 32) for n in range(14))
+PROVIDER: Final = PROVIDERS[0]
+CHALLENGER: Final = Identity(b"c" * 32)
+UNITS: Final = 40
+SALT: Final = bytes(32)
+
+GENESIS: Final = Genesis(
+    CHAIN,
+    START,
+    tuple((item.peer, 1) for item in KEYS),
+    (
+        *(("U", item.peer, FUNDS) for item in (RENTER, PROVIDER, CHALLENGER)),
+        *(("S", item.peer, STAKE) for item in (*PROVIDERS, *AUDITORS)),
+        ("S", CHALLENGER.peer, 10 * STAKE),
+    ),
+    Policy(dispute_window=Micros(10 * MINUTE), rule_time=Micros(30 * MINUTE)),
+)
+
+
+def execution(change: int | None = None, aux_only: bool = False) -> Trace:
+    """What a job of UNITS units does; from unit `change` on it is done wrong."""
+    leaves, state = [], hashlib.sha256(b"first").digest()
+    for index in range(UNITS + 1):
+        if index == change and not aux_only:
+            state = hashlib.sha256(b"wrong" + state).digest()
+        is_last = index == UNITS
+        given = ZERO_DIGEST if is_last else hashlib.sha256(b"input %d" % index).digest()
+        aux = ZERO_DIGEST if is_last else hashlib.sha256(b"aux" + state).digest()
+        if aux_only and index == change:
+            aux = bytes(31) + b"x"
+        leaves.append(Leaf(index, state, 100, given, aux, 0 if is_last else 10))
+        state = hashlib.sha256(b"step" + state).digest()
+    return Trace(tuple(leaves), bytes(2 * UNITS))
+
+
+TRUTH: Final = execution()
+
+
+class Appeals:
+    """`claimed`: what the provider's claim is; `lying`: auditors who answer `lie` instead of what they got."""
+
+    def __init__(
+        self,
+        claimed: Digest = GOOD,
+        numeric: str = "D0",
+        trace: Trace | None = None,
+        lying: frozenset[PeerId] = frozenset(),
+        lie: Digest = BAD,
+        silent: frozenset[PeerId] = frozenset(),
+        networks: Callable[[PeerId], frozenset[str]] = lambda peer: frozenset(),
+        seats: int = len(AUDITORS),
+    ) -> None:
+        self.claimed, self.trace, self.lying, self.lie = claimed, trace, lying, lie
+        proof = Proof("deterministic", UNITS) if trace is not None else UNSET
+        self.job = JobSpec("job", "wasm", ("true",), (Chunk(),), numeric=numeric, proof=proof)  # type: ignore[arg-type]
+        self.blobs: dict[bytes, bytes] = {}
+        self.spec = self.keep(wire.encode(self.job))
+        self.candidates = {item.peer: STAKE for item in AUDITORS[:seats]}
+        self.networks = networks
+        self.missing: set[bytes] = set()
+        validators = tuple(key.peer for key in KEYS)
+        outside: dict[PeerId, Machine] = {
+            item.peer: Auditor(item, CHAIN, lambda: validators, self.read) for item in AUDITORS if item.peer not in silent
+        }
+        self.advocates = {item.peer: Advocate(lambda: validators) for item in (PROVIDER, CHALLENGER)}
+        self.runs: list[tuple[PeerId, Run]] = []
+        self.quorum = Quorum(GENESIS, self._machines, outside | self.advocates)  # type: ignore[arg-type]
+        self.quorum.work = self._work
+        self.place: tuple[bytes, int, int] = (b"", 0, 1)
+
+    def keep(self, data: bytes) -> Digest:
+        self.blobs[wire.digest(data)] = data
+        return wire.digest(data)
+
+    def read(self, digest: Digest) -> bytes:
+        return self.blobs[digest]
+
+    def _machines(self, key: Identity, orderer: Orderer) -> list[Machine]:
+        validators = tuple(item.peer for item in KEYS)
+        bailiff = Bailiff(
+            key, CHAIN, lambda: orderer.ledger, lambda: validators, lambda *_: self.candidates, self.read, self.networks
+        )
+        return [Court(bailiff), Auditor(key, CHAIN, lambda: validators, self.read)]
+
+    def _work(self, peer: PeerId, effect: Compute) -> None:
+        match effect.work:
+            case Fetch(digest=digest):
+                is_here = digest in self.blobs and digest not in self.missing
+                done = Fetched(digest, len(self.blobs[digest])) if is_here else FetchFailed(digest, "gone")
+                self.quorum.give(peer, done)
+            case Run() as run:
+                self.runs.append((peer, run))
+                self.quorum.give(peer, self._run(peer, run))
+            case _:
+                raise AssertionError(effect)
+
+    def _run(self, peer: PeerId, run: Run) -> RunDone:
+        if run.units:
+            [leaf] = run.units
+            behind = TRUTH.leaves[leaf.index + 1]
+            own = TRUTH.leaves[leaf.index]
+            result = UnitResult(leaf.index, own.input, behind.state, behind.state_bytes, own.aux, own.aux_bytes)
+            return RunDone(run.task, "ok", 0, self.keep(wire.encode(Results((result,), ZERO_DIGEST))), 1, 1.0, "")
+        return RunDone(run.task, "ok", 0, self.lie if peer in self.lying else GOOD, 1, 1.0, "")
+
+    # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def decided(self, outcome: str) -> None:
+        """The judges' first word about the claim."""
+        opened = signed_op(
+            CHAIN, EscrowOpen(RENTER.peer, 0, 0, bytes(16), 100 * CREDIT, self.spec, STEWARD.peer, DEADLINE), RENTER
+        )
+        self.place = (opened.op_id, 0, 1)
+        leased = signed_op(CHAIN, assign(opened.op_id), STEWARD, PROVIDER)
+        root = TraceTree(self.trace).root if self.trace is not None else UNSET
+        claim = Claim(
+            *self.place,
+            sealed=seal(PROVIDER.peer, SALT, self.claimed),
+            trace=root,
+            units=UNSET if self.trace is None else UNITS,
+        )
+        verdict = Verdict(
+            *self.place,
+            outcome=outcome,  # type: ignore[arg-type]
+            is_audited=True,
+            auditor=KEYS[0].peer,
+            output=self.claimed,
+            evidence=self.claimed,
+            code="hash_equal",
+        )
+        if self.trace is not None:
+            self.advocates[PROVIDER.peer].find = lambda wanted: self.trace if wanted == root else None
+        self.quorum.submit(opened, leased, signed_op(CHAIN, claim, PROVIDER), signed_op(CHAIN, verdict, *KEYS))
+        self.quorum.run(1)
+        assert self.held.finding == outcome
+
+    def appeal(self, who: Identity, rival: Trace | None = None, bond: int = 50 * CREDIT) -> None:
+        root, before = TraceTree(rival).root if rival is not None else bytes(32), self.held.round
+        if rival is not None and who is CHALLENGER:
+            self.advocates[who.peer].find = lambda wanted: rival if wanted == root else None
+        self.quorum.submit(signed_op(CHAIN, Appeal(*self.place, appellant=who.peer, bond=bond, rival=root, round=before + 1), who))
+        self.quorum.run(0.5)
+        assert self.held.appeal or self.held.round > before, "the appeal is open, or ruled upon already"
+
+    def run(self, seconds: float = 20) -> Held:
+        self.quorum.run(seconds)
+        return self.held
+
+    @property
+    def held(self) -> Held:
+        return self.quorum.orderers[KEYS[0].peer].ledger.held[held_id(*self.place)]
+
+    @property
+    def rulings(self) -> list[tuple[str, str]]:
+        """(finding, code) as the courts said, each once."""
+        said: list[Emit] = [emit for _, emit in self.quorum.said if emit.name == "ruling"]
+        return list(dict.fromkeys((str(item.fields["finding"]), str(item.fields["code"])) for item in said))

@@ -1,0 +1,243 @@
+"""Appeals through real orderers and a real ledger: panels, the game, and what happens when somebody lies or is silent."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.effects import Store
+from protocol.errors import LocalError
+from protocol.messages import Submit
+from protocol.units import MINUTE, PeerId
+from tests.protocol.ledger_world import RENTER, STAKE
+from tests.verifier.appeals import (
+    AUDITORS,
+    BAD,
+    CHALLENGER,
+    GOOD,
+    ODD,
+    PROVIDER,
+    TRUTH,
+    UNITS,
+    Appeals,
+    execution,
+)
+from tests.verifier.quorum import KEYS, NOW
+from verifier.court import Court
+from verifier.docket import KEY
+
+
+def court_of(appeals: Appeals, index: int = 0) -> Court:
+    court = appeals.quorum.beside[KEYS[index].peer][0]
+    assert isinstance(court, Court)
+    return court
+
+
+@pytest.mark.parametrize(
+    ("claimed", "verdict", "who", "finding", "code"),
+    [
+        (GOOD, "wrong", PROVIDER, "accept", "hash_equal"),
+        (BAD, "wrong", PROVIDER, "wrong", "hash_differs"),
+        (BAD, "accept", RENTER, "wrong", "hash_differs"),
+        (GOOD, "accept", RENTER, "accept", "hash_equal"),
+        (GOOD, "accept", CHALLENGER, "accept", "hash_equal"),
+    ],
+)
+def test_a_panel_of_three_finds_what_is_true(
+    claimed: bytes, verdict: str, who: object, finding: str, code: str
+) -> None:
+    appeals = Appeals(claimed)  # type: ignore[arg-type]
+    appeals.decided(verdict)
+    appeals.appeal(who)  # type: ignore[arg-type]
+    held = appeals.run()
+    assert (held.finding, held.code, held.round, held.appeal) == (finding, code, 1, b"")
+    assert appeals.rulings == [(finding, code)], "all courts said the same"
+    assert len({peer for peer, _ in appeals.runs}) == 3
+    assert not court_of(appeals).docket.trials
+
+
+def test_a_traced_claim_that_is_wrong_is_fraud() -> None:
+    appeals = Appeals(BAD, trace=execution(7))
+    appeals.decided("accept")
+    appeals.appeal(CHALLENGER)
+    assert appeals.run().finding == "fraud"
+
+
+def test_nobody_sits_twice_and_neither_party_sits() -> None:
+    appeals = Appeals(GOOD, lying=frozenset(item.peer for item in AUDITORS[:7]))
+    appeals.candidates |= {PROVIDER.peer: 100 * STAKE, RENTER.peer: 100 * STAKE}
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    appeals.run()
+    first = {peer for peer, _ in appeals.runs}
+    held = appeals.held
+    appeals.appeal(RENTER if held.finding == "accept" else PROVIDER)
+    appeals.run()
+    second = {peer for peer, _ in appeals.runs[len(first) :]}
+    assert (len(first), len(second)) == (3, 7)
+    assert not first & second
+    assert not {PROVIDER.peer, RENTER.peer} & (first | second)
+    assert appeals.held.round == 2
+
+
+def test_one_of_each_operator() -> None:
+    def networks(peer: PeerId) -> frozenset[str]:
+        index = next((at for at, item in enumerate(AUDITORS) if item.peer == peer), 99)
+        return frozenset({"farm"} if index < 11 else {f"home {index}"})
+
+    appeals = Appeals(GOOD, networks=networks)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    appeals.run()
+    drawn = {peer for peer, _ in appeals.runs}
+    assert len(drawn) == 3
+    assert len({next(iter(networks(peer))) for peer in drawn}) == 3
+
+
+def test_without_a_majority_the_finding_stands() -> None:
+    answers = iter([GOOD, BAD, ODD])
+    appeals = Appeals(BAD)
+    appeals.decided("accept")
+    run = appeals._run
+
+    def differing(peer: PeerId, work: object) -> object:
+        done = run(peer, work)  # type: ignore[arg-type]
+        return type(done)(done.task, "ok", 0, next(answers), 1, 1.0, "")
+
+    appeals._run = differing  # type: ignore[method-assign, assignment]
+    appeals.appeal(RENTER)
+    held = appeals.run()
+    assert (held.finding, held.code) == ("accept", "no_majority")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"seats": 1}, "no_panel"), ({"numeric": "D3"}, "not_comparable"), ({"claimed": bytes(32)}, "nothing_to_compare")],
+)
+def test_what_no_panel_can_find_stands(changes: dict[str, object], code: str) -> None:
+    appeals = Appeals(**changes)  # type: ignore[arg-type]
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    held = appeals.run()
+    assert (held.finding, held.code) == ("accept", code)
+
+
+def test_a_specification_that_nobody_delivers() -> None:
+    appeals = Appeals(GOOD)
+    appeals.missing.add(appeals.spec)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    held = appeals.run(70)
+    assert (held.finding, held.code) == ("accept", "inputs_missing")
+
+
+def test_silent_members_are_not_waited_for_forever() -> None:
+    appeals = Appeals(BAD, silent=frozenset(item.peer for item in AUDITORS[2:]), seats=3)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    appeals.run(20)
+    assert appeals.held.appeal
+    held = appeals.run(6 * 60)
+    assert (held.finding, held.code) == ("wrong", "hash_differs"), "two of three are a majority"
+
+
+def test_over_a_bad_line() -> None:
+    appeals = Appeals(BAD)
+    appeals.decided("accept")
+    appeals.quorum.loss = 0.15
+    appeals.appeal(RENTER)
+    assert appeals.run(200).finding == "wrong"
+
+
+def test_a_court_that_was_restarted_sits_again() -> None:
+    appeals = Appeals(BAD)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    for key in KEYS[2:]:  # Two that stay down leave no quorum of rulings: the third must come back.
+        appeals.quorum.down.add(key.peer)
+    appeals.run(10)
+    assert appeals.held.appeal
+    key = KEYS[2]
+    appeals.quorum.start(key)
+    disk = appeals.quorum.disks[key.peer]
+    assert any(name.startswith(KEY) for name in disk)
+    appeals.quorum.put(key.peer, court_of(appeals, 2).restore(disk.items(), appeals.quorum.now))
+    assert appeals.run(60).finding == "wrong"
+
+
+def test_captured_panels_lose_the_game(rounds: int = 3) -> None:
+    """A challenger whose friends fill both panels overturns an honest claim twice; the game gives it back."""
+    lying = frozenset(item.peer for item in AUDITORS)
+    appeals = Appeals(GOOD, trace=TRUTH, lying=lying)
+    appeals.decided("accept")
+    appeals.appeal(CHALLENGER)
+    assert appeals.run().finding == "fraud"
+    appeals.appeal(PROVIDER)
+    assert (appeals.run().finding, appeals.held.round) == ("fraud", 2)
+    appeals.lying = frozenset()
+    appeals.candidates = {key.peer: STAKE for key in KEYS}
+    appeals.appeal(PROVIDER, TRUTH)
+    held = appeals.run()
+    assert (held.round, held.finding) == (rounds, "accept")
+
+
+@pytest.mark.parametrize("numeric", ["D0", "D2"])
+@pytest.mark.parametrize("at", [1, 17, UNITS])
+def test_the_game_refutes_what_panels_let_pass(numeric: str, at: int) -> None:
+    appeals = Appeals(BAD, numeric, execution(at), frozenset(item.peer for item in AUDITORS))
+    appeals.decided("accept")
+    for _ in range(2):
+        appeals.appeal(CHALLENGER)
+        assert appeals.run().finding == "accept"
+    appeals.candidates |= {key.peer: STAKE for key in KEYS}
+    appeals.appeal(CHALLENGER, TRUTH)
+    held = appeals.run(60)
+    assert (held.finding, held.code, held.round) == ("fraud", "wrong_step", 3)
+    units = [run.units[0].index for _, run in appeals.runs if run.units]
+    assert set(units) == {at - 1}
+    assert all(run.units[0].aux == bytes(32) for _, run in appeals.runs if run.units), "blind"
+
+
+@pytest.mark.parametrize(("rival", "code"), [(execution(9), "wrong_step"), (execution(3, aux_only=True), "wrong_step")])
+def test_an_honest_claim_wins_the_game(rival: object, code: str) -> None:
+    appeals = Appeals(GOOD, trace=TRUTH)
+    appeals.decided("accept")
+    for _ in range(2):
+        appeals.appeal(CHALLENGER)
+        appeals.run()
+    ledger = appeals.quorum.orderers[KEYS[0].peer].ledger
+    before = [ledger.available(cls, CHALLENGER.peer) for cls in "SU"]
+    appeals.appeal(CHALLENGER, rival)  # type: ignore[arg-type]
+    held = appeals.run(60)
+    assert (held.finding, held.code, held.end) == ("accept", code, "paid")
+    assert sum(ledger.available(cls, CHALLENGER.peer) for cls in "SU") < sum(before), "the bond is lost"
+
+
+def test_a_challenger_who_says_nothing_has_lost() -> None:
+    appeals = Appeals(GOOD, trace=TRUTH)
+    appeals.decided("accept")
+    for _ in range(2):
+        appeals.appeal(CHALLENGER)
+        appeals.run()
+    appeals.advocates[CHALLENGER.peer].referees = lambda: ()
+    appeals.appeal(CHALLENGER, execution(9))
+    held = appeals.run(6 * 60)
+    assert (held.finding, held.code) == ("accept", "silent")
+
+
+def test_what_is_not_for_the_court() -> None:
+    appeals = Appeals()
+    with pytest.raises(LocalError):
+        court_of(appeals).receive(KEYS[0].peer, Submit(()), NOW)
+    assert court_of(appeals).restore([], NOW) == []
+    assert court_of(appeals).tick(NOW) == []
+
+
+def test_what_is_on_disk_is_forgotten_when_it_is_over() -> None:
+    appeals = Appeals(GOOD)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    appeals.run(12 * 60 * (MINUTE // MINUTE))
+    assert appeals.held.end == "paid"
+    effects = court_of(appeals).tick(appeals.quorum.now)
+    assert not [effect for effect in effects if isinstance(effect, Store)]
+    assert not [name for name in appeals.quorum.disks[KEYS[0].peer] if name.startswith(KEY)]

@@ -1,0 +1,75 @@
+"""What a peer has for disputes: everybody speaks for the claims that he made, validators hold court and keep beacons.
+
+Spec: specs/37-verification-game.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from protocol.effects import Effect, Machine
+from protocol.ledger import Ledger
+from protocol.proof import Trace
+from protocol.trace import decode_trace
+from protocol.units import Digest, Micros, PeerId
+from verifier.advocate import Advocate
+from verifier.beacon import BeaconKeeper
+from verifier.court import Bailiff, Court
+
+GAME_ROUND = 3
+"""The instance in which traces are opened; before it an auditor could still learn from them."""
+
+
+@dataclass(slots=True)
+class Justice:
+    """The machines of one peer; a peer that is no validator has no court and no beacon."""
+
+    advocate: Advocate
+    court: Court | None = None
+    beacon: BeaconKeeper | None = None
+
+    @property
+    def listed(self) -> list[Machine]:
+        """Those that there are."""
+        return [item for item in (self.advocate, self.court, self.beacon) if item is not None]
+
+    def restored(self, records: list[tuple[str, bytes]]) -> list[tuple[Machine, Callable[[Micros], list[Effect]]]]:
+        """What to do first after a restart."""
+        first: list[tuple[Machine, Callable[[Micros], list[Effect]]]] = []
+        court, beacon = self.court, self.beacon
+        if court is not None:
+            first.append((court, lambda now: court.restore(records, now)))
+        if beacon is not None:
+            first.append((beacon, lambda now: beacon.restore(records, now)))
+        return first
+
+
+def advocate(
+    me: PeerId,
+    validators: tuple[PeerId, ...],
+    ledger: Callable[[], Ledger],
+    by_root: Mapping[bytes, Digest],
+    read: Callable[[Digest], bytes],
+) -> Advocate:
+    """Opens traces of this peer's claims to validators, once the third round of a dispute about them is open."""
+
+    def find(root: Digest) -> Trace | None:
+        digest = by_root.get(root)
+        return None if digest is None else decode_trace(read(digest), me)
+
+    def is_at_issue(root: Digest) -> bool:
+        return any(
+            root in (held.trace, held.rival)
+            for held in ledger().held.values()
+            if held.appeal and held.round + 1 == GAME_ROUND
+        )
+
+    return Advocate(lambda: validators, find, is_at_issue)
+
+
+def justice(
+    bailiff: Bailiff | None, keeper: BeaconKeeper | None, speaker: Advocate, more: Iterable[Machine] = ()
+) -> Justice:
+    """All of them."""
+    return Justice(speaker, Court(bailiff) if bailiff is not None else None, keeper)
