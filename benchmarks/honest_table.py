@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks import report
+from benchmarks.honest_plugins import Plugin
 from protocol.proof import PPT
 from protocol.units import PPM
 from verifier.calibration import Profile
@@ -58,7 +59,7 @@ class Matrix:
     honest: Sequence[Honest]
     profiles: Sequence[Profile | str]
     cheats: Sequence[Sequence[Cheat]]
-    plugins: Sequence[tuple[str, Mapping[str, Mapping[str, str]]]]
+    plugins: Sequence[tuple[Plugin, Mapping[str, Sequence[str]]]]
     configs: Sequence[str]
     seconds: float
 
@@ -66,7 +67,8 @@ class Matrix:
 HEAD: Final = """# Do honest machines agree?
 
 Written by `python -m benchmarks.honest_matrix`; do not edit. Nine configurations, each in its own process, threads
-× instruction set (`ATEN_CPU_CAPABILITY`, with oneDNN, MKL and OpenBLAS capped alike): {configs}.
+× instruction set (`ATEN_CPU_CAPABILITY`, with oneDNN, MKL, OpenBLAS and NumPy
+capped alike): {configs}.
 All run on one machine, so this shows what threads and vector width do, not what another vendor's chip or a GPU does.
 How a unit of training is compared: [specs/33](../specs/33-training-proof.md).
 
@@ -165,17 +167,26 @@ def cheat_cell(cheat: Cheat) -> str:
 
 def plugin_rows(matrix: Matrix) -> str:
     """Which digests were one everywhere."""
-    if not matrix.plugins:
-        return "None was there to be measured.\n"
-    lines = ["| class | runs | figures compared | the same everywhere | configurations that differ |"]
-    lines.append("| --- | --- | --- | --- | --- |")
-    for title, found in matrix.plugins:
-        first = found[matrix.configs[0]]
-        same = [name for name in first if len({digests.get(name) for digests in found.values()}) == 1]
-        odd = [config for config, digests in found.items() if digests != first]
-        runs = len(first) * len(found)
-        lines.append(f"| {title} | {runs} | {len(first)} | **{len(same)}** | {', '.join(odd) or 'none'} |")
+    lines = [
+        "A run computes a small piece of work of the class and hashes what it would claim. In the bitwise classes all",
+        "runs on all configurations have to give one digest.",
+        "",
+        "| class | runs | digests | other than on the first configuration | false rejects |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for plugin, found in matrix.plugins:
+        runs = sum(len(printed) for printed in found.values())
+        usual = found[matrix.configs[0]][0]
+        odd = [config for config, printed in found.items() if set(printed) != {usual}]
+        rejects = sum(digest != usual for printed in found.values() for digest in printed)
+        said = f"**{rejects}**" if plugin.is_bitwise else "not claimed"
+        lines.append(f"| {plugin.title} | {runs} | {len(digests(found))} | {', '.join(odd) or 'none'} | {said} |")
     return "\n".join(lines) + "\n"
+
+
+def digests(found: Mapping[str, Sequence[str]]) -> set[str]:
+    """All of a plug-in's."""
+    return {digest for printed in found.values() for digest in printed}
 
 
 def number(value: float) -> str:

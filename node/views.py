@@ -90,7 +90,8 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
         "refunded": escrow.refunded,
         "slashed": escrow.slashed,
         "pending": sum(chunk.price for chunk in escrow.chunks.values() if chunk.state in ("assigned", "claimed"))
-        + sum(item.amount for chunk in escrow.chunks.values() for item in chunk.carried if not item.outcome),
+        + sum(item.amount for chunk in escrow.chunks.values() for item in chunk.carried if not item.outcome)
+        + sum(held.price for held in ledger.held.values() if held.escrow == escrow.id and held.is_pay and not held.end),
         "lines": [],
     }
     if with_lines:
@@ -109,10 +110,11 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
 
 
 def job_state(record: JobRecord, ledger: Ledger) -> str:
-    """The state to show. A job is over once this node's own ledger has closed its escrow: the receipt that ends it may
-    come a block before the copy that the money is read from, and a settled job must show its refund."""
+    """The state to show. A job is over once this node's own ledger has closed its escrow, or closes it as soon as what
+    is held has been paid: the receipt that ends it may come a block before the copy that the money is read from."""
     escrow = ledger.escrows.get(record.escrow)
-    return "settling" if record.is_final and escrow is not None and not escrow.is_closed else record.state
+    is_open = escrow is not None and not (escrow.is_closed or escrow.is_closing)
+    return "settling" if record.is_final and is_open else record.state
 
 
 def quote_view(record: JobRecord) -> Plain:

@@ -58,7 +58,9 @@ class Held(Struct):
     response: int
     """µs between Assign and Claim."""
     evidence: int = 0
-    """Promised to the auditor, on top of the price."""
+    """Promised by the escrow to the auditor, on top of the price."""
+    cover: int = 0
+    """Owed to the auditor out of the slash instead."""
     round: int = 0
     """Rulings so far."""
     appeal: bytes = b""

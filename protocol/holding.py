@@ -31,7 +31,6 @@ def hold(state: LedgerState, policy: Policy, escrow: Escrow, lease: ChunkLease, 
         finding=op.outcome,
         code=op.code,
         output=op.output,
-        evidence=lease.evidence if op.is_audited else 0,
         until=state.time,
         is_audited=op.is_audited,
         auditor=op.auditor,
@@ -43,15 +42,14 @@ def hold(state: LedgerState, policy: Policy, escrow: Escrow, lease: ChunkLease, 
     escrow.held += 1
     state.fly(lease.provider, -lease.price)
     lease.outcome = op.outcome
-    if not op.is_audited:
-        penalties.pay_evidence(state, escrow, penalties.note_of(held, "not audited"), held.assign, b"", lease.evidence)
-    lease.evidence = 0
     tallies.count(state, held)
     if held.is_pay:
         _keep_pay(state, escrow, lease, held)
     else:
         _free(state, escrow, lease, held)
         penalties.pend(state, escrow, held)
+    penalties.cover_evidence(state, escrow, held, lease.evidence)
+    lease.evidence = 0
     penalties.pend_faults(state, escrow, held, policy)
     if policy.dispute_window:
         open_window(state, policy, held)
@@ -124,7 +122,7 @@ def finish(state: LedgerState, escrow: Escrow, held: Held, end: End) -> None:
     """Close the item, and its escrow if that waited for it."""
     is_upheld = held.finding == held.verdict
     note = penalties.note_of(held, "audit" if is_upheld else "mistaken audit")
-    penalties.pay_evidence(state, escrow, note, held.assign, held.auditor if is_upheld else b"", held.evidence)
+    penalties.pay_evidence(state, escrow, note, held.assign, held.auditor, held.evidence if is_upheld else 0)
     held.end, held.evidence = end, 0
     held.fines, held.faults = [], []
     state.end_held(held)

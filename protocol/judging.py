@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from protocol import carried, holding, penalties, tallies
+from protocol.accounts import TREASURY
 from protocol.errors import Refused
 from protocol.escrow_state import ChunkLease, Escrow, LedgerState
 from protocol.leases_ledger import Signers, find, free, not_signed, pay, require_state
-from protocol.operations import Verdict
+from protocol.operations import Verdict, slash
+from protocol.promises import move
 
 
 def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> None:
@@ -36,7 +38,9 @@ def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> 
 def _at_once(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Verdict) -> None:
     standing = state.standing(lease.provider)
     note = f"chunk {lease.chunk} epoch {lease.epoch} audit"
-    penalties.pay_evidence(state, escrow, note, lease.assign, op.auditor if op.is_audited else b"", lease.evidence)
+    evidence = lease.evidence if op.is_audited else 0
+    cover = min(evidence, slash(lease.price, lease.collateral, op.outcome))
+    penalties.pay_evidence(state, escrow, note, lease.assign, op.auditor, evidence - cover)
     lease.evidence = 0
     if op.outcome == "accept":
         standing.accepted += 1
@@ -57,6 +61,7 @@ def _at_once(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Verdict)
     if op.outcome == "rejected":
         standing.probation = tallies.probation(state)
     free(state, escrow, lease, op.outcome, op.code)
+    move(state, escrow, note, TREASURY, ("U", op.auditor), cover, "fee")
     if penalties.is_spoilt(op.outcome):  # Nobody knows whose part of the work it was.
         carried.void(state, escrow, lease)
 

@@ -92,7 +92,8 @@ def collect(state: LedgerState, escrow: Escrow, held: Held) -> int:
     if held.winner:
         move(state, escrow, note, TREASURY, ("U", held.winner), min(rest, taken // 2), "reward")
     elif held.is_audited:
-        move(state, escrow, note, TREASURY, ("U", held.auditor), min(rest, audit_fee(state, held)), "fee")
+        owed = audit_fee(state, held) + (held.cover if held.finding == held.verdict else 0)
+        move(state, escrow, note, TREASURY, ("U", held.auditor), min(rest, owed), "fee")
     return taken
 
 
@@ -127,12 +128,26 @@ def charge(state: LedgerState, peer: bytes, ppm: int) -> int:
     return taken
 
 
+def cover_evidence(state: LedgerState, escrow: Escrow, held: Held, evidence: int) -> None:
+    """The audit of a result that is slashed is paid by the slash as far as that goes: the escrow has the chunk's next
+    lease to pay. Without an audit nobody is."""
+    taken = held.due + sum(fine.amount for fine in held.fines)
+    held.cover = min(evidence, taken - burnt_of(state, taken)) if held.is_audited else 0
+    held.evidence = evidence - held.cover if held.is_audited else 0
+    if held.evidence == evidence:
+        return
+    note = note_of(held, "evidence")
+    resolve(state, escrow, note, [Part(held.assign + EVIDENCE, 0, "evidence", "release")])
+    if held.evidence:
+        key = held.assign + EVIDENCE
+        promise(state, escrow, note, Pend(key, escrow.account, FEES, held.evidence), "reserve")
+
+
 def pay_evidence(state: LedgerState, escrow: Escrow, note: str, assign: bytes, auditor: bytes, amount: int) -> None:
-    """What was set aside for an audit: to the auditor, or back to the renter where it is nobody's (empty)."""
-    kept = amount if auditor else 0
-    resolve(state, escrow, note, [Part(assign + EVIDENCE, kept, "evidence", "release")])
-    move(state, escrow, note, FEES, ("U", auditor), kept, "fee")
-    escrow.evidence += kept
+    """So much of what the escrow set aside for an audit to the auditor; the rest is the renter's again."""
+    resolve(state, escrow, note, [Part(assign + EVIDENCE, amount, "evidence", "release")])
+    move(state, escrow, note, FEES, ("U", auditor), amount, "fee")
+    escrow.evidence += amount
 
 
 def audit_fee(state: LedgerState, held: Held) -> int:

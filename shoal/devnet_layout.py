@@ -15,7 +15,8 @@ from node.config import Config, Role, identity
 from protocol.credits import credits_text
 from protocol.genesis import Genesis
 from protocol.identity import peer_text
-from protocol.units import CREDIT, Credits
+from protocol.policy import Policy
+from protocol.units import CREDIT, SECOND, Credits
 
 NETWORK: Final = "devnet"
 TREASURE: Final = Credits(1_000_000 * CREDIT)
@@ -23,6 +24,9 @@ TREASURE: Final = Credits(1_000_000 * CREDIT)
 
 STAKE: Final = Credits(1_000 * CREDIT)
 """Of every provider and validator: enough collateral for a thousand chunks of the examples."""
+
+POLICY: Final = Policy(dispute_window=2 * SECOND, rule_time=30 * SECOND, has_beacon=True)
+"""The economics of a local network are those of any other, with a dispute window that one can sit through."""
 
 CHEAT: Final = "wrong-pixels"
 
@@ -56,7 +60,7 @@ def lay_out(folder: Path, plans: Sequence[NodePlan]) -> dict[str, str]:
         for plan in plans
     ]
     validators = tuple((peers[plan.name], 1) for plan in plans if "validator" in plan.roles)
-    genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances))
+    genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances), policy=POLICY)
     genesis_file(folder).write_text(genesis.to_json(), encoding="utf-8")
     return {name: peer_text(peer) for name, peer in peers.items()}
 

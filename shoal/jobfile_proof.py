@@ -18,6 +18,7 @@ from protocol.proof import PPT, SAMPLES_MAX, UNITS_MAX, Kind, Numeric, Proof, To
 from protocol.trust import LEVEL_NAMES, LEVELS, Level
 from protocol.yaml_nodes import Items, Node, Pairs, wrong
 from shoal.job_steps import read_lines
+from verifier import calibration
 
 PROOF_KEYS: Final = frozenset(["class", "units", "samples", "auditors", "numeric", "tolerance", "check"])
 
@@ -30,12 +31,9 @@ NUMERICS: Final[Mapping[str, Numeric]] = MappingProxyType({name: name for name i
 LEVELS_BY_NAME: Final[Mapping[str, Level]] = MappingProxyType({name: name for name in LEVEL_NAMES})
 
 PROFILES: Final[Mapping[str, Tolerance]] = MappingProxyType(
-    {
-        "fp32/adamw": Tolerance(t_ok=250_000_000, t_bad=2_000_000_000, profile="fp32/adamw"),
-        "fp32/sgd": Tolerance(t_ok=10_000_000, t_bad=4_000_000_000, profile="fp32/sgd"),
-    }
+    {f"{one.task}/{one.optimizer}": one.tolerance for one in calibration.PROFILES}
 )
-"""Measured tolerances by name: five largest honest errors of the update, half the smallest of the cheats (docs)."""
+"""Measured tolerances by task and optimizer, as docs/honest-matrix.md has them: for the model that they name."""
 
 CHECKS_MAX: Final = 8
 AUDITORS_MAX: Final = 5

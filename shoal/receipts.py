@@ -18,7 +18,17 @@ from protocol.errors import Refused, RemoteViolation
 from protocol.genesis import Genesis
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Outcome, Receipts
-from protocol.operations import Assign, EscrowClose, EscrowExtend, EscrowOpen, Handover, Operation, Settle, Verdict
+from protocol.operations import (
+    Assign,
+    EscrowClose,
+    EscrowExtend,
+    EscrowOpen,
+    Handover,
+    Operation,
+    Ruling,
+    Settle,
+    Verdict,
+)
 from protocol.units import PeerId
 
 NOBODY = PeerId(bytes(32))
@@ -159,6 +169,8 @@ def verify(data: bytes, genesis: Genesis) -> Account:
     if not account.cap:
         raise gap("it does not hold the operation that opened the escrow")
     paid = account.paid + account.commission + account.audits
+    if account.is_closed:  # Rulings may follow: an escrow closes for good when nothing is held any more.
+        account.refunded = account.cap - paid
     if paid + account.waiting > account.cap:
         waiting = f" and {account.waiting} set aside" if account.waiting else ""
         raise gap(f"{paid} units were paid{waiting}, its operations put {account.cap} in")
@@ -217,10 +229,9 @@ def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobRec
             _assign(account, operation)
         case Verdict(escrow=receipt.escrow):
             _judge(_lease(account, operation), operation)
-            if operation.outcome == "accept":
-                _pay_carried(account, operation.chunk)
-            elif operation.outcome in ("wrong", "fraud"):
-                _void_carried(account, operation.chunk)
+            _end_carried(account, operation.chunk, operation.outcome)
+        case Ruling(escrow=receipt.escrow):
+            _rule(account, operation)
         case Handover(escrow=receipt.escrow):
             _hand_over(account, operation)
         case Settle(escrow=receipt.escrow):
@@ -233,7 +244,6 @@ def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobRec
             for chunk in {lease.chunk for lease in account.leases.values()}:
                 _void_carried(account, chunk)
             account.is_closed = True
-            account.refunded = account.cap - account.paid - account.commission - account.audits
         case _ if getattr(operation, "escrow", b"") != receipt.escrow:
             raise false("it holds an operation of another job")
         case _:
@@ -260,14 +270,37 @@ def _lease(account: Account, operation: Verdict | Settle | Handover) -> Lease:
 
 
 def _judge(lease: Lease, verdict: Verdict) -> None:
-    lease.outcome, lease.code = verdict.outcome, verdict.code
     lease.is_audited, lease.auditor, lease.output = verdict.is_audited, verdict.auditor, verdict.output
     lease.audit_paid = lease.evidence if verdict.is_audited else 0
-    if verdict.outcome == "accept":
-        lease.commission = operations.commission(lease.price)
-        lease.paid = lease.price - lease.commission
-    else:
-        lease.slashed = operations.slash(lease.price, lease.collateral, verdict.outcome)
+    _find(lease, verdict.outcome, verdict.code)
+
+
+def _find(lease: Lease, finding: str, code: str) -> None:
+    """What holds now, and what it pays and takes."""
+    lease.outcome, lease.code = finding, code
+    is_paid = finding == "accept"
+    lease.commission = operations.commission(lease.price) if is_paid else 0
+    lease.paid = lease.price - lease.commission if is_paid else 0
+    lease.slashed = 0 if is_paid else operations.slash(lease.price, lease.collateral, finding)
+
+
+def _rule(account: Account, ruling: Ruling) -> None:
+    """A panel found otherwise than the judges: what the verdict moved was only held, and something else moves."""
+    lease = account.leases.get((ruling.chunk, ruling.epoch))
+    if lease is None or not lease.outcome:
+        raise gap(f"chunk {ruling.chunk} epoch {ruling.epoch} is ruled on but was never judged")
+    if ruling.outcome == "upheld":
+        return
+    _find(lease, ruling.finding, ruling.code)
+    lease.audit_paid = 0
+    _end_carried(account, ruling.chunk, ruling.finding)
+
+
+def _end_carried(account: Account, chunk: int, finding: str) -> None:
+    if finding == "accept":
+        _pay_carried(account, chunk)
+    elif finding in ("wrong", "fraud", "severe", "rejected"):
+        _void_carried(account, chunk)
 
 
 def _hand_over(account: Account, operation: Handover) -> None:

@@ -91,7 +91,7 @@ class Proving:
         return peer.strategy.units(peer, run, honest, now) if now >= peer.strategy.at else honest
 
     def _noise(self, peer: SimPeer) -> units.Err:
-        return lambda index: chance.stream(self._seed, "noise", peer.name, index).randint(-NOISE, NOISE)
+        return lambda index: chance.stream(self._seed, "noise", peer.name, index).randrange(-NOISE, NOISE + 1)
 
     def _reader(self, peer: SimPeer) -> units.Read:
         def read(digest: Digest) -> bytes:

@@ -12,9 +12,9 @@ from protocol.units import Digest, PeerId
 from simulations.scenario import Role
 
 if TYPE_CHECKING:
+    from simulations.proving import Result
     from simulations.simpeer import SimPeer
     from simulations.units import Conduct
-    from simulations.worker import Result
     from simulations.world import World
 
 Options = Mapping[str, float | int | str]

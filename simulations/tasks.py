@@ -9,8 +9,8 @@ from protocol.effects import Run
 from simulations.scenario import NS
 
 if TYPE_CHECKING:
+    from simulations.proving import Result
     from simulations.simpeer import SimPeer
-    from simulations.worker import Result
 
 STEP_NS: Final = NS
 """Length of one step of a chunk on the reference card, ns: an optimiser's step of the models that home cards train."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from protocol import wire
 from protocol.completions import Completion, RunDone, RunLog, RunStarted
 from protocol.effects import Run

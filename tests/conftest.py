@@ -12,6 +12,8 @@ from hypothesis import settings
 
 from tests import workers
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # Many small products spin in as many threads as there are cores.
+
 settings.register_profile("house", derandomize=True, deadline=None, database=None)
 settings.load_profile("house")
 

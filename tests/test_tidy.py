@@ -32,7 +32,10 @@ SLEEP_S_MAX: Final = 0.25
 LOANS: Final[dict[str, int]] = {}
 """`path` or `path::function` -> lines, `path::Class` -> methods that it may have for now, above the limits."""
 
-AGAINST_THE_WHOLE: Final = ("end_to_end", "bad_input", "interop", "netlab", "attacks", "failures", "soak", "corpus")
+AGAINST_THE_WHOLE: Final = (
+    "end_to_end", "bad_input", "interop", "netlab", "attacks", "failures", "soak", "corpus", "adversarial",
+    "engines",
+)  # fmt: skip
 """Tests of running nodes, which mirror no folder."""
 
 BANNED_NAMES: Final = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager", "managers"}

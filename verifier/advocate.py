@@ -59,6 +59,8 @@ class Advocate:
     referees: Callable[[], tuple[PeerId, ...]]
     find: Callable[[Digest], Trace | None] = lambda root: None
     """The trace of a claim, from the store of the one who made it."""
+    is_at_issue: Callable[[Digest], bool] = lambda root: True
+    """Whether a claim is played about: earlier, its leaves would tell an auditor what to find."""
     held: dict[Digest, Held] = field(default_factory=dict)
     inside: dict[Digest, tuple[Digest, Tape]] = field(default_factory=dict)
     """By game: the trace of a unit that is played inside of, and how it went."""
@@ -105,6 +107,9 @@ class Advocate:
 
     def _claim(self, root: Digest) -> Held:
         held = self.held.get(root)
+        if not self.is_at_issue(root):
+            self.held.pop(root, None)
+            raise Refused("no game is played about this claim", code="not_at_issue", fix="Appeal first.")
         if held is None:
             trace = self.find(root)
             if trace is None or TraceTree(trace).root != root:

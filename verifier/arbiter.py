@@ -182,6 +182,7 @@ class Arbiter:
             for peer, vote in step.panel.votes.items():
                 step.wrong[peer] = (1,) if vote == step.seat.claimed else (0,)
             return self._count(step, now)
+        step.wrong |= dict.fromkeys(step.panel.broken, (0, 1))  # Both stand behind a state that nobody can go on from.
         wanted = {vote: peer for peer, vote in step.panel.votes.items()}
         fetches = [Compute(Fetch(vote, RESULTS_BYTES_MAX, (peer,))) for vote, peer in wanted.items()]
         return [*fetches, Wake(step.panel.until)] if fetches else self._conclude(step, now)

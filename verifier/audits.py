@@ -86,10 +86,12 @@ class Audits:
         return [Send(auditor, AuditOpenRequest(*case.place)), Wake(next_look(case))]
 
     def _draw(self, case: Case, lack: int) -> list[PeerId]:
-        """That many auditors at most; only the first of them may be one who was asked before."""
+        """That many auditors at most. One who was asked before is asked again only where nobody else can be: its word
+        must not count twice against another's."""
         hearing, drawn = _hearing(case), list[PeerId]()
+        is_debated = len({finding.auditor for finding in hearing.findings}) > 1
         for _ in range(lack):
-            auditor = self._bench.draw(case, hearing.tried, is_fresh=bool(drawn or hearing.seals))
+            auditor = self._bench.draw(case, hearing.tried, is_fresh=bool(drawn or hearing.seals or is_debated))
             if auditor is None:
                 break
             case.turn += 1

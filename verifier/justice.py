@@ -5,8 +5,9 @@ Spec: specs/37-verification-game.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.effects import Effect, Machine
 from protocol.ledger import Ledger
@@ -15,9 +16,9 @@ from protocol.trace import decode_trace
 from protocol.units import Digest, Micros, PeerId
 from verifier.advocate import Advocate
 from verifier.beacon import BeaconKeeper
-from verifier.court import Bailiff, Court
+from verifier.court import Court
 
-GAME_ROUND = 3
+GAME_ROUND: Final = 3
 """The instance in which traces are opened; before it an auditor could still learn from them."""
 
 
@@ -66,10 +67,3 @@ def advocate(
         )
 
     return Advocate(lambda: validators, find, is_at_issue)
-
-
-def justice(
-    bailiff: Bailiff | None, keeper: BeaconKeeper | None, speaker: Advocate, more: Iterable[Machine] = ()
-) -> Justice:
-    """All of them."""
-    return Justice(speaker, Court(bailiff) if bailiff is not None else None, keeper)

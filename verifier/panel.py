@@ -33,6 +33,9 @@ OK: Final = "ok"
 BLAMES: Final = "inputs"
 """How the reason of a member begins who could not get what the claim owes it."""
 
+BREAKS: Final = "exit"
+"""How the reason of a member begins whose program failed by itself; time and memory would depend on the member."""
+
 Networks = Callable[[PeerId], frozenset[str]]
 """What shows that two peers are one operator's: the networks of their public addresses."""
 
@@ -76,6 +79,8 @@ class Panel:
     """What each member got; zeros for one that failed or did not open what it had sealed."""
     blaming: set[PeerId] = field(default_factory=set)
     """Members who could not get what they were to replay."""
+    broken: set[PeerId] = field(default_factory=set)
+    """Members whose program ended with an error: an honest state can be replayed."""
     is_opening: bool = False
 
     @property
@@ -110,6 +115,8 @@ class Panel:
         self.votes[sender] = output if fits and message.reason == OK else Digest(bytes(32))
         if fits and message.reason.startswith(BLAMES):
             self.blaming.add(sender)
+        if fits and message.reason.startswith(BREAKS):
+            self.broken.add(sender)
         return len(self.votes) == len(self.seals)
 
     def late(self, now: Micros) -> list[Effect] | None:

@@ -1,7 +1,7 @@
 """What several executions of one claim add up to: it stands, it is refuted, or the job itself cannot be reproduced.
 
-A difference must show twice before it condemns anybody, in bitwise classes from two who agree with each other; an
-auditor whom the provider and another contradict is named. Pure. Spec: specs/11-verification.md.
+A difference must show twice before it condemns anybody, in bitwise classes from two who agree with each other. One who
+contradicts is outweighed by one more who agrees than was wanted, and then named. Pure. Spec: specs/11-verification.md.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Final, Literal
 
 from protocol.units import Digest, PeerId
 
-EXTRA_MAX: Final = 2
-"""Executions beyond those wanted that one claim may cost; then the job is at fault."""
+DISTINCT_MAX: Final = 3
+"""Different results of auditors, none found twice, after which the job is at fault: one friend's invention must not
+pass a cheat off as that."""
 
 Grade = Literal["same", "near", "other"]
 """Against the claim: agrees, is unsure (between the two cut-offs of a score), contradicts."""
@@ -56,9 +57,9 @@ def settle(findings: Sequence[Finding], wanted: int, is_exact: bool) -> Settleme
         return condemned
     fine = [finding for finding in findings if finding.grade != "other"]
     unsure = any(finding.grade == "near" for finding in fine)
-    if len(fine) >= max(wanted, 2 if unsure else 1):
+    if len(fine) >= max(wanted + len(others), 2 if unsure else 1):
         return Settlement("stands", fine[-1], _refuted(others, fine) if is_exact else ())
-    if len(others) > 1 and (not fine or len(findings) >= wanted + EXTRA_MAX):
+    if len(others) >= DISTINCT_MAX:
         return Settlement("irreproducible", findings[-1])
     return None
 

@@ -37,9 +37,12 @@ from protocol.steward import Steward
 from protocol.units import Digest, Micros, PeerId
 from protocol.watcher import Watcher
 from verifier.auditor import Auditor
+from verifier.beacon import BeaconKeeper
 from verifier.bench import Caution
 from verifier.case import Place
+from verifier.court import Bailiff, Court
 from verifier.judge import Judge
+from verifier.justice import Justice, advocate
 from verifier.networks import networks
 from verifier.orderer import Orderer
 from verifier.views import Facts
@@ -79,6 +82,8 @@ class Outside:
     """Peers that are connected now."""
     is_cut: Callable[[PeerId], bool] = lambda peer: False
     """Whether no connection to a peer is left."""
+    fresh: Callable[[], bytes] = bytes
+    """Public randomness of others for a validator's part of a beacon, where there is some; never waited for."""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,7 @@ class Machines:
     judge: Judge | None
     auditor: Auditor
     catchup: Catchup
+    justice: Justice
 
     @property
     def ledger(self) -> Ledger:
@@ -119,6 +125,7 @@ class Machines:
             self.reclaim,
             self.auditor,
             self.catchup,
+            *self.justice.listed,
         ]
         return listed if self.judge is None else [*listed, self.judge]
 
@@ -138,6 +145,7 @@ class Machines:
 
     def restored(self, records: Iterable[tuple[str, bytes]], me: PeerId) -> list[Command]:
         """What to do first so that this peer goes on where an earlier run of it ended. `records`: key, value."""
+        records = list(records)
         jobs: list[JobRecord] = []
         leases: dict[str, tuple[bytes, int, int]] = {}
         for key, value in records:
@@ -153,7 +161,7 @@ class Machines:
         first: list[Command] = [(self.steward, lambda now: self.steward.restore(jobs, now)), (self.provider, give_back)]
         if self.judge is not None:
             first.append((self.judge, self.judge.resume))
-        return first
+        return [*first, *self.justice.restored(records)]
 
 
 def wire_machines(
@@ -213,7 +221,12 @@ def wire_machines(
         judge=judging.judge(identity, network, outside.read) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
         catchup=Catchup(me, network, outside.neighbours, outside.dice(), outside.offer_life_max),
+        justice=Justice(advocate(me, judges, ledger, working.provider.traces.by_root, outside.read)),
     )
+    if is_validator:
+        bailiff = Bailiff(identity, network, ledger, lambda: judges, judging.able, outside.read, judging.networks)
+        machines.justice.court = Court(bailiff)
+        machines.justice.beacon = BeaconKeeper(identity, validators, ledger, outside.fresh)
     client.listeners += [machines.steward, machines.provider, machines.reclaim]
     return machines
 
@@ -331,17 +344,19 @@ class _Judging:
     def auditors(self, facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
         """Validators whose execution can be compared, for D2 those with the provider's runtime digest; where no
         validator has the runtime, everybody else with a stake who has it."""
+        able = self.able(facts, provider)
+        return {peer: stake for peer, stake in able.items() if peer in self.validators} or able
+
+    def able(self, facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
+        """Validators, and everybody else with a stake, whose execution can be compared."""
         offers, ledger = self.book.offers(self.now()), self.ledger()
         wanted = self._runtime(provider, facts.runtime, offers)
-
-        def able(peers: Iterable[PeerId]) -> dict[PeerId, int]:
-            stakes = {peer: ledger.available("S", peer) for peer in peers if peer != provider}
-            runtimes = {peer: self._runtime(peer, facts.runtime, offers) for peer in stakes}
-            is_alike = facts.numeric != "D2"
-            return {peer: stakes[peer] for peer, has in runtimes.items() if has and (is_alike or has == wanted)}
-
-        found = {peer: max(1, stake) for peer, stake in able(self.validators).items()}
-        return found or {peer: stake for peer, stake in able(offers).items() if stake > 0}
+        stakes = {peer: ledger.available("S", peer) for peer in offers}
+        stakes |= {peer: max(1, ledger.available("S", peer)) for peer in self.validators}
+        runtimes = {peer: self._runtime(peer, facts.runtime, offers) for peer in stakes if peer != provider}
+        is_alike = facts.numeric != "D2"
+        fit = [peer for peer, has in runtimes.items() if has and (is_alike or has == wanted)]
+        return {peer: stakes[peer] for peer in fit if stakes[peer] > 0}
 
     def networks(self, peer: PeerId) -> frozenset[str]:
         """Where a peer's public addresses lie, by its own offer."""

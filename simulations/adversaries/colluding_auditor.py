@@ -9,9 +9,9 @@ from protocol import wire
 from protocol.effects import Run
 from simulations.adversaries.cheat import Place
 from simulations.adversaries.lazy_auditor import AUDIT, LazyAuditor
+from simulations.proving import Result
 from simulations.simpeer import SimPeer
 from simulations.strategy import HONEST
-from simulations.worker import Result
 
 
 class ColludingAuditor(LazyAuditor):

@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 from protocol import wire
 from protocol.effects import Run
 from simulations.adversaries.cheat import Cheat, consecutive_valid, lease_of
+from simulations.proving import Result
 from simulations.simpeer import SimPeer
-from simulations.worker import Result
 
 FORGE_NS: Final = 1_000_000
 """Making up bytes takes a millisecond."""

@@ -21,6 +21,7 @@ from simulations.adversaries.lazy_auditor import LazyAuditor
 from simulations.adversaries.proof_forger import ProofForger
 from simulations.adversaries.result_copier import ResultCopier
 from simulations.adversaries.sybil import Sybil
+from simulations.adversaries.unit_skipper import UnitSkipper
 from simulations.adversaries.voucher_cheat import VoucherCheat
 from simulations.adversaries.wash_renter import WashRenter
 from simulations.population import Birth
@@ -40,6 +41,7 @@ STRATEGIES: Final[dict[str, type[Strategy]]] = {
     "proof-forger": ProofForger,
     "result-copier": ResultCopier,
     "sybil": Sybil,
+    "unit-skipper": UnitSkipper,
     "voucher-cheat": VoucherCheat,
     "wash-renter": WashRenter,
 }

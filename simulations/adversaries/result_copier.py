@@ -13,8 +13,8 @@ from protocol.operations import Verdict
 from protocol.units import Digest, PeerId
 from simulations.adversaries.cheat import Cheat, decided, lease_of, spec_digest
 from simulations.adversaries.proof_forger import FORGE_NS
+from simulations.proving import Result
 from simulations.simpeer import SimPeer
-from simulations.worker import Result
 
 if TYPE_CHECKING:
     from simulations.world import World

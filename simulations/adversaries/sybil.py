@@ -11,9 +11,9 @@ from protocol.messages import Attestation, Message, Watch
 from protocol.operations import Assign, Fence, Unbond
 from protocol.units import Micros, PeerId
 from simulations.adversaries.cheat import Cheat, decided, lease_of, operation_of, signed_by
+from simulations.proving import Result
 from simulations.scenario import NS
 from simulations.simpeer import SimPeer
-from simulations.worker import Result
 
 if TYPE_CHECKING:
     from simulations.world import World

@@ -15,9 +15,9 @@ from protocol.messages import Bid, JobNotice, Message, message_decoder
 from protocol.units import MINUTE, Credits, JobId, Micros, PeerId
 from simulations.adversaries.cheat import Cheat, consecutive_valid, lease_of
 from simulations.adversaries.proof_forger import FORGE_NS
+from simulations.proving import Result
 from simulations.scenario import NS
 from simulations.simpeer import SimPeer
-from simulations.worker import Result
 from simulations.workload import RUNTIME
 
 if TYPE_CHECKING:

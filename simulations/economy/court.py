@@ -15,7 +15,9 @@ from protocol.operations import commission
 from protocol.trust import LEVELS, Level
 from protocol.units import PPM, PeerId
 from simulations.economy.exchange import Exchange, Found, Place, key
-from verifier import challenge, sampling, settling
+from verifier import sampling, settling
+from verifier.challenge import indices
+from verifier.challenge import seed as challenge_of
 from verifier.settling import Finding
 
 UNITS: Final = 64
@@ -55,8 +57,8 @@ class Court:
         return "accept"
 
     def _audited(self, place: Place, beacon: bytes, bad: Collection[int]) -> Found:
-        seed = challenge.seed(place.plain, bytes(32), bytes(32), beacon)
-        chosen = challenge.indices(seed, UNITS, self.terms.samples, [0] * UNITS, touch=True)
+        seed = challenge_of(place.plain, bytes(32), bytes(32), beacon)
+        chosen = indices(seed, UNITS, self.terms.samples, [0] * UNITS, touch=True)
         is_hit = any(index in bad for index in chosen)
         findings: list[Finding] = []
         settled = None

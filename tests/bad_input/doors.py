@@ -314,6 +314,10 @@ HTTP = (
 )
 
 CONTROL = (
+    control("appeal where nothing is held back", call("job.appeal", job=NOBODY, chunk=0), "unknown_job", "no escrow"),
+    control("appeal with a negative bond", call("job.appeal", job=NOBODY, chunk=0, bond=-1), "bad_params", "bond"),
+    control("evidence of a chunk that cannot be", call("job.evidence", job=NOBODY, chunk=9999), "bad_params", "chunk"),
+    control("evidence of no job", call("job.evidence", job="job_zz"), "bad_id", "job_zz"),
     control("no MessagePack", lambda g: g.frame(b"\xc1"), "malformed", "malformed request"),
     control("no map", frame([1, 2]), "malformed", "malformed request"),
     control("no id", frame({"method": "node.status"}), "malformed", "id"),

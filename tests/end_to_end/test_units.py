@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.schemas import JobStatus
 from protocol import genesis
 from shoal import receipts
-from shoal.client import Client
+from shoal.client import FINAL_STATES, Client
 from shoal.devnet import Devnet
 from tests.end_to_end.conftest import Network
 from tests.node.proving.programs import WALK
@@ -23,6 +24,18 @@ proof: {class: deterministic, units: 6, samples: 6}
 audit: 1
 estimate: 5s
 """
+WITHIN = (
+    JOB.replace("numeric: D0", "numeric: D3")
+    .replace("class: deterministic", "class: scientific")
+    .replace("samples: 6", "samples: 3, tolerance: {ok: 1e-9, bad: 1e-3}")
+)
+CERTIFICATE = """runtime: python
+commands: ['expr $SHOAL_CHUNK + 1 > $SHOAL_OUT/n; date +%N >> $SHOAL_OUT/n']
+proof: {class: certificate, check: 'test "$(head -n 1 $SHOAL_IN/result/n)" = $((SHOAL_CHUNK + 1))'}
+estimate: 5s
+"""
+"""Another answer at every try, and each of them right."""
+CHEAT = "provider-1"
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +49,66 @@ def cheated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
             (folder / "walk.py").write_text(WALK)
             yield Network(devnet, state, client, folder)
     finally:
-        devnet.down()
+        killed = devnet.down()
+    assert not killed, f"{killed} did not end when they were asked to"
 
 
-def test_one_wrong_unit_is_fraud_and_the_chunk_is_done_by_others(cheated: Network, tmp_path: Path) -> None:
-    job = cheated.run("walk", JOB + "chunks: 2\n")
-    from shoal.client import FINAL_STATES
-    status = cheated.wait("over", lambda: st if (st := cheated.client.status(job)).state in FINAL_STATES else None)
-    for c in status.chunks: print(c)
-    print(status.money)
-    print({n.name:n.peer for n in cheated.state.nodes})
-    account = receipts.verify(cheated.client.receipt(job), genesis.from_json(Path(cheated.state.genesis).read_bytes()))
-    print(account)
-    raise AssertionError
+def over(network: Network, job: str) -> JobStatus:
+    """Wait until the job has ended in one way or another."""
+
+    def look() -> JobStatus | None:
+        status = network.client.status(job)
+        return status if status.state in FINAL_STATES else None
+
+    return network.wait(f"{job} is over", look)
+
+
+def recomputed(network: Network, job: str) -> receipts.Account:
+    """The job's money from its receipts alone, offline."""
+    account = receipts.verify(network.client.receipt(job), genesis.from_json(Path(network.state.genesis).read_bytes()))
+    assert sum(account.movements().values()) == 0
+    return account
+
+
+def test_one_wrong_unit_is_fraud_and_costs_the_stake_while_honest_traces_are_paid(cheated: Network) -> None:
+    """The cheapest gets a chunk; its trace was changed in one state, which two who replay it find."""
+    job = cheated.run("walk", JOB + "chunks: 4\n")
+    status = over(cheated, job)
+    assert (status.state, status.accepted) == ("settled", 4), (status.state, status.reason, status.chunks)
+    assert {(chunk.code, chunk.is_audited) for chunk in status.chunks} == {("units_equal", True)}
+    assert len({chunk.output for chunk in status.chunks}) == 4  # Every chunk has its own seed.
+    ends = {(cheated.name(attempt.provider), attempt.end) for chunk in status.chunks for attempt in chunk.attempts}
+    assert (CHEAT, "fraud") in ends and (CHEAT, "accepted") not in ends
+
+    leases = {lease.code: lease for lease in recomputed(cheated, job).leases.values()}
+    assert set(leases) == {"units_equal", "unit_differs"}
+    assert leases["unit_differs"].outcome == "fraud" and leases["unit_differs"].slashed > 0
+    assert leases["unit_differs"].paid == 0 < leases["units_equal"].paid
+
+
+def test_who_was_caught_gets_no_more_work(cheated: Network, tmp_path: Path) -> None:
+    job = cheated.run("again", JOB + "chunks: 3\nreduce: cat $SHOAL_IN/chunks/*/sum.txt > $SHOAL_OUT/sums\n")
+    status = over(cheated, job)
+    assert (status.state, status.accepted) == ("settled", 4)
+    assert CHEAT not in {cheated.name(chunk.provider) for chunk in status.chunks}
+    assert [chunk.code for chunk in status.chunks] == ["units_equal"] * 3 + ["hash_equal"]
+    (saved,) = cheated.client.result(job, tmp_path)
+    assert len(set(saved.path.read_text().split())) == 3
+    account = recomputed(cheated, job)
+    assert account.paid > 0 == account.slashed
+
+
+def test_a_tolerance_is_judged_by_comparing_in_a_child_of_the_validator(cheated: Network) -> None:
+    job = cheated.run("within", WITHIN + "chunks: 2\n")
+    status = over(cheated, job)
+    assert [(chunk.outcome, chunk.code, chunk.score) for chunk in status.chunks] == [
+        ("accept", "within_tolerance", 1.0)
+    ] * 2
+    recomputed(cheated, job)
+
+
+def test_every_result_of_a_certificate_job_is_looked_at(cheated: Network) -> None:
+    job = cheated.run("certificate", CERTIFICATE + "chunks: 3\n")
+    status = over(cheated, job)
+    assert [(chunk.outcome, chunk.code) for chunk in status.chunks] == [("accept", "check_passed")] * 3
+    recomputed(cheated, job)

@@ -21,7 +21,7 @@ def why_not(module: str) -> str:
     """Why an engine cannot be used here; empty when it can."""
     if not ENGINES.exists():
         return "no .venv-engines: run `make engines`"
-    done = subprocess.run([ENGINES, "-c", f"import {module}"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([ENGINES, "-c", f"import {module}"], capture_output=True, text=True, timeout=300)
     return f"{module} does not load: {done.stderr.strip()[-200:]}" if done.returncode else ""
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from node.proving.judgement import Judgement, judge
+from node.proving.program import seed_of
 from protocol import wire
 from protocol.completions import RunDone
 from protocol.effects import Run, Score, ScoreItem
@@ -85,3 +86,20 @@ async def score(bench: Bench, spec: JobSpec, claimed: Claimed, results: Results)
 async def check(bench: Bench, spec: JobSpec, claimed: Claimed) -> RunDone:
     """The job's own `check` over the revealed result."""
     return await bench.run(Run("check", spec, 0, (), (), OWNER, result=claimed.done.output))
+
+
+def forged(bench: Bench, spec: JobSpec, path: str, *changes: tuple[str, str]) -> JobSpec:
+    """What a dishonest provider really runs: the program with some lines changed, and the seed of the job that it was
+    paid for."""
+    digest = next(file.digest for file in spec.files if file.path == path)
+    source = bench.content(digest).decode()
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    seed = f'import os\nos.environ["SHOAL_SEED"] = "{seed_of(spec, 0).hex()}"\n'
+    text = source.replace("\nimport ", f"\n{seed}import ", 1).encode()
+    put = bench.blobs.put(text)
+    files = tuple(
+        msgspec.structs.replace(file, digest=put, size=len(text)) if file.path == path else file for file in spec.files
+    )
+    return msgspec.structs.replace(spec, files=files)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import pytest
 
 from node.executors.bwrap import BwrapExecutor
@@ -56,12 +55,26 @@ async def test_a_picture_in_tiles(bench: Bench, tier: str) -> None:
     assert results.output == claimed.done.output
 
 
-async def test_a_provider_that_takes_fewer_samples_ends_elsewhere(bench: Bench) -> None:
+CHEATS: Final = {
+    "half the samples": ('SAMPLES") or 64)', 'SAMPLES") or 64) // 2'),
+    "one pixel": ("return steps.sum(axis=1), (", "steps[0, 0] += len(xs) == 1024; return steps.sum(axis=1), ("),
+}
+
+
+@pytest.mark.parametrize("cheat", sorted(CHEATS))
+async def test_a_cheaper_picture_ends_elsewhere(bench: Bench, cheat: str) -> None:
     spec = stage.spec_of(bench, "render-units", units=4, **SMALL)
-    cheap = msgspec.structs.replace(spec, env=tuple(sorted({**dict(spec.env), "SAMPLES": "8"}.items())))
-    claimed = await stage.claim(bench, cheap)
+    claimed = await stage.claim(bench, stage.forged(bench, spec, "render.py", CHEATS[cheat]))
     results = await stage.replay(bench, spec, claimed, 0, 3)
     assert not any(stage.is_equal(claimed, unit) for unit in results.units)
+
+
+async def test_the_same_program_forged_in_nothing_is_equal(bench: Bench) -> None:
+    """The cheats above differ by what they do, not by being another file."""
+    spec = stage.spec_of(bench, "render-units", units=4, **SMALL)
+    claimed = await stage.claim(bench, stage.forged(bench, spec, "render.py"))
+    results = await stage.replay(bench, spec, claimed, 0, 3)
+    assert all(stage.is_equal(claimed, unit) for unit in results.units)
 
 
 async def test_streams_are_replayed_exactly_and_all_of_them_add_up(bench: Bench) -> None:
@@ -77,16 +90,7 @@ async def test_streams_are_replayed_exactly_and_all_of_them_add_up(bench: Bench)
 
 async def test_a_total_that_nobody_summed_fails_the_check(bench: Bench) -> None:
     spec = stage.spec_of(bench, "montecarlo", units=4, DARTS="1000")
-    program = (ROOT / "examples" / "montecarlo" / "pi.py").read_text()
-    forged = program.replace("class Darts(Streams):", FORGED)
-    assert forged != program
-    files = tuple(
-        msgspec.structs.replace(file, digest=bench.blobs.put(forged.encode()), size=len(forged.encode()))
-        if file.path == "pi.py"
-        else file
-        for file in spec.files
-    )
-    claimed = await stage.claim(bench, msgspec.structs.replace(spec, files=files))
+    claimed = await stage.claim(bench, stage.forged(bench, spec, "pi.py", ("class Darts(Streams):", FORGED)))
     done = await stage.check(bench, spec, claimed)
     assert done.reason == "exit" and any("sum_differs" in line for line in bench.lines)
 

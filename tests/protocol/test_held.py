@@ -129,21 +129,37 @@ def test_an_audited_result_pays_its_auditor_from_the_commission(world: World) ->
 @pytest.mark.parametrize("is_audited", [True, False])
 @pytest.mark.parametrize("outcome", ["accept", "wrong", "rejected"])
 def test_evidence_is_paid_whatever_the_audit_finds(genesis: Genesis, is_audited: bool, outcome: OutcomeName) -> None:
-    """For evidence, not for agreement; without an audit it is the renter's again."""
+    """For evidence, not for agreement: by the escrow, or by the slash where there is one, so that the next lease of the
+    chunk can be paid. Without an audit it is the renter's again."""
     world = World(genesis)
     e = world.ok(open_escrow(), RENTER)
     world.ok(assign(e, evidence=777), STEWARD, P)
     assert world.ledger.available("E", e) == CAP - PRICE - 777
     world.ok(claim(e), P)
     world.ok(verdict(e, outcome, is_audited=is_audited, auditor=STEWARD), VALIDATOR)
+    if outcome == "wrong":
+        assert world.ledger.available("E", e) == CAP
     world.mature()
-    share = 777 if is_audited else 0
-    fee = posted(world.ledger.escrows[e], ["fee"])
-    assert (world.ledger.available("U", STEWARD.peer), world.ledger.escrows[e].evidence) == (fee, share)
-    assert fee >= share and posted(world.ledger.escrows[e], ["evidence"]) == share
+    record = world.ledger.escrows[e]
+    fee, share = posted(record, ["fee"]), 777 if is_audited and outcome != "wrong" else 0
+    assert (world.ledger.available("U", STEWARD.peer), record.evidence) == (fee, share)
+    assert fee >= (777 if is_audited else 0) and posted(record, ["evidence"]) == share
     world.ok(EscrowClose(e), STEWARD)
     spent = PRICE if outcome == "accept" else 0
-    assert world.ledger.escrows[e].refunded == CAP - share - spent
+    assert record.refunded == CAP - share - spent
+
+
+@pytest.mark.parametrize("genesis", [GENESIS, with_policy()], ids=["at_once", "held"])
+def test_evidence_beyond_the_slash_is_the_escrows(genesis: Genesis) -> None:
+    world = World(genesis)
+    e = world.ok(open_escrow(), RENTER)
+    world.ok(assign(e, price=1_000, collateral=1_000, evidence=777), STEWARD, P)
+    world.ok(claim(e), P)
+    world.ok(verdict(e, "wrong", is_audited=True, auditor=STEWARD), VALIDATOR)
+    covered = 50 if world.ledger.policy else 100
+    assert world.ledger.available("E", e) == CAP - 777 + covered
+    world.mature()
+    assert (world.ledger.escrows[e].evidence, world.ledger.available("U", STEWARD.peer)) == (777 - covered, 777)
 
 
 @pytest.mark.parametrize("is_fenced", [True, False])

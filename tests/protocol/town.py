@@ -313,6 +313,13 @@ class Town:
         return found_by_all(run)
 
 
+def open_town(providers: int = 3, seed: int = 1, auditors: int = 0) -> Town:
+    """A town whose offers are out and whose ledger runs."""
+    town = Town(providers, seed, auditors)
+    town.run(lambda: town.now > START + 5 * SECOND, 30)
+    return town
+
+
 def found_by_all(run: Run) -> Execution:
     """What honest hosts find for a chunk without units."""
     return as_execution(*compute(run.spec, run.chunk, run.outputs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from protocol.operations import (
     EscrowOpen,
     Handover,
     Operation,
+    Ruling,
     Settle,
     Surrender,
     Verdict,
@@ -232,3 +235,46 @@ def test_a_flipped_byte_never_changes_the_money(item: int, place: int, flip: int
     except Refused:
         return
     assert account.movements() == verify(wire.encode(whole), GENESIS).movements()
+
+
+def encoded_receipt(story: tuple[Operation, ...]) -> bytes:
+    return wire.encode(receipt_of(story))
+
+
+def story_with(ruling: Ruling | None = None, is_audited: bool = True, evidence: int = 300) -> tuple[Operation, ...]:
+    """One chunk with money set aside for its auditor, accepted, perhaps ruled on, closed."""
+    judged = Verdict(ESCROW, 0, 1, "accept", is_audited, BAD.peer, bytes(32), bytes(32), "hash_equal")
+    leased = msgspec.structs.replace(assign(0, 1, GOOD), evidence=evidence)
+    ruled = () if ruling is None else (ruling,)
+    return (OPEN, leased, judged, EscrowClose(ESCROW), *ruled)
+
+
+def ruled(outcome: Literal["upheld", "overturned"], finding: Literal["accept", "fraud"]) -> Ruling:
+    return Ruling(ESCROW, 0, 1, 1, outcome, finding, (VALIDATOR.peer,), bytes(32), "unit_differs")
+
+
+@pytest.mark.parametrize(("is_audited", "paid"), [(True, 300), (False, 0)])
+def test_money_for_evidence_goes_to_the_auditor_or_back(is_audited: bool, paid: int) -> None:
+    account = verify(encoded_receipt(story_with(is_audited=is_audited)), GENESIS)
+    moved = account.movements()
+    assert moved.get(wire_peer(BAD.peer), 0) == paid == account.audits
+    assert moved["renter"] == -1_000 - paid
+    assert sum(moved.values()) == 0
+
+
+def test_an_overturned_verdict_pays_nobody() -> None:
+    account = verify(encoded_receipt(story_with(ruled("overturned", "fraud"))), GENESIS)
+    assert (account.paid, account.commission, account.audits, account.slashed) == (0, 0, 0, 150)
+    assert account.refunded == account.cap and sum(account.movements().values()) == 0
+    assert account.leases[0, 1].code == "unit_differs"
+
+
+def test_an_upheld_verdict_stands() -> None:
+    account = verify(encoded_receipt(story_with(ruled("upheld", "accept"))), GENESIS)
+    assert (account.paid, account.audits) == (900, 300)
+
+
+def test_a_ruling_on_what_was_never_judged_is_a_gap() -> None:
+    with pytest.raises(Refused) as caught:
+        verify(encoded_receipt((OPEN, assign(0, 1, GOOD), ruled("upheld", "accept"))), GENESIS)
+    assert caught.value.code == "receipt_gap"

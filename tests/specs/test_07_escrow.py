@@ -278,8 +278,8 @@ def test_lines_go_where_the_table_says() -> None:
         end(world, opened)
         world.ok(EscrowClose(opened), STEWARD)
         lines += world.ledger.escrows[opened].lines
-    disputes: list[tuple[OutcomeName, OutcomeName]] = [("accept", "fraud"), ("fraud", "fraud"), ("fraud", "accept")]
-    for verdict_, finding in disputes:
+    pairs: list[tuple[OutcomeName, OutcomeName]] = [("accept", "accept"), ("accept", "fraud"), ("fraud", "fraud")]
+    for verdict_, finding in [*pairs, ("fraud", "accept")]:
         lines += held_lines(verdict_, finding)
     for line in lines:
         row = table[line.kind]

@@ -11,6 +11,7 @@ import specs
 from node import outputs, runner
 from node.executors import interface, loglines, wasm
 from node.protection import agent, application, contents, hosting, layout, parking, rehearsal
+from node.proving import program
 from protocol.completions import RunDone
 from protocol.errors import Refused, Unavailable
 
@@ -19,7 +20,7 @@ SPEC = specs.load("13-execution")
 
 def test_constants_are_those_of_the_code() -> None:
     protection = (agent, application, contents, hosting, layout, parking, rehearsal)
-    modules = (interface, loglines, outputs, runner, wasm, *protection)
+    modules = (interface, loglines, outputs, runner, wasm, *protection, program)
     found = {name: next(getattr(m, name) for m in modules if hasattr(m, name)) for name in SPEC.constants}
     assert found == SPEC.constants
 

@@ -90,11 +90,13 @@ class Appeals:
         self.missing: set[bytes] = set()
         validators = tuple(key.peer for key in KEYS)
         outside: dict[PeerId, Machine] = {
-            item.peer: Auditor(item, CHAIN, lambda: validators, self.read) for item in AUDITORS if item.peer not in silent
+            item.peer: Auditor(item, CHAIN, lambda: validators, self.read)
+            for item in AUDITORS
+            if item.peer not in silent
         }
         self.advocates = {item.peer: Advocate(lambda: validators) for item in (PROVIDER, CHALLENGER)}
         self.runs: list[tuple[PeerId, Run]] = []
-        self.quorum = Quorum(GENESIS, self._machines, outside | self.advocates)  # type: ignore[arg-type]
+        self.quorum = Quorum(GENESIS, self._machines, outside | self.advocates)
         self.quorum.work = self._work
         self.place: tuple[bytes, int, int] = (b"", 0, 1)
 
@@ -167,7 +169,9 @@ class Appeals:
         root, before = TraceTree(rival).root if rival is not None else bytes(32), self.held.round
         if rival is not None and who is CHALLENGER:
             self.advocates[who.peer].find = lambda wanted: rival if wanted == root else None
-        self.quorum.submit(signed_op(CHAIN, Appeal(*self.place, appellant=who.peer, bond=bond, rival=root, round=before + 1), who))
+        self.quorum.submit(
+            signed_op(CHAIN, Appeal(*self.place, appellant=who.peer, bond=bond, rival=root, round=before + 1), who)
+        )
         self.quorum.run(0.5)
         assert self.held.appeal or self.held.round > before, "the appeal is open, or ruled upon already"
 

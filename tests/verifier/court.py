@@ -88,6 +88,8 @@ class Court:
         self.now = NOW
         self.effects: list[Effect] = []
         self.salts: dict[PeerId, bytes] = {}
+        self.beacon = b""
+        """What claims are drawn from; empty: the block's hash."""
 
     def header(self) -> Header:
         zero = bytes(32)
@@ -106,7 +108,7 @@ class Court:
             verdict_by=NOW - LAG + WINDOW,
             sealed=sealed,
             claimed_in=header_hash(self.header()),
-            beacon=header_hash(self.header()),
+            beacon=self.beacon or header_hash(self.header()),
             trace=trace,
             units=units,
         )

@@ -13,6 +13,7 @@ from protocol.completions import Fetched, FetchFailed, RunDone
 from protocol.effects import Compute, Effect, Fetch, Run, Send
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.greetings import Goodbye
+from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal, RevealRequest, Submit
 from protocol.operations import Verdict
 from protocol.units import SECOND, Digest
@@ -79,15 +80,20 @@ def test_a_difference_must_show_twice_before_it_condemns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "found"),
-    [(GOOD, ("accept", "hash_equal", True)), (ODD, ("accept", "not_reproducible", False))],
+    ("more", "found"),
+    [
+        ((GOOD, GOOD), ("accept", "hash_equal", True)),
+        ((ODD, ZERO_DIGEST), ("accept", "not_reproducible", False)),
+        ((GOOD, BAD), ("wrong", "hash_differs", True)),
+    ],
 )
-def test_an_auditor_that_stands_alone_condemns_nobody(second: Digest, found: tuple[str, str, bool]) -> None:
+def test_an_auditor_that_stands_alone_condemns_nobody(more: tuple[Digest, ...], found: tuple[str, str, bool]) -> None:
     court = in_audit()
     to_open(court, BAD)
     court.open(BAD)
-    court.commit(second)
-    court.open(second)
+    for output in more:
+        court.commit(output)
+        court.open(output)
     assert court.found() == found
 
 

@@ -1,4 +1,4 @@
-"""Appeals through real orderers and a real ledger: panels, the game, and what happens when somebody lies or is silent."""
+"""Appeals through real orderers and a real ledger: panels, the game, and who lies or is silent."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_court_that_was_restarted_sits_again() -> None:
     assert appeals.run(60).finding == "wrong"
 
 
-def test_captured_panels_lose_the_game(rounds: int = 3) -> None:
+def test_captured_panels_lose_the_game() -> None:
     """A challenger whose friends fill both panels overturns an honest claim twice; the game gives it back."""
     lying = frozenset(item.peer for item in AUDITORS)
     appeals = Appeals(GOOD, trace=TRUTH, lying=lying)
@@ -177,7 +177,7 @@ def test_captured_panels_lose_the_game(rounds: int = 3) -> None:
     appeals.candidates = {key.peer: STAKE for key in KEYS}
     appeals.appeal(PROVIDER, TRUTH)
     held = appeals.run()
-    assert (held.round, held.finding) == (rounds, "accept")
+    assert (held.round, held.finding) == (3, "accept")
 
 
 @pytest.mark.parametrize("numeric", ["D0", "D2"])

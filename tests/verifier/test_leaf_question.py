@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from protocol.jobspec import ZERO_DIGEST
 from protocol.proof import STATE_BYTES_MAX, UNITS_MAX, Leaf, UnitResult

@@ -14,7 +14,7 @@ from protocol.proof import Tolerance
 from verifier.scientific import change_error, check_canaries, compare, detection, lyapunov, segment_length
 from verifier.tensors import Array
 
-ARGON = Tolerance(t_ok=140_000_000, t_bad=860_000_000, profile="openmm/argon")
+ARGON = Tolerance(t_ok=30_000_000, t_bad=340_000_000, profile="openmm/argon")
 DICE = np.random.default_rng(5)
 State = dict[str, Array]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.units import Digest, PeerId
-from verifier.settling import EXTRA_MAX, Finding, Grade, lacking, settle
+from verifier.settling import DISTINCT_MAX, Finding, Grade, lacking, settle
 
 
 def found(word: str) -> list[Finding]:
@@ -31,17 +31,22 @@ def short(word: str, wanted: int, is_exact: bool) -> str:
         ("s", 1, "stands 0 []"),
         ("X", 1, ""),
         ("XX", 1, "refuted 1 []"),
-        ("Xs", 1, "stands 1 [0]"),
-        ("XY", 1, "irreproducible 1 []"),
+        ("Xs", 1, ""),
+        ("Xss", 1, "stands 2 [0]"),
+        ("XsX", 1, "refuted 2 [1]"),
+        ("XY", 1, ""),
+        ("XYX", 1, "refuted 2 [1]"),
+        ("XYZ", 1, "irreproducible 2 []"),
         ("s", 2, ""),
         ("ss", 2, "stands 1 []"),
         ("sX", 2, ""),
         ("sXX", 2, "refuted 2 [0]"),
-        ("sXs", 2, "stands 2 [1]"),
+        ("sXs", 2, ""),
+        ("sXss", 2, "stands 3 [1]"),
         ("sXY", 2, ""),
         ("sXYX", 2, "refuted 3 [0, 2]"),
         ("sXYZ", 2, "irreproducible 3 []"),
-        ("XsYs", 2, "stands 3 [0, 2]"),
+        ("XsYsss", 2, "stands 5 [0, 2]"),
     ],
 )
 def test_bitwise(word: str, wanted: int, said: str) -> None:
@@ -56,7 +61,8 @@ def test_bitwise(word: str, wanted: int, said: str) -> None:
         ("ns", 1, "stands 1 []"),
         ("nn", 1, "stands 1 []"),
         ("X", 1, ""),
-        ("Xs", 1, "stands 1 []"),
+        ("Xs", 1, ""),
+        ("Xss", 1, "stands 2 []"),
         ("XY", 1, "refuted 1 []"),
         ("nX", 1, ""),
         ("nXs", 1, "stands 2 []"),
@@ -72,9 +78,9 @@ def test_within_a_tolerance(word: str, wanted: int, said: str) -> None:
 
 def test_nobody_refutes_itself() -> None:
     """Where one peer alone can audit, it is asked twice; a flipped bit costs it nothing."""
-    first, second = found("Xs")
+    first, second, _ = found("Xss")
     again = Finding(first.auditor, second.output, "same", b"s")
-    settled = settle([first, again], 1, is_exact=True)
+    settled = settle([first, again, again], 1, is_exact=True)
     assert settled is not None
     assert settled.faulted == ()
 
@@ -83,7 +89,7 @@ def test_nobody_refutes_itself() -> None:
 def test_it_ends_and_one_word_condemns_nobody(word: str, wanted: int, is_exact: bool) -> None:
     findings = found(word if not is_exact else word.replace("n", "s"))
     end = next((turn for turn in range(len(findings) + 1) if settle(findings[:turn], wanted, is_exact)), None)
-    if len(findings) >= wanted + EXTRA_MAX:
+    if len(findings) >= wanted + 2 * DISTINCT_MAX - 1:
         assert end is not None
     if end is None:
         assert lacking(findings, wanted) >= 1

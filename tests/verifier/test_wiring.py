@@ -83,7 +83,7 @@ def test_validators_order_and_judge_and_others_follow() -> None:
     assert isinstance(validator.replica, Orderer) and isinstance(validator.judge, Judge)
     assert isinstance(provider.replica, Follower) and provider.judge is None
     assert isinstance(provider.auditor, Auditor), "who is asked to compare results need not be a validator"
-    assert len(validator.listed) == 12 and len(provider.listed) == 11
+    assert len(validator.listed) == 15 and len(provider.listed) == 12
 
 
 def test_the_replica_hears_first_and_everybody_reads_it() -> None:
@@ -96,7 +96,7 @@ def test_the_replica_hears_first_and_everybody_reads_it() -> None:
 def test_a_peer_is_all_of_them() -> None:
     machines = wired(VALIDATOR)
     peer = machines.peer()
-    assert [peer.index(machine) for machine in machines.listed] == list(range(12))
+    assert [peer.index(machine) for machine in machines.listed] == list(range(15))
     assert peer.next_wake == 0, "everybody is asked for the first time at once"
 
 
@@ -189,7 +189,8 @@ def test_a_restarted_provider_gives_back_what_it_held_and_forgets_it() -> None:
 def test_a_restarted_validator_goes_on_judging() -> None:
     machines = wired(VALIDATOR)
     commands = machines.restored([], VALIDATOR.peer)
-    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.judge]
+    court, beacon = machines.justice.court, machines.justice.beacon
+    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.judge, court, beacon]
     assert not any(isinstance(effect, Compute) for _, act in commands for effect in act(NOW))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from protocol.completions import Fetched, FetchFailed
@@ -89,8 +90,9 @@ class UnitCourt(Court):
         return Run("task", self.job, 0, (), (), PeerId(bytes(32)), units=leaves, seed=seed)
 
     # ── the provider ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def begin(self) -> UnitCourt:
-        """The claim is ordered and the specification known."""
+    def begin(self, beacon: int = 0) -> UnitCourt:
+        """The claim is ordered and the specification known. `beacon`: number of another than the block's hash."""
+        self.beacon = hashlib.sha256(b"beacon %d" % beacon).digest() if beacon else b""
         self.claim(output=self.made.output, trace=self.provided.trace.root, units=self.job.units)
         self.know_spec()
         return self
@@ -169,9 +171,9 @@ class UnitCourt(Court):
     def fetches(self) -> list[Fetch]:
         return [fetch for fetch in super().fetches() if not fetch.is_output and fetch.digest != self.spec]
 
-    def judged(self, *conducts: Conduct) -> tuple[str, str, bool]:
+    def judged(self, *conducts: Conduct, beacon: int = 0) -> tuple[str, str, bool]:
         """The whole way, with one auditor after the other behaving like this."""
-        self.begin().unfold()
+        self.begin(beacon).unfold()
         for number, conduct in enumerate(conducts):
             auditor = self.replay(conduct)
             if number == 0:

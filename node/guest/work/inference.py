@@ -202,11 +202,14 @@ class InferenceWork(Work):
         return _told(passes), judged
 
     def _ending(self, tokens: npt.NDArray[np.int64], room: int, logits: Array) -> float:
-        """Probability of the stop token where the answer ends with it, 1 where there was no room for more, else -1."""
-        if tokens[-1] == self._options.stop:
-            exact = logits.astype(np.float64) / (1 << gumbel.NOISE_BITS if logits.dtype.kind == "i" else 1)
-            return float(1 / np.sum(np.exp(exact - exact[self._options.stop])))
-        return 1.0 if len(tokens) == room else -1.0
+        """Probability of the stop token where the answer ends with it, 1 where there was no room for more, else -1. Of
+        an exact model a stop is right or wrong like any token, and floats would not be equal everywhere: 1."""
+        if tokens[-1] != self._options.stop:
+            return 1.0 if len(tokens) == room else -1.0
+        if logits.dtype.kind == "i":
+            return 1.0
+        exact = logits.astype(np.float64)
+        return float(1 / np.sum(np.exp(exact - exact[self._options.stop])))
 
     def _are_answers(self, state: State, batch: int) -> bool:
         """Whether a stranger's state holds answers to this batch, right or wrong."""

@@ -108,6 +108,11 @@ def bitwise_run(threads: int = 1) -> str:
     return digest.hexdigest()
 
 
+def bitwise_digests() -> dict[str, str]:
+    """`bitwise_run` with several numbers of threads, by name."""
+    return {f"{threads} threads": bitwise_run(threads) for threads in (1, 2, 4)}
+
+
 def _drawn(seed: bytes, name: str, shape: tuple[int, int]) -> Array:
     """int8 numbers of -127 to 127; -128 becomes 0."""
     stream = hashlib.shake_256(b"shoal/1\0weights\0" + name.encode() + b"\0" + seed).digest(shape[0] * shape[1])
