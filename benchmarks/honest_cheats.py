@@ -69,7 +69,7 @@ def battery(make: Kind, elsewhere: Callable[[int], Tensors]) -> dict[str, Cheat]
 def _lazy(work: TrainingWork, state: Tensors, index: int) -> Unit:
     """The losses of somebody who looked, the weights of somebody who did nothing."""
     _, aux = work.step(dict(state), index)
-    return {**state, "step": np.asarray(state["step"]) + work.plan.steps}, aux
+    return {**state, "step": np.asarray(state["step"], np.int64) + work.plan.steps}, aux
 
 
 def _joined(work: TrainingWork, state: Tensors, index: int, other: Tensors) -> Unit:

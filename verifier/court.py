@@ -25,10 +25,11 @@ from protocol.messages import AuditCommit, AuditReveal, Message, Receipts, Submi
 from protocol.operations import Appeal, Ruling
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
 from verifier.arbiter import Arbiter
-from verifier.docket import Docket, Gathering, HeldView, Playing, Ruled, Sitting, Trial
+from verifier.docket import Docket, Gathering, HeldView, Playing, Rehearsing, Ruled, Sitting, Trial
 from verifier.game import Dispute, Game
 from verifier.panel import SEATS, VOTES_MIN, Networks, Panel, draw
 from verifier.referee import Referee
+from verifier.rehearing import Rehearing
 from verifier.views import Facts, LedgerView
 
 SPEC_TIMEOUT: Final = Micros(60 * SECOND)
@@ -98,9 +99,12 @@ class Court:
             case Fetched():
                 return [*self._fetched(Digest(message.digest), message.size, now), *self.arbiter.fetched(message, now)]
             case FetchFailed():
-                return self.arbiter.fetch_failed(message, now)
+                gone = Digest(message.digest)
+                return [*self._rehear(lambda item: item.gone(gone), now), *self.arbiter.fetch_failed(message, now)]
             case Scored():
-                return self.arbiter.scored(message, now)
+                return [*self._rehear(lambda item: item.scored(message), now), *self.arbiter.scored(message, now)]
+            case PointsOpened() if self._rehearing(message.game) is not None:
+                return self._rehear(lambda item: item.points(sender, message, now), now, message.game)
             case BisectOpened() | PointsOpened() | LevelOpened() | LeafOpened():
                 return self.referee.receive(sender, message, now)
             case _:
@@ -177,8 +181,8 @@ class Court:
         return [Compute(Fetch(trial.spec, SPEC_BYTES_MAX, sources)), Wake(Micros(now + ASK_AGAIN))]
 
     def _fetched(self, digest: Digest, size: int, now: Micros) -> list[Effect]:
-        """The specification of an appealed claim is here."""
-        effects: list[Effect] = []
+        """The specification of an appealed claim is here, or what a member of a panel got."""
+        effects = self._rehear(lambda item: item.fetched(digest, self._bailiff.read_blob), now)
         for trial in list(self.docket.trials.values()):
             if trial.spec != digest or not isinstance(trial.state, Gathering):
                 continue
@@ -201,15 +205,20 @@ class Court:
             return self.referee.begin(game, trial.seed, ((trial.provider,), (trial.appellant,)), now)
         if not any(trial.claimed):
             return self._rule(trial, None, "nothing_to_compare", now)
-        if not facts.is_exact:
+        is_traced = bool(trial.trace and facts.units_of(trial.place[1]))
+        if not facts.is_exact and not is_traced:
             return self._rule(trial, None, "not_comparable", now)
         members = self._draw(trial, facts, SEATS[min(trial.round, len(SEATS)) - 1])
         if len(members) < VOTES_MIN:
             return self._rule(trial, None, "no_panel", now)
         limit = min(max(0, trial.due - now) // 2, 2 * facts.timeout + AUDIT_MARGIN)
         panel = Panel(trial.request(facts, self._outputs(trial, facts) or ()), members, Micros(now + limit))
-        trial.state = Sitting(panel, now)
-        return [*panel.ask(), Wake(panel.until)]
+        if facts.is_exact:
+            trial.state = Sitting(panel, now)
+            return [*panel.ask(), Wake(panel.until)]
+        rehearing = Rehearing.of(trial.seed, trial.provider, trial.trace, facts, panel, now)
+        trial.state = Rehearsing(rehearing, now)
+        return [*rehearing.ask(), Wake(rehearing.until)]
 
     def _draw(self, trial: Trial, facts: Facts, seats: int) -> tuple[PeerId, ...]:
         candidates = self._bailiff.auditors(facts, trial.provider)
@@ -227,12 +236,17 @@ class Court:
     # ── panels ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _committed(self, sender: PeerId, message: AuditCommit, now: Micros) -> list[Effect]:
         trial = self.docket.trials.get((message.escrow, message.chunk, message.epoch))
+        if trial is not None and isinstance(trial.state, Rehearsing):
+            return trial.state.rehearing.committed(sender, message, now)
         if trial is None or not isinstance(trial.state, Sitting):
             return []
         return trial.state.panel.committed(sender, message, now)
 
     def _revealed(self, sender: PeerId, message: AuditReveal, now: Micros) -> list[Effect]:
         trial = self.docket.trials.get((message.escrow, message.chunk, message.epoch))
+        if trial is not None and isinstance(trial.state, Rehearsing):
+            game = trial.state.rehearing.game
+            return self._rehear(lambda item: item.revealed(sender, message, now), now, game)
         if trial is None or not isinstance(trial.state, Sitting) or not trial.state.panel.revealed(sender, message):
             return []
         return self._vote(trial, trial.state.panel, now)
@@ -244,6 +258,28 @@ class Court:
             return self._rule(trial, None, "no_majority", now, panel.members)
         code = "hash_equal" if output == trial.claimed else "hash_differs"
         return self._rule(trial, output == trial.claimed, code, now, panel.members, output)
+
+    def _rehearing(self, game: bytes) -> Trial | None:
+        """The trial whose units are replayed under this name."""
+        for trial in self.docket.trials.values():
+            if isinstance(trial.state, Rehearsing) and trial.state.rehearing.game == game:
+                return trial
+        return None
+
+    def _rehear(
+        self, step: Callable[[Rehearing], list[Effect]], now: Micros, game: bytes | None = None
+    ) -> list[Effect]:
+        """Go on with one rehearing, or with all, and rule where the outcome is known."""
+        effects: list[Effect] = []
+        for trial in list(self.docket.trials.values()):
+            if not isinstance(trial.state, Rehearsing) or game not in (None, trial.state.rehearing.game):
+                continue
+            rehearing = trial.state.rehearing
+            effects += step(rehearing)
+            if rehearing.outcome is not None:
+                is_good, code = rehearing.outcome
+                effects += self._rule(trial, is_good, code, now, rehearing.panel.members)
+        return effects
 
     # ── the game ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _leaf(self, game: Digest, dispute: Dispute, now: Micros) -> list[Effect]:
@@ -297,6 +333,11 @@ class Court:
             case Sitting(panel=panel, asked=asked) if now >= asked + ASK_AGAIN:
                 trial.state = Sitting(panel, now)
                 return panel.ask()
+            case Rehearsing(rehearing=rehearing) if now >= rehearing.until:
+                return self._rehear(lambda item: item.late(now), now, rehearing.game)
+            case Rehearsing(rehearing=rehearing, asked=asked) if now >= asked + ASK_AGAIN:
+                trial.state = Rehearsing(rehearing, now)
+                return rehearing.ask()
             case Ruled(signed=signed, sent=sent) if now >= sent + ASK_AGAIN:
                 trial.state = Ruled(signed, now)
                 return [Send(peer, Submit((signed,))) for peer in self._bailiff.validators()]

@@ -22,6 +22,7 @@ from verifier.arbiter import Seat
 from verifier.case import Found, Place
 from verifier.game import game_id
 from verifier.panel import Panel
+from verifier.rehearing import Rehearing
 from verifier.views import Facts
 
 KEY: Final = "appeal/"
@@ -86,6 +87,14 @@ class Sitting:
     asked: Micros
 
 
+@dataclass(slots=True)
+class Rehearsing:
+    """Waits for a panel that replays units within a tolerance."""
+
+    rehearing: Rehearing
+    asked: Micros
+
+
 @dataclass(frozen=True, slots=True)
 class Playing:
     """Waits for the end of a game about this."""
@@ -101,9 +110,9 @@ class Ruled:
     sent: Micros
 
 
-State = Gathering | Sitting | Playing | Ruled
+State = Gathering | Sitting | Rehearsing | Playing | Ruled
 
-STATES: Final = (Gathering, Sitting, Playing, Ruled)
+STATES: Final = (Gathering, Sitting, Rehearsing, Playing, Ruled)
 
 
 @dataclass(slots=True)

@@ -10,12 +10,13 @@ Spec: specs/34-inference-proof.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable
 from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from protocol.proof import PPT, Tolerance
+from protocol.proof import PPT, Leaf, Tolerance
 from verifier import fingerprint
 from verifier.fingerprint import Fingerprint
 from verifier.gumbel import MARGIN_MAX
@@ -95,6 +96,13 @@ def compare(
     if improbable := _endings(replayed_aux[ENDING].astype(np.float64), margins[start[ENDS].astype(np.int64) - 1]):
         return Comparison(math.inf, "improbable_stop", improbable)
     return _forward(claimed_aux, replayed_aux, tolerance.profile) or decoded
+
+
+def are_delivered(files: Collection[bytes], leaves: Iterable[Leaf]) -> bool:
+    """Whether answers that were opened are files of the output, by their digests: what is checked is what is paid for.
+
+    `leaves` are those of replayed units. State 0 is empty and no file."""
+    return all(leaf.state in files for leaf in leaves if leaf.index)
 
 
 def evidence(margins: npt.NDArray[np.floating]) -> Evidence:

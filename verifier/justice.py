@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from protocol.effects import Effect, Machine
 from protocol.ledger import Ledger
@@ -17,9 +16,6 @@ from protocol.units import Digest, Micros, PeerId
 from verifier.advocate import Advocate
 from verifier.beacon import BeaconKeeper
 from verifier.court import Court
-
-GAME_ROUND: Final = 3
-"""The instance in which traces are opened; before it an auditor could still learn from them."""
 
 
 @dataclass(slots=True)
@@ -53,17 +49,13 @@ def advocate(
     by_root: Mapping[bytes, Digest],
     read: Callable[[Digest], bytes],
 ) -> Advocate:
-    """Opens traces of this peer's claims to validators, once the third round of a dispute about them is open."""
+    """Opens traces of this peer's claims to validators, while an appeal about them is open."""
 
     def find(root: Digest) -> Trace | None:
         digest = by_root.get(root)
         return None if digest is None else decode_trace(read(digest), me)
 
     def is_at_issue(root: Digest) -> bool:
-        return any(
-            root in (held.trace, held.rival)
-            for held in ledger().held.values()
-            if held.appeal and held.round + 1 == GAME_ROUND
-        )
+        return any(root in (held.trace, held.rival) for held in ledger().held.values() if held.appeal)
 
     return Advocate(lambda: validators, find, is_at_issue)

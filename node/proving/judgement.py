@@ -23,7 +23,7 @@ from verifier.comparing import Report, report
 from verifier.tensors import MALFORMED
 
 SCORE_SECONDS: Final = 180.0
-"""Wall time of one comparison; the child's own CPU limit is shorter, but a busy host may need longer."""
+"""Wall time for each unit; the child's own CPU limit is shorter, but a busy host may need longer."""
 
 CHILD: Final = "_score"
 """The hidden word by which the frozen program is the child; shoal/__main__.py knows it."""
@@ -72,7 +72,7 @@ async def _ask(score: Score, items: Sequence[Item]) -> Word:
     # A file and no pipe: what it said before it was killed is still there.
     answer = os.memfd_create("score", os.MFD_CLOEXEC)
     try:
-        with trio.move_on_after(SCORE_SECONDS):
+        with trio.move_on_after(SCORE_SECONDS * max(1, len(items))):
             await trio.run_process(
                 command(),
                 stdin=request,

@@ -25,7 +25,7 @@ from verifier.comparing import UnitScore
 from verifier.tensors import Array, check_finite, decode
 
 CPU_SECONDS: Final = 120
-"""A comparison reads each state a few times: 256 MiB take seconds."""
+"""For each unit: a comparison reads every state a few times, 16 s for three of 256 MiB."""
 
 FILES_MAX: Final = 64
 """Descriptors: the interpreter, its libraries and one blob at a time."""
@@ -118,7 +118,7 @@ def limit(request: Request) -> None:
     space = MEMORY_SPARE + MEMORY_TIMES * min(largest, STATE_BYTES_MAX)
     for kind, wanted in (
         (resource.RLIMIT_AS, space),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_CPU, CPU_SECONDS * max(1, len(request.items))),
         (resource.RLIMIT_NOFILE, FILES_MAX),
         (resource.RLIMIT_FSIZE, ANSWER_BYTES_MAX),
         (resource.RLIMIT_CORE, 0),

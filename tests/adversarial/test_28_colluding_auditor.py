@@ -37,26 +37,27 @@ def outcome(auditors: int, beacon: int, pool: tuple[Identity, ...] = POOL) -> st
             return court.found()[0]
 
 
+def bought(auditors: int, friends: int = 0, honest: int = 0) -> float:
+    """Chance that a cheat is accepted: auditors come in any order, two honest ones refute it, and friends must outweigh
+    whoever contradicts them."""
+    if honest == 2:
+        return 0.0
+    if friends >= auditors + honest:
+        return 1.0
+    left = len(POOL) - friends - honest
+    friendly = (len(FRIENDS) - friends) / left
+    more = friendly * bought(auditors, friends + 1, honest) if friendly else 0.0
+    return more + (1 - friendly) * bought(auditors, friends, honest + 1)
+
+
 @pytest.mark.parametrize("auditors", [1, 2, 3])
-def test_success_is_no_likelier_than_a_panel_of_friends_alone(auditors: int) -> None:
+def test_success_is_as_rare_as_a_panel_of_friends(auditors: int) -> None:
+    expected, alone = bought(auditors), comb(len(FRIENDS), auditors) / comb(len(POOL), auditors)
     accepted = sum(outcome(auditors, beacon) == "accept" for beacon in range(1, TRIALS + 1))
-    bought = comb(len(FRIENDS), auditors) / comb(len(POOL), auditors)
-    spread = (bought * (1 - bought) / TRIALS) ** 0.5
-    # With one auditor a friend that is drawn second still saves the claim from the word of the first alone.
-    if auditors == 1:
-        second = (1 - bought) * len(FRIENDS) / (len(POOL) - 1)
-        bought, spread = bought + second, ((bought + second) * (1 - bought - second) / TRIALS) ** 0.5
-    else:
-        bought += _saved_later(auditors)
-        spread = (bought * (1 - bought) / TRIALS) ** 0.5
-    assert accepted / TRIALS <= bought + 4 * spread + 1 / TRIALS
-
-
-def _saved_later(auditors: int) -> float:
-    """Panels with one honest member that a further friend outvotes: m friends against one who found the truth."""
-    friends, others, count = len(FRIENDS), len(POOL) - len(FRIENDS), len(POOL)
-    mixed = comb(friends, auditors - 1) * others / comb(count, auditors)
-    return mixed * (friends - auditors + 1) / (count - auditors)
+    spread = (expected * (1 - expected) / TRIALS) ** 0.5
+    assert abs(accepted / TRIALS - expected) <= 4 * spread + 1 / TRIALS
+    assert expected <= 1.3 * alone, "being drawn later, against one who told the truth, helps a friend little"
+    assert alone <= (len(FRIENDS) / len(POOL)) ** auditors
 
 
 def test_it_is_not_known_before_the_claim_who_audits() -> None:
@@ -79,18 +80,16 @@ def test_friends_in_the_same_network_are_never_drawn() -> None:
 
 
 def test_a_friend_that_vouched_is_named_when_two_refute_it() -> None:
-    spec = unit_job(samples=UNITS, auditors=2)
-    for beacon in range(1, 60):
-        court = UnitCourt(spec, CHEAT, POOL).begin(beacon).unfold()
-        asked = court.requests()
-        friends = [auditor.peer for auditor, _ in asked if auditor.peer in FRIENDS]
-        if len(friends) != 1:
-            continue
-        assert outcome(2, beacon) in ("fraud", "accept")
-        break
-    court = UnitCourt(spec, CHEAT, (SECOND_AUDITOR, THIRD, POOL[0])).begin().unfold()
-    for auditor, request in court.requests():
-        court.seal(auditor, request, CHEAT if auditor.peer in FRIENDS else EXACT)
+    court = UnitCourt(unit_job(samples=UNITS, auditors=2), CHEAT, (SECOND_AUDITOR, THIRD)).begin().unfold()
+    friend, honest = (auditor for auditor, _ in court.requests())
+    for (auditor, request), conduct in zip(court.requests(), (CHEAT, EXACT), strict=True):
+        court.seal(auditor, request, conduct)
+    court.show()
+    court.uncover(friend)
+    court.uncover(honest)
+    court.uncover(court.replay())
+    assert court.found() == ("fraud", "unit_differs", True)
+    assert court.verdict().faulted == (friend.peer,)
 
 
 def test_the_honest_twin_is_accepted_by_any_panel() -> None:

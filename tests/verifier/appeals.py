@@ -6,20 +6,20 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from protocol import wire
-from protocol.completions import Fetched, FetchFailed, RunDone
-from protocol.effects import Compute, Emit, Fetch, Machine, Run
+from protocol.completions import Fetched, FetchFailed, RunDone, Scored
+from protocol.effects import Compute, Emit, Fetch, Machine, Run, Score
 from protocol.genesis import Genesis
 from protocol.held import Held, held_id
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
 from protocol.operations import Appeal, Claim, EscrowOpen, Verdict, seal, signed_op
 from protocol.policy import Policy
-from protocol.proof import Leaf, Proof, Results, Trace, UnitResult
+from protocol.proof import Leaf, Proof, Results, Tolerance, Trace, UnitResult
 from protocol.trace import TraceTree
-from protocol.units import CREDIT, MINUTE, Digest, Micros, PeerId
+from protocol.units import CREDIT, MINUTE, PPM, Digest, Micros, PeerId
 from tests.protocol.ledger_world import CHAIN, DEADLINE, FUNDS, PROVIDERS, RENTER, STAKE, START, STEWARD, assign
 from tests.verifier.quorum import KEYS, Quorum
 from verifier.advocate import Advocate
@@ -81,7 +81,11 @@ class Appeals:
         seats: int = len(AUDITORS),
     ) -> None:
         self.claimed, self.trace, self.lying, self.lie = claimed, trace, lying, lie
-        proof = Proof("deterministic", UNITS) if trace is not None else UNSET
+        proof: Proof | UnsetType = UNSET
+        if trace is not None and numeric == "D3":
+            proof = Proof("training", UNITS, tolerance=Tolerance(1000, 10_000))
+        elif trace is not None:
+            proof = Proof("deterministic", UNITS)
         self.job = JobSpec("job", "wasm", ("true",), (Chunk(),), numeric=numeric, proof=proof)  # type: ignore[arg-type]
         self.blobs: dict[bytes, bytes] = {}
         self.spec = self.keep(wire.encode(self.job))
@@ -120,6 +124,11 @@ class Appeals:
                 is_here = digest in self.blobs and digest not in self.missing
                 done = Fetched(digest, len(self.blobs[digest])) if is_here else FetchFailed(digest, "gone")
                 self.quorum.give(peer, done)
+            case Score(task=task, items=items) as score:
+                wrong = sum(item.claimed != TRUTH.leaves[item.index + 1].state for item in items)
+                is_lie = score.auditor in self.lying
+                value = PPM if (wrong == 0) != is_lie else 0
+                self.quorum.give(peer, Scored(task, value, "e_g", ZERO_DIGEST))
             case Run() as run:
                 self.runs.append((peer, run))
                 self.quorum.give(peer, self._run(peer, run))
@@ -128,11 +137,12 @@ class Appeals:
 
     def _run(self, peer: PeerId, run: Run) -> RunDone:
         if run.units:
-            [leaf] = run.units
-            behind = TRUTH.leaves[leaf.index + 1]
-            own = TRUTH.leaves[leaf.index]
-            result = UnitResult(leaf.index, own.input, behind.state, behind.state_bytes, own.aux, own.aux_bytes)
-            return RunDone(run.task, "ok", 0, self.keep(wire.encode(Results((result,), ZERO_DIGEST))), 1, 1.0, "")
+            results = []
+            for leaf in run.units:
+                behind, own = TRUTH.leaves[leaf.index + 1], TRUTH.leaves[leaf.index]
+                state = behind.state if self.job.numeric != "D3" else hashlib.sha256(peer + behind.state).digest()
+                results.append(UnitResult(leaf.index, own.input, state, behind.state_bytes, own.aux, own.aux_bytes))
+            return RunDone(run.task, "ok", 0, self.keep(wire.encode(Results(tuple(results), ZERO_DIGEST))), 1, 1.0, "")
         return RunDone(run.task, "ok", 0, self.lie if peer in self.lying else GOOD, 1, 1.0, "")
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────

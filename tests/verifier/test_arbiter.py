@@ -32,12 +32,14 @@ def facts(**changes: object) -> Facts:
 class Bench:
     """An arbiter, and what it decided."""
 
-    def __init__(self, members: int = 3, **changes: object) -> None:
+    def __init__(self, members: int = 3, changes: dict[str, object] | None = None) -> None:
         self.blobs: dict[bytes, bytes] = {}
         self.decided: list[tuple[int | None, str]] = []
         self.arbiter = Arbiter(self._decide, lambda digest: self.blobs[digest])
         self.members = PEERS[:members]
-        self.seat = Seat(REQUEST, facts(**changes), Digest(b"o" * 32), (PEERS[10], PEERS[11]), tuple(self.members))
+        self.seat = Seat(
+            REQUEST, facts(**(changes or {})), Digest(b"o" * 32), (PEERS[10], PEERS[11]), tuple(self.members)
+        )
 
     def _decide(self, game: Digest, loser: int | None, code: str, now: Micros) -> list[Effect]:
         assert game == GAME
@@ -140,7 +142,7 @@ def test_silence_ends_by_its_deadline() -> None:
 
 
 # ── D3 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
-D3 = {"numeric": "D3", "kind": "training", "tolerance": Tolerance(1000, 10_000)}
+D3: dict[str, object] = {"numeric": "D3", "kind": "training", "tolerance": Tolerance(1000, 10_000)}
 
 
 def score_all(bench: Bench, effects: list[Effect], fine: dict[tuple[PeerId, int], bool]) -> None:
@@ -162,7 +164,7 @@ def score_all(bench: Bench, effects: list[Effect], fine: dict[tuple[PeerId, int]
 )
 def test_within_the_tolerance(mine: int, theirs: int, expected: tuple[int | None, str]) -> None:
     """`mine`, `theirs`: how many of three members find the claim within the tolerance."""
-    bench = Bench(**D3)
+    bench = Bench(changes=D3)
     bench.begin()
     digests = [bench.results(replace(RIGHT, state=bytes([n]) * 32)) for n in (1, 2, 3)]
     bench.answers(*digests)

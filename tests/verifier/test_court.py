@@ -6,8 +6,10 @@ import pytest
 
 from protocol.effects import Store
 from protocol.errors import LocalError
+from protocol.identity import Identity
 from protocol.messages import Submit
-from protocol.units import MINUTE, PeerId
+from protocol.proof import Trace
+from protocol.units import MINUTE, Digest, PeerId
 from tests.protocol.ledger_world import RENTER, STAKE
 from tests.verifier.appeals import (
     AUDITORS,
@@ -43,11 +45,11 @@ def court_of(appeals: Appeals, index: int = 0) -> Court:
     ],
 )
 def test_a_panel_of_three_finds_what_is_true(
-    claimed: bytes, verdict: str, who: object, finding: str, code: str
+    claimed: Digest, verdict: str, who: Identity, finding: str, code: str
 ) -> None:
-    appeals = Appeals(claimed)  # type: ignore[arg-type]
+    appeals = Appeals(claimed)
     appeals.decided(verdict)
-    appeals.appeal(who)  # type: ignore[arg-type]
+    appeals.appeal(who)
     held = appeals.run()
     assert (held.finding, held.code, held.round, held.appeal) == (finding, code, 1, b"")
     assert appeals.rulings == [(finding, code)], "all courts said the same"
@@ -241,3 +243,67 @@ def test_what_is_on_disk_is_forgotten_when_it_is_over() -> None:
     effects = court_of(appeals).tick(appeals.quorum.now)
     assert not [effect for effect in effects if isinstance(effect, Store)]
     assert not [name for name in appeals.quorum.disks[KEYS[0].peer] if name.startswith(KEY)]
+
+
+# ── D3 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("trace", "verdict", "who", "finding", "code"),
+    [
+        (TRUTH, "rejected", PROVIDER, "accept", "within_tolerance"),
+        (TRUTH, "accept", CHALLENGER, "accept", "within_tolerance"),
+        (execution(0), "accept", CHALLENGER, "rejected", "e_g"),
+        (execution(0), "rejected", PROVIDER, "rejected", "e_g"),
+    ],
+)
+def test_a_panel_replays_units_within_the_tolerance(
+    trace: Trace, verdict: str, who: Identity, finding: str, code: str
+) -> None:
+    appeals = Appeals(GOOD, "D3", trace)
+    appeals.decided(verdict)
+    appeals.appeal(who)
+    held = appeals.run()
+    assert (held.finding, held.code, held.round) == (finding, code, 1)
+    assert len({peer for peer, _ in appeals.runs}) == 3
+    assert {len(run.units) for _, run in appeals.runs} == {4}
+    assert all(leaf.aux == leaf.input == bytes(32) for _, run in appeals.runs for leaf in run.units), "blind"
+
+
+def test_members_that_say_the_opposite_are_outvoted() -> None:
+    appeals = Appeals(GOOD, "D3", TRUTH, lying=frozenset([AUDITORS[0].peer, AUDITORS[1].peer]), seats=7)
+    appeals.decided("rejected")
+    appeals.appeal(PROVIDER)
+    first = appeals.run()
+    sat = {peer for peer, _ in appeals.runs} & appeals.lying
+    assert first.finding == ("accept" if len(sat) < 2 else "rejected")
+
+
+def test_a_provider_that_does_not_open_its_trace_has_withheld_it() -> None:
+    appeals = Appeals(GOOD, "D3", TRUTH)
+    appeals.decided("accept")
+    appeals.advocates[PROVIDER.peer].referees = lambda: ()
+    appeals.appeal(CHALLENGER)
+    held = appeals.run(90)
+    assert (held.finding, held.code) == ("rejected", "withheld")
+
+
+def test_the_game_is_also_played_within_a_tolerance() -> None:
+    appeals = Appeals(GOOD, "D3", execution(12))
+    appeals.decided("accept")
+    appeals.lying = frozenset(item.peer for item in AUDITORS)
+    for _ in range(2):
+        appeals.appeal(CHALLENGER)
+        appeals.run()
+    appeals.lying = frozenset()
+    assert (appeals.held.finding, appeals.held.round) == ("accept", 2), "captured"
+    appeals.candidates = {key.peer: STAKE for key in KEYS}
+    appeals.appeal(CHALLENGER, TRUTH)
+    held = appeals.run(60)
+    assert (held.finding, held.code) == ("rejected", "wrong_step")
+
+
+def test_over_a_bad_line_in_d3() -> None:
+    appeals = Appeals(GOOD, "D3", execution(0))
+    appeals.decided("accept")
+    appeals.quorum.loss = 0.1
+    appeals.appeal(CHALLENGER)
+    assert appeals.run(200).finding == "rejected"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from protocol.proof import PPT, Tolerance
+from protocol.proof import PPT, Leaf, Tolerance
 from tests.verifier import answers
 from tests.verifier.answers import TOLERANCE
 from verifier import inference
@@ -166,6 +166,13 @@ def test_no_exception_for_what_auditors_write() -> None:
     for name in own:
         for bad in (np.zeros(0, np.float32), np.zeros((2, 2), np.float32), np.full(3, np.nan, np.float32)):
             assert code(state, told, {**own, name: bad}) == "malformed_audit"
+
+
+def test_answers_that_were_replayed_are_files_of_the_output() -> None:
+    first, second = (Leaf(index, bytes([index]) * 32, 9, bytes(32), bytes(32), 0) for index in (0, 1))
+    assert inference.are_delivered([b"x" * 32, second.state], [first, second])
+    assert not inference.are_delivered([b"x" * 32], [first, second])
+    assert inference.are_delivered([], [first])
 
 
 def test_exact_answers_are_equal_or_say_why_not() -> None:

@@ -177,3 +177,18 @@ def test_a_record_is_where_the_root_says(records: list[bytes], pick: st.DataObje
         with pytest.raises(Refused) as refused:
             training.check_record(tree.root, wrong, place, len(records), tree.path(place))
         assert refused.value.code == "data_not_in_root"
+
+
+odd_arrays = st.sampled_from(["<f4", "<f8", "<i8", "|b1", "|u1"]).flatmap(
+    lambda kind: arrays.arrays(np.dtype(kind), arrays.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=3))
+)
+odd_states = st.dictionaries(
+    st.sampled_from(["parameters/w", "momentum/w", "variance/w", "step", "losses", "norms", "gradient"]), odd_arrays
+)
+
+
+@given(start=odd_states, claimed=odd_states, replayed=odd_states, aux=odd_states, ours=odd_states)
+def test_no_shapes_upset_the_comparison(start: State, claimed: State, replayed: State, aux: State, ours: State) -> None:
+    judged(start, claimed, replayed, aux, ours)
+    judged(start, replayed, replayed, ours, ours)
+    judged({**replayed, **start}, {**replayed, **claimed}, replayed, {**ours, **aux}, ours)

@@ -231,7 +231,7 @@ def on_grid(value: Floats, bits: int) -> Floats:
     return rounded
 
 
-def told(gradients: Mapping[str, Array], seed: bytes) -> Floats:
+def told(gradients: Mapping[str, Floats], seed: bytes) -> Floats:
     """What a unit tells of its first gradient: all of it in the order of names, or a sketch when that is too long."""
     flat = np.concatenate([gradients[name].ravel() for name in sorted(gradients)])
     if flat.size <= GRADIENT_MAX:

@@ -179,6 +179,25 @@ async def test_what_is_fetched_is_compared_and_goes_again(tmp_path: Path, blobs:
     assert blobs.total_bytes == blobs.size(done.evidence)
 
 
+async def test_of_many_units_only_one_at_a_time_is_on_the_disk(tmp_path: Path, blobs: BlobStore) -> None:
+    far = BlobStore(tmp_path / "far", 16 * MIB)
+    told = far.put(encode(aux()))
+    states = [far.put(encode(state(step))) for step in range(6)]
+    items = tuple(ScoreItem(i, states[i], states[i + 1], states[i + 1], told, told) for i in (0, 1, 2, 4))
+    here: list[int] = []
+
+    async def bring(fetch: Fetch) -> None:
+        blobs.put(far.read(fetch.digest, fetch.size_max))
+        here.append(sum(blobs.has(digest) for digest in states))
+
+    done = await scored(Score("audit", "training", TOLERANCE, items, PROVIDER, AUDITOR), blobs, bring)
+    assert (done.score, done.code) == (1_000_000, "within_tolerance")
+    found = wire.decode(blobs.read(done.evidence, MIB), wire.decoder(Report), PROVIDER)
+    assert [unit.index for unit in found.units] == [0, 1, 2, 4]
+    assert max(here) == 2 and len(here) == 7  # Neighbours share a state; what was said is fetched once.
+    assert blobs.total_bytes == blobs.size(done.evidence)
+
+
 @pytest.mark.parametrize(("name", "who"), [("claimed", "provider"), ("replayed", "auditor")])
 async def test_who_does_not_give_its_blob_withholds_it(tmp_path: Path, blobs: BlobStore, name: str, who: str) -> None:
     far = BlobStore(tmp_path / "far", 16 * MIB)
@@ -195,6 +214,17 @@ async def test_who_does_not_give_its_blob_withholds_it(tmp_path: Path, blobs: Bl
     done = await scored(work, blobs, bring)
     assert (done.score, done.code, done.fault, done.evidence) == (0, "withheld", who, ZERO_DIGEST)
     assert blobs.total_bytes == 0
+
+
+async def test_a_judge_without_room_condemns_nobody(tmp_path: Path) -> None:
+    far, full = BlobStore(tmp_path / "far", 16 * MIB), BlobStore(tmp_path / "full", 700)
+
+    async def bring(fetch: Fetch) -> None:
+        full.put(far.read(fetch.digest, fetch.size_max))
+
+    done = await scored(Pieces(far).score(), full, bring)
+    assert (done.score, done.code, done.fault) == (0, "disk_full", "auditor")
+    assert full.total_bytes == 0
 
 
 async def test_the_last_word_of_a_child_is_read_as_far_as_it_came() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from node.guest.work import dice, records, tensors, training
 from node.guest.work.plan import Plan
 from protocol import merkle
+from shoal.jobfile import load
 from tests.adversarial import small_training as small
 from verifier import lora
 from verifier import tensors as strict
@@ -148,6 +149,19 @@ def test_a_base_model_is_the_one_that_was_named(tmp_path: Path) -> None:
     assert found["w"].tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match="not the file"):
         training.tensors_of(tmp_path / "base", "00" * 32)
+
+
+@pytest.mark.parametrize("name", ["training-units", "lora"])
+def test_the_examples_name_their_own_files(name: str) -> None:
+    job = load(ROOT / "examples" / name / "job.yml", {})
+    env = dict(job.spec.env)
+    plan = Plan.from_environment(env)
+    data = (ROOT / "examples" / name / "records.bin").read_bytes()
+    assert plan.root == records.root_of(np.frombuffer(data, np.uint8).reshape(-1, plan.record_bytes))
+    assert (plan.numeric, job.spec.units > 0) == (job.spec.numeric, True)
+    if name == "lora":
+        base = (ROOT / "examples" / name / "base.safetensors").read_bytes()
+        assert env["BASE_SHA256"] == hashlib.sha256(base).hexdigest()
 
 
 def run_example(name: str, folder: Path, threads: int, isa: str, changes: dict[str, str], units: int) -> Path:
