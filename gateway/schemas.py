@@ -177,6 +177,8 @@ class Money(Struct):
     cap: int = 0
     paid: int = 0
     commission: int = 0
+    evidence: int = 0
+    """To auditors, on top of prices."""
     refunded: int = 0
     slashed: int = 0
     pending: int = 0

@@ -82,11 +82,13 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
     """The escrow of a job: totals, and every move."""
     escrow = ledger.escrows.get(record.escrow)
     if escrow is None:
-        return {"cap": record.cap, "paid": 0, "commission": 0, "refunded": 0, "slashed": 0, "pending": 0, "lines": []}
+        nothing = dict.fromkeys(("paid", "commission", "evidence", "refunded", "slashed", "pending"), 0)
+        return {"cap": record.cap, **nothing, "lines": []}
     view: Plain = {
         "cap": escrow.cap,
         "paid": escrow.paid,
         "commission": escrow.commission,
+        "evidence": escrow.evidence,
         "refunded": escrow.refunded,
         "slashed": escrow.slashed,
         "pending": sum(chunk.price for chunk in escrow.chunks.values() if chunk.state in ("assigned", "claimed"))

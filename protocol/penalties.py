@@ -90,7 +90,7 @@ def collect(state: LedgerState, escrow: Escrow, held: Held) -> int:
     escrow.slashed += taken
     rest = burn(state, escrow, note, taken)
     if held.winner:
-        move(state, escrow, note, TREASURY, ("U", held.winner), min(rest, taken // 2), "reward")
+        move(state, escrow, note, TREASURY, ("U", held.winner), rest, "reward")
     elif held.is_audited:
         owed = audit_fee(state, held) + (held.cover if held.finding == held.verdict else 0)
         move(state, escrow, note, TREASURY, ("U", held.auditor), min(rest, owed), "fee")

@@ -266,5 +266,6 @@ def _value(one: Done, names: dict[str, str]) -> dict[str, object]:
         "name": one.name, "job": one.status.job, "state": one.status.state,
         "files": [str(saved.path) for saved in one.saved],
         "paid": one.account.paid, "commission": one.account.commission, "refunded": one.account.refunded,
+        "evidence": one.account.audits,
         "slashed": one.account.slashed, "movements": {names.get(k, k): v for k, v in one.account.movements().items()},
     }  # fmt: skip

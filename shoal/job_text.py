@@ -135,9 +135,10 @@ def _steps(chunk: ChunkStatus) -> str:
 
 def money_text(account: Money) -> str:
     """The totals of a job."""
+    evidence = f"for evidence {money(account.evidence)}, " if account.evidence else ""
     return (
         f"set aside {money(account.cap)}: paid {money(account.paid)}, commission {money(account.commission)}, "
-        f"refunded {money(account.refunded)}, pending {money(account.pending)}; "
+        f"{evidence}refunded {money(account.refunded)}, pending {money(account.pending)}; "
         f"slashed from providers {money(account.slashed)}"
     )
 

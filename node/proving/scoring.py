@@ -92,7 +92,7 @@ class _Malformed(Exception):
 
     def __init__(self, side: Side, detail: str) -> None:
         super().__init__(detail)
-        self.side = side
+        self.side: Side = side
         self.detail = detail
 
 

@@ -80,14 +80,15 @@ class Network:
 
         def over() -> JobStatus | None:
             status = self.client.status(job)
-            return status if status.state in FINAL_STATES else None
+            is_paid = status.money is None or status.money.pending == 0  # Held until the dispute window closes.
+            return status if status.state in FINAL_STATES and is_paid else None
 
         status = self.wait(f"{job} is over", over)
         assert status.state == "settled", (status.state, status.reason, status.chunks)
         assert status.accepted == status.steps
         money = status.money
-        assert money is not None and money.pending == 0
-        assert money.cap == money.paid + money.commission + money.refunded, money
+        assert money is not None
+        assert money.cap == money.paid + money.commission + money.evidence + money.refunded, money
         return status
 
     def ask(self, node: str, method: str, **params: object) -> dict[str, object]:

@@ -26,7 +26,7 @@ TILES: Final = 16
 CHALLENGES: Final = 8
 OLDER: Final = {"CYCLES_CPU_NO_AVX2": "1"}
 """Makes Cycles take its kernels for processors without AVX2, whose additions round elsewhere."""
-UNIT: Final = Tolerance(t_ok=1_200_000_000, t_bad=13_000_000_000)
+UNIT: Final = Tolerance(t_ok=810_000_000, t_bad=5_000_000_000)
 """What the example's job says: measured with 16 frames."""
 CHEATS: Final = ("three bounces", "clamped light", "other seed", "dimmer lamp")
 
@@ -79,9 +79,8 @@ def honest(newer: Frames, older: Frames) -> list[float]:
 
 
 def claim_error(claimed: Frames, older: Frames, seed: int) -> float:
-    """Of a claim: the worst of four tiles, as an audit takes them. A cheat that left a tile as it was did its work."""
-    tiles = np.random.default_rng(seed).permutation(TILES)[:4]
-    return max(err(claimed[0, int(tile)], older[0, int(tile)], seed) for tile in tiles)
+    """The worst of all tiles: which of them an audit opens is chance, and a tile that a cheat left alone is honest."""
+    return max(err(claimed[0, tile], older[0, tile], seed) for tile in range(TILES))
 
 
 @pytest.mark.parametrize("environment", [{}, OLDER])
@@ -116,7 +115,7 @@ def test_two_kinds_of_processors_leave_room_for_a_tolerance(
     assert len(errors) >= 200
     assert max(errors) > 0
     assert all(score(e, UNIT) == 10**6 for e in errors)
-    cheats = [claim_error(cheated[name], older, seed) for name in CHEATS[:3] for seed in range(8)]
+    cheats = [claim_error(cheated[name], older, seed) for name in CHEATS for seed in range(8)]
     found = calibrate(errors, cheats, "cycles/cpu")
     assert found.t_bad > UNIT.t_bad / 2
 

@@ -43,6 +43,38 @@ def test_the_same_bits_by_any_threads_and_instructions(example: str, module: str
     assert len(found) == 1 and len(found.pop()) == 64
 
 
+MATRIX: Final = """
+import sys
+sys.path[:0] = [%r]
+from concurrent.futures import ThreadPoolExecutor
+from node.guest.work.ball import Ball
+from node.guest.work.scientific import Darts
+for seed in range(25):
+    tile, darts = Ball(32, 8), Darts(2000)
+    tile.seed = darts.seed = bytes([seed]) * 32
+    for threads in (1, 2, 4):
+        with ThreadPoolExecutor(threads) as pool:
+            rows = list(pool.map(tile.row, [0] * 2)) + list(pool.map(darts.row, range(4)))
+        print(seed, *[row.tobytes().hex() for row, _ in rows[1:]])
+"""
+
+
+def test_two_hundred_honest_runs_agree_in_every_bit() -> None:
+    """Threads × instructions × seeds, each set of instructions in its own process: no false rejects."""
+    found: dict[str, set[str]] = {}
+    runs = 0
+    for environment in CONFIGURATIONS:
+        line = [sys.executable, "-W", "ignore", "-c", MATRIX % str(ROOT)]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        for text in done.stdout.splitlines():
+            seed, _, said = text.partition(" ")
+            found.setdefault(seed, set()).add(said)
+            runs += 1
+    assert runs == 225
+    assert len(found) == 25 == len({said for digests in found.values() for said in digests})
+
+
 @pytest.mark.parametrize("tier", ["child", "bwrap"])
 async def test_a_picture_in_tiles(bench: Bench, tier: str) -> None:
     if tier == "bwrap" and (why := await BwrapExecutor("probe").why_not()):

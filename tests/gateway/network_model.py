@@ -244,7 +244,16 @@ class Network:
             "chunk_price_max": 3_666,
             "expires": self.now + 300 * SECOND,
         }
-        money = {"cap": 0, "paid": 0, "commission": 0, "refunded": 0, "slashed": 0, "pending": 0, "lines": []}
+        money = {
+            "cap": 0,
+            "paid": 0,
+            "commission": 0,
+            "evidence": 0,
+            "refunded": 0,
+            "slashed": 0,
+            "pending": 0,
+            "lines": [],
+        }
         status: Plain = {
             "job": job,
             "name": wanted.name,

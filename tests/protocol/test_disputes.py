@@ -183,6 +183,29 @@ def test_an_accepted_result_proven_bad_is_not_paid_and_slashed(world: World, fin
     world.ok(again(e, provider=Q), STEWARD, Q)
 
 
+def test_a_mistaken_audit_is_not_paid(world: World) -> None:
+    e = world.ok(open_escrow(), RENTER)
+    world.ok(assign(e, evidence=CREDIT), STEWARD, P)
+    world.ok(claim(e), P)
+    world.ok(verdict(e, "rejected", is_audited=True, auditor=OTHER), VALIDATOR)
+    world.ok(appeal(e, P), P)
+    world.ok(ruling(e, "accept"), VALIDATOR)
+    world.mature()
+    record = world.ledger.escrows[e]
+    assert (record.evidence, posted(record, ["evidence"]), record.paid) == (0, 0, PRICE - FEE)
+    assert world.ledger.available("E", e) == 100 * CREDIT - PRICE
+
+
+def test_who_gets_a_lighter_finding_for_himself_gets_no_reward(world: World) -> None:
+    e = judged(world, "fraud")
+    world.ok(appeal(e, P), P)
+    world.ok(ruling(e, "severe"), VALIDATOR)
+    assert world.held(e).winner == b""
+    world.mature()
+    assert world.ledger.available("S", P.peer) == STAKE // 2
+    assert world.ledger.available("U", P.peer) == 100 * CREDIT
+
+
 def test_a_lost_appeal_costs_the_bond(world: World) -> None:
     e = judged(world, "accept")
     owed = -world.ledger.available(*RESERVE)

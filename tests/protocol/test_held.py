@@ -337,6 +337,35 @@ def test_pay_that_waits_for_an_accusation_is_paid_when_that_falls(world: World) 
     assert world.held(good).end == "paid"
 
 
+def test_pay_that_waits_for_an_accusation_cannot_be_appealed_any_more(world: World) -> None:
+    good = world.claimed()
+    world.ok(verdict(good), VALIDATOR)
+    world.pass_time(world.time + WINDOW // 2)
+    bad = world.leased()
+    world.ok(claim(bad), P)
+    world.ok(verdict(bad, "fraud"), VALIDATOR)
+    world.pass_time(START + WINDOW + 1)
+    assert world.refused(appeal(good, RENTER), RENTER) == "window_closed"
+
+
+def test_a_banned_provider_is_not_paid_for_what_still_ran(world: World) -> None:
+    """And what its leases gave back in the meantime is taken with the rest."""
+    e = world.ok(open_escrow(), RENTER)
+    for chunk in range(3):
+        late = assign(e, chunk, collateral=10 * CREDIT, claim_by=DEADLINE - 2, verdict_by=DEADLINE)
+        world.ok(late, STEWARD, P)
+        world.ok(claim(e, chunk), P)
+    world.ok(verdict(e, "fraud", 0), VALIDATOR)
+    world.ok(verdict(e, "missing", 1), VALIDATOR)
+    assert world.ledger.available("S", P.peer) == 10 * CREDIT
+    world.mature()
+    assert world.ledger._state.accounts.balance(("S", P.peer)) == 10 * CREDIT
+    assert world.ledger.escrows[e].slashed == 90 * CREDIT
+    world.ok(verdict(e, "accept", 2), VALIDATOR)
+    world.mature()
+    assert (world.held(e, 2).end, world.ledger.available("U", P.peer)) == ("forfeited", 0)
+
+
 def test_a_rejection_brings_probation_that_audited_results_end(world: World) -> None:
     e = world.claimed()
     world.ok(verdict(e, "rejected"), VALIDATOR)
@@ -347,6 +376,15 @@ def test_a_rejection_brings_probation_that_audited_results_end(world: World) -> 
         world.ok(claim(e, epoch - 1), P)
         world.ok(verdict(e, chunk=epoch - 1, is_audited=is_audited), VALIDATOR)
     assert standing.probation == 49
+
+
+def test_half_of_an_odd_slash_is_rounded_towards_the_fire(world: World) -> None:
+    e = world.ok(open_escrow(), RENTER)
+    world.ok(assign(e, price=70, collateral=7), STEWARD, P)
+    world.ok(claim(e), P)
+    world.ok(verdict(e, "wrong"), VALIDATOR)
+    world.mature()
+    assert (burnt(world), world.ledger.available(*TREASURY)) == (4, 3)
 
 
 def test_a_refuted_auditor_loses_a_share_of_its_stake(world: World) -> None:

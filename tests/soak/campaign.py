@@ -14,11 +14,12 @@ from random import Random
 from typing import Final
 
 from benchmarks.recovery_watch import Watch
-from gateway.schemas import ChunkStatus, JobStatus
+from gateway.schemas import ChunkStatus, JobStatus, Money
 from protocol.errors import ShoalError
 from shoal.client import FINAL_STATES, Client
 from shoal.devnet import Devnet
 from shoal.devnet_state import DevnetState
+from shoal.processes import until
 
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "transformer" / "train.py"
 TORCH: Final = Path(__file__).parents[2] / ".venv-torch" / "bin" / "python"
@@ -72,6 +73,15 @@ class Campaign:
             time.sleep(self.random.uniform(0.5, 6.0))
             self.strike()
         return [self.client.wait(job, timeout_s=PATIENCE_S) for job in self.jobs]
+
+    def paid(self, job: str) -> Money:
+        """The bill of a job that is over, once its dispute windows have closed."""
+
+        def bill() -> Money | None:
+            money = self.client.status(job).money
+            return money if money is not None and money.pending == 0 else None
+
+        return until(f"{job} is paid", bill, (), PATIENCE_S)
 
     def submit(self) -> None:
         """One more job."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -14,6 +15,7 @@ from protocol.greetings import Goodbye
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
+from protocol.proof import Leaf
 from protocol.units import SECOND, Digest, Micros, PeerId
 from verifier.auditor import FETCH_AGAIN, FETCH_TRIES, KEEP, QUEUE_MAX, Auditor
 
@@ -145,6 +147,70 @@ def test_strangers_and_contradictions() -> None:
         machine.receive(JUDGE.peer, Goodbye("x"), NOW)
     assert machine.receive(ME.peer, done("another's task"), NOW) == []
     assert machine.receive(ME.peer, Fetched(OUTPUT, 1), NOW) == []
+
+
+def of_units(*indices: int, chunk: int = 0, seed: bytes = b"s" * 32) -> AuditRequest:
+    leaves = tuple(Leaf(index, b"l" * 32, 9, ZERO_DIGEST, ZERO_DIGEST, 0) for index in indices)
+    return msgspec.structs.replace(request(chunk), units=leaves, seed=seed)
+
+
+def of_check(result: Digest = OUTPUT, sources: tuple[PeerId, ...] = (STRANGER.peer,)) -> AuditRequest:
+    return msgspec.structs.replace(request(), result=result, sources=sources)
+
+
+def test_units_and_the_challenge_reach_the_one_who_replays() -> None:
+    machine = auditor()
+    machine.receive(JUDGE.peer, of_units(2, 5), NOW)
+    (run,) = runs(machine.receive(ME.peer, Fetched(DIGEST, len(BLOB)), NOW))
+    assert [leaf.index for leaf in run.units] == [2, 5]
+    assert (run.seed, run.result) == (b"s" * 32, ZERO_DIGEST)
+
+
+def test_a_check_runs_over_the_named_output_which_its_askers_have() -> None:
+    machine = auditor()
+    machine.receive(JUDGE.peer, of_check(), NOW)
+    assert machine.receive(SECOND_JUDGE.peer, of_check(sources=(ME.peer,)), NOW) == [], "the same from other sources"
+    (run,) = runs(machine.receive(ME.peer, Fetched(DIGEST, len(BLOB)), NOW))
+    assert run.result == OUTPUT
+    assert run.sources == (STRANGER.peer, *sorted((JUDGE.peer, SECOND_JUDGE.peer)))
+    ((_, commit), *_) = sends(machine.receive(ME.peer, done(run.task), NOW), AuditCommit)
+    ((_, reveal),) = sends(machine.receive(JUDGE.peer, opening(), NOW), AuditReveal)
+    assert isinstance(commit, AuditCommit) and isinstance(reveal, AuditReveal)
+    assert commit.sealed == operations.seal(ME.peer, reveal.salt, OUTPUT)
+
+
+def test_the_work_and_the_check_of_one_chunk_are_opened_in_turn() -> None:
+    machine = auditor(slots=2)
+    machine.receive(JUDGE.peer, of_units(1), NOW)
+    (work,) = runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW))
+    machine.receive(ME.peer, done(work.task, output=Digest(b"r" * 32)), NOW)
+    opened = []
+    for asked in (None, of_check()):
+        if asked is not None:
+            machine.receive(JUDGE.peer, asked, NOW)
+            (check,) = runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW))
+            machine.receive(ME.peer, done(check.task), NOW)
+        ((_, reveal),) = sends(machine.receive(JUDGE.peer, opening(), NOW), AuditReveal)
+        assert isinstance(reveal, AuditReveal)
+        opened.append((reveal.output, reveal.salt))
+    assert [output for output, _ in opened] == [b"r" * 32, OUTPUT]
+    assert opened[0][1] != opened[1][1]
+
+
+def test_other_units_of_a_chunk_are_taken_only_when_the_first_are_opened() -> None:
+    """A court of appeal asks anew; a judge that asks for two things at once contradicts itself."""
+    machine = auditor()
+    machine.receive(JUDGE.peer, of_units(1), NOW)
+    with pytest.raises(RemoteViolation) as caught:
+        machine.receive(SECOND_JUDGE.peer, of_units(2), NOW)
+    assert caught.value.code == "other_inputs"
+    (run,) = runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW))
+    machine.receive(ME.peer, done(run.task), NOW)
+    machine.receive(JUDGE.peer, opening(), NOW)
+    machine.receive(SECOND_JUDGE.peer, of_units(2), NOW)
+    (again,) = runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW))
+    assert [leaf.index for leaf in again.units] == [2]
+    assert again.task != run.task
 
 
 def test_the_queue_is_bounded_and_old_results_are_forgotten() -> None:

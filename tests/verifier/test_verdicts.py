@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from protocol import wire
 from protocol.identity import Identity
 from protocol.ledger import Checked
-from protocol.operations import SignedOp, Surrender, Verdict, op_id, sign_op
+from protocol.operations import Absence, Ruling, SignedOp, Surrender, Verdict, op_id, sign_op
 from protocol.validators import ValidatorSet
 from verifier import verdicts
 from verifier.verdicts import Verdicts
@@ -69,3 +69,15 @@ def test_the_oldest_is_forgotten() -> None:
     gathering.gather(verdict(JUDGES[0]))
     assert len(gathering) == verdicts.WAITING_MAX
     assert gathering.gather(verdict(JUDGES[1], JUDGES[2])) is not None, "the newest is not"
+
+
+def test_rulings_and_absences_are_gathered_too() -> None:
+    ruling = Ruling(bytes(32), 0, 1, 1, "upheld", "accept", (), bytes(32), "hash_equal")
+    for operation in (ruling, Absence(STRANGER.peer, 20_000)):
+        gathering, body = Verdicts(SET), wire.encode(operation)
+        found = []
+        for judge in JUDGES[:3]:
+            signed = SignedOp(body, (sign_op(judge, "town", body),))
+            found.append(gathering.gather(Checked(operation, signed, op_id(body), frozenset([judge.peer]))))
+        assert found[:2] == [None, None]
+        assert found[2] is not None and len(found[2].signers) == 3
