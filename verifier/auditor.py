@@ -1,6 +1,6 @@
 """The auditor: executes a chunk again without knowing what came out the first time. Spec: specs/11-verification.md.
 
-A validator asks; specification and inputs are fetched, then the whole chunk runs, or some of its units from their opened
+A validator asks; specification and inputs are fetched, then the whole chunk runs, or some of its units from opened
 states, or the job's check over an output that is known already. What came out goes out under seal; it is opened only
 when the validator has the provider's opening.
 """
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from protocol import operations, wire
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone
-from protocol.effects import Compute, Effect, Emit, Fetch, Run, Send, Wake
+from protocol.effects import Compute, Effect, Emit, Fetch, Forget, Run, Send, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, JobSpec
@@ -130,6 +130,7 @@ class Auditor:
         for key, audit in list(self._audits.items()):
             if audit.phase in ("sealed", "opened") and now >= audit.since + KEEP:
                 del self._audits[key]
+                effects += _forget(audit)
             elif audit.phase == "fetching" and audit.again is not None and audit.again <= now:
                 audit.again = None
                 effects.append(_fetch(audit.request))
@@ -272,6 +273,12 @@ def _run(audit: Audit, spec: JobSpec) -> Run:
         seed=request.seed,
         result=Digest(request.result) if request.result else ZERO_DIGEST,
     )
+
+
+def _forget(audit: Audit) -> list[Effect]:
+    """The results of a replay, and the states behind them: judges have fetched what they compare."""
+    has_states = bool(audit.request.units) and audit.output != ZERO_DIGEST
+    return [Compute(Forget(audit.output))] if has_states else []
 
 
 def _fetch(request: AuditRequest) -> Compute:

@@ -31,7 +31,8 @@ from verifier.deadlines import (
 from verifier.settling import Finding, Grade, Settlement
 
 UNFIT: frozenset[str] = frozenset({"exit", "timeout", "memory", "disk"})
-"""Ends of a check that speak against the result: one that cannot be checked within the job's limits is none."""
+"""Ends of a check, or of a replay from an opened state, that speak against the claim: states that break the job's own
+program, and results that cannot be checked within its limits, are none."""
 
 BLAMES = "inputs"
 """How the reason of an auditor begins who could not get what the provider owes it."""
@@ -162,6 +163,8 @@ class Audits:
             return self.failed(case, (sender,), "seal_mismatch", now)
         if hearing.purpose == "check":
             return self._checked(case, sender, output, message.reason, now)
+        if case.unfolded is not None and message.reason.partition(":")[0] in UNFIT:
+            return self._found(case, Finding(sender, output, "other", b"unfit", "unit_unreplayable"), now)
         if message.reason != "ok":
             return self.failed(case, (sender,), message.reason, now)
         if case.unfolded is not None:
@@ -321,6 +324,8 @@ def _blame(case: Case, hearing: Hearing, settled: Settlement) -> tuple[Found, st
     proven: Found = "fraud" if case.is_traced else "wrong"
     if hearing.purpose == "check":
         return (proven, "check_failed") if codes == {"check_failed"} else ("rejected", "check_unfinished")
+    if settled.by.code == "unit_unreplayable":
+        return "rejected", "unit_unreplayable"
     if case.facts.is_exact:
         return proven, settled.by.code
     if codes == {"bad_schedule"} and len({finding.said for finding in others}) == 1:

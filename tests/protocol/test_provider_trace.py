@@ -75,7 +75,8 @@ def test_a_trace_is_kept_while_its_lease_runs_or_its_verdict_can_be_appealed() -
     traces.keep(PLACE, mine)
     assert traces.by_root == {mine.root: mine.digest}
     assert traces.release([PLACE], ledger) == []
-    held = Held(*PLACE, provider=ME, assign=b"a" * 32, price=1, collateral=1, trace=mine.root, verdict="accept",
+    held = Held(escrow=PLACE[0], chunk=0, epoch=1, output=b"o" * 32, provider=ME, assign=b"a" * 32, price=1,
+                collateral=1, trace=mine.root, verdict="accept",
                 finding="accept", code="units_equal", until=1, is_audited=True, auditor=OTHER, response=1)  # fmt: skip
     ledger.held[held_id(*PLACE)] = held
     assert traces.release([], ledger) == []

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from protocol import operations, wire
 from protocol.completions import Fetched, FetchFailed, RunDone
-from protocol.effects import Compute, Effect, Fetch, Run, Send
+from protocol.effects import Compute, Effect, Fetch, Forget, Run, Send
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.greetings import Goodbye
 from protocol.identity import Identity
@@ -211,6 +211,8 @@ def test_other_units_of_a_chunk_are_taken_only_when_the_first_are_opened() -> No
     (again,) = runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW))
     assert [leaf.index for leaf in again.units] == [2]
     assert again.task != run.task
+    machine.receive(ME.peer, done(again.task), NOW)
+    assert Compute(Forget(OUTPUT)) in machine.tick(Micros(NOW + KEEP)), "nobody will ask for its states any more"
 
 
 def test_the_queue_is_bounded_and_old_results_are_forgotten() -> None:

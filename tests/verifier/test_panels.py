@@ -8,6 +8,7 @@ from protocol.errors import RemoteViolation
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, RevealRequest
+from protocol.proof import Numeric
 from protocol.units import PPM
 from simulations.units import EXACT, Conduct
 from tests.verifier.court import ESCROW, ME, PROVIDER, SECOND_AUDITOR, STRANGER, Court
@@ -90,8 +91,31 @@ def test_auditors_who_break_down_themselves_condemn_nobody() -> None:
         court.commit(ZERO_DIGEST, auditor)
         if not number:
             court.show()
-        court.open(ZERO_DIGEST, auditor, "memory: killed")
+        court.open(ZERO_DIGEST, auditor, "sandbox: it did not start")
     assert court.found() == ("accept", "audit_failed", False)
+
+
+@pytest.mark.parametrize("numeric", ["D1", "D3"])
+def test_states_that_break_the_program_are_rejected_and_do_not_pass_as_failed_audits(numeric: Numeric) -> None:
+    court = UnitCourt(unit_job(numeric)).begin().unfold()
+    for number in range(2):
+        auditor = court.requests()[0][0]
+        court.commit(ZERO_DIGEST, auditor)
+        if not number:
+            court.show()
+        court.open(ZERO_DIGEST, auditor, "exit: shapes do not fit")
+    assert court.found() == ("rejected", "unit_unreplayable", True)
+
+
+def test_one_auditor_whose_program_breaks_condemns_nobody() -> None:
+    court = UnitCourt().begin().unfold()
+    auditor = court.requests()[0][0]
+    court.commit(ZERO_DIGEST, auditor)
+    court.show()
+    court.open(ZERO_DIGEST, auditor, "exit: out of luck")
+    for _ in range(2):
+        court.uncover(court.replay())
+    assert court.found() == ("accept", "units_equal", True)
 
 
 def test_results_that_are_none_cost_the_auditor_its_turn() -> None:
