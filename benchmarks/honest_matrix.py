@@ -105,7 +105,7 @@ CONFIGS: Final = tuple(Config(threads, isa) for threads, isa in itertools.produc
 def main(words: Sequence[str]) -> int:
     """Measure, write the document, print the profiles; the exit status says whether a bitwise class differed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.honest_matrix", description=__doc__)
-    parser.add_argument("--runs", type=int, default=225, help="honest runs of each class; at least 200 calibrate")
+    parser.add_argument("--runs", type=int, default=225, help="honest runs of each class; 225 calibrate")
     parser.add_argument("--out", type=Path, default=Path("docs/honest-matrix.md"))
     parser.add_argument("--only", nargs="*", choices=sorted(KINDS), default=sorted(KINDS, key=list(KINDS).index))
     options = parser.parse_args(words)
@@ -117,7 +117,7 @@ def main(words: Sequence[str]) -> int:
         folder = Path(name)
         compute(folder, options.only, seeds)
         honest = [honest_runs(folder, kind, seeds) for kind in options.only]
-        profiles = [calibrated(folder, one, seeds) for one in honest]
+        profiles = [calibrated(folder, one) for one in honest]
         cheats = [cheat_runs(folder, kind, profile) for kind, profile in zip(options.only, profiles, strict=True)]
         plugins = [(plugin, plugged(plugin, folder)) for plugin in PLUGINS if plugin.can_run(ROOT)]
     honest = [
@@ -197,18 +197,16 @@ def honest_runs(folder: Path, kind: str, seeds: int) -> Honest:
     return found
 
 
-def calibrated(folder: Path, honest: Honest, seeds: int) -> Profile | str:
+def calibrated(folder: Path, honest: Honest) -> Profile | str:
     """The profile of an fp32 class from its errors against the first configuration, or why there is none."""
     if honest.is_bitwise:
         return "bitwise"
     cheats = {
         name: min(one[0] for one in errors) for name, errors in cheat_errors(folder, honest.kind) if name not in GREY
     }
-    # The first configuration against itself is a run as well, whose error is zero.
-    errors = honest.first + [0.0] * seeds
     try:
         key = ("training", KINDS[honest.kind]["OPTIMIZER"], "x86-fp32", "x86-fp32")
-        return profile_of(errors, cheats, key, ABOUT)
+        return profile_of(honest.first, cheats, key, ABOUT)
     except Refused as refusal:
         return f"{refusal.code}: {refusal.detail}"
 

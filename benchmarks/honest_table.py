@@ -67,13 +67,14 @@ class Matrix:
 HEAD: Final = """# Do honest machines agree?
 
 Written by `python -m benchmarks.honest_matrix`; do not edit. Nine configurations, each in its own process, threads
-× instruction set (`ATEN_CPU_CAPABILITY`, with oneDNN, MKL, OpenBLAS and NumPy
-capped alike): {configs}.
+× instruction set (`ATEN_CPU_CAPABILITY`, with oneDNN, MKL, OpenBLAS and NumPy capped alike):
+{configs}.
 All run on one machine, so this shows what threads and vector width do, not what another vendor's chip or a GPU does.
 How a unit of training is compared: [specs/33](../specs/33-training-proof.md).
 
-{machine}. {seconds:.0f} s in all, beside whatever else the machine did. Apart from this none of the figures is a time:
-load changes none of them. What would change them is another model, and another seed for the units.
+{machine}. {seconds:.0f} s in all, beside whatever else the machine did.
+Apart from this none of the figures is a time: a second measurement under another load gave the same digits. What would
+change them is another model, another kind of machine, and other seeds.
 """
 
 

@@ -62,7 +62,7 @@ class JobApi:
         ledger = parts.ledger()
 
         def more(chunk: ChunkRecord) -> Plain:
-            return safety_view(found, chunk, parts.now()) | proof_view(chunk, record.escrow, ledger)
+            return safety_view(found, chunk, parts.now()) | proof_view(chunk, record.escrow, ledger, parts.now())
 
         view = job_view(record, ledger, more=more)
         view["trust"] = quoted_trust(record.spec, record.chunk_price_max)

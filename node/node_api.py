@@ -129,7 +129,7 @@ class NodeApi:
         reputation, _ = rank(ledger, me)
         for _, value in self._parts.records.scan("earning/"):
             line = msgspec.msgpack.decode(value, type=dict[str, int | str])
-            more = earning_view(dict(line), ledger, reputation)
+            more = earning_view(dict(line), ledger, reputation, self._parts.now())
             lines.append({**line, **more, "job": f"job_{line['job']}", "escrow": f"esc_{line['escrow']}"})
         total = sum(int(str(line["paid"])) for line in lines)
         slashed = sum(int(str(line["slashed"])) for line in lines)

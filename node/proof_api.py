@@ -46,7 +46,7 @@ class ProofApi:
         return {
             "job": params.job,
             "has_policy": ledger.policy is not None,
-            "claims": [held_view(one, ledger) for one in held],
+            "claims": [held_view(one, ledger, self._parts.now()) for one in held],
             "decisions": self._decisions(escrow, params.chunk),
         }
 
@@ -63,7 +63,7 @@ class ProofApi:
         if held.appeal != signed.op_id:
             parts.driver.command(parts.client, lambda now: parts.client.submit(signed, now))
             await parts.outcomes.applied(signed.op_id, APPEAL_TIMEOUT_S)
-        return held_view(held, ledger)
+        return held_view(held, ledger, parts.now())
 
     def _escrow(self, job: str) -> Escrow:
         """By the job's id: this node may be its steward, its provider, or neither."""

@@ -71,8 +71,9 @@ def verdict_view(code: str, outcome: str) -> Plain:
     return {"sentence": found.sentence, "fault": found.fault, "fix": found.fix}
 
 
-def proof_view(chunk: ChunkRecord, escrow: bytes, ledger: Ledger) -> Plain:
-    """What a job's status adds to a chunk: its newest verdict in words, and until when somebody may appeal."""
+def proof_view(chunk: ChunkRecord, escrow: bytes, ledger: Ledger, now: int) -> Plain:
+    """What a job's status adds to a chunk: its newest verdict in words, and until when somebody may appeal. `now`: of
+    this machine, as in all of these."""
     held = ledger.held.get(held_id(escrow, chunk.index, chunk.epoch)) if escrow else None
     view = {
         **verdict_view(chunk.code, chunk.outcome),
@@ -81,15 +82,21 @@ def proof_view(chunk: ChunkRecord, escrow: bytes, ledger: Ledger) -> Plain:
         "held_until": 0,
         "appeal": "",
     }
-    return view if held is None else view | _held_words(held)
+    return view if held is None else view | _held_words(held, ledger, now)
 
 
-def _held_words(held: Held) -> Plain:
+def _held_words(held: Held, ledger: Ledger, now: int) -> Plain:
     state = "open" if held.is_appealed else "ruled" if held.round else ""
-    return {"held_until": 0 if held.end else held.until, "appeal": state}
+    return {"held_until": 0 if held.end else _here(held.until, ledger, now), "appeal": state}
 
 
-def held_view(held: Held, ledger: Ledger) -> Plain:
+def _here(until: int, ledger: Ledger, now: int) -> int:
+    """A deadline of the ledger on this machine's clock: the ledger's own stands still while nothing is ordered, so that
+    it is this late at the earliest."""
+    return now + max(0, until - ledger.time) if until else 0
+
+
+def held_view(held: Held, ledger: Ledger, now: int) -> Plain:
     """One decided claim with everything that the ledger knows of it."""
     policy = ledger.policy
     least = 0
@@ -108,14 +115,14 @@ def held_view(held: Held, ledger: Ledger) -> Plain:
         "is_audited": held.is_audited,
         "auditor": peer_or_empty(held.auditor),
         "refuted": [peer_or_empty(peer) for peer in held.faulted],
-        "held_until": 0 if held.end else held.until,
+        "held_until": 0 if held.end else _here(held.until, ledger, now),
         "end": held.end,
         "round": held.round,
         "rounds": held.last_round,
         "appellant": peer_or_empty(held.appellant),
         "bond": held.bond,
         "bond_min": least,
-        "rule_by": held.rule_by,
+        "rule_by": _here(held.rule_by, ledger, now),
         "trace": held.trace.hex(),
     }
 
@@ -126,7 +133,7 @@ def held_of(escrow: Escrow, chunk: int | None, ledger: Ledger) -> list[Held]:
     return sorted(mine, key=lambda one: (one.chunk, one.epoch))
 
 
-def earning_view(line: Plain, ledger: Ledger, reputation: int) -> Plain:
+def earning_view(line: Plain, ledger: Ledger, reputation: int, now: int) -> Plain:
     """What an earnings line of this node says beside its numbers: the code in words, what is held and until when, and
     the owner's formula, line by line, with what of it moves money."""
     escrow = bytes.fromhex(str(line["escrow"]))
@@ -134,7 +141,7 @@ def earning_view(line: Plain, ledger: Ledger, reputation: int) -> Plain:
     held = ledger.held.get(held_id(escrow, *place))
     view = verdict_view(str(line["code"]), str(line["outcome"]))
     if held is not None:
-        view |= _held_words(held) | {"finding": held.finding, "end": held.end}
+        view |= _held_words(held, ledger, now) | {"finding": held.finding, "end": held.end}
     if line["outcome"] == "accept":
         work = Work(
             int(str(line["price"])),

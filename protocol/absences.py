@@ -11,7 +11,7 @@ from protocol.units import DAY
 
 
 def absence(state: LedgerState, op: Absence, op_id: bytes, signers: Signers) -> None:
-    """A quorum missed a peer: 1 % of its stake, once for each day."""
+    """A quorum missed a peer: 1 % of its stake, once for each day, because the same words are the same operation."""
     if not state.validators.is_quorum(signers):
         power, quorum = state.validators.power(signers), state.validators.quorum
         raise not_signed(f"validators with power {quorum}, has {power}")
@@ -25,9 +25,5 @@ def absence(state: LedgerState, op: Absence, op_id: bytes, signers: Signers) -> 
             fix="Report a day while it is fresh.",
             numbers={"day": op.day, "today": today},
         )
-    if (op.peer, op.day) in state.absences:
-        raise Refused(f"day {op.day} was charged for", code="already_charged", fix="Nothing is to be done.")
     if not penalties.charge(state, op.peer, penalties.OFFLINE_PPM):
         raise Refused(f"{op.peer.hex()[:16]} has no free stake", code="no_stake", fix="Nothing is to be done.")
-    state.absences.add((op.peer, op.day))
-    state.touched.add(("absence", op.peer, op.day))

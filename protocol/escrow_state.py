@@ -224,8 +224,6 @@ class LedgerState:
         """By number, oldest first; the newest may be open."""
         self.opened: list[Beacon] = []
         """Beacons whose first part is in the block in the making; they get its hash when it is complete."""
-        self.absences: set[tuple[bytes, int]] = set()
-        """(peer, day) that was charged for."""
 
     def open_escrow(self, escrow_id: bytes) -> Escrow:
         """The escrow, or `Refused` when there is none or it is closed."""

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from protocol import handover, operations, wire
 from protocol.effects import Effect, Send, Wake
@@ -289,6 +290,7 @@ class Leasing:
             claim_by=known.claim_by,
             verdict_by=known.verdict_by,
             watchers=known.watchers,
+            evidence=known.evidence or UNSET,
         )
         self._grants.pop(Digest(known.assign), None)
         self._live[known.chunk] = LiveLease(

@@ -205,7 +205,6 @@ class Ledger:
             sorted(state.held.items()),
             list(state.beacons.items()),
             state.uncovered,
-            sorted(state.absences),
         )
         pending = sorted(state.accounts.pending.items())
         outcomes = sorted(self.outcomes.items())

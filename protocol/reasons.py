@@ -129,6 +129,8 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     ("improbable_stop", "provider", "The answer ends where the model would hardly have ended", _APPEAL),
     ("fingerprint_differs", "provider", "The activations are not those of this model", _APPEAL),
     ("prompt_differs", "provider", "Another prompt was answered", _PROVIDER),
+    ("wrong_product", "provider", "An integer product of the model is not what its weights give", _APPEAL),
+    ("wrong_leaf", "provider", "What was opened of an answer is not what was committed to", _HANDED),
     ("malformed_audit", "auditor", "The auditor's own result cannot be read", _TENSORS),
     ("undecided", "nobody", "Too few words to tell this model from another: more are looked at", _AGAIN),
     # Rulings of appeals

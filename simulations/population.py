@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, Literal
+
+from msgspec import UNSET
 
 from protocol import wire
 from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.messages import Capability, Runtime
 from protocol.offers import OFFER_INTERVAL, OFFER_LIFE_MAX, Executor, Terms
-from protocol.units import GIB, Credits, Micros
+from protocol.policy import Policy
+from protocol.units import GIB, SECOND, Credits, Micros
 from simulations import chance
 from simulations.addresses import address_of
 from simulations.clock import START, Clock
@@ -112,7 +115,13 @@ def make_peer(
     )
 
 
-def make_genesis(peers: list[SimPeer], groups: dict[Role, Group]) -> Genesis:
+POLICY: Final = Policy(dispute_window=5 * SECOND, rule_time=60 * SECOND, has_beacon=True)
+"""The default economics with a window that a run of minutes sees the end of."""
+
+
+def make_genesis(
+    peers: list[SimPeer], groups: dict[Role, Group], economics: Literal["none", "default"] = "none"
+) -> Genesis:
     """Validators of equal power; stakes for all, funds for those who pay."""
     balances: list[tuple[str, bytes, int]] = []
     for peer in peers:
@@ -122,7 +131,8 @@ def make_genesis(peers: list[SimPeer], groups: dict[Role, Group]) -> Genesis:
         if peer.role == "steward" and peer.is_carrying:
             balances.append(("U", peer.id, FUNDS))
     validators = tuple((peer.id, 1) for peer in peers if peer.role == "validator")
-    return Genesis(CHAIN, START, validators, tuple(balances))  # type: ignore[arg-type]
+    policy = POLICY if economics == "default" else UNSET
+    return Genesis(CHAIN, START, validators, tuple(balances), policy)  # type: ignore[arg-type]
 
 
 def _terms(birth: Birth, random: Random, addresses: tuple[str, ...], offered: tuple[Runtime, ...]) -> Terms:

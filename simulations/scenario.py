@@ -33,6 +33,8 @@ class Simulation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """checked: every message is encoded and decoded on its way, as between real peers; trusted: handed over as is."""
     replicas: Literal["own", "shared"] = "own"
     """own: every peer executes the ledger; shared: stewards and providers read one follower's copy (large worlds)."""
+    economics: Literal["none", "default"] = "none"
+    """Whether the genesis has a policy: held pay, appeals, full slashes, beacons of the validators."""
     gossip: Literal["gossipsub", "direct"] = "gossipsub"
     """direct: a statement reaches every peer after one network delay; for worlds that do not study gossip."""
     checks: tuple[Check, ...] = ("ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody")

@@ -69,6 +69,7 @@ SIMULATION: Final[Mapping[str, Quantity]] = {
     "seeds": quantities.seeds(),
     "wire": quantities.one_of(("checked", "trusted")),
     "replicas": quantities.one_of(("own", "shared")),
+    "economics": quantities.one_of(("none", "default")),
     "gossip": quantities.one_of(("gossipsub", "direct")),
     "checks": quantities.each(quantities.one_of(get_args(scenario.Check)), "a list of checks"),
     "stop_on_violation": quantities.flag(),

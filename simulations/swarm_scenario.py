@@ -45,7 +45,7 @@ STEWARD_JUMP_MAX: Final = 20.0
 
 def scenario_of(seed: int) -> Scenario:
     """A small world, drawn from the seed alone."""
-    random = chance.stream(seed, "swarm")
+    random, extra = chance.stream(seed, "swarm"), chance.stream(seed, "swarm", "proof")
     duration = _between(random, 60, 180) * NS
     chunks = _between(random, 2, 8)
     mean = _between(random, 300, 10_000) * MS
@@ -61,6 +61,7 @@ def scenario_of(seed: int) -> Scenario:
             wire="checked",
             replicas="own",
             gossip="gossipsub" if random.random() < 0.3 else "direct",
+            economics="default" if extra.random() < 0.5 else "none",
         ),
         topology=_topology(random),
         population=_population(random, validators),
@@ -72,6 +73,8 @@ def scenario_of(seed: int) -> Scenario:
                 chunk_time=Duration(model="lognormal", value=mean, sigma=0.5),
                 output=_between(random, 1, 1 << 20),
                 audit=_pick(random, (0.1, 0.3, 1.0)),
+                units=_pick(extra, (0, 0, 1, 6)),
+                numeric=_pick(extra, ("D1", "D3")),
                 limit=jobs,
             )
         ),

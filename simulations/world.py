@@ -58,7 +58,7 @@ class World:
         self.library = Library()
         self.groups = scenario.population.groups
         self.peers = self._populate()
-        self.genesis = make_genesis(self.peers, self.groups)
+        self.genesis = make_genesis(self.peers, self.groups, scenario.simulation.economics)
         self.places = place(
             scenario.topology,
             len(self.peers),

@@ -23,8 +23,9 @@ Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
 Networks = Callable[[PeerId], frozenset[str]]
 """The networks of a peer's public addresses (`verifier.networks`): who shares one is taken for the same operator."""
 
-Floor = Callable[[Facts, Place, PeerId], int]
-"""Share of such claims that is audited whoever the provider is, ppm."""
+Floor = Callable[[Place, PeerId], Callable[[int], int]]
+"""At a claim: the job's own share of audits, ppm, to the share that is in force. Taken when the claim is ordered, so
+that all judges draw from the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Caution:
     """What keeps draws from being gamed, beyond the beacon. Without more knowledge: the job's own floor."""
 
     networks: Networks = lambda peer: frozenset()
-    floor: Floor = lambda facts, place, provider: facts.floor_ppm
+    floor: Floor = lambda place, provider: int
 
 
 CARELESS: Final = Caution()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -160,6 +161,8 @@ class Case:
     consecutive_valid: int = 0
     """Of the provider, at the block of the claim: every judge draws from the same number."""
     on_probation: bool = False
+    floor: Callable[[int], int] = int
+    """The job's own share of audits to the share in force."""
     trace: bytes = b""
     """The trace root that the claim carries, if it does."""
     units: int = 0

@@ -82,8 +82,8 @@ class Course:
         is_out_of_reach = facts.is_interactive or not (facts.is_exact or case.is_traced)
         if is_out_of_reach or (facts.kind == "certificate" and facts.is_checked(chunk)):
             return 0  # Nobody can do it again, or nobody needs to: its check says it all.
-        floor = self._bench.caution.floor(facts, case.place, case.provider)
-        return PPM if case.on_probation else sampling.audit_ppm(min(PPM, floor), case.consecutive_valid)
+        floor = min(PPM, case.floor(facts.floor_ppm))
+        return PPM if case.on_probation else sampling.audit_ppm(floor, case.consecutive_valid)
 
     # ── the provider's opening ───────────────────────────────────────────────────────────────────────────────────────
     def revealed(self, sender: PeerId, message: Reveal, now: Micros) -> list[Effect]:

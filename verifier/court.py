@@ -174,11 +174,10 @@ class Court:
             trace=held.trace,
             rival=held.rival,
             auditor=PeerId(held.auditor),
-            state=Gathering(Micros(now + SPEC_TIMEOUT)),
+            state=Gathering(Micros(now + SPEC_TIMEOUT), now),
         )
         self.docket.trials[place] = trial
-        sources = (trial.steward, trial.provider, trial.appellant)
-        return [Compute(Fetch(trial.spec, SPEC_BYTES_MAX, sources)), Wake(Micros(now + ASK_AGAIN))]
+        return [_spec_of(trial), Wake(Micros(now + ASK_AGAIN))]
 
     def _fetched(self, digest: Digest, size: int, now: Micros) -> list[Effect]:
         """The specification of an appealed claim is here, or what a member of a panel got."""
@@ -327,6 +326,9 @@ class Court:
         match trial.state:
             case Gathering(until=until) if now >= until:
                 return self._rule(trial, None, "inputs_missing", now)
+            case Gathering(until=until, asked=asked) if now >= asked + ASK_AGAIN:
+                trial.state = Gathering(until, now)
+                return [_spec_of(trial)]
             case Sitting(panel=panel) if now >= panel.until:
                 following = panel.late(now)
                 return self._vote(trial, panel, now) if following is None else following
@@ -343,3 +345,8 @@ class Court:
                 return [Send(peer, Submit((signed,))) for peer in self._bailiff.validators()]
             case _:
                 return []
+
+
+def _spec_of(trial: Trial) -> Effect:
+    """Get the specification from whoever has it."""
+    return Compute(Fetch(trial.spec, SPEC_BYTES_MAX, (trial.steward, trial.provider, trial.appellant)))

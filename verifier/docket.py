@@ -77,6 +77,7 @@ class Gathering:
     """Waits for the specification."""
 
     until: Micros
+    asked: Micros
 
 
 @dataclass(frozen=True, slots=True)

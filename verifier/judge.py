@@ -151,6 +151,7 @@ class Judge:
             beacon=Digest(lease.beacon),
             consecutive_valid=standing.consecutive_valid if standing is not None else 0,
             on_probation=standing is not None and standing.probation > 0,
+            floor=self._bench.caution.floor(place, PeerId(lease.provider)),
             trace=lease.trace,
             units=lease.units,
         )

@@ -56,7 +56,7 @@ class Rehearing:
     results: dict[PeerId, Results] = field(default_factory=dict)
     fine: dict[PeerId, bool] = field(default_factory=dict)
     """Members whose replay was compared -> within the tolerance."""
-    code: str = "within_tolerance"
+    codes: dict[PeerId, str] = field(default_factory=dict)
     is_reading: bool = False
     is_scoring: bool = False
     outcome: tuple[bool | None, str] | None = None
@@ -183,7 +183,7 @@ class Rehearing:
                     self.panel.votes.pop(member, None)
                 else:
                     self.fine[member] = message.score >= SCORE_MIN and not message.fault
-                    self.code = self.code if self.fine[member] else message.code
+                    self.codes[member] = message.code
                 self._count()
         return []
 
@@ -212,7 +212,8 @@ class Rehearing:
         if good >= enough:
             self.outcome = (True, "within_tolerance")
         elif len(self.fine) - good >= enough:
-            self.outcome = (False, self.code)
+            bad = min(member for member, is_fine in self.fine.items() if not is_fine)
+            self.outcome = (False, self.codes[bad])  # Every court signs the same code, whoever was compared first.
         else:
             self.outcome = (None, "no_majority")
 

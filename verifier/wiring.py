@@ -365,18 +365,20 @@ class _Judging:
         offer = self.book.get(peer, self.now())
         return networks(offer.addresses if offer else ())
 
-    def floor(self, facts: Facts, place: Place, provider: PeerId) -> int:
+    def floor(self, place: Place, provider: PeerId) -> Callable[[int], int]:
         """The job's own, and where the network has a policy: what makes cheating at this price a loss, more of it while
         much of what the whole network hands in fails (features A1)."""
         ledger = self.ledger()
         if ledger.policy is None:
-            return facts.floor_ppm
+            return int
         lease = ledger.escrows[place[0]].chunks[place[1]]
         stake = ledger.available("S", provider) + lease.collateral
         needed = exposure.floor_ppm(lease.price, stake, ledger.policy.collusion)
         good = sum(standing.accepted for standing in ledger.standings.values())
-        bad = sum(standing.wrong + standing.missing for standing in ledger.standings.values())
-        return trust.floor_under_failures(max(facts.floor_ppm, needed), bad, good + bad)
+        bad = sum(
+            one.wrong + one.severe + one.rejected + one.withheld + one.missing for one in ledger.standings.values()
+        )
+        return lambda asked: trust.floor_under_failures(max(asked, needed), bad, good + bad)
 
     def _runtime(self, peer: PeerId, name: str, offers: Mapping[PeerId, Offer]) -> bytes | None:
         """The digest of a runtime as its host offers it; None where it has none of that name."""

@@ -16,10 +16,10 @@ from simulations.units import Conduct
 class UnitSkipper(Cheat):
     """Skips `share` of the units of each chunk, drawn anew; `off`: adds so much error (a share of the update) to all.
 
-    Hopes for: the pay of a chunk for a part of its computing, as long as the audited units are others. What should stop
-    it: units are drawn after the claim, k of n with a chance of 1 - (1 - share)^k to meet a bad one, and one that is
-    proven costs the whole stake, so that a small cheat is no better than a large one. Error beyond the tolerance is
-    found by two auditors; such results are not paid, and the next ones are all audited.
+    Hopes for: the pay of a chunk for a part of its computing, as long as the audited units are others.
+    What should stop it: units are drawn after the claim, k of n with a chance of 1 - (1 - share)^k to meet a bad one,
+    and one that is proven costs the whole stake, so that a small cheat is no better than a large one. Error beyond the
+    tolerance is found by two auditors; such results are not paid, and the next ones are all audited.
     Source: verification attacks 4 and 10; note on verification, 3.1.
     """
 

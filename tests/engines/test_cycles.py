@@ -41,7 +41,15 @@ def rendered(cycles: Path, guest: Path, tmp_path_factory: pytest.TempPathFactory
 
     def render(frames: int, cheat: str = "", **environment: str) -> Frames:
         out = folder / f"{cheat}{environment}".replace("/", "")
-        line = [cycles, "-W", "ignore", EXAMPLE / "measure.py", out, str(frames), *([cheat] if cheat else [])]
+        line: list[str | Path] = [
+            cycles,
+            "-W",
+            "ignore",
+            EXAMPLE / "measure.py",
+            out,
+            str(frames),
+            *([cheat] if cheat else []),
+        ]
         run = {**os.environ, "PYTHONPATH": str(guest), **environment}
         done = subprocess.run(line, env=run, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr

@@ -35,7 +35,7 @@ Segment = dict[str, Tensors]
 def measured(dynamics: Path, guest: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Segment]:
     """Every segment by every configuration."""
     out = tmp_path_factory.mktemp("argon") / "out"
-    line = [dynamics, EXAMPLE / "measure.py", out, str(SEGMENTS), str(CHEATED)]
+    line: list[str | Path] = [dynamics, EXAMPLE / "measure.py", out, str(SEGMENTS), str(CHEATED)]
     environment = {**os.environ, "PYTHONPATH": str(guest)}
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

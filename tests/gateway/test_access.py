@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SPEC = {"name": "x", "runtime": "python", "commands": ["true"], "chunks": [{}]}
 BODIES: dict[str, dict[str, object]] = {
     "submitJob": {"spec": SPEC}, "planJob": {"spec": SPEC}, "extendJob": {"spend_cap": 5}, "deposit": {"amount": 5},
+    "appealClaim": {"chunk": 0},
     "createVolume": {"name": "v"}, "listVolumes": {}, "showVolume": {"name": "v"}, "missingPieces": {"digests": []},
     "commitVersion": {"name": "v", "tree": "0" * 64}, "openVersion": {"name": "v"},
     "snapshotVolume": {"name": "v", "snapshot": "s"}, "removeVolume": {"name": "v"}, "volumeKey": {},

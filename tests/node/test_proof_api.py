@@ -26,7 +26,7 @@ from protocol.jobspec import Chunk, JobSpec
 from protocol.matching import Plan
 from protocol.messages import Header, Outcome, Receipt, Receipts
 from protocol.operations import Operation, SignedOp, signed_op
-from protocol.units import CREDIT, Credits, Digest, Micros, PeerId
+from protocol.units import CREDIT, SECOND, Credits, Digest, Micros, PeerId
 from tests.protocol.ledger_world import (
     CHAIN,
     OTHER,
@@ -71,7 +71,8 @@ def api(world: World, identity: Identity, tmp_path: Path, *renters: Identity) ->
         act(Micros(world.time))
 
     parts = SimpleNamespace(
-        identity=identity, config=SimpleNamespace(network=CHAIN), ledger=lambda: world.ledger, client=line,
+        identity=identity, now=lambda: Micros(world.time),
+        config=SimpleNamespace(network=CHAIN), ledger=lambda: world.ledger, client=line,
         outcomes=line, driver=SimpleNamespace(command=command),
         records=RecordStore(tmp_path / f"{identity.peer.hex()}.db"),
         steward=SimpleNamespace(renters={one.peer: one for one in renters}),
@@ -180,15 +181,23 @@ def keep(node: ProofApi, escrow: bytes, height: int, operation: Operation) -> No
 def test_a_chunk_s_status_says_why_until_when_and_with_which_score(world: World) -> None:
     escrow = judged(world, "rejected")
     chunk = ChunkRecord(0, epoch=1, outcome="rejected", code="update_differs", score=410_000, evidence=b"e" * 32)
-    view = proof_view(chunk, escrow, world.ledger)
+    view = proof_view(chunk, escrow, world.ledger, world.time)
     assert view["fault"] == "provider" and view["fix"] and view["score"] == 0.41
     assert view["held_until"] == world.held(escrow).until and view["appeal"] == ""
     world.mature()
-    assert proof_view(chunk, escrow, world.ledger)["held_until"] == 0
+    assert proof_view(chunk, escrow, world.ledger, world.time)["held_until"] == 0
+
+
+def test_deadlines_are_told_on_this_machine_s_clock(world: World) -> None:
+    """The ledger's clock stood still for an hour: the window ends as much later."""
+    escrow, late = judged(world, "accept"), 3_600 * SECOND
+    chunk = ChunkRecord(0, epoch=1, outcome="accept", code="hash_equal")
+    view = proof_view(chunk, escrow, world.ledger, world.time + late)
+    assert view["held_until"] == world.held(escrow).until + late
 
 
 def test_a_chunk_that_nobody_judged_has_no_words(world: World) -> None:
-    view = proof_view(ChunkRecord(0), b"", world.ledger)
+    view = proof_view(ChunkRecord(0), b"", world.ledger, 0)
     assert (view["sentence"], view["score"], view["evidence"]) == ("", None, "")
 
 
@@ -196,7 +205,7 @@ def test_an_earnings_line_is_explained(world: World) -> None:
     escrow = judged(world, "accept")
     line: Plain = {"escrow": escrow.hex(), "chunk": 0, "epoch": 1, "price": PRICE, "outcome": "accept",
                    "code": "hash_equal", "expected": 10**9}  # fmt: skip
-    view = earning_view(line, world.ledger, 1_000_000)
+    view = earning_view(line, world.ledger, 1_000_000, world.time)
     reward = cast("list[Plain]", view["reward"])
     assert [one["force"] for one in reward] == ["ledger", "shown", "shown"]
     assert view["held_until"] == world.held(escrow).until and view["sentence"]
@@ -206,7 +215,7 @@ def test_a_refused_line_has_no_reward(world: World) -> None:
     escrow = judged(world, "wrong")
     line: Plain = {"escrow": escrow.hex(), "chunk": 0, "epoch": 1, "price": PRICE, "outcome": "wrong",
                    "code": "hash_differs"}  # fmt: skip
-    view = earning_view(line, world.ledger, 0)
+    view = earning_view(line, world.ledger, 0, world.time)
     assert "reward" not in view and view["fault"] == "provider"
 
 

@@ -36,11 +36,3 @@ def test_what_is_refused(world: World) -> None:
     assert world.refused(Absence(P.peer, TODAY - 2), VALIDATOR) == "bad_day"
     assert world.refused(Absence(OTHER.peer, TODAY), VALIDATOR) == "no_stake"
     assert World().refused(Absence(P.peer, TODAY), VALIDATOR) == "no_policy"
-
-
-def test_the_root_covers_it(world: World) -> None:
-    world.ok(Absence(P.peer, TODAY), VALIDATOR)
-    root = world.ledger.state_root()
-    other = World(with_policy())
-    other.ok(Absence(P.peer, TODAY - 1), VALIDATOR)
-    assert other.ledger.state_root() != root

@@ -309,6 +309,41 @@ def test_a_streak_does_not_come_back_over_a_fault_that_stands(world: World) -> N
     assert snapshot(world).consecutive_valid == 0
 
 
+def test_probation_that_an_overturned_result_had_shortened_is_as_long_again(world: World) -> None:
+    e = several(world, ["rejected"])
+    world.ok(again(e, 1, 1), STEWARD, P)
+    world.ok(claim(e, 1), P)
+    world.ok(verdict(e, "accept", 1, is_audited=True), VALIDATOR)
+    assert snapshot(world).probation == 49
+    world.ok(appeal(e, RENTER, chunk=1), RENTER)
+    world.ok(ruling(e, "severe", chunk=1), VALIDATOR)
+    assert snapshot(world).probation == 50
+
+
+def test_probation_stays_when_a_later_rejection_stands(world: World) -> None:
+    e = several(world, ["rejected"])
+    world.ok(appeal(e, P), P)
+    world.ok(again(e, 1, 1), STEWARD, P)
+    world.ok(claim(e, 1), P)
+    world.ok(verdict(e, "rejected", 1), VALIDATOR)
+    world.mature()
+    world.ok(ruling(e, "accept"), VALIDATOR)
+    assert snapshot(world).probation == 50
+
+
+def test_an_audit_that_said_too_much_is_not_covered_by_the_slash(world: World) -> None:
+    """Fraud was said, wrong it was: the auditor has its fee, not the evidence."""
+    e = world.ok(open_escrow(), RENTER)
+    world.ok(assign(e, evidence=100), STEWARD, P)
+    world.ok(claim(e), P)
+    world.ok(verdict(e, "severe", is_audited=True, auditor=OTHER), VALIDATOR)
+    assert world.held(e).cover == 100
+    world.ok(appeal(e, P), P)
+    world.ok(ruling(e, "withheld"), VALIDATOR)
+    world.mature()
+    assert posted(world.ledger.escrows[e], ["fee"]) == FEE * 6 // 10
+
+
 # ── statement ────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("is_upheld", [True, False])
 @pytest.mark.parametrize("outcome", ["accept", *FAULTS])

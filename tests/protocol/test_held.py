@@ -8,14 +8,14 @@ import pytest
 
 from protocol.accounts import FEES, RESERVE, TREASURY
 from protocol.errors import LocalError
+from protocol.escrow_state import RELEASE
 from protocol.genesis import Genesis
 from protocol.held import held_id
 from protocol.operations import EscrowClose, Mint, Unbond, commission
 from protocol.policy import UNBOND_TIME, Policy
-from protocol.units import CREDIT, DAY, HOUR, SECOND, Digest
+from protocol.units import CREDIT, DAY, HOUR, Digest
 from tests.protocol.ledger_world import (
     DEADLINE,
-    FUNDS,
     GENESIS,
     OTHER,
     POLICY,
@@ -191,30 +191,6 @@ def test_shares_of_predecessors_wait_with_the_result(world: World) -> None:
     assert world.ledger.available("U", P.peer) == share.amount - commission(share.amount)
 
 
-# ── closing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_an_escrow_with_held_pay_closes_by_itself(world: World) -> None:
-    e = world.claimed()
-    world.ok(verdict(e), VALIDATOR)
-    world.ok(EscrowClose(e), STEWARD)
-    record = world.ledger.escrows[e]
-    assert (record.is_closing, record.is_closed, record.held) == (True, False, 1)
-    assert world.refused(assign(e, 1, provider=Q), STEWARD, Q) == "escrow_closed"
-    world.mature()
-    assert (record.is_closed, record.held, record.refunded) == (True, 0, CAP - PRICE)
-    assert world.ledger.available("U", RENTER.peer) == FUNDS - PRICE
-
-
-def test_the_deadline_does_not_close_over_held_pay() -> None:
-    world = World(with_policy(Policy(dispute_window=1_000 * SECOND)))
-    e = world.claimed()
-    world.ok(verdict(e), VALIDATOR)
-    world.pass_time(DEADLINE + 1)
-    record = world.ledger.escrows[e]
-    assert (record.is_closing, record.is_closed) == (True, False)
-    world.pass_time(START + 1_000 * SECOND + 1)
-    assert record.is_closed and world.ledger.available("U", P.peer) == PRICE - FEE
-
-
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 SLASHES: list[tuple[OutcomeName, int]] = [
     ("wrong", PRICE // 10),
@@ -301,6 +277,8 @@ def test_stake_that_is_leaving_waits_for_the_dispute(is_mistaken: bool) -> None:
         world.pass_time(world.time + DAY)
         assert world.ledger.available("U", P.peer) == 50 * CREDIT
         assert world.held(e).end == "slashed"
+    world.pass_time(world.time + 2 * HOUR)
+    assert not [item for item in world.ledger._state.due if item[1] == RELEASE]
 
 
 def test_fraud_takes_the_held_pay_of_other_jobs_back(world: World) -> None:
@@ -366,7 +344,9 @@ def test_a_banned_provider_is_not_paid_for_what_still_ran(world: World) -> None:
     assert (world.held(e, 2).end, world.ledger.available("U", P.peer)) == ("forfeited", 0)
 
 
-def test_a_rejection_brings_probation_that_audited_results_end(world: World) -> None:
+@pytest.mark.parametrize("genesis", [GENESIS, with_policy()], ids=["at_once", "held"])
+def test_a_rejection_brings_probation_that_audited_results_end(genesis: Genesis) -> None:
+    world = World(genesis)
     e = world.claimed()
     world.ok(verdict(e, "rejected"), VALIDATOR)
     standing = world.ledger.standings[P.peer]

@@ -280,8 +280,8 @@ def test_refusals_name_the_numbers(make_town: MakeTown) -> None:
     steward: Steward = town.citizens["steward"].steward
     renter = town.citizens["steward"].identity.peer
     with pytest.raises(Refused) as refused:
-        steward.submit(msgspec.structs.replace(job_spec(2), runtime="torch"), renter, "a", town.now)
-    assert refused.value.code == "no_capacity" and "torch" in refused.value.detail
+        steward.submit(msgspec.structs.replace(job_spec(2), runtime="engines"), renter, "a", town.now)
+    assert refused.value.code == "no_capacity" and "engines" in refused.value.detail
     with pytest.raises(Refused) as refused:
         steward.submit(msgspec.structs.replace(job_spec(100), spend_cap=1000), renter, "b", town.now)
     assert refused.value.code == "budget_too_small" and refused.value.numbers["spend_cap"] == 1000

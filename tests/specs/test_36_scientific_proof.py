@@ -29,7 +29,7 @@ def test_constants_are_those_of_the_code() -> None:
 
 
 def test_every_code_is_explained() -> None:
-    sources = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in MODULES)
+    sources = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in MODULES)
     given_codes = set(re.findall(r'code="(\w+)"', sources)) | set(re.findall(r'math.inf, "(\w+)"', sources))
     given_codes |= set(re.findall(r'Comparison\(\w+, "(\w+)"', sources)) | {"canary_wrong", scientific.WITHIN}
     given_codes |= set(re.findall(r'math.inf, "(\w+)", said', sources))

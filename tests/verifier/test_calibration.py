@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -64,3 +66,10 @@ def test_any_bytes_are_a_profile_or_refused(data: bytes) -> None:
     with pytest.raises(Refused) as refused:
         parse(data)
     assert refused.value.code == "malformed_proof"
+
+
+def test_our_profiles_are_those_of_the_document() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "honest-matrix.md").read_text(encoding="utf-8")
+    for profile in PROFILES:
+        assert f"`{profile.tolerance.profile}`" in text
+        assert f"| {profile.honest_max / PPT:.1e} | {profile.cheat_min / PPT:.1e} |" in text

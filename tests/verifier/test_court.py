@@ -132,6 +132,16 @@ def test_a_specification_that_nobody_delivers() -> None:
     assert (held.finding, held.code) == ("accept", "inputs_missing")
 
 
+def test_a_specification_that_comes_at_the_second_try() -> None:
+    appeals = Appeals(BAD)
+    appeals.missing.add(appeals.spec)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    appeals.run(3)
+    appeals.missing.clear()
+    assert appeals.run(20).finding == "wrong"
+
+
 def test_silent_members_are_not_waited_for_forever() -> None:
     appeals = Appeals(BAD, silent=frozenset(item.peer for item in AUDITORS[2:]), seats=3)
     appeals.decided("accept")

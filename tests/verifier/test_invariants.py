@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 DICE = np.random.default_rng(7)
 MATRIX = DICE.normal(size=(40, 40)) + 8 * np.eye(40)
 RIGHT = DICE.normal(size=40)
-SOLUTION = np.linalg.solve(MATRIX, RIGHT)
+SOLUTION: Floats = np.linalg.solve(MATRIX, RIGHT).astype(np.float64)
 
 COSTS = np.array([2.0, 3.0])
 NEEDS = np.array([[1.0, 1.0], [1.0, 3.0]])

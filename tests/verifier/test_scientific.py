@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from verifier.tensors import Array
 
 ARGON = Tolerance(t_ok=30_000_000, t_bad=340_000_000, profile="openmm/argon")
 DICE = np.random.default_rng(5)
-State = dict[str, Array]
+Numbers = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+State = dict[str, Numbers]
 
 
 def segment() -> tuple[State, State]:
@@ -32,7 +34,7 @@ def code(before: State, claimed: State | None, replayed: State | None, aux: Stat
 
 
 def with_(state: State, **tensors: Array) -> State:
-    return {**state, **tensors}
+    return {**state, **cast("State", tensors)}
 
 
 def test_equal_segments_and_those_that_differ_by_rounding_pass() -> None:

@@ -8,22 +8,35 @@ from typing import Literal
 
 import pytest
 
-from protocol import wire
+from protocol import exposure, wire
 from protocol.effects import Compute, Publish, Send, Store
 from protocol.errors import LocalError, Refused, RemoteViolation, Unavailable
+from protocol.escrow_state import Standing
 from protocol.follower import Follower
 from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.jobspec import Chunk, JobSpec
 from protocol.messages import Capability, JobNotice, Message, Runtime, message_decoder
-from protocol.offers import OFFER_INTERVAL, Terms
-from protocol.units import CREDIT, GIB, SECOND, Credits, Digest, JobId, Micros
-from tests.protocol.ledger_world import GENESIS, PROVIDERS, RENTER, START, STEWARD, VALIDATOR
+from protocol.offers import OFFER_INTERVAL, OfferBook, Terms
+from protocol.units import CREDIT, GIB, PPM, SECOND, Credits, Digest, JobId, Micros
+from tests.protocol.ledger_world import (
+    GENESIS,
+    OTHER,
+    POLICY,
+    PROVIDERS,
+    RENTER,
+    STAKE,
+    START,
+    STEWARD,
+    VALIDATOR,
+    World,
+    with_policy,
+)
 from verifier.auditor import Auditor
 from verifier.judge import Judge
 from verifier.orderer import Orderer
 from verifier.views import Facts
-from verifier.wiring import Machines, Outside, wire_machines
+from verifier.wiring import Machines, Outside, _Judging, wire_machines
 
 NOW = Micros(START + SECOND)
 CAPABILITY = Capability(8_000, 16 * GIB, 64 * GIB, 1, 1)
@@ -253,3 +266,33 @@ def test_a_peer_that_carries_a_job_does_not_lease_to_itself() -> None:
     )
     assert both.provider.receive(PROVIDERS[0].peer, notice, NOW) == []
     assert both.provider.receive(PROVIDERS[1].peer, notice, NOW), "anybody else's is looked at"
+
+
+def test_the_share_of_audits_follows_price_and_stake_where_there_is_a_policy() -> None:
+    machines = wired(VALIDATOR)
+    assert machines.judge is not None
+    assert machines.judge._bench.caution.floor((b"e" * 32, 0, 1), PROVIDERS[0].peer)(77) == 77, "no policy: the job's"
+    world = World(with_policy())
+    escrow = world.claimed()
+    lease = world.ledger.escrows[escrow].chunks[0]
+    judging = _Judging(
+        VALIDATOR.peer, (VALIDATOR.peer,), OfferBook(), lambda: NOW, machines.maker, lambda: world.ledger
+    )
+    floor = judging.floor((escrow, 0, 1), PROVIDERS[0].peer)
+    needed = exposure.floor_ppm(lease.price, STAKE, POLICY.collusion)
+    assert (floor(0), floor(PPM)) == (needed, PPM)
+    for _ in range(60):
+        world.ledger.standings.setdefault(OTHER.peer, Standing()).rejected += 1
+    assert judging.floor((escrow, 0, 1), PROVIDERS[0].peer)(0) == 5 * needed, "all of the network's results fail"
+
+
+def test_networks_are_those_of_a_peers_own_offer() -> None:
+    machines = wired(VALIDATOR)
+    there = replace(TERMS, addresses=("/ip4/20.1.2.3/tcp/4001", "/ip4/10.0.0.1/tcp/1"))
+    machines.offers.receive(STEWARD.peer, offer(STEWARD, terms=there), NOW)
+    machines.offer(replace(TERMS, addresses=("/ip4/20.9.9.9/tcp/1",)), NOW)
+    assert machines.judge is not None
+    networks = machines.judge._bench.caution.networks
+    assert networks(STEWARD.peer) == {"20.1.2.0/24"}
+    assert networks(VALIDATOR.peer) == {"20.9.9.0/24"}
+    assert networks(RENTER.peer) == frozenset()

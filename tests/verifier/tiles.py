@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,19 +11,21 @@ import numpy.typing as npt
 from node.guest.work.ball import Ball
 from node.guest.work.rendering import mean_light
 from protocol.proof import Tolerance
-from verifier.tensors import Array
 
 EXACT = Tolerance(t_ok=10**6, t_bad=10**9)
 """1e-6 and 1e-3: for renderers in integers."""
 
-Tile = dict[str, Array]
+Numbers = npt.NDArray[np.float64]
+"""Or of integers, as the tensors of an exact renderer are: the arithmetic is written the same."""
+
+Tile = dict[str, Numbers]
 
 
 @cache
 def _aux(index: int, samples: int, seed: bytes, side: int) -> Tile:
     work = Ball(side, samples)
     work.seed = seed
-    return dict(work.row(index)[1])
+    return cast("Tile", dict(work.row(index)[1]))
 
 
 def honest(index: int = 2, samples: int = 64, seed: bytes = bytes(32), side: int = 64) -> Tile:
@@ -34,14 +37,14 @@ def states(aux: Tile, index: int = 2, samples: int = 64) -> tuple[Tile, Tile]:
     """(state before, state after) a unit that told this: a claim is always consistent with itself."""
     before = np.zeros((index, 32, 32, 3), np.float32)
     row = mean_light(aux["sums"], samples, float(1 << 20))
-    return {"rows": before}, {"rows": np.concatenate([before, row[None]])}
+    return cast("Tile", {"rows": before}), cast("Tile", {"rows": np.concatenate([before, row[None]])})
 
 
 def replayed(index: int = 2, challenge: bytes = b"challenge", samples: int = 64, seed: bytes = bytes(32)) -> Tile:
     """The part that an auditor computes."""
     work = Ball(64, samples)
     work.seed, work.part = seed, True
-    return dict(work.replay({"rows": np.zeros((index, 32, 32, 3), np.float32)}, index, challenge)[1])
+    return cast("Tile", dict(work.replay({"rows": np.zeros((index, 32, 32, 3), np.float32)}, index, challenge)[1]))
 
 
 def few_samples(aux: Tile, share: int) -> Tile:
@@ -61,13 +64,14 @@ def smoothed(aux: Tile) -> Tile:
     return {**aux, "sums": _blurred(aux["sums"].astype(np.float64))}
 
 
-def _grown(array: Array, times: int) -> Array:
+def _grown(array: Numbers, times: int) -> Numbers:
     small = array[..., ::times, ::times, :]
     return small.repeat(times, axis=-3).repeat(times, axis=-2)
 
 
-def _blurred(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _blurred(sums: Numbers) -> Numbers:
     padded = np.pad(sums, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     height, width = sums.shape[1:3]
     nine = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.mean(nine, axis=0)
+    mean: Numbers = np.mean(nine, axis=0)
+    return mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
 from node.executors.bwrap import BwrapExecutor
@@ -14,7 +15,7 @@ from protocol.proof import Proof, Results
 from protocol.units import KIB
 from tests.node.proving.bench import OWNER, Bench
 from tests.node.proving.programs import BYTES, WALK
-from verifier.tensors import decode
+from verifier.tensors import decode, encode
 
 
 def results_of(bench: Bench, digest: bytes) -> Results:
@@ -177,3 +178,14 @@ async def test_a_state_that_no_program_writes_is_refused_before_the_replay(bench
         forged = msgspec.structs.replace(trace.leaves[2], state=bench.blobs.put(bad), state_bytes=len(bad))
         again = await bench.replay(spec, (forged,))
         assert again.reason == "inputs" and "malformed_proof" in again.detail
+
+
+async def test_a_state_that_lacks_a_tensor_ends_the_replay_as_the_programs_failure(bench: Bench) -> None:
+    """It is well formed, so only the program can tell. An honest claim's replay never ends like this."""
+    spec = bench.spec(WALK)
+    trace = bench.trace(await bench.execute(spec))
+    other = encode({"y": np.zeros(3)})
+    forged = msgspec.structs.replace(trace.leaves[2], state=bench.blobs.put(other), state_bytes=len(other))
+    again = await bench.replay(spec, (forged,))
+    assert (again.reason, again.output) == ("exit", ZERO_DIGEST)
+    assert any("KeyError" in line for line in bench.lines)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from node.executors import wasm_units
 from protocol import wire
+from protocol.effects import Run
 from protocol.jobspec import ZERO_DIGEST, FileRef, JobSpec, Resources
-from protocol.proof import Results
+from protocol.proof import Proof, Results
 from protocol.units import GIB, MIB
 from tests.node.proving.bench import OWNER, Bench
 from tests.node.proving.modules import CHAIN, binary, step
@@ -97,3 +99,16 @@ async def test_a_memory_larger_than_the_job_may_have_is_no_instance(bench: Bench
     spec = spec_of(bench, step("(i32.const 0)", "256 256"), resources=Resources(memory_bytes=8 * MIB, disk_bytes=GIB))
     done = await bench.execute(spec, tier="wasm")
     assert done.reason == "exit" and "memory" in done.detail
+
+
+@pytest.mark.parametrize(("body", "reason"), [("", "ok"), ("unreachable", "exit")])
+async def test_a_module_may_be_the_check_of_a_result(bench: Bench, body: str, reason: str) -> None:
+    """It runs as a command, with the result in its files, and not in units."""
+    module = binary(f'(module (memory (export "memory") 1) (func (export "_start") {body}))')
+    spec = spec_of(bench, CHAIN)
+    check = FileRef("check.wasm", bench.blobs.put(module), len(module))
+    proof = Proof("deterministic", units=5, check=("check.wasm",))
+    spec = msgspec.structs.replace(spec, files=(*spec.files, check), proof=proof)
+    done = await bench.execute(spec, tier="wasm")
+    looked = await bench.run(Run("check", spec, 0, (), (), OWNER, result=done.output), "wasm")
+    assert (looked.reason, looked.output) == (reason, done.output if reason == "ok" else ZERO_DIGEST)
