@@ -6,6 +6,7 @@ Plain records; only the modules that carry out operations, and `protocol.automat
 from __future__ import annotations
 
 from heapq import heappush
+from operator import attrgetter
 from typing import Final, Literal
 
 from msgspec import Struct, field
@@ -173,19 +174,28 @@ class Standing(Struct):
     """Results that are audited without a draw, after a rejection."""
 
 
-YOUNG_FIELDS: Final = {
+YOUNG_FIELDS: Final[dict[type, tuple[str, ...]]] = {
     ChunkLease: ("beacon", "trace", "units", "evidence", "held_until"),
     Standing: ("fraud", "severe", "rejected", "withheld", "faulted", "probation"),
 }
 """Fields that younger ledgers have: left out of a state root while they are empty, so that older roots hold."""
 
+_OLD_FIELDS: Final = {
+    kind: tuple(key for key in kind.__struct_fields__ if key not in young)
+    for kind, young in ((ChunkLease, YOUNG_FIELDS[ChunkLease]), (Standing, YOUNG_FIELDS[Standing]))
+}
+_OLD_VALUES: Final = {kind: attrgetter(*names) for kind, names in _OLD_FIELDS.items()}
+
 
 def encoded_fields(item: ChunkLease | Standing) -> dict[str, object]:
     """A record as it enters the state root. A beacon that is the claim's own block says nothing new."""
-    young = YOUNG_FIELDS[type(item)]
-    fields = {key: getattr(item, key) for key in item.__struct_fields__}
-    dropped = [key for key in young if not fields[key] or (key == "beacon" and fields[key] == fields["claimed_in"])]
-    return {key: value for key, value in fields.items() if key not in dropped}
+    kind = type(item)
+    fields: dict[str, object] = dict(zip(_OLD_FIELDS[kind], _OLD_VALUES[kind](item), strict=True))
+    for young in YOUNG_FIELDS[kind]:
+        value = getattr(item, young)
+        if value and not (young == "beacon" and value == fields["claimed_in"]):
+            fields[young] = value
+    return fields
 
 
 class LedgerState:

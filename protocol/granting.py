@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+import msgspec
 from msgspec import UNSET
 
 from protocol import trust
@@ -120,6 +121,12 @@ def lease(
         watchers=watchers,
         evidence=trust.evidence_price(price, trust.terms(spec), spec.units) or UNSET,
     )
+
+
+def with_evidence(assign: Assign, most: int) -> Assign:
+    """The same lease with at most so much set aside for its auditors."""
+    wanted = assign.evidence or 0
+    return assign if wanted <= most else msgspec.structs.replace(assign, evidence=most or UNSET)
 
 
 def watchers(

@@ -38,10 +38,12 @@ def verdict(state: LedgerState, op: Verdict, op_id: bytes, signers: Signers) -> 
 def _at_once(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Verdict) -> None:
     standing = state.standing(lease.provider)
     note = f"chunk {lease.chunk} epoch {lease.epoch} audit"
-    evidence = lease.evidence if op.is_audited else 0
-    cover = min(evidence, slash(lease.price, lease.collateral, op.outcome))
-    penalties.pay_evidence(state, escrow, note, lease.assign, op.auditor, evidence - cover)
-    lease.evidence = 0
+    cover = 0
+    if lease.evidence:
+        evidence = lease.evidence if op.is_audited else 0
+        cover = min(evidence, slash(lease.price, lease.collateral, op.outcome))
+        penalties.pay_evidence(state, escrow, note, lease.assign, op.auditor, evidence - cover)
+        lease.evidence = 0
     if op.outcome == "accept":
         standing.accepted += 1
         standing.consecutive_valid += 1

@@ -17,7 +17,7 @@ from protocol import handover, operations, wire
 from protocol.effects import Effect, Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.escrow_state import ChunkLease
-from protocol.granting import COLLATERAL_PPM, LEDGER_BEHIND, Bidder, choose, lease, watchers
+from protocol.granting import COLLATERAL_PPM, LEDGER_BEHIND, Bidder, choose, lease, watchers, with_evidence
 from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.identity import Identity, is_signed_by
 from protocol.job_record import ChunkRecord, JobRecord
@@ -156,14 +156,8 @@ class Leasing:
 
     def _grant(self, chunk: ChunkRecord, bidder: Bidder, now: Micros) -> list[Effect]:
         desk, record = self._desk, self._record
-        standby = next(
-            (
-                other.provider
-                for other in self.bidders.values()
-                if other.provider != bidder.provider and other.is_free(now) and not desk.is_cut(other.provider)
-            ),
-            None,
-        )
+        idle = (one for one in self.bidders.values() if one.provider != bidder.provider and one.is_free(now))
+        standby = next((one.provider for one in idle if not desk.is_cut(one.provider)), None)
         listeners = watchers(desk.identity.peer, bidder.provider, desk.peers(now), standby, desk.random)
         assign = lease(
             record.escrow, chunk.index, chunk.epoch + 1, bidder, record.spec, listeners, desk.client.ledger_now(now)
@@ -171,6 +165,7 @@ class Leasing:
         if done := self._done_ppm(chunk.index):  # The rest of it is paid for; the dearest share was pended before.
             price = operations.remaining_price(assign.price, done)
             assign = msgspec.structs.replace(assign, price=price, collateral=price * COLLATERAL_PPM // PPM)
+        assign = with_evidence(assign, self._spare(chunk, assign.price))
         op = operations.signed_op(desk.network, assign, desk.identity)
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
         called_off = self.succession.choose(chunk.index, standby, bidder.provider)
@@ -180,6 +175,13 @@ class Leasing:
         grant = Grant(JobId(record.job), op, outputs, sources, (standby,) if standby else ())
         filled = self.succession.fill(chunk, grant, bidder.provider)
         return [*called_off, Send(bidder.provider, filled), Wake(Micros(now + GRANT_TIMEOUT))]
+
+    def _spare(self, chunk: ChunkRecord, price: int) -> int:
+        """What the escrow holds beyond all prices to come: evidence against a cheat must not use up honest pay."""
+        others = sum(one.state == "waiting" for one in self._record.chunks if one is not chunk)
+        granted = sum(one.assign.price + (one.assign.evidence or 0) for one in self._grants.values())
+        held = self._desk.ledger().available("E", self._record.escrow)
+        return max(0, held - price - granted - others * self._record.chunk_price_max)
 
     def _done_ppm(self, index: int) -> int:
         """The share of a chunk that was handed over and waits to be paid."""

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from node.config import ADVERSARY_SWITCH
 from node.control_client import ControlClient
 from protocol.errors import Refused, ShoalError, Unavailable
-from protocol.units import CREDIT
+from protocol.units import CREDIT, Micros
 from shoal import devnet_layout as layout
 from shoal.devnet_state import (
     STATE_FILE,
@@ -52,8 +52,11 @@ class Devnet:
         self._environment = os.environ if environment is None else environment
         self._children: dict[str, Child] = {}
 
-    def up(self, providers: int = 4, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT) -> DevnetState:
-        """Make the network, or start what is missing of it. Ends what it started when anything fails."""
+    def up(
+        self, providers: int = 4, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT, window: Micros = layout.WINDOW
+    ) -> DevnetState:
+        """Make the network, or start what is missing of it. Ends what it started when anything fails. `window`: to
+        appeal in, of a new network."""
         kept = stored_state(self.folder)
         if kept is not None and all(is_running(pid, data) for pid, data in _processes(kept)):
             raise Refused(
@@ -61,7 +64,7 @@ class Devnet:
                 fix="Use it, or end it with `shoal devnet down`.",
             )  # fmt: skip
         try:
-            state = self._make(providers, cheats) if kept is None else self._start(kept)
+            state = self._make(layout.node_plans(providers, cheats), window) if kept is None else self._start(kept)
             write_state(self.folder, state)
             self._ready(state, deposit)
         except BaseException:
@@ -112,10 +115,9 @@ class Devnet:
         """A line to one node."""
         return ControlClient(self.folder / name / "control.sock")
 
-    def _make(self, providers: int, cheats: bool) -> DevnetState:
-        plans = layout.node_plans(providers, cheats)
+    def _make(self, plans: Sequence[layout.NodePlan], window: Micros) -> DevnetState:
         self._say(f"making {len(plans)} identities and a genesis file in {self.folder}")
-        peers = layout.lay_out(self.folder, plans)
+        peers = layout.lay_out(self.folder, plans, window)
         ports = layout.free_ports(len(plans) + 1)
         runtimes = layout.find_runtimes(self._environment)
         steward = plans[0]

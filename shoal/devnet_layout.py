@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from msgspec import structs
+
 from node.clock import Clock
 from node.config import Config, Role, identity
 from protocol.credits import credits_text
 from protocol.genesis import Genesis
 from protocol.identity import peer_text
 from protocol.policy import Policy
-from protocol.units import CREDIT, SECOND, Credits
+from protocol.units import CREDIT, SECOND, Credits, Micros
 
 NETWORK: Final = "devnet"
 TREASURE: Final = Credits(1_000_000 * CREDIT)
@@ -25,7 +27,10 @@ TREASURE: Final = Credits(1_000_000 * CREDIT)
 STAKE: Final = Credits(1_000 * CREDIT)
 """Of every provider and validator: enough collateral for a thousand chunks of the examples."""
 
-POLICY: Final = Policy(dispute_window=2 * SECOND, rule_time=30 * SECOND, has_beacon=True)
+WINDOW: Final = Micros(2 * SECOND)
+"""Time to appeal against a decision, unless `--window` says otherwise: long enough to see that pay is held."""
+
+POLICY: Final = Policy(dispute_window=WINDOW, rule_time=30 * SECOND, has_beacon=True)
 """The economics of a local network are those of any other, with a dispute window that one can sit through."""
 
 CHEAT: Final = "wrong-pixels"
@@ -51,8 +56,8 @@ def node_plans(providers: int, cheats: bool) -> tuple[NodePlan, ...]:
     return (NodePlan("steward", ("steward",)), NodePlan("validator", ("validator",), 0), *working)
 
 
-def lay_out(folder: Path, plans: Sequence[NodePlan]) -> dict[str, str]:
-    """Make every node's folder and key, and the genesis file. Returns the peer ids by name."""
+def lay_out(folder: Path, plans: Sequence[NodePlan], window: Micros = WINDOW) -> dict[str, str]:
+    """Make every node's folder and key, and the genesis file. `window`: to appeal in. Returns the peer ids by name."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     peers = {plan.name: identity(Config(data=folder / plan.name)).peer for plan in plans}
     balances: list[tuple[Literal["U", "S"], bytes, int]] = [
@@ -60,7 +65,8 @@ def lay_out(folder: Path, plans: Sequence[NodePlan]) -> dict[str, str]:
         for plan in plans
     ]
     validators = tuple((peers[plan.name], 1) for plan in plans if "validator" in plan.roles)
-    genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances), policy=POLICY)
+    policy = structs.replace(POLICY, dispute_window=window)
+    genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances), policy=policy)
     genesis_file(folder).write_text(genesis.to_json(), encoding="utf-8")
     return {name: peer_text(peer) for name, peer in peers.items()}
 

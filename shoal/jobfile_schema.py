@@ -40,15 +40,26 @@ def size(node: Node, key: str, smallest: int, largest: int) -> int:
 def span(node: Node, key: str, smallest: Micros, largest: Micros) -> Micros:
     """Microseconds of `90s`, `2m`, `1h30m`, or of a bare number of seconds."""
     expected = "a time such as 90s, 2m or 1h30m"
-    text = scalar(node, key, expected).strip()
+    total = span_of(scalar(node, key, expected))
+    if total is None:
+        raise mismatch(node, key, expected)
+    if not smallest <= total <= largest:
+        raise mismatch(node, key, f"a time from {smallest / SECOND:g} s to {largest / SECOND:g} s")
+    return total
+
+
+def span_of(text: str) -> Micros | None:
+    """Microseconds of a time as people write it; None when it is none.
+
+    >>> span_of("1h30m"), span_of("0.5"), span_of("soon")
+    (5400000000, 500000, None)
+    """
+    text = text.strip()
     if is_number(text):
         text += "s"
     if not _SPAN.fullmatch(text):
-        raise mismatch(node, key, expected)
-    total = sum(int(Decimal(number) * SPAN_UNITS[unit]) for number, unit in _SPAN_PART.findall(text))
-    if not smallest <= total <= largest:
-        raise mismatch(node, key, f"a time from {smallest / SECOND:g} s to {largest / SECOND:g} s")
-    return Micros(total)
+        return None
+    return Micros(sum(int(Decimal(number) * SPAN_UNITS[unit]) for number, unit in _SPAN_PART.findall(text)))
 
 
 def money(node: Node, key: str, smallest: int) -> Credits:

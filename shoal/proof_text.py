@@ -15,6 +15,8 @@ SHOWN: Final = (0.1, 0.5, 1.0)
 
 def trust_text(trust: Trust) -> str:
     """What is done about each claim, what that catches, what it costs."""
+    if trust.kind == "certificate":
+        return "every result is looked at by the job's own check, which is as good as its author made it"
     level = f"trust {trust.level}" if trust.level else "as `audit` says"
     what = f"each of {trust.auditors} auditors" if trust.auditors > 1 else "one auditor"
     share = "all of it" if not trust.units else f"{trust.samples} of {trust.units} units"

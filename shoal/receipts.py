@@ -160,10 +160,10 @@ def verify(data: bytes, genesis: Genesis) -> Account:
         for operation, outcome, height in _proved(raw, genesis):
             if outcome.op in seen:
                 raise false("it holds an operation twice")
-            seen.add(outcome.op)
             heights.add(height)
             account.operations += 1
-            if outcome.status == "applied":
+            if outcome.status == "applied":  # One that was refused may come again.
+                seen.add(outcome.op)
                 _apply(account, operation, outcome.op, receipt)
     account.blocks = len(heights)
     if not account.cap:

@@ -73,8 +73,8 @@ def recode_job(spec: JobSpec, recoding: Recoding, name: str) -> JobSpec:
     """The same chunks in another order and under another name: another digest, of the same shape, price and limits.
 
     Raises `Refused` (`not_recodable`) where the answer depends on more than a chunk's own variables: units draw their
-    inputs from the digest of the specification, a reduce step reads outputs in order, a tree may have changed. A program
-    may also read the number of its chunk; so the answers of recoded chunks come from two nodes (`agreed`), unless the
+    inputs from the digest of the specification, a reduce step reads outputs in order, a tree may have changed. Programs
+    may also read the number of their chunk; so the answers of recoded chunks come from two nodes (`agreed`), unless the
     renter says that they depend on a chunk's variables alone."""
     if spec.units or spec.reduce or spec.is_interactive or spec.mounts or spec.numeric == "D3":
         raise Refused(

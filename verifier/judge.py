@@ -191,8 +191,11 @@ class Judge:
 
     def _current(self, message: Answer) -> Answer:
         """The message, unless it belongs to an earlier lease of a chunk that is claimed anew. Raises `Refused`."""
-        later = any(case[:2] == (message.escrow, message.chunk) and case[2] > message.epoch for case in self.cases)
-        if later:
+        escrow = self._ledger().escrows.get(message.escrow)
+        lease = escrow.chunks.get(message.chunk) if escrow is not None else None
+        if lease is None or lease.epoch <= message.epoch:
+            return message
+        if (message.escrow, message.chunk, lease.epoch) in self.cases:
             raise Refused(
                 f"an answer for epoch {message.epoch}, which is over",
                 code="replay",

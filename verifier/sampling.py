@@ -53,8 +53,8 @@ def draw_auditor(
 
 
 def is_comparable(numeric: str, runtime: str, executor: Offer, auditor: Offer) -> bool:
-    """Whether equal results may be expected of two hosts: always for D0, for D2 with the same runtime digest."""
-    if numeric == "D0" or runtime.startswith("image:"):
+    """Whether results of two hosts can be compared: for D2 with the same runtime digest, for other classes always."""
+    if numeric != "D2" or runtime.startswith("image:"):
         return True
     mine = {item.digest for item in executor.runtimes if item.name == runtime}
     return bool(mine & {item.digest for item in auditor.runtimes if item.name == runtime})

@@ -30,7 +30,8 @@ class Verdicts:
     def gather(self, checked: Checked) -> Checked | None:
         """The operation with every signature that has come for it; None for a word of judges that still lacks some.
 
-        What is no verdict, ruling or absence, or is signed by somebody who judges nothing, passes as it is: the ledger answers it."""
+        What is none of these (verdict, ruling, absence), or is signed by somebody who judges nothing, passes as it is:
+        the ledger answers it."""
         is_judges = isinstance(checked.operation, Verdict | Ruling | Absence)
         if not is_judges or any(key not in self._validators for key in checked.signers):
             return checked

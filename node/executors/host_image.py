@@ -19,7 +19,7 @@ from blake3 import blake3
 from node.runtimes import Runtime
 from protocol.errors import Refused
 
-RECIPE: Final = 3
+RECIPE: Final = 4
 """Raised when the content of the image changes for the same host, so that old images are not taken for new ones."""
 
 LDD_SECONDS: Final = 60
@@ -40,6 +40,12 @@ LIBRARIES: Final = (
     "libresolv.so.2", "libz.so.1", "libgomp.so.1",
 )  # fmt: skip
 """What wheels of numeric libraries link to besides the C library (manylinux policy, PEP 600)."""
+
+DRAWING: Final = (
+    "libGL.so.1", "libICE.so.6", "libSM.so.6", "libX11.so.6", "libXext.so.6", "libXfixes.so.3", "libXi.so.6",
+    "libXrender.so.1", "libXt.so.6", "libxkbcommon.so.0",
+)  # fmt: skip
+"""What Blender as a module links to, where the host has it; nothing is drawn with these without a display."""
 
 _LEFT_OUT: Final = frozenset({"__pycache__", "test", "tests", "idlelib", "turtledemo", "ensurepip"})
 _FOLDERS: Final = (
@@ -117,7 +123,7 @@ def _closure(binaries: Iterable[Path]) -> set[Path]:
     """Every shared library that the binaries link to, the loader, and LIBRARIES where the host has them."""
     found = _linked(binaries)
     folders = {library.parent for library in found}
-    extra = [folder / name for folder in folders for name in LIBRARIES if (folder / name).exists()]
+    extra = [folder / name for folder in folders for name in (*LIBRARIES, *DRAWING) if (folder / name).exists()]
     return found | set(extra) | _linked(path.resolve() for path in extra)
 
 

@@ -18,7 +18,7 @@ from node.executors.interface import Task
 from node.runtimes import WASM_NAME
 from protocol import wire
 from protocol.effects import Run
-from protocol.errors import LocalError, Refused
+from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.jobrules import PROOF_FOLDER, RESULT_FOLDER
 from protocol.jobspec import ZERO_DIGEST, JobSpec, Manifest
 from protocol.proof import STATE_BYTES_MAX, Leaf, Proof
@@ -71,8 +71,11 @@ def seed_of(spec: JobSpec, chunk: int) -> bytes:
 
 
 def manifest(blobs: BlobStore, digest: Digest) -> Manifest:
-    """The list of an output that is here. ShoalError when it is not, or is no such list."""
-    return wire.decode(blobs.read(digest, MANIFEST_BYTES_MAX), _decoder, _NOBODY, MANIFEST_BYTES_MAX)
+    """The list of an output that is here. Unavailable when it is not, Refused (`inputs`) when it is no such list."""
+    try:
+        return wire.decode(blobs.read(digest, MANIFEST_BYTES_MAX), _decoder, _NOBODY, MANIFEST_BYTES_MAX)
+    except RemoteViolation as error:
+        raise Refused(f"{digest.hex()} is no list of files: {error.rule}", code="inputs") from None
 
 
 def prepare(work: Run, task: Task) -> Task:

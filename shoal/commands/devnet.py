@@ -17,6 +17,7 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     verbs = add_noun(nouns, "devnet", "a whole network on this machine: up, down, status")
     up = verbs.add_parser("up", parents=[voice], help="start it; what is in the folder goes on")
     up.add_argument("--providers", type=int, default=4, metavar="N", help="how many providers (default %(default)s)")
+    up.add_argument("--window", metavar="TIME", help="time to appeal in, 1s to 30d, of a new network (default 2s)")
     up.add_argument("--fresh", action="store_true", help="delete what is in the folder first")
     down = verbs.add_parser("down", parents=[voice], help="end every process of it")
     down.add_argument("--remove", action="store_true", help="delete the folder too, with the ledger and all results")
@@ -29,21 +30,26 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
 
 def run_up(args: argparse.Namespace, out: Output) -> int:
     """Start everything, return when jobs can be submitted."""
+    from protocol.units import DAY, SECOND
     from shoal.devnet import Devnet, remove
+    from shoal.jobfile_schema import span_of
 
     if not 1 <= args.providers <= 32:
         raise Refused(f"{args.providers} providers", code="usage", fix="Choose 1 to 32.")
     folder = devnet_folder(args)
+    window = span_of(args.window or "2s")
+    if window is None or not SECOND <= window <= 30 * DAY:
+        raise Refused(f"--window {args.window} is no time to appeal in", code="usage", fix="Choose 1s to 30d.")
     if args.fresh:
         remove(folder)
     network = Devnet(folder, out.say)
-    state = network.up(args.providers)
+    state = network.up(args.providers, window=window)
     network.release()
     page = f"{state.gateway.url}/"
     out.data({"gateway": state.gateway.url, "token": state.gateway.token, "folder": str(folder)}, lambda: page)
     out.say(f"token    {state.gateway.token}")
     out.say("try      shoal job submit examples/script/job.yml --wait")
-    out.say("end      shoal devnet down")
+    out.say("end      shoal devnet down" + (f" --data {folder}" if args.data else ""))
     return exits.OK
 
 

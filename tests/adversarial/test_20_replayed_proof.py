@@ -24,6 +24,7 @@ def test_answers_for_an_earlier_lease_are_refused_by_name() -> None:
     court = UnitCourt().begin()
     effects = court.answer()
     court.judge.cases[ESCROW, 0, 2] = court.judge.cases.pop((ESCROW, 0, 1))
+    court.escrow.chunks[0].epoch = 2
     old = (effects, Reveal(ESCROW, 0, 1, court.made.output, court.made.size, SALT))
     for message in old:
         with pytest.raises(Refused) as caught:

@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from protocol.accounts import FEES, RESERVE, TREASURY
-from protocol.escrow import UNBOND_TIME
 from protocol.identity import Identity
 from protocol.operations import (
     Bond,
@@ -22,6 +21,7 @@ from protocol.operations import (
     commission,
     signed_op,
 )
+from protocol.policy import UNBOND_TIME
 from protocol.units import CREDIT, SECOND
 from tests.protocol.ledger_world import (
     CHAIN,

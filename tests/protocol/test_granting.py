@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from protocol.granting import CLAIM_MARGIN, PRICE_STEP, VERDICT_WINDOW, Bidder, choose, chunk_price, lease, watchers
+from protocol.granting import (
+    CLAIM_MARGIN,
+    PRICE_STEP,
+    VERDICT_WINDOW,
+    Bidder,
+    choose,
+    chunk_price,
+    lease,
+    watchers,
+    with_evidence,
+)
 from protocol.jobspec import Chunk, JobSpec
 from protocol.messages import Bid
 from protocol.operations import commission
@@ -101,3 +113,11 @@ def test_watchers_are_distinct_and_never_the_watched(others: set[int], seed: int
     found = watchers(peer(1), peer(2), [peer(number) for number in others], None, Random(seed))
     assert found[0] == peer(1) and peer(2) not in found
     assert len(set(found)) == len(found) == min(3, 1 + len(others))
+
+
+def test_evidence_takes_what_is_spare_and_no_more() -> None:
+    full = lease(bytes(32), 0, 1, bidder(1), msgspec.structs.replace(SPEC, trust="certain"), (peer(9),), Micros(0))
+    assert full.evidence and full.evidence > 0
+    assert with_evidence(full, full.evidence) is full
+    assert with_evidence(full, 7).evidence == 7
+    assert with_evidence(full, 0).evidence is UNSET

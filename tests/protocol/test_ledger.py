@@ -14,7 +14,6 @@ from protocol.accounts import FEES, RESERVE, TREASURY
 from protocol.carried import waiting
 from protocol.chain import Chain
 from protocol.errors import LocalError
-from protocol.escrow import UNBOND_TIME
 from protocol.escrow_state import ChunkLease
 from protocol.identity import Identity
 from protocol.ledger import Ledger, check
@@ -44,6 +43,7 @@ from protocol.operations import (
     signed_op,
     slash,
 )
+from protocol.policy import UNBOND_TIME
 from protocol.units import CREDIT, SECOND, Micros, PeerId
 from tests.protocol.ledger_world import (
     CHAIN,

@@ -31,6 +31,11 @@ def test_trust_without_a_level_costs_nothing_and_says_so() -> None:
     assert text == "as `audit` says: at least 10 % of claims are audited, one auditor does all of it again"
 
 
+def test_a_certificate_is_not_drawn_by_lot() -> None:
+    text = trust_text(Trust(kind="certificate", audited=0.1, caught=[Caught(0.1, 0.08, 0.284)]))
+    assert "every result" in text and "%" not in text
+
+
 def test_only_verdicts_that_need_words_are_told() -> None:
     fine = ChunkStatus(0, outcome="accept", code="hash_equal", sentence="All alike")
     text = verdicts_text([fine, WRONG])

@@ -205,6 +205,17 @@ def test_an_operation_twice_pays_nobody_twice() -> None:
         verify(wire.encode(JobReceipt(CHAIN, JOB, ESCROW, (*whole.receipts, whole.receipts[4]))), GENESIS)
 
 
+def test_what_was_refused_may_be_ordered_again() -> None:
+    early = receipt_of(STORY[-1:], status="refused")  # The steward closes before the last lease has ended.
+    whole = receipt_of(STORY)
+    story = JobReceipt(CHAIN, JOB, ESCROW, (*whole.receipts[:-1], *early.receipts, whole.receipts[-1]))
+    account = verify(wire.encode(story), GENESIS)
+    assert account.is_closed and account.operations == len(STORY) + 1
+    late = JobReceipt(CHAIN, JOB, ESCROW, (*whole.receipts, *early.receipts))
+    with pytest.raises(Refused, match="twice"):
+        verify(wire.encode(late), GENESIS)
+
+
 def test_refused_operations_move_nothing() -> None:
     with pytest.raises(Refused, match="opened the escrow"):
         verify(wire.encode(receipt_of(STORY, status="refused")), GENESIS)

@@ -148,7 +148,7 @@ def test_data_that_nobody_delivers_is_withheld() -> None:
     held = [recorded(steps(tape, before), tape) for tape in tapes]
 
     class Ignoring(Duel):
-        def deliver(self, number: int, sender: PeerId, to: PeerId, message: object) -> None:  # type: ignore[override]
+        def deliver(self, number: int, sender: PeerId, to: PeerId, message: object) -> None:
             try:
                 super().deliver(number, sender, to, message)  # type: ignore[arg-type]
             except RemoteViolation as error:
@@ -242,3 +242,33 @@ def test_floats_within_what_any_order_of_sums_can_do_are_accepted() -> None:
     for product in (cheaper, one, bad, honest[:, :-1]):
         assert not operators.is_within_gamma(a, b, product, FP32_ROUNDOFF)
     assert operators.gamma(1 << 24, FP32_ROUNDOFF) == np.inf
+
+
+@settings(max_examples=200, deadline=None)
+@given(index=st.integers(1, 9), place=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
+def test_spoilt_evidence_is_a_violation_or_changes_nothing(index: int, place: int, byte: int, cut: bool) -> None:
+    tape = Tape(MLP, tensors(1))
+    before, data = tape.point(index - 1).leaf, bytearray(tape.evidence(index))
+    data[place % len(data)] = byte
+    spoilt = bytes(data[: place % len(data)]) if cut else bytes(data)
+    try:
+        found = operators.recompute(MLP, index, before, spoilt, SOMEBODY)
+    except RemoteViolation as error:
+        assert error.code in ("bad_path", "malformed", "not_canonical", "over_limit")
+    else:
+        assert found == tape.point(index).leaf
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), junk=st.binary(max_size=80))
+def test_spoilt_frames_are_violations(place: int, byte: int, junk: bytes) -> None:
+    tape = Tape(MLP, tensors(1))
+    data = bytearray(tape.frame())
+    before = operators.state_digest([wire.digest(operators.pack(value)) for value in tensors(1)])
+    right = operators.check_frame(MLP, tape.tree.root, bytes(data), before, tape.outcome, SOMEBODY)
+    data[place % len(data)] = byte
+    for spoilt in (bytes(data), junk):
+        try:
+            assert operators.check_frame(MLP, tape.tree.root, spoilt, before, tape.outcome, SOMEBODY) == right
+        except RemoteViolation as error:
+            assert error.code in ("bad_path", "bad_descent", "malformed", "not_canonical")

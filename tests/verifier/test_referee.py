@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.court_messages import BisectOpened, PointsOpened
+from protocol.court_messages import BisectOpened, LeafOpened, LevelOpened, Point, PointsOpened
 from protocol.effects import Effect, Send, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.units import SECOND, Digest, Micros
@@ -173,3 +173,31 @@ def test_a_game_of_the_largest_trace_is_short() -> None:
     game.play()
     assert game.ended is not None
     assert game.ended.at - NOW < 60 * SECOND
+
+
+hashes = st.sampled_from((b"a" * 32, b"b" * 32, bytes(32)))
+one_point = st.builds(Point, st.integers(0, 80), st.binary(max_size=40), st.tuples(hashes))
+points = st.lists(one_point, min_size=1, max_size=2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), side=st.integers(0, 1), level=st.integers(0, 7), place=st.integers(0, 80))
+def test_whatever_strangers_send_changes_nothing(data: st.DataObject, side: int, level: int, place: int) -> None:
+    game = duel(64, 40)
+    roots = (game.first.tree.root, game.second.tree.root)
+    game.referee.begin(Game(*roots, 64), ABOUT, ((FIRST,), (SECOND_PEER,)), NOW)
+    [name] = game.referee.matches
+    nodes = tuple(data.draw(st.lists(hashes, min_size=1, max_size=32)))
+    for message in (
+        BisectOpened(name, roots[side], level, place, nodes),
+        PointsOpened(name, roots[side], tuple(data.draw(points))),
+        LevelOpened(name, roots[side], place, nodes[0], b"junk"),
+        LeafOpened(name, roots[side], place, b"junk"),
+    ):
+        try:
+            game.referee.receive(STRANGER, message, NOW)
+        except RemoteViolation as error:
+            assert (error.peer, error.code) == (STRANGER, "bad_path")
+    [match] = game.referee.matches.values()
+    assert match.owes(0) and match.owes(1)
+    assert game.ended is None

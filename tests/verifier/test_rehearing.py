@@ -98,7 +98,7 @@ def test_each_member_is_compared_with_the_claim() -> None:
     for work in works:
         assert [item.index for item in work.items] == list(sitting.it.indices)
         assert [item.claimed for item in work.items] == [TRUTH.leaves[i + 1].state for i in sitting.it.indices]
-        assert {item.replayed for item in work.items} == {work.auditor}
+        assert {bytes(item.replayed) for item in work.items} == {bytes(work.auditor)}
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,7 @@ def test_a_second_claim_that_its_provider_did_not_sign_frames_nobody() -> None:
 def test_answers_of_an_earlier_lease_are_replays() -> None:
     court = UnitCourt().begin()
     court.judge.cases[ESCROW, 0, 2] = court.judge.cases.pop((ESCROW, 0, 1))
+    court.escrow.chunks[0].epoch = 2
     stale = UnitsOpened(ESCROW, 0, 1, (), b"", ())
     with pytest.raises(Refused) as caught:
         court.hear(PROVIDER, stale)

@@ -161,6 +161,13 @@ async def test_a_check_looks_at_a_result_and_gives_its_digest_back(bench: Bench)
     assert (fails.reason, fails.output) == ("exit", ZERO_DIGEST)
 
 
+async def test_what_is_no_output_cannot_be_checked(bench: Bench) -> None:
+    spec = bench.spec(WALK, proof=Proof("certificate", check=("true",)))
+    for nonsense in (b"", b"no list at all"):
+        done = await bench.run(Run("audit", spec, 0, (), (), OWNER, result=bench.blobs.put(nonsense)))
+        assert (done.reason, done.output) == ("inputs", ZERO_DIGEST)
+
+
 async def test_a_check_may_use_the_guests_package_and_sees_the_jobs_files(bench: Bench) -> None:
     spec = bench.spec(WALK, units=2)
     look = "s = shoal_work.decode(open('result/state.shoal', 'rb').read()); sys.exit(int(s['step']) != 2)"
