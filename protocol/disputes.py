@@ -1,8 +1,8 @@
 """Appeals and rulings: two panels, then the game, each with a bond and a deadline. Spec: specs/32-economics.md.
 
 An appeal freezes what is held. A ruling either takes the bond or replaces the finding, and a new window opens for whom
-it goes against. Without a ruling in time the last finding stands, and the bond goes back: judges who are late cost
-nobody anything.
+it goes against. Without a ruling in time, and where the judges find nothing, the last finding stands and the bond goes
+back: judges who are late, or not there, cost nobody anything.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ PANELS: Final = (3, 7, 7)
 
 BOND_PPM: Final = 1_500_000
 """Share of a round's cost that an appellant stakes: 1.5, so that a lost appeal pays for what it caused."""
+
+NOTHING_FOUND: Final = frozenset({"no_majority", "no_panel", "inputs_missing", "bad_spec"})
+"""Codes of rulings in which the court found nothing, for reasons that no appellant can know beforehand: the finding
+stands and the bond comes back. What cannot be compared or replayed by its very kind is the appellant's to know."""
 
 NO_RIVAL: Final = bytes(32)
 
@@ -107,7 +111,9 @@ def ruling(state: LedgerState, op: Ruling, op_id: bytes, signers: Signers) -> No
         )
     _check_ruling(held, op)
     escrow = state.escrows[held.escrow]
-    if op.outcome == "upheld":
+    if op.outcome == "upheld" and op.code in NOTHING_FOUND:
+        _return_bond(state, escrow, held, "nothing found")
+    elif op.outcome == "upheld":
         _lose_bond(state, escrow, held)
     else:
         _overturn(state, escrow, held, op)

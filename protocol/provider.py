@@ -13,7 +13,7 @@ from protocol import operations, secret_box, succession, wire
 from protocol.bidding import Bidding, Counter, lease_slots
 from protocol.completions import Completion, Fetched, FetchFailed, Guest, Recovering, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Send, Stop, Store, Wake
-from protocol.errors import Refused, RemoteViolation
+from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.granting import LEDGER_BEHIND, chunk_price
 from protocol.identity import Identity
 from protocol.jobspec import JobSpec
@@ -248,7 +248,7 @@ class Provider:
         if lease.units:
             try:
                 lease.trace = committed(done.trace, lease.units, self._identity.peer, self._counter.read_blob)
-            except (Refused, RemoteViolation) as error:
+            except (Refused, RemoteViolation, Unavailable) as error:
                 return self._surrender(lease, f"trace: {error.detail}", now)
             self.traces.keep(lease.key, lease.trace)
         lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, done.output, done.output_bytes

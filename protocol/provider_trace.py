@@ -89,7 +89,7 @@ class Traces:
     def release(self, running: Iterable[LeaseKey], ledger: Ledger) -> list[Effect]:
         """Forget every trace whose lease is over and whose verdict is final."""
         effects: list[Effect] = []
-        for key in self._kept.keys() - set(running):
+        for key in sorted(self._kept.keys() - set(running)):
             held = ledger.held.get(held_id(*key))
             if held is not None and not held.end:
                 continue

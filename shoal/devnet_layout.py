@@ -18,7 +18,7 @@ from protocol.credits import credits_text
 from protocol.genesis import Genesis
 from protocol.identity import peer_text
 from protocol.policy import Policy
-from protocol.units import CREDIT, SECOND, Credits, Micros
+from protocol.units import CREDIT, MINUTE, SECOND, Credits, Micros
 
 NETWORK: Final = "devnet"
 TREASURE: Final = Credits(1_000_000 * CREDIT)
@@ -30,8 +30,9 @@ STAKE: Final = Credits(1_000 * CREDIT)
 WINDOW: Final = Micros(2 * SECOND)
 """Time to appeal against a decision, unless `--window` says otherwise: long enough to see that pay is held."""
 
-POLICY: Final = Policy(dispute_window=WINDOW, rule_time=30 * SECOND, has_beacon=True)
-"""The economics of a local network are those of any other, with a dispute window that one can sit through."""
+POLICY: Final = Policy(dispute_window=WINDOW, rule_time=5 * MINUTE, has_beacon=True)
+"""The economics of a local network are those of any other, with a dispute window that one can sit through. A panel has
+long enough for its deadlines (`verifier/court.py` keeps a minute of `rule_time` for itself)."""
 
 CHEAT: Final = "wrong-pixels"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol.court_messages import (
     LEAF_BYTES_MAX,
@@ -28,6 +29,9 @@ from protocol.proof import Trace
 from protocol.trace import TraceTree, effects_bytes, leaf_bytes
 from protocol.units import Digest, Micros, PeerId
 from verifier.operators import Tape
+
+HELD_MAX: Final = 16
+"""Traces kept in memory with their trees, two megabytes each; the oldest is read again when it is asked for."""
 
 
 @dataclass(slots=True)
@@ -114,6 +118,8 @@ class Advocate:
             trace = self.find(root)
             if trace is None or TraceTree(trace).root != root:
                 raise Refused("no such trace is here", code="no_trace", fix="Ask whoever made the claim.")
+            while len(self.held) >= HELD_MAX:
+                del self.held[next(iter(self.held))]
             held = self.held[root] = Held.of(trace)
         return held
 

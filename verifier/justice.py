@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from protocol.effects import Effect, Machine
+from protocol.errors import Unavailable
 from protocol.ledger import Ledger
 from protocol.proof import Trace
 from protocol.trace import decode_trace
@@ -53,7 +54,10 @@ def advocate(
 
     def find(root: Digest) -> Trace | None:
         digest = by_root.get(root)
-        return None if digest is None else decode_trace(read(digest), me)
+        try:
+            return None if digest is None else decode_trace(read(digest), me)
+        except Unavailable:
+            return None
 
     def is_at_issue(root: Digest) -> bool:
         return any(root in (held.trace, held.rival) for held in ledger().held.values() if held.appeal)

@@ -1,9 +1,9 @@
 """A tile of a picture compared with what an auditor computed of it.
 
 The claimed state's last row is the tile's mean light; its aux has what lies behind: `n` samples of each of R ranges,
-their `sums`, and the `squares`. An auditor computes the pixels that the challenge chose with all samples (`pixels`,
-`pixel_sums`, `pixel_squares`), and all pixels with the samples of one range (`range`, `range_sums`).
-Spec: specs/35-rendering-proof.md.
+their `sums` in steps of 1 / `scale`, and the `squares`. An auditor computes the pixels that the challenge chose with
+all samples (`pixels`, `pixel_sums`, `pixel_squares`), and all pixels with the samples of one range (`range`,
+`range_sums`). Spec: specs/35-rendering-proof.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from protocol.proof import PPT, Tolerance
 from verifier import variance
@@ -21,6 +20,7 @@ from verifier.tensors import Array, Tensors
 
 ROWS: Final = "rows"
 TORN: Final = "torn"
+SCALE: Final = "scale"
 WITHIN: Final = "within_tolerance"
 
 OUTLIERS: Final = 1e-3
@@ -55,7 +55,7 @@ def compare(
         return Comparison(math.inf, "too_few_samples", fault)
     if fault := _misshapen_part(replayed_aux, claimed_aux["sums"].shape):
         return Comparison(math.inf, "shape_differs", fault)
-    if fault := _torn(start, claimed, replayed_aux) or _unlike_sums(claimed, claimed_aux):
+    if fault := _torn(start, claimed, replayed_aux) or _unlike_sums(claimed, claimed_aux, replayed_aux):
         return Comparison(math.inf, "rows_differ", fault)
     noise = variance.examine(claimed_aux["sums"], claimed_aux["n"], claimed_aux.get("squares"))
     if fault := variance.broken(noise):
@@ -77,8 +77,8 @@ def apart(claimed: Array, replayed: Array) -> float:
         floor = FLOOR * light.mean()
         relative = difference / np.maximum(light, floor) if floor > 0 else np.where(difference > 0, math.inf, 0.0)
         kept = np.sort(relative)[: max(1, len(relative) - 1 - int(OUTLIERS * len(relative)))]
-        whole = difference.sum() / light.sum() if light.sum() > 0 else math.inf * bool(difference.any() or 0)
-    worst = max(float(kept[-1]), 0.0 if math.isnan(whole) else float(whole))
+        whole = float(difference.sum() / light.sum()) if floor > 0 else 0.0
+    worst = max(float(kept[-1]), whole) if floor > 0 else float(relative.max())
     return worst if not math.isnan(worst) else math.inf
 
 
@@ -119,6 +119,9 @@ def _misshapen(claimed: Tensors, aux: Tensors, ours: Tensors) -> str:
 
 def _misshapen_part(ours: Tensors, shape: tuple[int, ...]) -> str:
     places = shape[1] * shape[2]
+    scale = ours.get(SCALE)
+    if scale is None or scale.shape != (1,) or scale.dtype.kind != "f" or not float(scale[0]) > 0:
+        return "the auditor does not say what a step of light is"
     if "pixels" in ours:
         chosen, sums = ours["pixels"], ours.get("pixel_sums")
         if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not 0 < len(chosen) <= places:
@@ -158,18 +161,14 @@ def _torn(start: Tensors, claimed: Tensors, ours: Tensors) -> str:
     return "" if np.array_equal(after[:-1], before) else "the unit changed a tile that was done"
 
 
-def _unlike_sums(claimed: Tensors, aux: Tensors) -> str:
-    """The mean that the picture shows is that of the sums, up to the scale that the renderer's numbers have."""
+def _unlike_sums(claimed: Tensors, aux: Tensors, ours: Tensors) -> str:
+    """The mean that the picture shows is that of the sums, by the auditor's word for what one step of light is."""
     total = np.zeros(aux["sums"].shape[1:], np.float64)
     for part in np.asarray(aux["sums"], np.float64):
         total = total + part
     row = np.asarray(claimed[ROWS][-1], np.float64)
     with np.errstate(all="ignore"):
-        scale = float(_dot(row, total) / _dot(total, total)) if total.any() else 0.0
-        off = np.abs(row - scale * total).max(initial=0.0)
-        size = np.abs(row).max(initial=0.0)
+        expected = total / (float(aux["n"].sum()) * float(ours[SCALE][0]))
+        off = float(np.abs(row - expected).max(initial=0.0))
+        size = float(np.abs(expected).max(initial=0.0))
     return "" if off <= ROW_OK * size else f"the tile is not the mean of its sums: {off:.2e} of {size:.2e}"
-
-
-def _dot(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
-    return float((one * other).sum())

@@ -12,7 +12,7 @@ import pytest
 
 from protocol.errors import Refused
 from protocol.units import SECOND
-from verifier.gpu_challenge import Answer, Challenge, check, chosen, product
+from verifier.gpu_challenge import Answer, Challenge, check, chosen, product, standard
 from verifier.plausibility import Device
 
 H100 = Device.of("H100").gflops
@@ -21,10 +21,13 @@ LATER = b"a later beacon".ljust(32)
 RTT = 0
 
 
-def code_of(answer: Answer, took: int) -> str:
+LIMIT = standard(CHALLENGE.seed).limit(H100, RTT)
+
+
+def code_of(answer: Answer, took: float) -> str:
     opened = [answer.open(leaf) for leaf in chosen(CHALLENGE, answer.root, LATER)]
     try:
-        check(CHALLENGE, answer.root, LATER, opened, took, CHALLENGE.limit(H100, RTT))
+        check(CHALLENGE, answer.root, LATER, opened, round(took), LIMIT)
     except Refused as error:
         return error.code
     return "ok"
@@ -40,7 +43,8 @@ def multiply() -> tuple[Answer, int]:
 
 def test_a_processor_is_no_h100() -> None:
     answer, took = multiply()
-    assert code_of(answer, took) == "too_slow"
+    whole = standard(CHALLENGE.seed).gop / CHALLENGE.gop * took
+    assert code_of(answer, whole) == "too_slow", "at its own pace it does not finish the standard benchmark in time"
 
 
 @pytest.mark.parametrize("share", [0, 2])
@@ -54,4 +58,6 @@ def test_answering_in_time_with_what_is_not_there_is_found(share: int) -> None:
 
 def test_honest_twin_a_real_one_at_a_third_of_its_peak() -> None:
     answer, _ = multiply()
-    assert code_of(answer, int(CHALLENGE.gop * 3 * SECOND / H100)) == "ok"
+    whole = standard(CHALLENGE.seed)
+    overhead = whole.limit(10**15, 0)
+    assert code_of(answer, overhead + whole.gop * 3 * SECOND / H100) == "ok"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+from msgspec.structs import replace
 
 from protocol.accounts import FEES, RESERVE, TREASURY
-from protocol.disputes import bond_min
+from protocol.disputes import NOTHING_FOUND, bond_min
 from protocol.escrow_state import Standing
 from protocol.identity import Identity
 from protocol.operations import EscrowClose, Mint, Ruling, commission
@@ -216,6 +217,19 @@ def test_a_lost_appeal_costs_the_bond(world: World) -> None:
     assert -world.ledger.available(*RESERVE) == owed - BOND // 2
     assert world.ledger.available(*TREASURY) == BOND // 2
     assert world.ledger.available("U", P.peer) == 100 * CREDIT + PRICE - FEE
+
+
+@pytest.mark.parametrize("code", sorted(NOTHING_FOUND))
+def test_a_court_that_finds_nothing_takes_no_bond(world: World, code: str) -> None:
+    e = judged(world, "wrong", is_traced=True)
+    for number in (1, 2):
+        world.ok(appeal(e, P, number=number), P)
+        world.ok(replace(ruling(e, "wrong", is_upheld=True, number=number), code=code), VALIDATOR)
+        assert world.ledger.available("U", P.peer) + world.ledger.available("S", P.peer) == 200 * CREDIT - PRICE
+        assert (world.held(e).round, world.held(e).code) == (number, code)
+    assert world.ledger.available(*TREASURY) == 0
+    world.mature()
+    assert world.held(e).end == "slashed"
 
 
 def test_without_a_ruling_the_finding_stands_and_the_bond_goes_back(world: World) -> None:

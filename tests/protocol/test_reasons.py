@@ -32,7 +32,8 @@ PAPERWORK: Final = {"bad_state", "not_accepted", "bad_game", "bad_beacon", "bad_
 def sources() -> list[Path]:
     """Where verdicts, rulings and refusals of proof are made."""
     verifier = [path for path in sorted((ROOT / "verifier").rglob("*.py")) if path.stem not in CONSENSUS]
-    return [*verifier, ROOT / "protocol" / "disputes.py"]
+    ledger = ("disputes", "exposure", "beacons", "absences", "judging", "holding", "escrow_state")
+    return [*verifier, *(ROOT / "protocol" / f"{name}.py" for name in ledger)]
 
 
 def literals(expression: ast.expr) -> Iterator[str]:

@@ -12,6 +12,7 @@ import pytest
 from node.config import load
 from protocol import genesis
 from protocol.errors import Refused, Unavailable
+from protocol.policy import Policy
 from protocol.units import SECOND, Micros
 from shoal import devnet, devnet_layout, processes
 from shoal.devnet_state import DevnetState, GatewayEntry, NodeEntry, is_running, read_state, stored_state, write_state
@@ -26,13 +27,13 @@ def test_a_network_has_a_steward_a_validator_and_its_providers(tmp_path: Path) -
     assert sorted(kind for kind, _, _ in found.balances) == ["S", "S", "S", "S", "S", "U"]
     assert len(set(peers.values())) == 6
     assert len({plan.price for plan in plans if plan.slots}) == 4
-    assert found.policy is not None and found.policy.dispute_window == devnet_layout.WINDOW
+    assert isinstance(found.policy, Policy) and found.policy.dispute_window == devnet_layout.WINDOW
 
 
 def test_the_time_to_appeal_in_can_be_chosen(tmp_path: Path) -> None:
     devnet_layout.lay_out(tmp_path, devnet_layout.node_plans(1, cheats=False), Micros(30 * SECOND))
     found = genesis.from_json((tmp_path / "genesis.json").read_bytes())
-    assert found.policy is not None and found.policy.dispute_window == 30_000_000
+    assert isinstance(found.policy, Policy) and found.policy.dispute_window == 30_000_000
 
 
 @pytest.mark.parametrize("cheats", [False, True])

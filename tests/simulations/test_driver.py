@@ -131,7 +131,8 @@ def test_a_job_among_real_machines_is_done_checked_and_paid(seed: int) -> None:
     earned = sum(world.recorder.values("payout/honest"))
     assert earned > 0
     escrow = ledger.escrows[record.escrow]
-    assert escrow.is_closed and escrow.paid > 0 and escrow.paid + escrow.commission + escrow.refunded == escrow.cap
+    assert escrow.is_closed and escrow.paid > 0
+    assert escrow.paid + escrow.commission + escrow.refunded + escrow.evidence == escrow.cap
     assert {peer.machines.ledger.root for peer in world.peers} == {ledger.root}, "every replica executed the same"
 
 

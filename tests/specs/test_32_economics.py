@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import specs
 from protocol import automatic, beacon, beacons, disputes, exposure, penalties, policy, tallies, units
+from protocol.accounts import TREASURY
 from protocol.operations import Mint, Verdict
 from protocol.policy import Policy
 from protocol.units import CREDIT, PPM
@@ -26,6 +28,7 @@ from tests.protocol.ledger_world import (
     assign,
     claim,
     open_escrow,
+    ruling,
     verdict,
     with_policy,
 )
@@ -123,6 +126,28 @@ def test_rounds(is_traced: bool) -> None:
     e = world.claimed(is_traced)
     world.ok(verdict(e), VALIDATOR)
     assert world.held(e).last_round == SPEC.functions["last_round"](is_traced)
+
+
+@pytest.mark.parametrize(
+    "code", ["hash_equal", "not_comparable", "nothing_to_compare", *sorted(disputes.NOTHING_FOUND)]
+)
+def test_what_a_ruling_does_with_the_bond(code: str) -> None:
+    for word in ("upheld", "overturned"):
+        world = World(with_policy())
+        e = world.claimed()
+        world.ok(verdict(e), VALIDATOR)
+        world.ok(appeal(e, RENTER), RENTER)
+        before = world.ledger.available(*TREASURY)
+        finding: OutcomeName = "accept" if word == "upheld" else "rejected"
+        world.ok(replace(ruling(e, finding, is_upheld=word == "upheld"), code=code), VALIDATOR)
+        is_lost = world.ledger.available(*TREASURY) > before
+        assert is_lost == SPEC.functions["is_bond_lost"](word, code)
+
+
+def test_codes_of_a_court_that_finds_nothing_are_those_of_the_game() -> None:
+    tables = [rows for _, rows in specs.load("37-verification-game").tables if "finding" in rows[0]]
+    as_before = {row["code"] for rows in tables for row in rows if row["finding"] == "as before"}
+    assert as_before == disputes.NOTHING_FOUND | {"not_comparable", "nothing_to_compare"}
 
 
 @given(price=money, stake=money, collusion=shares)

@@ -14,10 +14,10 @@ from verifier.gpu_challenge import (
     ROWS_OPENED,
     Answer,
     Challenge,
-    challenge_for,
     check,
     chosen,
     product,
+    standard,
 )
 from verifier.plausibility import Device
 
@@ -102,9 +102,11 @@ def test_answers_of_the_wrong_form() -> None:
 
 def test_the_limit_is_that_of_the_declared_card() -> None:
     fast, slow = (Device.of(model).gflops for model in ("H100", "T4"))
-    challenge = challenge_for(b"s" * 32, fast)
+    challenge = standard(b"s" * 32)
     assert SECOND * 0.9 < challenge.limit(fast, 0) < SECOND * 1.1
-    assert challenge.limit(slow, 0) > 10 * challenge.limit(fast, 0)
+    assert challenge.limit(slow, 0) > challenge.limit(fast, 0)
+    processor = challenge.gop / 100 * SECOND
+    assert processor > 10 * challenge.limit(fast, 0), "a hundred billion operations per second are far too few"
     assert challenge.limit(fast, 50_000) == challenge.limit(fast, 0) + 50_000
     assert code_of(honest(), took=2, limit=1) == "too_slow"
     assert EFFICIENCY >= 1

@@ -12,7 +12,7 @@ from protocol import wire
 from protocol.completions import Completion, Fetched, RunDone
 from protocol.court_messages import PointsOpened, PointsRequest
 from protocol.effects import Compute, Effect, Fetch, Machine, Publish, Run, Send
-from protocol.errors import Refused
+from protocol.errors import Refused, Unavailable
 from protocol.genesis import Genesis
 from protocol.held import Held, held_id
 from protocol.identity import Identity
@@ -196,3 +196,16 @@ def test_who_is_no_validator_holds_no_court() -> None:
     machine: Machine
     for machine, begin in justice.restored([]):
         assert begin(town.now) == [], machine
+
+
+def test_a_trace_that_is_gone_cannot_be_spoken_for() -> None:
+    holding = SimpleNamespace(trace=b"t" * 32, rival=bytes(32), appeal=b"a")
+    ledger = SimpleNamespace(held={b"h": holding})
+
+    def gone(digest: Digest) -> bytes:
+        raise Unavailable("not here", code="no_blob")
+
+    speaker = advocate(PROVIDER.peer, (KEYS[0].peer,), lambda: cast("Ledger", ledger), {b"t" * 32: GOOD}, gone)
+    with pytest.raises(Refused) as caught:
+        speaker.receive(KEYS[0].peer, PointsRequest(b"g" * 32, b"t" * 32, (3,)), Micros(0))
+    assert caught.value.code == "no_trace"

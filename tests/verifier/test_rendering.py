@@ -77,6 +77,16 @@ def test_cheaper_tiles_break_the_law_before_any_pixel_is_compared(cheat) -> None
     assert judged(cheat(tiles.honest()), tolerance=LOOSE) == ("variance_law", 0)
 
 
+@pytest.mark.parametrize("factor", [2.0, 0.999, 0.0, -1.0])
+def test_a_picture_brighter_than_its_sums(factor: float) -> None:
+    aux = tiles.honest()
+    before, after = tiles.states(aux)
+    after["rows"][2] *= factor
+    for said in (1.0, float(1 << 20) / max(factor, 1e-3)):
+        told = {**aux, "scale": np.array([said])}
+        assert compare(before, after, None, told, tiles.replayed(), LOOSE).code == "rows_differ"
+
+
 def test_a_row_that_is_not_the_mean_of_its_sums() -> None:
     aux = tiles.honest()
     before, after = tiles.states(aux)
@@ -138,6 +148,9 @@ OURS: list[tuple[str, Array]] = [
     ("pixel_squares", np.zeros((63, 3))),
     ("range_sums", np.zeros((31, 32, 3))),
     ("sums", np.zeros((1, 1, 1, 3))),
+    ("scale", np.zeros(1)),
+    ("scale", np.array([1])),
+    ("scale", np.ones(2)),
 ]
 
 
@@ -147,7 +160,7 @@ def test_an_auditors_tensors_are_not_trusted_either(name: str, array: Array) -> 
 
 
 def test_an_audit_that_computed_nothing_proves_nothing() -> None:
-    assert judged(tiles.honest(), {"n": tiles.honest()["n"]})[0] == "shape_differs"
+    assert judged(tiles.honest(), {name: tiles.honest()[name] for name in ("n", "scale")})[0] == "shape_differs"
     before, _ = tiles.states(tiles.honest())
     assert compare(before, None, None, tiles.honest(), tiles.replayed(), LOOSE).code == "shape_differs"
 

@@ -51,7 +51,7 @@ def few_samples(aux: Tile, share: int) -> Tile:
     """One `share`-th of the samples, each counted `share` times: range k has those of range k // share of a frame that
     took as long as a `share`-th."""
     few = honest(samples=64 // share)
-    return {"n": aux["n"], "sums": few["sums"] * share, "squares": few["squares"] * share}
+    return {**aux, "sums": few["sums"] * share, "squares": few["squares"] * share}
 
 
 def enlarged(aux: Tile, times: int) -> Tile:

@@ -1,8 +1,8 @@
 """Pictures: a unit is a tile, a row of the state is its mean light, and its aux is what lies behind the mean.
 
-The aux of a unit holds `n` (R: samples of each range), `sums` (R, height, width, 3: light added up, per range) and,
-where the renderer has them, `squares` (height, width, 3: squares added up over all samples). Renderers whose light is
-in integers (`fixed`) give equal sums everywhere. Spec: specs/35-rendering-proof.md.
+The aux of a unit holds `n` (R: samples of each range), `scale` (1: sums are light × scale), `sums` (R, height, width, 3,
+light added up per range) and, where the renderer has them, `squares` (height, width, 3: squares added up over all
+samples). Renderers whose light is in integers (`fixed`) give equal sums everywhere. Spec: specs/35-rendering-proof.md.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Tiles(Rows):
         xs, ys = self.places(index)
         sums, squares = self._ranges(xs, ys)
         shape = (self.tile, self.tile, 3)
-        aux = {"n": self.counts, "sums": sums.reshape(self.ranges, *shape)}
+        aux = {"n": self.counts, "scale": np.array([self.scale]), "sums": sums.reshape(self.ranges, *shape)}
         if squares is not None:
             aux["squares"] = squares.reshape(shape)
         return mean_light(aux["sums"], self.samples, self.scale), aux
@@ -83,8 +83,8 @@ class Tiles(Rows):
         sums, squares = self._ranges(xs[chosen], ys[chosen])
         whole, _ = self.measure(xs, ys, which * length, (which + 1) * length)
         aux = {
-            "n": self.counts, "pixels": chosen, "pixel_sums": sums, "range": np.array([which], np.int64),
-            "range_sums": whole.reshape(self.tile, self.tile, 3),
+            "n": self.counts, "scale": np.array([self.scale]), "pixels": chosen, "pixel_sums": sums,
+            "range": np.array([which], np.int64), "range_sums": whole.reshape(self.tile, self.tile, 3),
         }  # fmt: skip
         return aux if squares is None else {**aux, "pixel_squares": squares}
 
