@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import extension, operations, wire
+from protocol import extension, operations, overturned, wire
 from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store, Wake
 from protocol.job_logs import JobLogs
 from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
@@ -15,6 +15,7 @@ from protocol.leasing import Desk, Leasing
 from protocol.ledger_client import RESUBMIT, Ordered
 from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
 from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, Handover, SignedOp, Surrender, Verdict
+from protocol.shortfall import Shortfall
 from protocol.snapshots import Protection, SnapshotNotice
 from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
 
@@ -50,6 +51,9 @@ class Job:
         self._reopen: Micros | None = None
         """When to hand in the escrow again that came before its turn."""
         self._is_dirty = False
+        self._shortfall = Shortfall(record)
+        self._is_watched = True
+        """Whether a job that is over has to be looked at: what is held of it may still be overturned."""
 
     def bid(self, provider: PeerId, bid: Bid, now: Micros) -> list[Effect]:
         """A provider wants chunks."""
@@ -136,7 +140,7 @@ class Job:
         chunk = self.record.chunks[index]
         if chunk.epoch != epoch or not chunk.is_leased:
             return []
-        if why in ("wrong", "fraud"):
+        if why in ("wrong", "fraud") and chunk.provider not in self.record.barred:
             self.record.barred.append(chunk.provider)
         effects = self.leasing.ended(chunk, why, now)
         chunk.fruitless = 1 if chunk.attempts and chunk.attempts[-1].step < chunk.step else chunk.fruitless + 1
@@ -250,7 +254,7 @@ class Job:
         """Once a second while the job lives: lost grants, lost notices, lost outputs, what the ledger did by itself."""
         record = self.record
         if record.is_final:
-            return []
+            return self._watch(now) if self._is_watched else []
         if record.state == "quoted":
             return (
                 self.cancel("expired", "the quote was not confirmed in time", now)
@@ -272,6 +276,8 @@ class Job:
             if now >= self._noticed + wait and (record.open_chunks() or self.leasing.lacks_standby(now)):
                 effects += self._notice(now)
             effects += self._settle_if_done(now)
+            if why := self._shortfall.reason(self._desk.ledger(), self.leasing.bidders, now):
+                effects += self.cancel("failed", why, now)
         elif record.state == "settling" and now >= self._closing:
             effects += self._close(now)
         elif record.state == "funding" and self._reopen is not None and now >= self._reopen:
@@ -280,6 +286,13 @@ class Job:
         if self._is_dirty:
             effects.append(self._store())
         return effects
+
+    def _watch(self, now: Micros) -> list[Effect]:
+        """The job is over: what is held may still turn out bad until the escrow closes."""
+        escrow = self._desk.ledger().escrows.get(self.record.escrow)
+        self._is_watched = escrow is not None and escrow.is_closing and not escrow.is_closed
+        wake: list[Effect] = [Wake(Micros(now + STEP))] if self._is_watched else []
+        return [*self._reconcile(now), *([self._store()] if self._is_dirty else []), *wake]
 
     def _reconcile(self, now: Micros) -> list[Effect]:
         """Catch up with what the ledger knows and no receipt told: expiry, and all that happened while we were down."""
@@ -293,7 +306,11 @@ class Job:
             effects += [*self._set("queued", ""), *self._notice(now)]
         for index, known in escrow.chunks.items():
             chunk = self.record.chunks[index]
-            if known.epoch < chunk.epoch or chunk.state == "accepted":
+            if overturned.is_overturned(chunk, known):
+                why = overturned.reopen(self.record, chunk, known)
+                self.leasing.succession.distrust(chunk)
+                effects += self._lost(index, chunk.epoch, why, now) or self._changed(chunk)
+            if known.epoch < chunk.epoch or chunk.state in ("accepted", "failed"):
                 continue
             if known.state != "free" and chunk.is_leased and known.epoch > chunk.epoch:
                 effects += self.leasing.ended(chunk, "lost", now)  # And leased again, while we were not looking.

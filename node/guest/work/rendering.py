@@ -1,6 +1,6 @@
 """Pictures: a unit is a tile, a row of the state is its mean light, and its aux is what lies behind the mean.
 
-The aux of a unit holds `n` (R: samples of each range), `scale` (1: sums are light × scale), `sums` (R, height, width, 3,
+The aux of a unit holds `n` (R: samples of each range), `scale` (sums are light × it), `sums` (R, height, width, 3,
 light added up per range) and, where the renderer has them, `squares` (height, width, 3: squares added up over all
 samples). Renderers whose light is in integers (`fixed`) give equal sums everywhere. Spec: specs/35-rendering-proof.md.
 """

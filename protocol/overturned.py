@@ -1,0 +1,41 @@
+"""An accepted chunk whose result a ruling found bad, once that is final: what its steward makes of it.
+
+The ledger has the chunk free again and its price is the renter's. Spec: specs/14-steward.md, specs/32-economics.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.escrow_state import ChunkLease
+from protocol.job_record import ChunkRecord, JobRecord
+
+BARRED: Final = frozenset({"wrong", "fraud", "severe"})
+"""Findings after which a provider gets no more of the job."""
+
+
+def is_overturned(chunk: ChunkRecord, known: ChunkLease) -> bool:
+    """Whether the ledger no longer has as accepted what the record has. A copy of the ledger that is a block behind the
+    verdict's receipt says `claimed`, and that is nothing."""
+    if chunk.state != "accepted":
+        return False
+    return known.epoch > chunk.epoch or (known.state == "free" and known.outcome not in ("", "accept"))
+
+
+def reopen(record: JobRecord, chunk: ChunkRecord, known: ChunkLease) -> str:
+    """Write it into the chunk's record; why its attempt ended. The chunk is then as if that lease were running and
+    about to be lost, or `failed` where the job is over, or its last step has used the result already."""
+    is_same = known.epoch == chunk.epoch
+    why = known.outcome if is_same else "overturned"
+    chunk.outcome, chunk.code = (why, known.code) if is_same else (why, "")
+    if chunk.attempts:
+        chunk.attempts[-1].end = why
+    is_used = record.spec.reduce and chunk is not record.chunks[-1] and record.chunks[-1].state == "accepted"
+    if not record.is_open or is_used:
+        chunk.state = "failed"
+        record.reason = f"chunk {chunk.index} was accepted and is overturned: {why} ({chunk.code})"
+        return why
+    if why in BARRED:
+        record.barred.append(chunk.provider)
+    chunk.state, chunk.output, chunk.output_bytes, chunk.is_fetched = "revealed", b"", 0, False
+    return why
