@@ -140,7 +140,7 @@ class Job:
         chunk = self.record.chunks[index]
         if chunk.epoch != epoch or not chunk.is_leased:
             return []
-        if why in ("wrong", "fraud") and chunk.provider not in self.record.barred:
+        if why in overturned.BARRED and chunk.provider not in self.record.barred:
             self.record.barred.append(chunk.provider)
         effects = self.leasing.ended(chunk, why, now)
         chunk.fruitless = 1 if chunk.attempts and chunk.attempts[-1].step < chunk.step else chunk.fruitless + 1
@@ -254,7 +254,12 @@ class Job:
         """Once a second while the job lives: lost grants, lost notices, lost outputs, what the ledger did by itself."""
         record = self.record
         if record.is_final:
-            return self._watch(now) if self._is_watched else []
+            if not self._is_watched:
+                return []
+            escrow = self._desk.ledger().escrows.get(record.escrow)
+            self._is_watched = escrow is not None and escrow.is_closing and not escrow.is_closed
+            wake: list[Effect] = [Wake(Micros(now + STEP))] if self._is_watched else []
+            return [*self._reconcile(now), *([self._store()] if self._is_dirty else []), *wake]
         if record.state == "quoted":
             return (
                 self.cancel("expired", "the quote was not confirmed in time", now)
@@ -287,13 +292,6 @@ class Job:
             effects.append(self._store())
         return effects
 
-    def _watch(self, now: Micros) -> list[Effect]:
-        """The job is over: what is held may still turn out bad until the escrow closes."""
-        escrow = self._desk.ledger().escrows.get(self.record.escrow)
-        self._is_watched = escrow is not None and escrow.is_closing and not escrow.is_closed
-        wake: list[Effect] = [Wake(Micros(now + STEP))] if self._is_watched else []
-        return [*self._reconcile(now), *([self._store()] if self._is_dirty else []), *wake]
-
     def _reconcile(self, now: Micros) -> list[Effect]:
         """Catch up with what the ledger knows and no receipt told: expiry, and all that happened while we were down."""
         escrow = self._desk.ledger().escrows.get(self.record.escrow)
@@ -310,6 +308,9 @@ class Job:
                 why = overturned.reopen(self.record, chunk, known)
                 self.leasing.succession.distrust(chunk)
                 effects += self._lost(index, chunk.epoch, why, now) or self._changed(chunk)
+                if chunk.state == "failed":
+                    effects += self.cancel("failed", self.record.reason, now)
+                effects += overturned.recalled(self.record)
             if known.epoch < chunk.epoch or chunk.state in ("accepted", "failed"):
                 continue
             if known.state != "free" and chunk.is_leased and known.epoch > chunk.epoch:

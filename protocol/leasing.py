@@ -328,7 +328,7 @@ class Leasing:
         if bidder is None:
             return
         bidder.failed.add(chunk.index)
-        if why in ("dead", "wrong", "fraud"):
+        if why in ("dead", "wrong", "fraud", "severe"):
             del self.bidders[bidder.provider]
         elif not is_job_fault:
             bidder.rests_until = Micros(now + REST)

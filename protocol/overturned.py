@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from protocol.effects import Effect, Send
 from protocol.escrow_state import ChunkLease
 from protocol.job_record import ChunkRecord, JobRecord
+from protocol.messages import CancelChunk
+from protocol.units import PeerId
 
 BARRED: Final = frozenset({"wrong", "fraud", "severe"})
 """Findings after which a provider gets no more of the job."""
@@ -35,7 +38,14 @@ def reopen(record: JobRecord, chunk: ChunkRecord, known: ChunkLease) -> str:
         chunk.state = "failed"
         record.reason = f"chunk {chunk.index} was accepted and is overturned: {why} ({chunk.code})"
         return why
-    if why in BARRED:
-        record.barred.append(chunk.provider)
     chunk.state, chunk.output, chunk.output_bytes, chunk.is_fetched = "revealed", b"", 0, False
     return why
+
+
+def recalled(record: JobRecord) -> list[Effect]:
+    """The last step reads all others: whoever is at it reads a result that does not hold any more, and gives it back."""
+    last = record.chunks[-1]
+    if not (record.spec.reduce and record.is_open and last.is_leased and not record.is_reducing):
+        return []
+    why = "a result that it reads was overturned"
+    return [Send(PeerId(last.provider), CancelChunk(record.job, last.index, last.epoch, why))]

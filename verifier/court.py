@@ -44,6 +44,9 @@ AUDIT_MARGIN: Final = Micros(2 * MINUTE)
 RULE_MARGIN: Final = Micros(60 * SECOND)
 """Microseconds before the ledger's deadline at which waiting ends: openings, one block."""
 
+RULE_SHARE: Final = 6
+"""Where so many margins are more than the time there is, the margin is this part of it."""
+
 SPEC_BYTES_MAX: Final = 16 << 20
 """Bytes of an encoded specification."""
 
@@ -163,7 +166,7 @@ class Court:
             appeal=held.appeal,
             round=held.round + 1,
             seed=seed,
-            due=Micros(held.rule_by + lag - RULE_MARGIN),
+            due=_due(Micros(held.rule_by + lag), now),
             provider=PeerId(held.provider),
             appellant=PeerId(held.appellant),
             renter=PeerId(escrow.owner),
@@ -350,3 +353,8 @@ class Court:
 def _spec_of(trial: Trial) -> Effect:
     """Get the specification from whoever has it."""
     return Compute(Fetch(trial.spec, SPEC_BYTES_MAX, (trial.steward, trial.provider, trial.appellant)))
+
+
+def _due(end: Micros, now: Micros) -> Micros:
+    """When a court stops waiting for an appeal that the ledger decides by itself at `end`."""
+    return Micros(end - min(RULE_MARGIN, max(0, end - now) // RULE_SHARE))
