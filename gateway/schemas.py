@@ -182,6 +182,13 @@ class Money(Struct):
     refunded: int = 0
     slashed: int = 0
     pending: int = 0
+    """Of the cap, what has not moved: promised, held, or free."""
+    held: int = 0
+    """Of `pending`, what waits until nobody can appeal."""
+    held_until: int = 0
+    """When the last of it can be final, µs of the network's clock; 0: nothing is held."""
+    free: int = 0
+    """Of `pending`, what nothing is promised of: it is leased, or goes back."""
     lines: list[MoneyLine] = []
 
 

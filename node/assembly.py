@@ -7,6 +7,7 @@ from typing import Final
 
 from node import custody, entropy
 from node.blobs import BlobStore
+from node.canaries import Answers
 from node.clock import Clock
 from node.config import Config
 from node.driver import Driver, World
@@ -29,6 +30,7 @@ from protocol.units import Digest, PeerId
 from storage import exposure
 from storage.erasure import ErasureCode
 from storage.wiring import Vault
+from verifier.case import Place
 from verifier.wiring import Machines, Outside, wire_machines
 
 PROCESS_IMAGES: Final = "process-images/1"
@@ -59,6 +61,7 @@ class Assembly:
     world: World
     driver: Driver
     erasure: ErasureCode
+    answers: Answers
 
     def close(self) -> None:
         """Close what is on the disk."""
@@ -87,6 +90,12 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     def evicted(task: str) -> None:
         works.give(Guest(task, "ended", "its room was needed", 0))
 
+    def canary(place: Place, provider: PeerId, output: Digest) -> Digest | None:
+        offer = machines.offers.get(provider, clock.now())
+        runtimes = frozenset(item.digest for item in offer.runtimes) if offer else frozenset[bytes]()
+        return answers.proof(machines.ledger, place, output, runtimes)
+
+    answers = Answers(records, blobs, identity.peer)
     images = await process_tier(config, identity, genesis.chain)
     shelter = Shelter(fetch, config.slots, erasure, discard, evicted, process=images)
     host = await inspect_host(config, blobs, serves, clock, shelter)
@@ -101,6 +110,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
         neighbours=lambda: transport.connected(),
         is_cut=lambda peer: peer != identity.peer and not transport.is_connected(peer),
         loss=exposure.loss,
+        canary=canary,
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
     outcomes = Outcomes(lambda: machines.ledger)
@@ -136,6 +146,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
         world,
         driver,
         erasure,
+        answers,
     )
 
 

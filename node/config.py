@@ -87,6 +87,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     owner_command: Annotated[str, Meta(max_length=1024)] = ""
     """A program that ends with 0 while the owner needs the machine; asked every second. Empty: only cards tell."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    canaries_per_hour: Annotated[int, Meta(ge=0, le=3600)] = 0
+    """Validators: finished jobs issued once more as canaries, on average; 0: none (specs/38-canaries.md)."""
     misbehave: Literal["", "wrong-pixels"] = ""
     """Tests only: what this provider does wrong."""
 
@@ -117,7 +119,15 @@ _WORDS: Final[dict[str, bool]] = {
     **dict.fromkeys(("off", "false", "no", "0"), False),
 }
 _PATHS: Final = ("data", "genesis")
-_NUMBERS: Final = ("slots", "blob_bytes_max", "keep_bytes_max", "data_port", "up_mbps", "down_mbps")
+_NUMBERS: Final = (
+    "slots",
+    "blob_bytes_max",
+    "keep_bytes_max",
+    "data_port",
+    "up_mbps",
+    "down_mbps",
+    "canaries_per_hour",
+)
 
 
 def default_home(environment: Mapping[str, str]) -> Path:

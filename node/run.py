@@ -18,6 +18,7 @@ import trio
 from node import data_lock
 from node.addresses import ADDRESSES_PER_PEER
 from node.assembly import Assembly, assemble
+from node.canaries import Issuer, check_alone
 from node.care import Care
 from node.config import Config
 from node.config import identity as load_identity
@@ -100,6 +101,8 @@ def replace_network(config: Config, genesis: Genesis) -> Config:
 
 
 async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
+    if config.canaries_per_hour:
+        check_alone(genesis, identity.peer)
     node = await assemble(config, identity, genesis)
     try:
         async with node.transport.serving(), trio.open_nursery() as nursery:
@@ -117,6 +120,8 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             )
             nursery.start_soon(_tell, parts.events, node.outcomes)
             nursery.start_soon(node.stay.keep_note)
+            if config.canaries_per_hour:
+                nursery.start_soon(Issuer(parts, node.host.runner, node.answers).run)
             nursery.start_soon(watch_host, _watched(config), parts, node.clock, _tell_heat, handing.fire)
             log.info(
                 "node %s is up on %s, executors: %s",

@@ -8,6 +8,9 @@ from typing import Final
 import msgspec
 
 from protocol import operations, wire
+from protocol.carried import waiting
+from protocol.escrow_state import Escrow
+from protocol.held import Held, held_id
 from protocol.identity import peer_text
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.ledger import Ledger
@@ -78,12 +81,33 @@ def chunk_view(chunk: ChunkRecord) -> Plain:
     }
 
 
+_TOTALS: Final = (
+    "paid", "commission", "evidence", "refunded", "slashed", "pending", "held", "held_until", "free"
+)  # fmt: skip
+
+
+def _held_items(escrow: Escrow, ledger: Ledger) -> list[Held]:
+    """Decisions about a job's claims that are not final, by chunk and epoch."""
+    if not escrow.held:
+        return []
+    places = ((chunk.chunk, epoch) for chunk in escrow.chunks.values() for epoch in range(1, chunk.epoch + 1))
+    found = (ledger.held.get(held_id(escrow.id, *place)) for place in places)
+    return [item for item in found if item is not None and not item.end]
+
+
 def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
-    """The escrow of a job: totals, and every move."""
+    """The escrow of a job: totals, and every move. At every moment cap = paid + commission + evidence + refunded +
+    pending. Pending is what is promised to running leases, their auditors and handed over shares, what is `held` for
+    disputes, and what is `free` to be leased or to go back."""
     escrow = ledger.escrows.get(record.escrow)
     if escrow is None:
-        nothing = dict.fromkeys(("paid", "commission", "evidence", "refunded", "slashed", "pending"), 0)
-        return {"cap": record.cap, **nothing, "lines": []}
+        return {"cap": record.cap, **dict.fromkeys(_TOTALS, 0), "lines": []}
+    chunks = escrow.chunks.values()
+    open_items = _held_items(escrow, ledger)
+    held = sum(item.price * item.is_pay + item.evidence for item in open_items)
+    free = ledger.available("E", escrow.id)
+    leased = sum(chunk.price + chunk.evidence for chunk in chunks if chunk.state in ("assigned", "claimed"))
+    shares = sum(item.amount for chunk in chunks for item in waiting(chunk))
     view: Plain = {
         "cap": escrow.cap,
         "paid": escrow.paid,
@@ -91,9 +115,10 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
         "evidence": escrow.evidence,
         "refunded": escrow.refunded,
         "slashed": escrow.slashed,
-        "pending": sum(chunk.price for chunk in escrow.chunks.values() if chunk.state in ("assigned", "claimed"))
-        + sum(item.amount for chunk in escrow.chunks.values() for item in chunk.carried if not item.outcome)
-        + sum(held.price for held in ledger.held.values() if held.escrow == escrow.id and held.is_pay and not held.end),
+        "pending": leased + shares + held + free,
+        "held": held,
+        "held_until": max((max(item.until, item.rule_by) for item in open_items), default=0) if held else 0,
+        "free": free,
         "lines": [],
     }
     if with_lines:

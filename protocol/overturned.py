@@ -17,6 +17,11 @@ BARRED: Final = frozenset({"wrong", "fraud", "severe"})
 """Findings after which a provider gets no more of the job."""
 
 
+def can_be(record: JobRecord) -> bool:
+    """Whether the job has a result that a ruling may still find bad, while its escrow is open."""
+    return any(chunk.state == "accepted" for chunk in record.chunks)
+
+
 def is_overturned(chunk: ChunkRecord, known: ChunkLease) -> bool:
     """Whether the ledger no longer has as accepted what the record has. A copy of the ledger that is a block behind the
     verdict's receipt says `claimed`, and that is nothing."""
@@ -43,7 +48,7 @@ def reopen(record: JobRecord, chunk: ChunkRecord, known: ChunkLease) -> str:
 
 
 def recalled(record: JobRecord) -> list[Effect]:
-    """The last step reads all others: whoever is at it reads a result that does not hold any more, and gives it back."""
+    """The last step reads all others: whoever is at it reads a result that does not hold any more, and gives up."""
     last = record.chunks[-1]
     if not (record.spec.reduce and record.is_open and last.is_leased and not record.is_reducing):
         return []

@@ -25,6 +25,9 @@ STATE_BYTES_MAX: Final = 256 << 20
 PPT: Final = 10**12
 """Tolerances and errors are integers in parts per trillion: the smallest honest error measured is 1e-7."""
 
+WORK_MAX: Final = 2**62
+"""Operations, or bytes, that a chunk may be said to take: a day of the fastest card there is."""
+
 Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Index = Annotated[int, Meta(ge=0, le=UNITS_MAX)]
 Size = Annotated[int, Meta(ge=0, le=STATE_BYTES_MAX)]
@@ -61,6 +64,10 @@ class Proof(Struct, frozen=True, forbid_unknown_fields=True):
     """For D3 only."""
     check: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...], Meta(max_length=8)] = ()
     """Lines that an auditor runs over every revealed result, found at `$SHOAL_IN/result`; all must end with 0."""
+    flops: Annotated[int, Meta(ge=1, le=WORK_MAX)] | UnsetType = UNSET
+    """Operations that one chunk takes at least: who is faster than any machine is audited in any case."""
+    bytes_moved: Annotated[int, Meta(ge=1, le=WORK_MAX)] | UnsetType = UNSET
+    """Bytes that one chunk moves through memory at least, for the same."""
 
 
 class Leaf(Struct, frozen=True, forbid_unknown_fields=True):

@@ -53,10 +53,16 @@ class Devnet:
         self._children: dict[str, Child] = {}
 
     def up(
-        self, providers: int = 4, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT, window: Micros = layout.WINDOW
+        self,
+        providers: int = 4,
+        *,
+        cheats: bool = False,
+        deposit: int = FIRST_DEPOSIT,
+        window: Micros = layout.WINDOW,
+        canaries: int = 0,
     ) -> DevnetState:
         """Make the network, or start what is missing of it. Ends what it started when anything fails. `window`: to
-        appeal in, of a new network."""
+        appeal in, `canaries`: that the validator issues per hour, both of a new network."""
         kept = stored_state(self.folder)
         if kept is not None and all(is_running(pid, data) for pid, data in _processes(kept)):
             raise Refused(
@@ -64,7 +70,7 @@ class Devnet:
                 fix="Use it, or end it with `shoal devnet down`.",
             )  # fmt: skip
         try:
-            state = self._make(layout.node_plans(providers, cheats), window) if kept is None else self._start(kept)
+            state = self._start(kept) if kept else self._make(layout.node_plans(providers, cheats, canaries), window)
             write_state(self.folder, state)
             self._ready(state, deposit)
         except BaseException:

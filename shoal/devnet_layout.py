@@ -36,6 +36,9 @@ long enough for its deadlines (`verifier/court.py` keeps a minute of `rule_time`
 
 CHEAT: Final = "wrong-pixels"
 
+CANARY_FUND: Final = Credits(1_000 * CREDIT)
+"""Free credits of a validator that issues canaries: its mirror renters pay for them as anybody does."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
@@ -46,15 +49,17 @@ class NodePlan:
     slots: int = 0
     price: Credits = Credits(0)
     misbehave: str = ""
+    canaries: int = 0
+    """Per hour."""
 
 
-def node_plans(providers: int, cheats: bool) -> tuple[NodePlan, ...]:
+def node_plans(providers: int, cheats: bool, canaries: int = 0) -> tuple[NodePlan, ...]:
     """One steward, one validator, and providers who ask a little more each; the first is the one that cheats."""
     prices = [Credits(CREDIT * (40 + 5 * (number % 4)) // 100) for number in range(providers)]
     working = [NodePlan(f"provider-{n}", ("provider",), 1, price) for n, price in enumerate(prices, start=1)]
     if cheats:
         working[0] = replace(working[0], misbehave=CHEAT)
-    return (NodePlan("steward", ("steward",)), NodePlan("validator", ("validator",), 0), *working)
+    return (NodePlan("steward", ("steward",)), NodePlan("validator", ("validator",), canaries=canaries), *working)
 
 
 def lay_out(folder: Path, plans: Sequence[NodePlan], window: Micros = WINDOW) -> dict[str, str]:
@@ -65,6 +70,7 @@ def lay_out(folder: Path, plans: Sequence[NodePlan], window: Micros = WINDOW) ->
         ("U", peers[plan.name], TREASURE) if "steward" in plan.roles else ("S", peers[plan.name], STAKE)
         for plan in plans
     ]
+    balances += [("U", peers[plan.name], CANARY_FUND) for plan in plans if plan.canaries]
     validators = tuple((peers[plan.name], 1) for plan in plans if "validator" in plan.roles)
     policy = structs.replace(POLICY, dispute_window=window)
     genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances), policy=policy)
@@ -100,6 +106,8 @@ def write_config(
         "port_mapping = false",  # Everybody is on this machine: no router has a say, and the household need not know.
         "mdns = false",
     ]
+    if plan.canaries:
+        lines.append(f"canaries_per_hour = {plan.canaries}")
     if plan.misbehave:
         lines.append(f"misbehave = {_text(plan.misbehave)}")
     if runtimes:

@@ -136,10 +136,13 @@ def _steps(chunk: ChunkStatus) -> str:
 def money_text(account: Money) -> str:
     """The totals of a job."""
     evidence = f"for evidence {money(account.evidence)}, " if account.evidence else ""
+    held = f"held {money(account.held)} until {time_text(account.held_until)} UTC" if account.held else ""
+    free = f"not leased {money(account.free)}" if account.free else ""
+    parts = ", ".join(part for part in (held, free) if part)
     return (
         f"set aside {money(account.cap)}: paid {money(account.paid)}, commission {money(account.commission)}, "
-        f"{evidence}refunded {money(account.refunded)}, pending {money(account.pending)}; "
-        f"slashed from providers {money(account.slashed)}"
+        f"{evidence}refunded {money(account.refunded)}, pending {money(account.pending)}"
+        f"{f' ({parts})' if parts else ''}; slashed from providers {money(account.slashed)}"
     )
 
 

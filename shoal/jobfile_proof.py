@@ -14,13 +14,15 @@ from typing import Final, TypeVar, get_args
 from msgspec import UNSET, UnsetType
 
 from protocol import yaml_values
-from protocol.proof import PPT, SAMPLES_MAX, UNITS_MAX, Kind, Numeric, Proof, Tolerance
+from protocol.proof import PPT, SAMPLES_MAX, UNITS_MAX, WORK_MAX, Kind, Numeric, Proof, Tolerance
 from protocol.trust import LEVEL_NAMES, LEVELS, Level
 from protocol.yaml_nodes import Items, Node, Pairs, wrong
 from shoal.job_steps import read_lines
 from verifier import calibration
 
-PROOF_KEYS: Final = frozenset(["class", "units", "samples", "auditors", "numeric", "tolerance", "check"])
+PROOF_KEYS: Final = frozenset(
+    ["class", "units", "samples", "auditors", "numeric", "tolerance", "check", "flops", "bytes"]
+)
 
 TOLERANCE_KEYS: Final = frozenset(["ok", "bad", "profile"])
 
@@ -44,12 +46,16 @@ _NUMERIC_FORM: Final = "D0, D1, D2 or D3"
 _LEVEL_FORM: Final = f"one of {', '.join(LEVEL_NAMES)}"
 _ERROR_FORM: Final = "an error such as 0.00025 or 2.5e-4"
 _TOLERANCE_FORM: Final = f"one of {', '.join(PROFILES)}, or a map such as {{ok: 2.5e-4, bad: 2e-3}}"
+_COUNT_FORM: Final = "a number such as 2.5e12"
+_COUNT: Final = re.compile(r"\d{1,20}(?:\.\d{1,12})?(?:[eE]\+?\d{1,2})?")
 _ERROR: Final = re.compile(r"\d{1,6}(?:\.\d{1,12})?(?:[eE][+-]?\d{1,2})?")
 _LOOKALIKES: Final = {
     "ml": "Say `class: training` or `class: inference`.",
     "kind": "The key is called `class`.",
     "steps": "The key is called `units`.",
     "k": "The key is called `samples`.",
+    "flop": "The key is called `flops`: operations of one chunk, not per second.",
+    "bytes_moved": "The key is called `bytes`.",
 }
 
 
@@ -68,6 +74,8 @@ def read_proof(node: Node, key: str) -> Proof:
         auditors=yaml_values.integer(said["auditors"], f"{key}.auditors", 1, AUDITORS_MAX) if "auditors" in said else 1,
         tolerance=_tolerance(said["tolerance"], f"{key}.tolerance") if "tolerance" in said else UNSET,
         check=_checks(said["check"], f"{key}.check") if "check" in said else (),
+        flops=_count(said["flops"], f"{key}.flops") if "flops" in said else UNSET,
+        bytes_moved=_count(said["bytes"], f"{key}.bytes") if "bytes" in said else UNSET,
     )
 
 
@@ -155,6 +163,17 @@ def _error(node: Node, key: str, largest: int) -> int:
     if not 1 <= parts <= largest * PPT:
         raise yaml_values.mismatch(node, key, f"an error from 1e-12 to {largest}")
     return parts
+
+
+def _count(node: Node, key: str) -> int:
+    """How much of something one chunk takes."""
+    text = yaml_values.scalar(node, key, _COUNT_FORM)
+    if not _COUNT.fullmatch(text):
+        raise yaml_values.mismatch(node, key, _COUNT_FORM)
+    count = int(Decimal(text))
+    if not 1 <= count <= WORK_MAX:
+        raise yaml_values.mismatch(node, key, f"a number from 1 to {WORK_MAX:.1e}")
+    return count
 
 
 def _checks(node: Node, key: str) -> tuple[str, ...]:

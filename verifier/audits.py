@@ -17,6 +17,7 @@ from protocol.proof import Leaf
 from protocol.units import Digest, Micros, PeerId
 from verifier import challenge, openings, replays, score, settling
 from verifier.bench import Bench
+from verifier.canaries import is_forced
 from verifier.case import Auditing, Case, Checking, Found, Hearing, Opening, Scoring
 from verifier.deadlines import (
     AUDIT_FAILURES_MAX,
@@ -29,6 +30,7 @@ from verifier.deadlines import (
     next_look,
 )
 from verifier.settling import Finding, Grade, Settlement
+from verifier.views import Facts
 
 UNFIT: frozenset[str] = frozenset({"exit", "timeout", "memory", "disk"})
 """Ends of a check, or of a replay from an opened state, that speak against the claim: states that break the job's own
@@ -48,7 +50,7 @@ class Audits:
     def begin(self, case: Case, purpose: Literal["work", "check"], now: Micros) -> list[Effect]:
         """Have a claim executed again, or its revealed output checked."""
         assert case.facts is not None
-        case.hearing = Hearing(purpose, case.facts.auditors if purpose == "work" else 1)
+        case.hearing = Hearing(purpose, _wanted(case.facts, case.seed) if purpose == "work" else 1)
         return self.proceed(case, now)
 
     def proceed(self, case: Case, now: Micros) -> list[Effect]:
@@ -302,6 +304,12 @@ class Audits:
         if checked is not None:
             return self._bench.decide(case, "accept", "check_passed", now, checked.by, faulted)
         return self._bench.decide(case, "accept", case.code, now)
+
+
+def _wanted(facts: Facts, seed: bytes) -> int:
+    """Auditors who must agree. A few times, which the beacon chooses, one more: an auditor who says what its friend
+    the provider told it, and has computed nothing, then stands against two where the claim is wrong."""
+    return facts.auditors + (facts.is_exact and is_forced(seed))
 
 
 def _hearing(case: Case) -> Hearing:

@@ -28,12 +28,18 @@ Floor = Callable[[Place, PeerId], Callable[[int], int]]
 that all judges draw from the same."""
 
 
+Canaries = Callable[[Place, PeerId, Digest], Digest | None]
+"""What proves that an opened output is wrong, because its answer was known: the digest of an opened canary
+(`verifier.canary_book.Conviction`). None where nothing is known, or it is right."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """What keeps draws from being gamed, beyond the beacon. Without more knowledge: the job's own floor."""
+    """What keeps judges from being gamed, beyond the beacon. Without more knowledge: the job's own floor."""
 
     networks: Networks = lambda peer: frozenset()
     floor: Floor = lambda place, provider: int
+    canary: Canaries = lambda place, provider, output: None
 
 
 CARELESS: Final = Caution()
@@ -107,8 +113,9 @@ class Bench:
 
     def fields(self, case: Case, auditor: PeerId) -> dict[str, str | int]:
         """Who and what, for people."""
+        return self.named(case) | {"auditor": peer_text(auditor)}
+
+    def named(self, case: Case) -> dict[str, str | int]:
+        """Which claim, for people."""
         escrow, chunk, epoch = case.place
-        return {
-            "escrow": escrow.hex(), "chunk": chunk, "epoch": epoch, "provider": peer_text(case.provider),
-            "auditor": peer_text(auditor),
-        }  # fmt: skip
+        return {"escrow": escrow.hex(), "chunk": chunk, "epoch": epoch, "provider": peer_text(case.provider)}

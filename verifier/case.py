@@ -161,6 +161,10 @@ class Case:
     consecutive_valid: int = 0
     """Of the provider, at the block of the claim: every judge draws from the same number."""
     on_probation: bool = False
+    took: Micros = Micros(0)
+    """Microseconds from the lease to the claim, on the ledger's clock."""
+    done_ppm: int = 0
+    """Share of the chunk that others had done and handed over."""
     floor: Callable[[int], int] = int
     """The job's own share of audits to the share in force."""
     trace: bytes = b""
@@ -190,6 +194,11 @@ class Case:
     def is_traced(self) -> bool:
         """Whether the job has this step proven unit by unit."""
         return self.facts is not None and self.facts.units_of(self.place[1]) > 0
+
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether it came sooner than the fastest machine there is would need. Every judge reads the same numbers."""
+        return self.facts is not None and self.took < self.facts.least(self.place[1], self.done_ppm)
 
 
 def verdict_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from protocol import operations, wire
-from protocol.effects import Compute, Effect, Fetch, Send, Wake
+from protocol.effects import Compute, Effect, Emit, Fetch, Send, Wake
 from protocol.errors import Refused, RemoteViolation
 from protocol.jobspec import FILES_MAX, PATH_CHARS_MAX, Manifest
 from protocol.messages import Reveal, RevealRequest, Submit
@@ -17,6 +17,7 @@ from protocol.units import PPM, Digest, Micros, PeerId
 from verifier import challenge, openings, sampling
 from verifier.audits import Audits
 from verifier.bench import Bench
+from verifier.canaries import WRONG
 from verifier.case import (
     Auditing,
     Case,
@@ -39,6 +40,7 @@ from verifier.deadlines import (
     next_look,
 )
 from verifier.inference import are_delivered
+from verifier.settling import Finding
 from verifier.unfolding import Traces
 
 LAST_STATE: Final = "state.shoal"
@@ -71,9 +73,21 @@ class Course:
             case.state = Gathering(case.due, now)
             return [Wake(next_look(case))]
         case.seed = challenge.seed(case.place, case.sealed, case.trace, case.beacon)
+        told = self._told_of_speed(case)
         if not sampling.is_drawn(case.beacon, *case.place, self._rate(case)):
-            return self._bench.ask_reveal(case, now)
-        return self.traces.begin(case, now) if case.is_traced else self.audits.begin(case, "work", now)
+            return [*told, *self._bench.ask_reveal(case, now)]
+        return [*told, *(self.traces.begin(case, now) if case.is_traced else self.audits.begin(case, "work", now))]
+
+    def _told_of_speed(self, case: Case) -> list[Effect]:
+        """Said where the claim came faster than any machine computes; that alone never costs anybody anything."""
+        if not case.is_too_fast:
+            return []
+        assert case.facts is not None
+        numbers: dict[str, str | int] = {
+            "took_us": int(case.took),
+            "least_us": int(case.facts.least(case.place[1], case.done_ppm)),
+        }
+        return [Emit("impossible_speed", self._bench.named(case) | numbers)]
 
     def _rate(self, case: Case) -> int:
         """Share of such claims whose work is executed again, ppm."""
@@ -83,7 +97,8 @@ class Course:
         if is_out_of_reach or (facts.kind == "certificate" and facts.is_checked(chunk)):
             return 0  # Nobody can do it again, or nobody needs to: its check says it all.
         floor = min(PPM, case.floor(facts.floor_ppm))
-        return PPM if case.on_probation else sampling.audit_ppm(floor, case.consecutive_valid)
+        is_suspect = case.on_probation or case.is_too_fast
+        return PPM if is_suspect else sampling.audit_ppm(floor, case.consecutive_valid)
 
     # ── the provider's opening ───────────────────────────────────────────────────────────────────────────────────────
     def revealed(self, sender: PeerId, message: Reveal, now: Micros) -> list[Effect]:
@@ -104,6 +119,9 @@ class Course:
         case.reveal = message
         if operations.seal(case.provider, message.salt, Digest(message.output)) != case.sealed:
             return self._bench.decide(case, "wrong", "seal_mismatch", now)
+        if (proof := self._bench.caution.canary(case.place, case.provider, Digest(message.output))) is not None:
+            by = Finding(self._bench.identity.peer, proof, "other", code=WRONG)
+            return self._bench.decide(case, "fraud", WRONG, now, by)
         if case.facts is None or message.output_bytes > case.facts.disk_bytes:
             return self._bench.decide(case, "missing", "output_too_large", now)
         if case.is_traced and (refused := self._uncover(case, message, now)):

@@ -151,6 +151,8 @@ class Judge:
             beacon=Digest(lease.beacon),
             consecutive_valid=standing.consecutive_valid if standing is not None else 0,
             on_probation=standing is not None and standing.probation > 0,
+            took=Micros(lease.claimed_at - lease.assigned_at),
+            done_ppm=lease.done_ppm,
             floor=self._bench.caution.floor(place, PeerId(lease.provider)),
             trace=lease.trace,
             units=lease.units,

@@ -11,13 +11,24 @@ from typing import Final, Literal
 
 from protocol.errors import Refused
 from protocol.gpu_models import MODELS
+from protocol.jobspec import JobSpec
+from protocol.proof import Proof
 from protocol.units import MINUTE, PPM, SECOND, Micros
 
-FASTEST_GFLOPS: Final = 5_000_000
-"""Billions of operations per second of the fastest card there is, dense, at 8 bits: 4.5 POPS of a B200, rounded up."""
+FASTEST_GFLOPS: Final = 50_000_000
+"""Billions of operations per second of the fastest card there is in any format: 50 PFLOPS of a Rubin at four
+bits, zeros that it leaves out counted as done (NVIDIA, Vera Rubin NVL72, per GPU)."""
 
-FASTEST_GBPS: Final = 8_000
-"""Gigabytes per second of memory of the fastest card: 8 TB/s of a B200."""
+FASTEST_GBPS: Final = 22_000
+"""Gigabytes per second of memory of the fastest card: HBM4 of the same card."""
+
+CORE_GFLOPS: Final = 10_240
+"""Billions of operations per second of the fastest core of a processor: AMX does 2,048 operations of 8 bits in a cycle
+(Intel, optimization reference manual), at 5 GHz, faster than any processor that has it."""
+
+HOST_GBPS: Final = 3_300
+"""Gigabytes per second of memory of a machine with two of the fastest sockets: 1.6 TB/s each (AMD, EPYC "Venice"). One
+core cannot use it all, but nothing keeps it from what the others leave."""
 
 SLOW_SHARE_PPM: Final = 800_000
 """Share of the node's own benchmark time below which it is looked at more often: caches and clocks explain a fifth."""
@@ -33,8 +44,16 @@ RAISED: Final = 2
 
 Speed = Literal["plausible", "fast", "impossible_speed"]
 
+# NVIDIA: data sheets of Blackwell Ultra and of HGX B200, H200, H100, A100 80 GB (SXM), L40S and T4; whitepapers of the
+# architectures Blackwell, Ada and GA102 for GeForce. AMD: data sheets of Instinct MI355X, MI325X and MI300X. What a
+# sheet gives with sparsity is halved; where FP8 is faster than INT8 (B300) it is FP8.
 DEVICES: Final[dict[str, tuple[int, int]]] = {
+    "GB300": (5_000_000, 8_000),
+    "B300": (5_000_000, 8_000),
+    "GB200": (5_000_000, 8_000),
     "B200": (4_500_000, 8_000),
+    "MI355X": (5_030_000, 8_000),
+    "MI325X": (2_615_000, 6_000),
     "H200": (1_979_000, 4_800),
     "H100": (1_979_000, 3_350),
     "A100": (624_000, 2_039),
@@ -80,6 +99,19 @@ class Device:
             )
         gflops, gbps = DEVICES.get(model, (FASTEST_GFLOPS, FASTEST_GBPS))
         return cls(gflops, gbps, count)
+
+
+def hard_floor(spec: JobSpec) -> Micros:
+    """Microseconds below which no machine that there is does a chunk of this job, by what its proof says of the work:
+    with as many of the fastest cards as it asks for, or with its cores. 0 where it says nothing."""
+    proof, gpu = spec.proof, spec.resources.gpu
+    if not isinstance(proof, Proof):
+        return Micros(0)
+    counts = Counts((proof.flops or 0) // 10**9, proof.bytes_moved or 0)
+    if gpu.count:
+        return t_min(counts, Device(FASTEST_GFLOPS, FASTEST_GBPS, gpu.count))
+    cores = -(-spec.resources.cpus_milli // 1000)
+    return t_min(counts, Device(CORE_GFLOPS * cores, HOST_GBPS))
 
 
 @dataclass(frozen=True, slots=True)

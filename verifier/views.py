@@ -9,7 +9,8 @@ from typing import Final, Protocol
 from protocol import trust
 from protocol.jobspec import JobSpec
 from protocol.proof import Kind, Numeric, Proof, Tolerance
-from protocol.units import Digest, Micros
+from protocol.units import PPM, Digest, Micros
+from verifier.plausibility import hard_floor
 
 EXACT: Final = Tolerance(t_ok=1, t_bad=5)
 """Parts per trillion: the tolerance of bitwise classes, where a comparison is needed because a replay is partial."""
@@ -29,6 +30,12 @@ class LeaseView(Protocol):
     def price(self) -> int: ...
     @property
     def verdict_by(self) -> int: ...
+    @property
+    def assigned_at(self) -> int: ...
+    @property
+    def claimed_at(self) -> int: ...
+    @property
+    def done_ppm(self) -> int: ...
     @property
     def claimed_in(self) -> bytes: ...
     @property
@@ -101,6 +108,8 @@ class Facts:
     auditors: int = 1
     tolerance: Tolerance = EXACT
     has_check: bool = False
+    hard_floor: Micros = Micros(0)
+    """Microseconds that a chunk takes on the fastest machine there is, by the job's own word; 0: not said."""
 
     @classmethod
     def of(cls, digest: Digest, size: int, spec: JobSpec) -> Facts:
@@ -124,7 +133,12 @@ class Facts:
             auditors=terms.auditors,
             tolerance=tolerance if isinstance(tolerance, Tolerance) else EXACT,
             has_check=proof is not None and bool(proof.check),
+            hard_floor=hard_floor(spec),
         )
+
+    def least(self, chunk: int, done_ppm: int) -> Micros:
+        """Microseconds that a step takes at least when a share of it was done before; the reduce step: 0."""
+        return Micros(self.hard_floor * (PPM - done_ppm) // PPM if chunk < self.chunks else 0)
 
     def units_of(self, chunk: int) -> int:
         """Units of one step; 0 where its output is compared as a whole."""

@@ -38,7 +38,7 @@ from protocol.units import Digest, Micros, PeerId
 from protocol.watcher import Watcher
 from verifier.auditor import Auditor
 from verifier.beacon import BeaconKeeper
-from verifier.bench import Caution
+from verifier.bench import Canaries, Caution
 from verifier.case import Place
 from verifier.court import Bailiff, Court
 from verifier.judge import Judge
@@ -84,6 +84,8 @@ class Outside:
     """Whether no connection to a peer is left."""
     fresh: Callable[[], bytes] = bytes
     """Public randomness of others for a validator's part of a beacon, where there is some; never waited for."""
+    canary: Canaries = lambda place, provider, output: None
+    """What proves an opened output wrong, where this validator knew the answer."""
 
 
 @dataclass(slots=True)
@@ -218,7 +220,7 @@ def wire_machines(
         hands=working.hands,
         watcher=Watcher(identity, network),
         replica=replica,
-        judge=judging.judge(identity, network, outside.read) if is_validator else None,
+        judge=judging.judge(identity, network, outside) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
         catchup=Catchup(me, network, outside.neighbours, outside.dice(), outside.offer_life_max),
         justice=Justice(advocate(me, judges, ledger, working.provider.traces.by_root, outside.read)),
@@ -336,10 +338,10 @@ class _Judging:
     maker: OfferMaker
     ledger: Callable[[], Ledger]
 
-    def judge(self, identity: Identity, network: str, read: Callable[[Digest], bytes]) -> Judge:
+    def judge(self, identity: Identity, network: str, outside: Outside) -> Judge:
         """The judge of this validator."""
-        caution = Caution(self.networks, self.floor)
-        return Judge(identity, network, self.ledger, lambda: self.validators, self.auditors, read, caution)
+        caution = Caution(self.networks, self.floor, outside.canary)
+        return Judge(identity, network, self.ledger, lambda: self.validators, self.auditors, outside.read, caution)
 
     def auditors(self, facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
         """Validators whose execution can be compared, for D2 those with the provider's runtime digest; where no

@@ -1,7 +1,7 @@
 """The renter's side. The secret key stays here; what leaves is public.
 
     python client.py encrypt ROWS.json KEYS SEND     # SEND/ goes with the job
-    python client.py decrypt KEYS RESULT ANSWERS.json
+    python client.py decrypt KEYS RESULTS ANSWERS.json   # of all chunks
 
 Among the rows are canaries: rows whose answers the renter has computed. Encrypted, nobody can tell them from others.
 """
@@ -50,8 +50,8 @@ def decrypt(keys: Path, result: Path, answers: Path) -> str:
     known = json.loads((keys / "places.json").read_text())
     found: dict[int, list[float]] = {}
     for place, index in enumerate(known["order"]):
-        file = result / f"{place}.out"
-        if not file.exists():
+        file = next(result.rglob(f"{place}.out"), None)
+        if file is None:
             return f"answer {place} is missing"
         try:
             found[index] = tenseal.ckks_vector_from(context, file.read_bytes()).decrypt()

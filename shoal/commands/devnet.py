@@ -18,6 +18,9 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     up = verbs.add_parser("up", parents=[voice], help="start it; what is in the folder goes on")
     up.add_argument("--providers", type=int, default=4, metavar="N", help="how many providers (default %(default)s)")
     up.add_argument("--window", metavar="TIME", help="time to appeal in, 1s to 30d, of a new network (default 2s)")
+    up.add_argument(
+        "--canaries", type=int, default=0, metavar="N", help="known jobs that the validator issues per hour"
+    )
     up.add_argument("--fresh", action="store_true", help="delete what is in the folder first")
     down = verbs.add_parser("down", parents=[voice], help="end every process of it")
     down.add_argument("--remove", action="store_true", help="delete the folder too, with the ledger and all results")
@@ -36,6 +39,8 @@ def run_up(args: argparse.Namespace, out: Output) -> int:
 
     if not 1 <= args.providers <= 32:
         raise Refused(f"{args.providers} providers", code="usage", fix="Choose 1 to 32.")
+    if not 0 <= args.canaries <= 3600:
+        raise Refused(f"{args.canaries} canaries per hour", code="usage", fix="Choose 0 to 3600.")
     folder = devnet_folder(args)
     window = span_of(args.window or "2s")
     if window is None or not SECOND <= window <= 30 * DAY:
@@ -43,7 +48,7 @@ def run_up(args: argparse.Namespace, out: Output) -> int:
     if args.fresh:
         remove(folder)
     network = Devnet(folder, out.say)
-    state = network.up(args.providers, window=window)
+    state = network.up(args.providers, window=window, canaries=args.canaries)
     network.release()
     page = f"{state.gateway.url}/"
     out.data({"gateway": state.gateway.url, "token": state.gateway.token, "folder": str(folder)}, lambda: page)

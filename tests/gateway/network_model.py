@@ -252,6 +252,9 @@ class Network:
             "refunded": 0,
             "slashed": 0,
             "pending": 0,
+            "held": 0,
+            "held_until": 0,
+            "free": 0,
             "lines": [],
         }
         status: Plain = {

@@ -14,7 +14,7 @@ from random import Random
 
 from msgspec import UNSET, UnsetType
 
-from protocol import genesis, matching, reputation, wire
+from protocol import genesis, matching, operations, reputation, wire
 from protocol.bidding import Counter
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Score, Send, Stop, Store
@@ -28,6 +28,7 @@ from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Message, Offer, Runtime, message_decoder
 from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.peer import Peer
+from protocol.policy import Policy
 from protocol.proof import Numeric, Proof
 from protocol.provider import Provider
 from protocol.ranking import rank, standing_record
@@ -87,8 +88,8 @@ class Citizen:
 class Town:
     """One validator, one steward, providers. `run` delivers until a condition holds or the time is over."""
 
-    def __init__(self, providers: int, seed: int = 1, auditors: int = 0) -> None:
-        """`auditors`: peers that only audit, beside the validator who does so too."""
+    def __init__(self, providers: int, seed: int = 1, auditors: int = 0, policy: Policy | UnsetType = UNSET) -> None:
+        """`auditors`: peers that only audit, beside the validator who does so too. `policy`: economics in force."""
         self.now = START
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
@@ -107,6 +108,7 @@ class Town:
             START,
             ((keys["validator"].peer, 1),),
             tuple((cls, key.peer, MONEY) for key in keys.values() for cls in ("U", "S")),
+            policy=policy,
         )
         self.citizens = {name: self._citizen(name, key) for name, key in keys.items()}
         for name, citizen in self.citizens.items():
@@ -222,6 +224,13 @@ class Town:
         citizen = self.citizens[name]
         self._perform(name, citizen.peer.absorb(citizen.peer.index(machine), act(self.now)))
 
+    def order(self, operation: operations.Operation, *signers: str) -> None:
+        """An operation that no machine of the town makes by itself, signed by these citizens, to the ledger."""
+        keys = [self.citizens[name].identity for name in signers]
+        signed = operations.signed_op(CHAIN, operation, *keys)
+        client = self.citizens[signers[0]].client
+        self.command(signers[0], client, lambda now: client.submit(signed, now))
+
     def give(self, name: str, sender: PeerId, message: Message | Completion, delay: float = LATENCY) -> None:
         """A message on its way; the dead neither send nor hear."""
 
@@ -313,9 +322,9 @@ class Town:
         return found_by_all(run)
 
 
-def open_town(providers: int = 3, seed: int = 1, auditors: int = 0) -> Town:
+def open_town(providers: int = 3, seed: int = 1, auditors: int = 0, policy: Policy | UnsetType = UNSET) -> Town:
     """A town whose offers are out and whose ledger runs."""
-    town = Town(providers, seed, auditors)
+    town = Town(providers, seed, auditors, policy)
     town.run(lambda: town.now > START + 5 * SECOND, 30)
     return town
 

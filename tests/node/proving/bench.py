@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from node.blobs import BlobStore
@@ -27,7 +28,8 @@ class Bench:
     def __init__(self, folder: Path, runtimes: dict[str, Runtime]) -> None:
         self.lines: list[str] = []
         self.blobs = BlobStore(folder / "blobs", 256 * MIB)
-        tiers: list[Executor] = [ChildExecutor("test-proving"), WasmExecutor(), BwrapExecutor("test-proving")]
+        label = f"test-proving-{os.getpid()}"  # Cleaning up kills what has this label, of other test processes too.
+        tiers: list[Executor] = [ChildExecutor(label), WasmExecutor(), BwrapExecutor(label)]
         self.runners = {
             tier.tier: Runner(self.blobs, folder / tier.tier / "tasks", [tier], runtimes, serves=[OWNER])
             for tier in tiers
