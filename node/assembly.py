@@ -10,6 +10,7 @@ from node.blobs import BlobStore
 from node.canaries import Answers
 from node.clock import Clock
 from node.config import Config
+from node.drand import Drand
 from node.driver import Driver, World
 from node.events import EventLog
 from node.host import Host, inspect_host, process_tier
@@ -62,6 +63,8 @@ class Assembly:
     driver: Driver
     erasure: ErasureCode
     answers: Answers
+    drand: Drand | None
+    """Public randomness for a validator's beacons, where its owner names a relay."""
 
     def close(self) -> None:
         """Close what is on the disk."""
@@ -98,6 +101,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     answers = Answers(records, blobs, identity.peer)
     images = await process_tier(config, identity, genesis.chain)
     shelter = Shelter(fetch, config.slots, erasure, discard, evicted, process=images)
+    drand = Drand(clock.now, servers=(config.drand_url.rstrip("/"),)) if config.drand_url and is_validator else None
     host = await inspect_host(config, blobs, serves, clock, shelter)
     outside = Outside(
         read=lambda digest: blobs.read(digest, SPEC_BYTES_MAX),
@@ -111,6 +115,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
         is_cut=lambda peer: peer != identity.peer and not transport.is_connected(peer),
         loss=exposure.loss,
         canary=canary,
+        fresh=drand.fresh if drand else bytes,
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
     outcomes = Outcomes(lambda: machines.ledger)
@@ -129,25 +134,9 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
     driver = Driver(machines.peer(vault.listed), world)
     return Assembly(
-        config,
-        identity,
-        clock,
-        blobs,
-        records,
-        journal,
-        serves,
-        host,
-        machines,
-        outcomes,
-        transport,
-        vault,
-        uplink,
-        stay,
-        world,
-        driver,
-        erasure,
-        answers,
-    )
+        config, identity, clock, blobs, records, journal, serves, host, machines,
+        outcomes, transport, vault, uplink, stay, world, driver, erasure, answers, drand,
+    )  # fmt: skip
 
 
 def _transport_config(config: Config, capabilities: tuple[str, ...]) -> TransportConfig:

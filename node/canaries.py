@@ -35,6 +35,9 @@ from verifier.networks import networks
 RECORD: Final = "canary/"
 """Prefix of the lists in the node's records."""
 
+OPENED: Final = "canary-opened/"
+"""Prefix of those that have convicted somebody: everybody knows their keys."""
+
 SPEC_BYTES_MAX: Final = 1 << 20
 """Bytes of a source's specification: with sixteen chunks it is small."""
 
@@ -56,6 +59,11 @@ def check_alone(genesis: Genesis, me: PeerId) -> None:
             code="canaries_need_quorum",
             fix="Set canaries_per_hour = 0: others could not check an opening before they sign.",
         )
+
+
+def mirror(owner: bytes, openings: int) -> str:
+    """The name of the key that stands for a renter; after every opening all keys are new."""
+    return f"mirror/{owner.hex()[:32]}/{openings}"
 
 
 class Answers:
@@ -84,7 +92,15 @@ class Answers:
         if escrow is None:
             return None
         found = self.book.conviction(ledger.escrows, escrow.spec, place[1], output, runtimes)
-        return None if found is None else self._blobs.put(wire.encode(found))
+        if found is None:
+            return None
+        self._records.put(f"{OPENED}{escrow.spec.hex()}", b"")
+        return self._blobs.put(wire.encode(found))
+
+    @property
+    def openings(self) -> int:
+        """Lists that were opened so far."""
+        return sum(1 for _ in self._records.scan(OPENED))
 
 
 class Issuer:
@@ -169,7 +185,7 @@ class Issuer:
         parts, source = self._parts, self._parts.ledger().escrows[item.source]
         earlier = {PeerId(held.provider) for held in parts.ledger().held.values() if held.escrow == item.source}
         barred = self._acquainted(canary_book.met(source) | earlier)
-        created = await RenterApi(parts).create(RenterCreateParams(f"mirror/{source.owner.hex()[:32]}"))
+        created = await RenterApi(parts).create(RenterCreateParams(mirror(source.owner, self._answers.openings)))
         renter = peer_from_text(str(created["renter"]))
         strangers = [one for one in parts.plan(spec, renter, parts.now()).candidates if one.peer not in barred]
         if len(strangers) < STRANGERS_MIN:

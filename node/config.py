@@ -86,6 +86,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Local times of day in which this machine works, like `22:00-06:00,12:00-13:00`; empty: always."""
     owner_command: Annotated[str, Meta(max_length=1024)] = ""
     """A program that ends with 0 while the owner needs the machine; asked every second. Empty: only cards tell."""
+    drand_url: Annotated[str, Meta(max_length=256, pattern=r"^(https?://[^\s,]+)?$")] = ""
+    """A validator mixes public randomness of this drand relay into its parts of beacons; empty: it does not."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     canaries_per_hour: Annotated[int, Meta(ge=0, le=3600)] = 0
     """Validators: finished jobs issued once more as canaries, on average; 0: none (specs/38-canaries.md)."""

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Protocol, cast
@@ -32,6 +33,9 @@ ANSWER_BYTES_MAX: Final = 4_096
 
 AGE_ROUNDS_MAX: Final = 4
 """Rounds that the newest may lag behind the clock: a relay's cache, and one lost round."""
+
+REFRESH_S: Final = 9.0
+"""Seconds between two looks: three rounds, so that what is known never gets older than AGE_ROUNDS_MAX."""
 
 DOMAIN: Final = b"BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_"
 """Of RFC 9380, for signatures on G1 (scheme `bls-unchained-g1-rfc9380`)."""
@@ -87,6 +91,8 @@ class _Pairing(Protocol):
 class _Element(Protocol):
     def __mul__(self, other: _Element) -> _Element: ...
 
+
+log = logging.getLogger("shoal.drand")
 
 _decoder: Final = msgspec.json.Decoder(Round)
 
@@ -173,6 +179,19 @@ class Drand:
             else:
                 return
         raise Unavailable(f"no server gave a round; the last: {why}", code="no_drand", fix="Nothing depends on it.")
+
+    async def run(self) -> None:
+        """Keep the newest round at hand, until cancelled. A server that cannot be reached is no error."""
+        try:
+            while True:
+                try:
+                    await self.refresh()
+                except Unavailable as error:
+                    log.info("%s", error.detail)
+                await trio.sleep(REFRESH_S)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.close()
 
     async def _ask(self, server: str) -> Round:
         data, size = b"", 0

@@ -64,6 +64,10 @@ class NodeApi:
             "handovers": len(share_view(parts.identity.peer, ledger)),
             "available": ledger.available("U", parts.identity.peer),
             "stake": ledger.available("S", parts.identity.peer),
+            "drifting": [
+                {"provider": peer_text(provider), "profile": profile, "units": found.units, "detail": found.detail}
+                for (provider, profile), found in sorted(parts.drifting().items())
+            ],
             "running": [
                 {
                     "job": job_text(lease.job),

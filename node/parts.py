@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from node.blobs import BlobStore
@@ -23,6 +23,8 @@ from protocol.provider import Provider
 from protocol.steward import Steward
 from protocol.units import Micros
 from protocol.watcher import Watcher
+from verifier.drift import Drift
+from verifier.drift_watch import Account
 
 
 @dataclass(slots=True)
@@ -49,6 +51,8 @@ class Parts:
     ledger: Callable[[], Ledger]
     plan: Callable[..., Plan]
     stop: Callable[[], None]
+    drifting: Callable[[], Mapping[Account, Drift]] = dict
+    """What a validator's judge finds of small errors with a direction."""
     care: Care | None = None
     """What is done for the work of others; None until custody is wired."""
     volumes: JobVolumes | None = None

@@ -120,6 +120,8 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
             )
             nursery.start_soon(_tell, parts.events, node.outcomes)
             nursery.start_soon(node.stay.keep_note)
+            if node.drand:
+                nursery.start_soon(node.drand.run)
             if config.canaries_per_hour:
                 nursery.start_soon(Issuer(parts, node.host.runner, node.answers).run)
             nursery.start_soon(watch_host, _watched(config), parts, node.clock, _tell_heat, handing.fire)
@@ -184,6 +186,7 @@ def _parts(node: Assembly, terms: Terms, stop: Callable[[], None]) -> Parts:
         ledger=lambda: machines.ledger,
         plan=machines.steward.plan,
         stop=stop,
+        drifting=lambda: machines.judge.drifting if machines.judge else {},
     )
 
 

@@ -61,6 +61,17 @@ class RunDone:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitError:
+    """How far a unit within its tolerance was off, and where to: integers in parts per trillion of its update."""
+
+    size: int
+    along: int
+    """How much too far it went in the direction of the update."""
+    sketch: tuple[int, ...]
+    """Its direction, reduced by a secret of the judge (`verifier.drift`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """Units were compared. A blob that cannot be fetched or parsed is the fault of who owes it."""
 
@@ -73,6 +84,8 @@ class Scored:
     """Digest of the report blob: every unit's error, for people and for appeals."""
     fault: Literal["", "provider", "auditor"] = ""
     """Whose blob was missing or malformed."""
+    errors: tuple[UnitError, ...] = ()
+    """Of units of training within the tolerance, where the `Score` had a secret."""
 
 
 NOT_PROTECTED: Final = "not protected: "

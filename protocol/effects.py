@@ -132,6 +132,8 @@ class Score:
     """Who has what was claimed."""
     auditor: PeerId
     """Who has what was replayed."""
+    secret: bytes = b""
+    """The judge's own: units within the tolerance are to come back with the direction of their error. Empty: not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from shoal.devnet import Devnet
 from shoal.devnet_state import DevnetState
 from shoal.job_text import chunks_text
 from shoal.output import Output, money, size_text, span_text, table
+from shoal.receipt_account import Account, wire_peer
 
 DEPOSIT: Final = 100 * CREDIT
 LOOK_S: Final = 0.1
@@ -45,7 +46,7 @@ class Done:
     name: str
     status: JobStatus
     saved: list[SavedFile]
-    account: receipts.Account
+    account: Account
     chunks_checked: int
 
 
@@ -209,7 +210,7 @@ def _report(done: list[Done], kill: Kill | None, names: dict[str, str], cheats: 
     wrong = [lease for lease in leases if lease.outcome in ("wrong", "fraud")]
     out.say(f"\naudits: {len(audited)} results were executed again, {len(wrong)} were wrong")
     for lease in wrong:
-        name = names.get(receipts.wire_peer(lease.provider), "?")
+        name = names.get(wire_peer(lease.provider), "?")
         out.say(
             f"  {name}, chunk {lease.chunk}: caught ({lease.code}), {money(lease.price)} refused and given back, "
             f"{money(lease.slashed)} slashed; the chunk was computed again by somebody else"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from protocol import operations, wire
+from node.clock import Clock
+from protocol import job_books, operations, wire
 from protocol.block import verify_receipts
 from protocol.errors import Refused, RemoteViolation
 from protocol.genesis import Genesis
 from protocol.jobspec import Manifest, OutputFile
-from protocol.messages import Outcome, Receipts
+from protocol.messages import Header, Outcome, Receipts
 from protocol.operations import (
     Assign,
     EscrowClose,
@@ -27,9 +27,11 @@ from protocol.operations import (
     Operation,
     Ruling,
     Settle,
+    SignedOp,
     Verdict,
 )
 from protocol.units import PeerId
+from shoal.receipt_account import Account, Lease
 
 NOBODY = PeerId(bytes(32))
 RECEIPT_BYTES_MAX = 256 << 20
@@ -45,99 +47,6 @@ class JobReceipt(Struct, frozen=True, forbid_unknown_fields=True):
     receipts: tuple[bytes, ...]
 
 
-@dataclass(slots=True)
-class Lease:
-    """One lease of a chunk, as the ledger saw it."""
-
-    chunk: int
-    epoch: int
-    provider: bytes
-    price: int
-    collateral: int
-    outcome: str = ""
-    code: str = ""
-    is_audited: bool = False
-    auditor: bytes = b""
-    output: bytes = b""
-    paid: int = 0
-    commission: int = 0
-    slashed: int = 0
-    done_ppm: int = 0
-    """Share of the whole chunk that was done when the lease was handed over."""
-    evidence: int = 0
-    """Set aside for whoever audits it."""
-    audit_paid: int = 0
-    """What of that its auditor got."""
-    waits: int = 0
-    """What it earned until then, commission included, while the chunk has no end."""
-
-
-@dataclass(slots=True)
-class Account:
-    """The job's money, computed again. Smallest units."""
-
-    cap: int = 0
-    """What the renter put in: at the opening and by every extension."""
-    refunded: int = 0
-    is_closed: bool = False
-    leases: dict[tuple[int, int], Lease] = field(default_factory=dict)
-    done: dict[int, int] = field(default_factory=dict)
-    """Chunk -> the share of it that was handed over, ppm."""
-    operations: int = 0
-    blocks: int = 0
-
-    @property
-    def paid(self) -> int:
-        """To providers, after commission."""
-        return sum(lease.paid for lease in self.leases.values())
-
-    @property
-    def commission(self) -> int:
-        return sum(lease.commission for lease in self.leases.values())
-
-    @property
-    def slashed(self) -> int:
-        """From providers' collateral."""
-        return sum(lease.slashed for lease in self.leases.values())
-
-    @property
-    def waiting(self) -> int:
-        """Shares of leases that were handed over, of chunks that have no end yet."""
-        return sum(lease.waits for lease in self.leases.values())
-
-    @property
-    def audits(self) -> int:
-        """To auditors, out of what leases had set aside for them."""
-        return sum(lease.audit_paid for lease in self.leases.values())
-
-    def carried(self, chunk: int) -> list[Lease]:
-        """The leases of a chunk that were handed over and wait for its end."""
-        return [lease for lease in self.leases.values() if lease.chunk == chunk and lease.waits]
-
-    def outputs(self) -> dict[int, bytes]:
-        """Chunk -> digest of the output manifest that was accepted and paid for."""
-        return {lease.chunk: lease.output for lease in self.leases.values() if lease.outcome == "accept"}
-
-    def movements(self) -> dict[str, int]:
-        """What every party gained (+) or gave (-). The sum is zero to the unit once the escrow is closed."""
-        moved: defaultdict[str, int] = defaultdict(int)
-        moved["renter"] = self.refunded - self.cap
-        moved["commission"] = self.commission
-        moved["slashed"] = self.slashed
-        for lease in self.leases.values():
-            moved[wire_peer(lease.provider)] += lease.paid - lease.slashed
-            if lease.audit_paid:
-                moved[wire_peer(lease.auditor)] += lease.audit_paid
-        return dict(moved)
-
-
-def wire_peer(peer: bytes) -> str:
-    """A peer id as text."""
-    from protocol.identity import peer_text
-
-    return peer_text(PeerId(peer))
-
-
 def decode(data: bytes) -> JobReceipt:
     """The receipt in these bytes; `Refused` (`not_a_receipt`) when they are none."""
     try:
@@ -148,30 +57,37 @@ def decode(data: bytes) -> JobReceipt:
         ) from error
 
 
-def verify(data: bytes, genesis: Genesis) -> Account:
-    """Check everything and compute the money. Raises Refused with what is wrong (`receipt_false`, `receipt_gap`)."""
+def verify(data: bytes, genesis: Genesis, at: int | None = None) -> Account:
+    """Check everything and compute the money. Raises Refused with what is wrong (`receipt_false`, `receipt_gap`).
+
+    `at`: ledger time, µs, that the account is of, where that is after its last block: windows end without an
+    operation. None: now."""
     receipt = decode(data)
     if receipt.chain != genesis.chain:
         raise false(f"it is of network {receipt.chain!r}, the genesis file is of {genesis.chain!r}")
-    account = Account()
+    account = Account(books=job_books.kept(genesis, receipt.escrow))
     heights: set[int] = set()
     seen: set[bytes] = set()
     for raw in receipt.receipts:
-        for operation, outcome, height in _proved(raw, genesis):
+        for operation, signed, outcome, header in _proved(raw, genesis):
             if outcome.op in seen:
                 raise false("it holds an operation twice")
-            heights.add(height)
+            heights.add(header.height)
             account.operations += 1
             if outcome.status == "applied":  # One that was refused may come again.
                 seen.add(outcome.op)
                 _apply(account, operation, outcome.op, receipt)
+                _book(account, operation, signed, header)
+            account.time = max(account.time, header.time)
     account.blocks = len(heights)
     if not account.cap:
         raise gap("it does not hold the operation that opened the escrow")
+    _bring_up(account, Clock().now() if at is None else at)
     paid = account.paid + account.commission + account.audits
-    if account.is_closed:  # Rulings may follow: an escrow closes for good when nothing is held any more.
+    if account.is_closed and account.books is None:
         account.refunded = account.cap - paid
-    if paid + account.waiting > account.cap:
+    unexplained = account.books.unexplained if account.books is not None else 0
+    if paid + account.waiting > account.cap + unexplained:
         waiting = f" and {account.waiting} set aside" if account.waiting else ""
         raise gap(f"{paid} units were paid{waiting}, its operations put {account.cap} in")
     return account
@@ -206,13 +122,45 @@ def gap(what: str) -> Refused:
     return Refused(f"the receipt has a gap: {what}", code="receipt_gap", fix="Get it again when the job is settled.")
 
 
-def _proved(raw: bytes, genesis: Genesis) -> Iterable[tuple[Operation, Outcome, int]]:
+def _book(account: Account, operation: Operation, signed: SignedOp, header: Header) -> None:
+    """The same operation in the books of a network with a policy."""
+    if account.books is None:
+        return
+    signers = frozenset(item.signer for item in signed.signatures)
+    try:
+        account.books.order(operation, signed.op_id, signers, header.time)
+    except Refused as error:
+        raise gap(f"{type(operation).__name__} of block {header.height} cannot have been applied: {error}") from error
+
+
+def _bring_up(account: Account, at: int) -> None:
+    """What happened by itself since the last operation, and what came of every lease."""
+    if account.books is None:
+        return
+    account.time = max(account.time, at)
+    account.books.advance(account.time)
+    escrow = account.books.escrow
+    if escrow is None:
+        return
+    account.cap, account.refunded, account.is_closed = escrow.cap, escrow.refunded, escrow.is_closed
+    for lease in account.leases.values():
+        if lease.outcome not in ("handed", "settled"):
+            lease.paid, lease.commission = account.books.paid(lease.chunk, lease.epoch)
+    for chunk, known in escrow.chunks.items():
+        for item in known.carried:
+            lease, fee = account.leases[chunk, item.epoch], operations.commission(item.amount)
+            is_paid = item.outcome == "paid"
+            lease.paid, lease.commission = (item.amount - fee, fee) if is_paid else (0, 0)
+            lease.waits = 0 if item.outcome else item.amount
+
+
+def _proved(raw: bytes, genesis: Genesis) -> Iterable[tuple[Operation, SignedOp, Outcome, Header]]:
     try:
         receipts = wire.decode(raw, wire.decoder(Receipts), NOBODY, size_max=RECEIPT_BYTES_MAX)
         proved = verify_receipts(receipts, genesis.validator_set, NOBODY)
     except RemoteViolation as error:
         raise false(error.rule) from error
-    return [(operation, outcome, receipts.header.height) for operation, _, outcome in proved]
+    return [(operation, signed, outcome, receipts.header) for operation, signed, outcome in proved]
 
 
 def _apply(account: Account, operation: Operation, op_id: bytes, receipt: JobReceipt) -> None:

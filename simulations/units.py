@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from protocol import wire
-from protocol.completions import Scored
+from protocol.completions import Scored, UnitError
 from protocol.effects import Run, Score
 from protocol.jobspec import ZERO_DIGEST, Manifest, OutputFile
 from protocol.proof import PPT, Leaf, Results, Trace, UnitResult
@@ -21,6 +21,7 @@ from protocol.trace import encode_effect
 from protocol.units import PPM, Digest, PeerId
 from verifier import score as scores
 from verifier.course import LAST_STATE
+from verifier.drift import SKETCH
 
 WRONG: Final = 1.0
 """Error of a state that was not computed from the one before it: nothing of the two is alike."""
@@ -119,7 +120,7 @@ def replay(run: Run, read: Read, conduct: Conduct = EXACT) -> Execution:
 
 def compare(work: Score, read: Read) -> Scored:
     """What the child process of a node would find about these pairs."""
-    worst, blamed = PPM, ""
+    worst, blamed, errors = PPM, "", list[UnitError]()
     for item in work.items:
         try:
             claimed, replayed = _read(read, item.claimed, work.provider), _read(read, item.replayed, work.auditor)
@@ -130,7 +131,16 @@ def compare(work: Score, read: Read) -> Scored:
         found = scores.score(err, work.tolerance)
         if found < worst:
             worst, blamed = found, "update_differs"
-    return Scored(work.task, worst, blamed if worst < scores.ACCEPT else "within_tolerance", ZERO_DIGEST)
+        if found >= scores.ACCEPT and work.secret and work.kind == "training":
+            errors.append(unit_error(claimed, replayed))
+    code = blamed if worst < scores.ACCEPT else "within_tolerance"
+    return Scored(work.task, worst, code, ZERO_DIGEST, errors=tuple(errors))
+
+
+def unit_error(claimed: State, replayed: State) -> UnitError:
+    """All error is along the update here; directions across it have nothing in common, unit by unit."""
+    apart, place = claimed.err - replayed.err, claimed.base[0] % SKETCH
+    return UnitError(abs(apart), apart, tuple(apart if at == place else 0 for at in range(SKETCH)))
 
 
 def first(run: Run) -> State:

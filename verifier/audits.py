@@ -207,7 +207,11 @@ class Audits:
         task = f"score-{escrow.hex()[:16]}-{chunk}-{epoch}-{case.turn}-{state.auditor.hex()[:8]}"
         case.state = Scoring(state.auditor, state.output, state.until, results, task)
         items = replays.score_items(facts, leaves, results)
-        return [Compute(Score(task, facts.kind, facts.tolerance, items, case.provider, state.auditor))]
+        return [
+            Compute(
+                Score(task, facts.kind, facts.tolerance, items, case.provider, state.auditor, self._bench.drifts.secret)
+            )
+        ]
 
     def scored(self, scored: Scored, now: Micros) -> list[Effect]:
         """A comparison within a tolerance is done."""
@@ -233,7 +237,23 @@ class Audits:
         code = "unit_differs" if case.facts.is_exact else "out_of_tolerance"
         points = None if case.facts.is_exact else scored.score
         told = Emit("scored", self._bench.fields(case, state.auditor) | {"score": scored.score, "code": scored.code})
-        return [told, *self._found(case, Finding(state.auditor, state.output, grade, said, code, points), now)]
+        return [
+            told,
+            *self._drifted(case, scored, grade),
+            *self._found(case, Finding(state.auditor, state.output, grade, said, code, points), now),
+        ]
+
+    def _drifted(self, case: Case, scored: Scored, grade: Grade) -> list[Effect]:
+        """Small errors go on the provider's account, once per unit: what several auditors say of one unit is one."""
+        assert case.facts is not None
+        if grade != "same" or any(finding.score is not None for finding in _hearing(case).findings):
+            return []
+        tolerance = case.facts.tolerance
+        found = self._bench.drifts.note(case.provider, tolerance, scored.errors)
+        if found is None:
+            return []
+        named = self._bench.named(case) | {"profile": tolerance.profile, "units": found.units, "detail": found.detail}
+        return [Emit("drift", named)]
 
     def _found(self, case: Case, finding: Finding, now: Micros) -> list[Effect]:
         _hearing(case).findings.append(finding)

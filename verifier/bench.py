@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol import operations
+from protocol import operations, wire
 from protocol.effects import Effect, Emit, Send, Wake
 from protocol.identity import Identity, peer_text
 from protocol.messages import RevealRequest, Submit
@@ -14,6 +15,7 @@ from protocol.units import Digest, Micros, PeerId
 from verifier import sampling
 from verifier.case import Case, Decided, Found, Place, Revealing, verdict_of
 from verifier.deadlines import REVEAL_TIMEOUT, next_look
+from verifier.drift_watch import DriftWatch
 from verifier.settling import Finding
 from verifier.views import Facts, LedgerView
 
@@ -59,6 +61,11 @@ class Bench:
     caution: Caution = CARELESS
     facts: dict[Digest, Facts] = field(default_factory=dict)
     cases: dict[Place, Case] = field(default_factory=dict)
+    drifts: DriftWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        mine = self.identity.sign(wire.signing_bytes(self.chain, "drift-secret", b""))
+        self.drifts = DriftWatch(hashlib.sha256(mine).digest())
 
     def outputs(self, escrow: bytes, chunk: int, facts: Facts) -> tuple[Digest, ...] | None:
         """What a step reads of earlier ones, by the ledger's own record; None when one of them is not accepted."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Annotated, Final, Protocol
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
 from protocol import wire
 from protocol.jobspec import JobSpec

@@ -256,8 +256,12 @@ class Court:
     def _vote(self, trial: Trial, panel: Panel, now: Micros) -> list[Effect]:
         """All have opened, or had their time."""
         output = panel.majority()
+        if panel.request.result and output is None and panel.is_refused:
+            return self._rule(trial, False, "check_failed", now, panel.members)
         if output is None:
             return self._rule(trial, None, "no_majority", now, panel.members)
+        if panel.request.result:  # A member that votes at all votes for the result that it was given.
+            return self._rule(trial, True, "check_passed", now, panel.members, trial.claimed)
         code = "hash_equal" if output == trial.claimed else "hash_differs"
         return self._rule(trial, output == trial.claimed, code, now, panel.members, output)
 

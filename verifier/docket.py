@@ -154,7 +154,7 @@ class Trial:
         return game_id(self.trace, self.rival, self.seed)
 
     def request(self, facts: Facts, outputs: tuple[Digest, ...]) -> AuditRequest:
-        """The whole chunk, to be executed again, blind."""
+        """The whole chunk, to be executed again, blind; of a certificate, which has many right results, its check."""
         sources = tuple(dict.fromkeys((self.steward, self.provider, self.appellant)))
         return AuditRequest(
             *self.place,
@@ -163,6 +163,7 @@ class Trial:
             outputs=outputs,
             sources=sources,
             renter=self.renter,
+            result=self.claimed if facts.kind == "certificate" and facts.is_checked(self.place[1]) else b"",
         )
 
     def seat(self, facts: Facts, outputs: tuple[Digest, ...], members: tuple[PeerId, ...]) -> Seat:

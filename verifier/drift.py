@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from protocol.completions import UnitError
 from protocol.proof import PPT, Tolerance
 from verifier.tensors import Tensors
 from verifier.training import PARAMETERS, tree_sum
@@ -68,7 +69,8 @@ class Drift(Struct, frozen=True):
 def signed_error(start: Tensors, claimed: Tensors, replayed: Tensors, secret: bytes) -> SignedError:
     """For states that `verifier.training.compare` found to be within the tolerance.
 
-    `secret` is the judge's own, the same for all units of an account: who knew it could push where it does not look."""
+    `secret` is the judge's own and stays with it, the same for all units of an account: who knew it could push where it
+    does not look."""
     inner, whole, apart = [], [], []
     sketch = np.zeros(SKETCH)
     for name in sorted(name for name in replayed if name.startswith(PARAMETERS)):
@@ -83,6 +85,20 @@ def signed_error(start: Tensors, claimed: Tensors, replayed: Tensors, secret: by
         return SignedError(0.0, 0.0, (0.0,) * SKETCH)
     size, along = math.sqrt(sum(apart)) / norm, sum(inner) / norm**2
     return SignedError(size, along, tuple((sketch / norm).tolist()))
+
+
+def coded(error: SignedError) -> UnitError | None:
+    """In whole parts per trillion; None for what is no number."""
+    numbers = (error.size, error.along, *error.sketch)
+    if not all(math.isfinite(number) for number in numbers):
+        return None
+    size, along, *sketch = (round(number * PPT) for number in numbers)
+    return UnitError(size, along, tuple(sketch))
+
+
+def decoded(error: UnitError) -> SignedError:
+    """The inverse of `coded`, to a part per trillion."""
+    return SignedError(error.size / PPT, error.along / PPT, tuple(number / PPT for number in error.sketch))
 
 
 def drift(errors: Sequence[SignedError], tolerance: Tolerance) -> Drift:

@@ -5,7 +5,7 @@ It opens a case per claim, gives it what comes in (`verifier.course`, `verifier.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from protocol import wire
@@ -22,6 +22,8 @@ from verifier.bench import CARELESS, Auditors, Bench, Caution
 from verifier.case import Case, Decided, Fetching, Gathering, Place, Scoring
 from verifier.course import Course
 from verifier.deadlines import INPUTS_TIMEOUT, SPEC_BYTES_MAX, next_look
+from verifier.drift import Drift
+from verifier.drift_watch import Account
 from verifier.views import Facts, LeaseView, LedgerView
 
 FACTS_MAX: Final = 1024
@@ -103,6 +105,11 @@ class Judge:
         if self.cases:
             effects.append(Wake(min(next_look(case) for case in self.cases.values())))
         return effects
+
+    @property
+    def drifting(self) -> Mapping[Account, Drift]:
+        """Providers whose small errors have a direction, by what they were audited in. For people."""
+        return self._bench.drifts.flagged
 
     def resume(self, now: Micros) -> list[Effect]:
         """After a restart: take up every claim that the ledger still waits for."""

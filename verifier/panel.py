@@ -130,6 +130,11 @@ class Panel:
         self.until = Micros(now + OPEN_TIMEOUT)
         return self.ask()
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether for more than half of the members, VOTES_MIN at least, the program ended with an error."""
+        return len(self.broken) >= max(VOTES_MIN, len(self.members) // 2 + 1)
+
     def majority(self) -> Digest | None:
         """What more than half of the members got, and VOTES_MIN at least; None when nothing is."""
         return majority_of(self.votes, len(self.members))

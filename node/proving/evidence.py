@@ -10,7 +10,7 @@ from typing import Final, Literal
 from node.blobs import BlobStore
 from node.proving.judgement import judge
 from protocol import wire
-from protocol.completions import Scored
+from protocol.completions import Scored, UnitError
 from protocol.effects import Fetch, Score, ScoreItem
 from protocol.errors import Refused, ShoalError
 from protocol.jobspec import ZERO_DIGEST
@@ -31,6 +31,7 @@ async def scored(work: Score, blobs: BlobStore, bring: Bring) -> Scored:
     """Fetch, compare, and put down the report. What was fetched for it goes again; unit by unit, so that the states of
     one unit are all that has to fit on the disk."""
     units: list[UnitScore] = []
+    errors: list[UnitError] = []
     brought: set[Digest] = set()
     try:
         for number, item in enumerate(work.items):
@@ -42,13 +43,15 @@ async def scored(work: Score, blobs: BlobStore, bring: Bring) -> Scored:
                 log.info("%s: the %s's numbers cannot be compared: %s", work.task, found.fault, found.detail)
                 return Scored(work.task, 0, found.code, ZERO_DIGEST, found.fault)
             units += found.report.units
+            errors += found.errors
             following = {digest for _, digest in _owed(work.items[number + 1 : number + 2])}
             _drop(brought - following, blobs, brought)
     finally:
         _drop(set(brought), blobs, brought)
     whole = report(work.kind, work.tolerance, units)
     try:
-        return Scored(work.task, whole.score, whole.code, blobs.put(wire.encode(whole)))
+        evidence = blobs.put(wire.encode(whole))
+        return Scored(work.task, whole.score, whole.code, evidence, errors=tuple(errors))
     except Refused as error:
         return Scored(work.task, 0, error.code, ZERO_DIGEST, "auditor")
 

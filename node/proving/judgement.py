@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Final, Literal
@@ -16,6 +16,7 @@ import trio
 from node.blobs import BlobStore
 from node.executors.process import kill_group
 from node.proving.scoring import ANSWER_BYTES_MAX, Done, Fault, Item, Request, Turn, Word
+from protocol.completions import UnitError
 from protocol.effects import Score, ScoreItem
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest
@@ -42,6 +43,8 @@ class Judgement:
     fault: Literal["", "provider", "auditor"]
     code: str
     detail: str
+    errors: tuple[UnitError, ...] = ()
+    """Of units within the tolerance, where the `Score` had a secret."""
 
 
 async def judge(score: Score, blobs: BlobStore) -> Judgement:
@@ -49,7 +52,7 @@ async def judge(score: Score, blobs: BlobStore) -> Judgement:
     word = await _ask(score, [_item(item, blobs) for item in score.items])
     if isinstance(word, Done):
         found = report(score.kind, score.tolerance, word.units)
-        return Judgement(found, "", found.code, "")
+        return Judgement(found, "", found.code, "", word.errors)
     who = await _culprit(score, word, blobs) if word.side == "compare" else word.side
     detail = word.detail if isinstance(word, Fault) else "reading it took the comparing process down"
     return Judgement(None, who, MALFORMED, detail)
@@ -62,13 +65,13 @@ async def _culprit(score: Score, word: Turn | Fault, blobs: BlobStore) -> Who:
     for item in score.items:
         files = _item(item, blobs)
         alone.append(msgspec.structs.replace(files, replayed=files.claimed, replayed_aux=files.claimed_aux))
-    answer = await _ask(score, alone)
+    answer = await _ask(replace(score, secret=b""), alone)
     return "auditor" if isinstance(answer, Done) else "provider"
 
 
 async def _ask(score: Score, items: Sequence[Item]) -> Word:
     """The child's last word; its last turn when it died."""
-    request = msgspec.json.encode(Request(score.kind, score.tolerance, tuple(items)))
+    request = msgspec.json.encode(Request(score.kind, score.tolerance, tuple(items), score.secret))
     # A file and no pipe: what it said before it was killed is still there.
     answer = os.memfd_create("score", os.MFD_CLOEXEC)
     try:

@@ -17,12 +17,13 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from protocol.completions import UnitError
 from protocol.errors import Refused
 from protocol.proof import SAMPLES_MAX, STATE_BYTES_MAX, Kind, Tolerance
 from protocol.units import GIB, MIB
-from verifier import comparing
+from verifier import comparing, drift, score
 from verifier.comparing import UnitScore
-from verifier.tensors import Array, check_finite, decode
+from verifier.tensors import Array, Tensors, check_finite, decode
 
 CPU_SECONDS: Final = 120
 """For each unit: a comparison reads every state a few times, 16 s for three of 256 MiB."""
@@ -62,6 +63,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind
     tolerance: Tolerance
     items: tuple[Item, ...]
+    secret: bytes = b""
+    """Of whom it asks for the direction of small errors."""
 
 
 class Turn(Struct, frozen=True, forbid_unknown_fields=True, tag="turn"):
@@ -82,6 +85,7 @@ class Done(Struct, frozen=True, forbid_unknown_fields=True, tag="done"):
     """Every unit was compared; the end."""
 
     units: tuple[UnitScore, ...]
+    errors: tuple[UnitError, ...] = ()
 
 
 Word = Turn | Fault | Done
@@ -103,11 +107,11 @@ def main() -> int:
         return 2
     limit(request)
     try:
-        units = tuple(_compare(request, item) for item in request.items)
+        found = [_compare(request, item) for item in request.items]
     except _Malformed as error:
         _say(Fault(error.side, error.detail[:400]))
         return 0
-    _say(Done(units))
+    _say(Done(tuple(unit for unit, _ in found), tuple(error for _, error in found if error is not None)))
     return 0
 
 
@@ -129,7 +133,7 @@ def limit(request: Request) -> None:
             resource.setrlimit(kind, (ceiling, ceiling))
 
 
-def _compare(request: Request, item: Item) -> UnitScore:
+def _compare(request: Request, item: Item) -> tuple[UnitScore, UnitError | None]:
     start = _read(item.start, "provider", item.index, is_finite=True)
     claimed = _read(item.claimed, "provider", item.index, is_finite=True)
     claimed_aux = _read(item.claimed_aux, "provider", item.index, is_finite=True)
@@ -143,7 +147,18 @@ def _compare(request: Request, item: Item) -> UnitScore:
         )
     except Refused as error:  # Parsed well, yet not to be compared: the parent finds out whose it is.
         raise _Malformed("compare", error.detail) from None
-    return comparing.scored(item.index, found, request.tolerance)
+    unit = comparing.scored(item.index, found, request.tolerance)
+    if not request.secret or request.kind != "training" or unit.score < score.ACCEPT:
+        return unit, None
+    return unit, _direction(start or {}, claimed or {}, replayed or {}, request.secret)
+
+
+def _direction(start: Tensors, claimed: Tensors, replayed: Tensors, secret: bytes) -> UnitError | None:
+    """Of a small error; None where there is no room to look, which is no reason to doubt the unit."""
+    try:
+        return drift.coded(drift.signed_error(start, claimed, replayed, secret))
+    except MemoryError:
+        return None
 
 
 def _read(name: str, side: Side, index: int, *, is_finite: bool = False) -> dict[str, Array] | None:

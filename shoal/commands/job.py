@@ -10,12 +10,12 @@ from protocol.errors import Refused
 from shoal import exits
 from shoal.commands import job_proof
 from shoal.commands.words import Nouns, add_gateway, add_noun, agreed, client, devnet_folder, require_answer
-from shoal.output import Output, money, pairs, size_text, table
+from shoal.output import Output, money, pairs, size_text, table, time_text
 
 if TYPE_CHECKING:
     from gateway.schemas import JobStatus
     from shoal.client import Client, SavedFile
-    from shoal.receipts import Account
+    from shoal.receipt_account import Account
 
 JOB_HELP = "job id, job_…"
 
@@ -241,6 +241,7 @@ def _account(account: Account, path: Path) -> dict[str, object]:
         "path": str(path), "operations": account.operations, "blocks": account.blocks, "cap": account.cap,
         "paid": account.paid, "commission": account.commission, "refunded": account.refunded,
         "slashed": account.slashed, "waiting": account.waiting, "is_closed": account.is_closed,
+        "held": account.held, "held_until": account.held_until, "evidence": account.audits, "unknown": account.unknown,
         "movements": account.movements(),
         "handed_over": [
             {"chunk": lease.chunk, "epoch": lease.epoch, "done_ppm": lease.done_ppm, "paid": lease.paid}
@@ -257,10 +258,23 @@ def _account_text(account: Account, path: Path) -> str:
             ("receipt", path),
             ("verified", f"{account.operations} operations in {account.blocks} certified blocks"),
             ("escrow", "closed" if account.is_closed else "still open: more may follow"),
+            *_held(account),
             *_handed(account),
+            *(("not shown here", line) for line in account.unknown),
         ]
     )
     return f"{head}\n\n{table(('who', 'credits'), rows, right=(1,))}\nsum {money(sum(moved.values()))}"
+
+
+def _held(account: Account) -> list[tuple[str, object]]:
+    """Lines where the network has a policy: what waits for disputes, and what no receipt of this job can say."""
+    if account.books is None:
+        return []
+    elsewhere = "while pay is held, a provider's proven fraud in another job takes it back: that is in its receipts"
+    slashed = [("slashed", f"at least {money(account.slashed)}, half of it or more burnt")] if account.slashed else []
+    if not account.held:
+        return list(slashed)
+    return [*slashed, ("held", f"{money(account.held)} until {time_text(account.held_until)} UTC; {elsewhere}")]
 
 
 def _handed(account: Account) -> list[tuple[str, object]]:

@@ -85,6 +85,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         ("--hours", "hours", "local times to work in, like 22:00-06:00; empty: always"),
         ("--owner-command", "owner_command", "a program that ends with 0 while you need the machine yourself"),
         ("--region", "region", "where this machine stands, like eu-west; for renters who ask"),
+        ("--drand-url", "drand_url", "a drand relay whose randomness a validator mixes into beacons; empty: none"),
         ("--log-level", "log_level", "debug, info, warning or error"),
     ):
         parser.add_argument(flag, dest=name, metavar="VALUE", help=text)
@@ -255,6 +256,7 @@ def _setting(name: str, value: object) -> str:
 
 def _status_text(status: Row) -> str:
     running = [(row["job"], row["chunk"], row["epoch"], row["phase"]) for row in _rows(status, "running")]
+    drifting = [(row["provider"], row["profile"], row["units"], row["detail"]) for row in _rows(status, "drifting")]
     ledger = status["ledger"] if isinstance(status["ledger"], dict) else {}
     now, started = status["now"], status["started"]
     up = span_text(now - started) if isinstance(now, int) and isinstance(started, int) else "–"
@@ -278,4 +280,6 @@ def _status_text(status: Row) -> str:
         ]
     )
     parts = [top, table(("job", "chunk", "epoch", "phase"), running), protected_text(status)]
+    if drifting:
+        parts.append(table(("drifting provider", "profile", "units", "errors"), drifting))
     return "\n\n".join(part for part in parts if part)

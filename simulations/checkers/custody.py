@@ -17,6 +17,7 @@ from protocol.effects import Compute, Effect, Emit, Forget, Send
 from protocol.messages import Grant
 from protocol.snapshots import Manifest, Pack, SnapshotNotice
 from protocol.units import PPM, Digest, PeerId
+from simulations.checkers import worth
 from simulations.checkers.checker import Checker
 from simulations.scenario import NS, Check, Injection
 from simulations.subject import Subject, is_honest
@@ -330,20 +331,12 @@ class Custody(Checker):
         return n + n * EXTRA_PPM // PPM + 1 + 4 * n
 
     def finished(self, now: int) -> None:
-        """What was paid for a chunk is what it was worth, however many hosts worked on it."""
+        """What was paid for a chunk is what it was worth, however many hosts worked on it; all else went back."""
         for peer in self.peers:
             if not self._is_on or peer.role != "validator" or not is_honest(peer) or not peer.is_up:
                 continue
-            for escrow in peer.machines.ledger.escrows.values():
-                spent = escrow.paid + escrow.commission
-                worth = sum(
-                    sum(one.amount for one in chunk.carried if one.outcome == "paid")
-                    + (chunk.price if chunk.outcome in ("accept", "settled") else 0)
-                    for chunk in escrow.chunks.values()
-                )
-                if spent != worth or (escrow.is_closed and spent + escrow.refunded != escrow.cap):
-                    detail = f"{spent} were paid for what is worth {worth}, {escrow.refunded} of {escrow.cap} went back"
-                    self.fail(detail, peer.index, now, escrow.id)
+            for detail, escrow in worth.mistakes(peer.machines.ledger):
+                self.fail(detail, peer.index, now, escrow)
 
 
 def _place(task: Task) -> Place:

@@ -12,8 +12,9 @@ import msgspec
 
 from protocol.completions import RunDone
 from protocol.effects import Compute, Effect, Run, Send, Stop
+from protocol.held import SPOILS
 from protocol.messages import Receipts
-from protocol.operations import Assign, Claim, Fence, Handover, Operation, Settle, SignedOp, Surrender, Verdict
+from protocol.operations import Assign, Claim, Fence, Handover, Operation, Ruling, Settle, SignedOp, Surrender, Verdict
 from simulations.checkers.checker import Checker
 from simulations.scenario import NS, Check
 from simulations.subject import Subject, is_honest
@@ -122,6 +123,8 @@ class Epochs(Checker):
                 self._assign(op, time, peer, now)
             case Claim() | Surrender() | Handover() | Fence() | Settle() | Verdict():
                 self._step(op, frozenset(item.signer for item in signed.signatures), time, peer, now)
+            case Ruling(outcome="overturned"):
+                self._overturned(op)
             case _:
                 pass
 
@@ -136,6 +139,14 @@ class Epochs(Checker):
             self._broken(op, f"leased at epoch {op.epoch} while epoch {before.epoch} lives", peer, now)
         lease = Lease(place, op.epoch, op.provider, frozenset(op.watchers), op.claim_by, op.verdict_by)
         self._leases[place] = self._tasks[lease.task] = lease
+
+    def _overturned(self, op: Ruling) -> None:
+        """A panel found otherwise: what was committed is not, and may be leased again once that is final."""
+        place = (op.escrow, op.chunk)
+        if op.finding != "accept" and self._committed.get(place) == op.epoch:
+            del self._committed[place]
+        if op.finding in SPOILS:
+            self._done.pop(place, None)
 
     def _step(
         self,
@@ -169,7 +180,7 @@ class Epochs(Checker):
             self._done[lease.place] = op.done_ppm
         if isinstance(op, Verdict):
             self.verdicts += 1
-            if op.outcome in ("wrong", "fraud"):
+            if op.outcome in SPOILS:
                 self._done.pop(lease.place, None)
             if not lease.is_claimed:
                 self._broken(op, f"judged at epoch {op.epoch}, which nobody claimed", peer, now)

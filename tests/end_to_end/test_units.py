@@ -13,6 +13,7 @@ from protocol import genesis
 from shoal import receipts
 from shoal.client import FINAL_STATES, Client
 from shoal.devnet import Devnet
+from shoal.receipt_account import Account
 from tests.end_to_end.conftest import Network
 from tests.node.proving.programs import WALK
 
@@ -63,7 +64,7 @@ def over(network: Network, job: str) -> JobStatus:
     return network.wait(f"{job} is over", look)
 
 
-def recomputed(network: Network, job: str) -> receipts.Account:
+def recomputed(network: Network, job: str) -> Account:
     """The job's money from its receipts alone, offline."""
     account = receipts.verify(network.client.receipt(job), genesis.from_json(Path(network.state.genesis).read_bytes()))
     assert sum(account.movements().values()) == 0

@@ -71,7 +71,7 @@ def checked(network: Network, job_file: Path) -> JobStatus:
     assert {(chunk.outcome, chunk.code) for chunk in status.chunks} == {("accept", "check_passed")}
     known = genesis.from_json(Path(network.state.genesis).read_bytes())
     money = receipts.verify(network.client.receipt(submitted.job), known)
-    assert sum(money.movements().values()) == 0 < money.paid
+    assert sum(money.movements().values()) == 0 < money.paid + money.held
     return status
 
 

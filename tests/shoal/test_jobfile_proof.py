@@ -36,6 +36,13 @@ def test_every_key(tmp_path: Path) -> None:
     assert (spec.numeric, spec.units) == ("D3", 12)
 
 
+def test_the_least_work_of_a_chunk(tmp_path: Path) -> None:
+    proof = spec_of(START + "proof: {class: general, flops: 2.5e12, bytes: 40e9}\n", tmp_path).proof
+    assert isinstance(proof, Proof) and (proof.flops, proof.bytes_moved) == (2_500_000_000_000, 40_000_000_000)
+    plain = spec_of(START + "proof: {class: general, flops: 4000}\n", tmp_path).proof
+    assert isinstance(plain, Proof) and (plain.flops, plain.bytes_moved) == (4000, UNSET)
+
+
 @pytest.mark.parametrize("where", ["numeric: D1\nproof: {class: general}", "proof: {class: general, numeric: D1}"])
 def test_numeric_stands_at_the_top_or_in_proof(where: str, tmp_path: Path) -> None:
     assert spec_of(f"{START}{where}\n", tmp_path).numeric == "D1"

@@ -31,7 +31,8 @@ from protocol.operations import (
     signed_op,
 )
 from shoal import receipts
-from shoal.receipts import JobReceipt, verify, verify_outputs, wire_peer
+from shoal.receipt_account import wire_peer
+from shoal.receipts import JobReceipt, verify, verify_outputs
 
 CHAIN = "test"
 VALIDATOR, RENTER, STEWARD, GOOD, BAD = (Identity(bytes([number] * 32)) for number in range(1, 6))

@@ -16,12 +16,12 @@ from node.guest.work import training as guest
 from protocol import proof
 from protocol.errors import Refused
 from protocol.proof import PPT, Tolerance
-from verifier import drift, grid, lora, score, training, usefulness
+from verifier import drift, drift_watch, grid, lora, score, training, usefulness
 from verifier.drift import SKETCH, SignedError
 from verifier.tensors import Array
 
 SPEC = specs.load("33-training-proof")
-MODULES = (proof, score, training, grid, drift, usefulness, guest)
+MODULES = (proof, score, training, grid, drift, drift_watch, usefulness, guest)
 finite = st.floats(-1e3, 1e3)
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import specs
 from protocol import units
+from protocol.units import Digest
 from verifier import canaries, gpu_challenge, indistinguishable, plausibility
+from verifier.views import Facts
 
 SPEC = specs.load("38-canaries")
 MODULES = (units, canaries, gpu_challenge, indistinguishable, plausibility)
@@ -35,6 +37,20 @@ def test_seals_and_forced_errors(salt: bytes, answer: bytes, ppm: int) -> None:
 def test_least_time(counts: tuple[int, int, int, int], gflops: int, gbps: int, count: int) -> None:
     said = SPEC.functions["t_min"](*counts, gflops, gbps, count)
     assert plausibility.t_min(plausibility.Counts(*counts), plausibility.Device(gflops, gbps, count)) == said
+
+
+@given(took=st.integers(-10, 10**9), least=st.integers(0, 10**9), done=st.integers(0, 10**6))
+def test_too_fast(took: int, least: int, done: int) -> None:
+    facts = facts_of(least)
+    assert (took < facts.least(0, done)) == SPEC.functions["is_too_fast"](took, least, done)
+
+
+def facts_of(least: int) -> Facts:
+    """Those of a job with one chunk whose fastest execution takes so long."""
+    return Facts(
+        digest=Digest(bytes(32)), size=1, floor_ppm=0, chunks=1, steps=1, disk_bytes=1, timeout=units.SECOND,
+        numeric="D0", runtime="wasm", hard_floor=units.Micros(least),
+    )  # fmt: skip
 
 
 def test_findings_of_speed() -> None:

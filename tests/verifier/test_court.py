@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from protocol.effects import Store
+from protocol import wire
+from protocol.completions import RunDone
+from protocol.effects import Run, Store
 from protocol.errors import LocalError
 from protocol.identity import Identity
+from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Submit
-from protocol.proof import Trace
+from protocol.proof import Proof, Trace
 from protocol.units import MINUTE, Digest, PeerId
 from tests.protocol.ledger_world import RENTER, STAKE
 from tests.verifier.appeals import (
@@ -109,6 +113,31 @@ def test_without_a_majority_the_finding_stands() -> None:
     appeals.appeal(RENTER)
     held = appeals.run()
     assert (held.finding, held.code) == ("accept", "no_majority")
+
+
+@pytest.mark.parametrize("first", ["accept", "wrong"])
+@pytest.mark.parametrize(
+    ("refusing", "finding", "code"),
+    [(0, "accept", "check_passed"), (1, "accept", "check_passed"), (2, "wrong", "check_failed")],
+)
+def test_a_panel_checks_a_certificate_and_computes_nothing(first: str, refusing: int, finding: str, code: str) -> None:
+    """Right results are many: what others would get says nothing about this one."""
+    appeals = Appeals(ODD)
+    appeals.job = replace(appeals.job, proof=Proof("certificate", check=("true",)))
+    appeals.spec = appeals.keep(wire.encode(appeals.job))
+    appeals.decided(first)
+    answers = iter([False] * refusing + [True] * 3)
+
+    def check(peer: PeerId, run: Run) -> RunDone:
+        assert run.result == ODD
+        is_right = next(answers)
+        return RunDone(run.task, "ok" if is_right else "exit", 0, ODD if is_right else ZERO_DIGEST, 1, 1.0, "")
+
+    appeals._run = check  # type: ignore[method-assign]
+    appeals.appeal(RENTER if first == "accept" else PROVIDER)
+    held = appeals.run()
+    assert (held.finding, held.code) == (finding, code)
+    assert len({peer for peer, _ in appeals.runs}) == 3
 
 
 @pytest.mark.parametrize(

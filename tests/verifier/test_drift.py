@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.proof import PPT, Tolerance
-from verifier.drift import SKETCH, UNITS_MAX, UNITS_MIN, Z_MAX, SignedError, drift, signed_error
+from verifier.drift import SKETCH, UNITS_MAX, UNITS_MIN, Z_MAX, SignedError, coded, decoded, drift, signed_error
 from verifier.tensors import Array
 
 ALLOWED = Tolerance(t_ok=10_000_000, t_bad=1_000_000_000)
@@ -81,3 +81,15 @@ def test_who_does_not_know_the_secret_does_not_know_where_it_looks(secret: bytes
     assert (one.sketch == two.sketch) == (secret == other)
     assert one.along == two.along
     assert one.size * PPT > 0
+
+
+def test_what_crosses_the_process_is_whole_parts_per_trillion() -> None:
+    (found,) = units(1, 6, 9e-6, 1e-6)
+    carried = coded(found)
+    assert carried is not None
+    back = decoded(carried)
+    assert back.size == pytest.approx(found.size, abs=1e-12)
+    assert back.along == pytest.approx(found.along, abs=1e-12)
+    assert back.sketch == pytest.approx(found.sketch, abs=1e-12)
+    assert coded(SignedError(float("nan"), 0.0, ())) is None
+    assert coded(SignedError(1.0, 0.0, (float("inf"),))) is None

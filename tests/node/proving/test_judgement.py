@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from protocol.jobspec import ZERO_DIGEST
 from protocol.proof import Tolerance
 from protocol.units import MIB, PeerId
 from verifier.comparing import Report
+from verifier.drift import SKETCH
 from verifier.score import ACCEPT
 from verifier.tensors import Array, encode
 
@@ -67,6 +69,29 @@ class Pieces:
 @pytest.fixture
 def pieces(blobs: BlobStore) -> Pieces:
     return Pieces(blobs)
+
+
+async def test_the_direction_of_a_small_error_is_told_to_who_has_a_secret(pieces: Pieces, blobs: BlobStore) -> None:
+    pieces.claimed = encode(state(1, shift=2e-6))
+    score = pieces.score()
+    assert (await judge(score, blobs)).errors == ()
+
+    async def nothing_is_missing(fetch: Fetch) -> None:
+        raise AssertionError(fetch)
+
+    told = await scored(dataclasses.replace(score, secret=b"mine"), blobs, nothing_is_missing)
+    other = await scored(dataclasses.replace(score, secret=b"another"), blobs, nothing_is_missing)
+    ((error,), (seen,)) = told.errors, other.errors
+    assert told.code == "within_tolerance" and 10**6 < error.size < TOLERANCE.t_ok
+    assert 0 < error.along <= error.size, "it went too far"
+    assert len(error.sketch) == SKETCH and error.sketch != seen.sketch
+    assert dataclasses.replace(error, sketch=()) == dataclasses.replace(seen, sketch=())
+
+
+async def test_large_errors_are_not_for_that_account(pieces: Pieces, blobs: BlobStore) -> None:
+    pieces.claimed = encode(state(1, shift=0.5))
+    found = await judge(dataclasses.replace(pieces.score(), secret=b"mine"), blobs)
+    assert (found.code, found.errors) == ("update_differs", ())
 
 
 async def test_an_honest_unit_is_within_tolerance(pieces: Pieces, blobs: BlobStore) -> None:

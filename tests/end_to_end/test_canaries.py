@@ -1,0 +1,106 @@
+"""A validator that issues canaries, on real processes: who answers wrongly loses its stake, who computes is paid."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from protocol import genesis
+from shoal import receipts
+from shoal.client import Client
+from shoal.devnet import Devnet
+from tests.end_to_end.conftest import Network
+
+CHEAT = "provider-1"
+SOURCE = """runtime: python
+commands: ['seq 1 $N | sha256sum > $SHOAL_OUT/sum.txt']
+env: {N: 1000}
+numeric: D0
+audit: 1
+estimate: 5s
+chunks: 2
+"""
+PER_HOUR = 3600
+"""One a second, so that nobody waits for it."""
+
+
+class Attempt(Struct):
+    provider: str
+    end: str
+
+
+class Chunk(Struct):
+    state: str
+    outcome: str
+    code: str
+    provider: str | None
+    attempts: list[Attempt]
+
+
+class Money(Struct):
+    pending: int
+
+
+class Job(Struct):
+    job: str
+    name: str
+    state: str
+    chunks: list[Chunk] = []
+    money: Money | None = None
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Four providers, of which the cheapest scratches every output, and a validator that knows some answers."""
+    folder = tmp_path_factory.mktemp("canaries")
+    devnet = Devnet(folder / "net", lambda text: None, {"SHOAL_TORCH_PYTHON": sys.executable})
+    state = devnet.up(4, cheats=True, canaries=PER_HOUR)
+    try:
+        with Client(state.gateway.url, state.gateway.token) as client:
+            yield Network(devnet, state, client, folder)
+    finally:
+        killed = devnet.down()
+    assert not killed, f"{killed} did not end when they were asked to"
+
+
+def test_a_known_answer_convicts_the_cheat_and_pays_the_honest(watched: Network) -> None:
+    watched.ask(CHEAT, "node.drain")  # It never meets the source.
+    source = watched.settled(watched.run("sums-1", SOURCE))
+    assert {chunk.code for chunk in source.chunks} == {"hash_equal"}
+    watched.ask(CHEAT, "node.drain", resume=True)
+
+    def issued() -> Job | None:
+        found = msgspec.convert(watched.ask("validator", "job.list")["jobs"], list[Job])
+        return found[0] if found else None
+
+    canary = watched.wait("a canary is issued", issued)
+    assert canary.name.startswith("sums-") and canary.name != "sums-1"
+
+    def over() -> Job | None:
+        job = msgspec.convert(watched.ask("validator", "job.status", job=canary.job), Job)
+        is_over = job.state in ("settled", "failed", "cancelled")
+        return job if is_over and job.money is not None and not job.money.pending else None
+
+    status = watched.wait("the canary is over", over)
+    assert (status.state, [chunk.outcome for chunk in status.chunks]) == ("settled", ["accept"] * 2)
+    ends = {(watched.name(attempt.provider), attempt.end) for chunk in status.chunks for attempt in chunk.attempts}
+    assert (CHEAT, "fraud") in ends and (CHEAT, "accepted") not in ends
+    met = {watched.name(chunk.provider) for chunk in source.chunks}
+    assert not {name for name, _ in ends} & met, "nobody meets the same work twice"
+    proven(watched, canary.job)
+
+
+def proven(network: Network, job: str) -> None:
+    """The verdict and the money, from the receipts alone."""
+    data = network.ask("validator", "job.receipt", job=job)["receipt"]
+    assert isinstance(data, bytes)
+    account = receipts.verify(data, genesis.from_json(Path(network.state.genesis).read_bytes()))
+    assert sum(account.movements().values()) == 0
+    wrong = [lease for lease in account.leases.values() if lease.code == "wrong_canary"]
+    assert wrong and all(lease.outcome == "fraud" and lease.slashed > 0 == lease.paid for lease in wrong)
+    assert sum(lease.paid > 0 for lease in account.leases.values()) == 2

@@ -1,0 +1,50 @@
+"""What a judge remembers of small errors, and who of the providers pushes at every unit as far as nobody minds.
+
+An alarm for people and nothing else: two judges have not heard the same auditors, so their findings are no verdict.
+Spec: specs/33-training-proof.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.completions import UnitError
+from protocol.proof import Tolerance
+from protocol.units import PeerId
+from verifier.drift import UNITS_MAX, Drift, SignedError, decoded, drift
+
+ACCOUNTS_MAX: Final = 64
+"""Providers and profiles remembered, half a megabyte each; who has not been audited for longest is forgotten."""
+
+Account = tuple[PeerId, str]
+"""A provider, and the calibration (`Tolerance.profile`) of what it was audited in."""
+
+
+@dataclass(slots=True)
+class DriftWatch:
+    """All accounts of one judge."""
+
+    secret: bytes
+    """Nobody else's: who knew it could push where it does not look."""
+    flagged: dict[Account, Drift] = field(default_factory=dict)
+    """Those whose newest units have a direction."""
+    _errors: dict[Account, list[SignedError]] = field(default_factory=dict)
+
+    def note(self, provider: PeerId, tolerance: Tolerance, errors: Sequence[UnitError]) -> Drift | None:
+        """Units that were found to be within the tolerance. Returns what they show when that is news."""
+        if not errors:
+            return None
+        account = (provider, tolerance.profile)
+        known = self._errors.pop(account, [])
+        while len(self._errors) >= ACCOUNTS_MAX:
+            oldest = next(iter(self._errors))
+            del self._errors[oldest]
+            self.flagged.pop(oldest, None)
+        kept = self._errors[account] = [*known, *map(decoded, errors)][-UNITS_MAX:]
+        found = drift(kept, tolerance)
+        was_flagged = self.flagged.pop(account, None) is not None
+        if found.is_flagged:
+            self.flagged[account] = found
+        return found if found.is_flagged and not was_flagged else None
