@@ -26,19 +26,21 @@ def trust_view(spec: JobSpec, chunk_price: int) -> Plain:
     without what is set aside."""
     asked, units = trust.terms(spec), spec.units
     replayed = trust.replayed_ppm(asked, units)
+    kind = spec.proof.kind if isinstance(spec.proof, Proof) else ""
+    is_drawn = kind != "certificate"  # Every certificate is checked, and its check knows no odds.
     return {
         "level": asked.level or "",
-        "kind": spec.proof.kind if isinstance(spec.proof, Proof) else "",
+        "kind": kind,
         "numeric": spec.numeric,
         "units": units,
-        "audited": asked.floor_ppm / PPM,
+        "audited": asked.floor_ppm / PPM if is_drawn else 1.0,
         "auditors": asked.auditors,
         "samples": asked.samples if units else 0,
         "replayed": replayed / PPM,
         "caught": [
             {"left_out": part / PPM, "per_chunk": caught / PPM,
              "in_job": trust.caught_in_job_ppm(caught, spec.steps) / PPM}
-            for part in trust.FRACTIONS
+            for part in trust.FRACTIONS if is_drawn
             for caught in (trust.caught_ppm(asked, units, part),)
         ],
         "evidence": trust.evidence_ppm(asked, units) / PPM,

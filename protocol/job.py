@@ -34,8 +34,8 @@ OUTPUT_BYTES_MAX: Final = 1024 * MIB
 
 _op_decoder: Final = wire.decoder(SignedOp)
 
-JOB_FAULTS: Final = ("exit", "memory", "timeout", "disk")
-"""Surrender reasons that point at the job rather than at the host; two hosts that agree end the job."""
+JOB_FAULTS: Final = ("exit", "memory", "timeout", "disk", overturned.CHECK_FAILED)
+"""Ends of attempts that point at the job rather than at the host; two hosts that agree end the job."""
 
 
 class Job:
@@ -125,7 +125,7 @@ class Job:
         chunk.score, chunk.evidence = verdict.score if isinstance(verdict.score, int) else -1, verdict.evidence
         if verdict.outcome != "accept":
             self.leasing.succession.distrust(chunk)
-            return self._lost(verdict.chunk, verdict.epoch, verdict.outcome, now)
+            return self._lost(verdict.chunk, verdict.epoch, overturned.end_of(verdict.outcome, verdict.code), now)
         chunk.state, chunk.output = "accepted", verdict.output
         effects = [
             *self.leasing.ended(chunk, "accepted", now),
@@ -147,7 +147,8 @@ class Job:
         self.leasing.blame(chunk, why, why.startswith(JOB_FAULTS), now)
         chunk.state, chunk.provider = "waiting", b""
         blamed = {attempt.provider for attempt in chunk.attempts if attempt.end.startswith(JOB_FAULTS)}
-        if len(blamed) >= 2 or (blamed and len(self.leasing.bidders) <= 1):
+        is_alone = len(self.leasing.bidders) <= 1 and why not in overturned.BARRED
+        if len(blamed) >= 2 or (blamed and is_alone):
             effects += self.cancel("failed", f"chunk {index} ended with {why} on {len(blamed)} provider(s)", now)
         elif chunk.fruitless >= self.record.spec.attempts_max:
             detail = f"chunk {index} was lost {chunk.fruitless} times without getting any further, last: {why}"
@@ -317,7 +318,9 @@ class Job:
                 effects += self.leasing.ended(chunk, "lost", now)  # And leased again, while we were not looking.
                 chunk.state = "waiting"
             if known.state == "free" and chunk.is_leased:
-                effects += self._lost(index, chunk.epoch, known.outcome or "expired", now)
+                effects += self._lost(
+                    index, chunk.epoch, overturned.end_of(known.outcome, known.code) or "expired", now
+                )
             elif known.state == "free":
                 chunk.epoch = known.epoch  # Leased and lost while we were not looking: the next epoch follows on it.
             elif known.state in ("assigned", "claimed") and not chunk.is_leased:

@@ -26,6 +26,7 @@ from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
 from protocol.operations import Assign, Fence, Signature, SignedOp
+from protocol.overturned import BARRED
 from protocol.succession import STANDBY_AFTER, Succession
 from protocol.units import MINUTE, PPM, SECOND, Digest, JobId, Micros, PeerId
 
@@ -328,7 +329,7 @@ class Leasing:
         if bidder is None:
             return
         bidder.failed.add(chunk.index)
-        if why in ("dead", "wrong", "fraud", "severe"):
+        if why == "dead" or why in BARRED:
             del self.bidders[bidder.provider]
         elif not is_job_fault:
             bidder.rests_until = Micros(now + REST)

@@ -13,8 +13,16 @@ from protocol.job_record import ChunkRecord, JobRecord
 from protocol.messages import CancelChunk
 from protocol.units import PeerId
 
-BARRED: Final = frozenset({"wrong", "fraud", "severe"})
-"""Findings after which a provider gets no more of the job."""
+CHECK_FAILED: Final = "check_failed"
+"""How an attempt ended whose result the job's own check refuses: the provider's fault, or on two of them the job's."""
+
+BARRED: Final = frozenset({"wrong", "fraud", "severe", "rejected", "withheld", CHECK_FAILED})
+"""Ends of an attempt after which a provider gets no more of the job."""
+
+
+def end_of(outcome: str, code: str) -> str:
+    """How an attempt ended that was judged."""
+    return CHECK_FAILED if code == CHECK_FAILED and outcome in BARRED else outcome
 
 
 def can_be(record: JobRecord) -> bool:
@@ -34,8 +42,8 @@ def reopen(record: JobRecord, chunk: ChunkRecord, known: ChunkLease) -> str:
     """Write it into the chunk's record; why its attempt ended. The chunk is then as if that lease were running and
     about to be lost, or `failed` where the job is over, or its last step has used the result already."""
     is_same = known.epoch == chunk.epoch
-    why = known.outcome if is_same else "overturned"
-    chunk.outcome, chunk.code = (why, known.code) if is_same else (why, "")
+    why = end_of(known.outcome, known.code) if is_same else "overturned"
+    chunk.outcome, chunk.code = (known.outcome, known.code) if is_same else (why, "")
     if chunk.attempts:
         chunk.attempts[-1].end = why
     is_used = record.spec.reduce and chunk is not record.chunks[-1] and record.chunks[-1].state == "accepted"

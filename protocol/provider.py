@@ -236,9 +236,10 @@ class Provider:
             case RunLog(lines=lines):
                 return lease.said(lines)
             case RunDone(reason="ok"):
-                return self._computed(lease, message, now)
+                return lease.checking(message) or self._computed(lease, lease.result or message, now)
             case RunDone(reason=reason, exit_code=code, detail=detail):
-                why = f"{reason}: {detail}" if reason != "exit" else f"exit {code}: {detail}"
+                what = detail if lease.result is None else f"the job's own check: {detail}"
+                why = f"{reason}: {what}" if reason != "exit" else f"exit {code}: {what}"
                 return self._surrender(lease, why, now)
 
     def _computed(self, lease: Lease, done: RunDone, now: Micros) -> list[Effect]:

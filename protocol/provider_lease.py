@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from protocol import operations, wire
-from protocol.completions import NOT_PROTECTED, Guest, Recovering
+from protocol.completions import NOT_PROTECTED, Guest, Recovering, RunDone
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Resume, Run, Send
 from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
 from protocol.ledger import Ledger
 from protocol.messages import Beat, LogLines
 from protocol.operations import Assign, Claim, SignedOp
+from protocol.proof import Proof
 from protocol.provider_trace import LeaseTrace
 from protocol.snapshots import Protection
 from protocol.units import SECOND, Digest, Micros, PeerId
@@ -95,6 +96,8 @@ class Lease:
     """The step of the newest durable snapshot."""
     words: Words = field(default_factory=Words)
     """What its renter hears of its protection."""
+    result: RunDone | None = None
+    """What came out, while the job's own check is run over it."""
     output: Digest = Digest(b"")
     output_bytes: int = 0
     trace: LeaseTrace | None = None
@@ -129,6 +132,16 @@ class Lease:
             self.secret,
             self.resume,
         )
+
+    def checking(self, done: RunDone) -> list[Effect]:
+        """Before a result is claimed the job's own check is run over it: one that no result passes is the job's fault,
+        and nobody is to be slashed for it. Empty where there is no check, or it has just been passed."""
+        proof = self.spec.proof
+        is_checked = isinstance(proof, Proof) and proof.check and self.assign.chunk < len(self.spec.chunks)
+        if not is_checked or self.result is not None:
+            return []
+        self.result = done
+        return [Compute(replace(self.run(), lease=None, secret=b"", resume=None, result=done.output))]
 
     def beat(self) -> Beat:
         """A word to a watcher: alive, and this far."""

@@ -50,7 +50,7 @@ class Audits:
     def begin(self, case: Case, purpose: Literal["work", "check"], now: Micros) -> list[Effect]:
         """Have a claim executed again, or its revealed output checked."""
         assert case.facts is not None
-        case.hearing = Hearing(purpose, _wanted(case.facts, case.seed) if purpose == "work" else 1)
+        case.hearing = Hearing(purpose, wanted(case.facts, case.seed) if purpose == "work" else 1)
         return self.proceed(case, now)
 
     def proceed(self, case: Case, now: Micros) -> list[Effect]:
@@ -326,7 +326,7 @@ class Audits:
         return self._bench.decide(case, "accept", case.code, now)
 
 
-def _wanted(facts: Facts, seed: bytes) -> int:
+def wanted(facts: Facts, seed: bytes) -> int:
     """Auditors who must agree. A few times, which the beacon chooses, one more: an auditor who says what its friend
     the provider told it, and has computed nothing, then stands against two where the claim is wrong."""
     return facts.auditors + (facts.is_exact and is_forced(seed))

@@ -17,7 +17,6 @@ from protocol.units import PPM, Digest, Micros, PeerId
 from verifier import challenge, openings, sampling
 from verifier.audits import Audits
 from verifier.bench import Bench
-from verifier.canaries import WRONG
 from verifier.case import (
     Auditing,
     Case,
@@ -120,8 +119,8 @@ class Course:
         if operations.seal(case.provider, message.salt, Digest(message.output)) != case.sealed:
             return self._bench.decide(case, "wrong", "seal_mismatch", now)
         if (proof := self._bench.caution.canary(case.place, case.provider, Digest(message.output))) is not None:
-            by = Finding(self._bench.identity.peer, proof, "other", code=WRONG)
-            return self._bench.decide(case, "fraud", WRONG, now, by)
+            by = Finding(self._bench.identity.peer, proof, "other", code="wrong_canary")
+            return self._bench.decide(case, "fraud", by.code, now, by)
         if case.facts is None or message.output_bytes > case.facts.disk_bytes:
             return self._bench.decide(case, "missing", "output_too_large", now)
         if case.is_traced and (refused := self._uncover(case, message, now)):

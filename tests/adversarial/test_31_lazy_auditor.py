@@ -1,13 +1,17 @@
 """Attack 31: an auditor always says that the result is right, and computes nothing.
 
-Forced errors, 3 to 5 % of audits, show who agrees with a wrong result. Honest twin: who computes is never caught.
+Forced errors, 3 to 5 % of audits, show who agrees with a wrong result. On the network audits are blind, so that one who
+computes nothing has to ask the provider: there the beacon gives as many audits one auditor more. Honest twin: who
+computes is never caught.
 """
 
 from __future__ import annotations
 
 from random import Random
 
+from protocol.messages import AuditRequest
 from protocol.units import PPM, Digest
+from tests.verifier.court import ME, SECOND_AUDITOR, STRANGER, Court
 from verifier.canaries import FORCED_PPM, ForcedError
 
 RIGHT, WRONG = Digest(b"r" * 32), Digest(b"w" * 32)
@@ -46,6 +50,21 @@ def test_looking_pays_at_fifty_fees_of_stake() -> None:
 def test_nobody_knows_which_result_is_shown_when_both_are_sealed() -> None:
     assert ERROR.sealed != ForcedError(RIGHT, WRONG, b"t" * 32).sealed
     assert {ERROR.shown(bytes([n])) for n in range(200)} == {RIGHT, WRONG}
+
+
+def test_the_network_asks_one_more_in_as_many_audits_and_nobody_sees_when() -> None:
+    """The friend who repeats the provider's lie is then named: tests/verifier/test_canary_book.py."""
+    counts: list[int] = []
+    for number in range(1000):
+        court = Court(auditors=(ME, SECOND_AUDITOR, STRANGER))
+        court.beacon = number.to_bytes(32, "big")
+        court.claim()
+        court.know_spec()
+        asked = [request for _, request in court.sent(AuditRequest)]
+        assert all(request == asked[0] for request in asked), "nothing in the question tells"
+        counts.append(len(asked))
+    assert set(counts) == {1, 2}
+    assert 0.02 < counts.count(2) / len(counts) < 0.06
 
 
 def test_honest_twin_is_never_caught() -> None:

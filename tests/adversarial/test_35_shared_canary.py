@@ -10,8 +10,10 @@ import hashlib
 from random import Random
 
 from protocol import wire
+from protocol.escrow_state import ChunkLease, Escrow
 from protocol.jobspec import Chunk, JobSpec
-from protocol.units import PeerId
+from protocol.units import Digest, PeerId
+from verifier import canary_book
 from verifier.canaries import Recoding, commit, convicts, recode_job
 
 SOURCE = JobSpec("job", "wasm", ("true",), tuple(Chunk((("N", str(n)),)) for n in range(8)), numeric="D0")
@@ -63,6 +65,23 @@ def test_one_operator_meets_one_source_once() -> None:
     homes = [epoch.issue(peer, frozenset({f"home {n}"}), bytes(32), dice) for n, peer in enumerate(POOL[10:])]
     assert None not in homes
     assert len({*homes, farm[0]}) == 31
+
+
+def test_the_issuer_uses_a_source_once_and_knows_who_met_it() -> None:
+    """Who computed or audited the source gets no lease of its canary (tests/node/test_canaries.py)."""
+    escrow = Escrow(b"e" * 32, b"", b"", b"", 0, wire.digest(wire.encode(SOURCE)), 0, is_closed=True)
+    for chunk, peer in enumerate(POOL[:8]):
+        out = computed(SOURCE, chunk)
+        escrow.chunks[chunk] = ChunkLease(
+            chunk, 1, "paid", peer, output=out, is_audited=True, code="hash_equal", auditor=POOL[9]
+        )
+    assert canary_book.met(escrow) == {*POOL[:8], POOL[9]}
+    spec, recoding = canary_book.recoded(SOURCE, Random(35))
+    known = {new: (old, Digest(computed(SOURCE, old))) for new, old in enumerate(recoding.order)}
+    book, salts = canary_book.Book(), {chunk: bytes([chunk]) * 32 for chunk in known}
+    assert book.sources({escrow.id: escrow}) == [escrow.id]
+    book.add(canary_book.listed(escrow.id, spec, known, bytes(32), salts))
+    assert book.sources({escrow.id: escrow}) == []
 
 
 def test_honest_twin_answers_every_recoding() -> None:

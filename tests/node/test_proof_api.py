@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from node.control_methods import JobAppealParams, JobEvidenceParams
 from node.parts import Parts
@@ -26,6 +28,7 @@ from protocol.jobspec import Chunk, JobSpec
 from protocol.matching import Plan
 from protocol.messages import Header, Outcome, Receipt, Receipts
 from protocol.operations import Operation, SignedOp, signed_op
+from protocol.proof import Proof
 from protocol.units import CREDIT, SECOND, Credits, Digest, Micros, PeerId
 from tests.protocol.ledger_world import (
     CHAIN,
@@ -217,6 +220,12 @@ def test_a_refused_line_has_no_reward(world: World) -> None:
                    "code": "hash_differs"}  # fmt: skip
     view = earning_view(line, world.ledger, 0, world.time)
     assert "reward" not in view and view["fault"] == "provider"
+
+
+def test_a_certificate_has_no_odds() -> None:
+    spec = replace(SPEC, proof=Proof("certificate", check=("true",)), trust=UNSET)
+    view = quoted_trust(spec, 1_000)
+    assert (view["kind"], view["audited"], view["caught"]) == ("certificate", 1.0, [])
 
 
 def test_the_price_of_trust_is_in_the_quote() -> None:

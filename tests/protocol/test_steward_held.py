@@ -9,10 +9,11 @@ import pytest
 from protocol import operations
 from protocol.escrow_state import Escrow
 from protocol.job_record import JobRecord
+from protocol.messages import UnitsRequest
 from protocol.policy import Policy
 from protocol.units import SECOND, JobId
 from tests.protocol.test_steward import finish, start
-from tests.protocol.test_unit_jobs import SKIPS, unit_spec
+from tests.protocol.test_unit_jobs import CHEAPER, SKIPS, only, unit_spec
 from tests.protocol.town import Town, job_spec
 
 MakeTown = Callable[..., Town]
@@ -108,4 +109,33 @@ def test_all_that_a_provider_lies_about_is_found_again_by_the_others(make_town: 
     assert record.state == "settled"
     honest = town.citizens["p2"].identity.peer
     assert {chunk.provider for chunk in record.chunks} == {honest}
+    closed(town, record)
+
+
+def test_a_job_whose_own_check_refuses_every_result_fails(make_town: MakeTown) -> None:
+    """Two providers that it refuses are one too many; the third is not asked."""
+    town = make_town(providers=3, auditors=2, policy=POLICY)
+    only(town, units=SKIPS)
+    record = start(town, unit_spec(check=("python check.py",), samples=1))
+    finish(town, record, 600)
+    ends = [attempt.end for attempt in record.chunks[0].attempts]
+    assert (record.state, ends) == ("failed", ["check_failed", "check_failed"])
+    assert "check_failed on 2 provider(s)" in record.reason
+    closed(town, record)
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+def test_who_withheld_or_drifted_gets_no_more_of_the_job(make_town: MakeTown, deaf: bool) -> None:
+    town = make_town(providers=2, auditors=2, policy=POLICY)
+    bad = town.citizens["p0"]
+    if deaf:
+        bad.deaf = (UnitsRequest,)
+    else:
+        bad.units = CHEAPER
+    record = start(town, unit_spec("D1" if deaf else "D3", chunks=4, samples=4))
+    finish(town, record, 900)
+    assert record.state == "settled"
+    assert bad.identity.peer in record.barred
+    tries = [one.end for chunk in record.chunks for one in chunk.attempts if one.provider == bad.identity.peer]
+    assert set(tries) == {"withheld" if deaf else "rejected"} and len(tries) <= 2
     closed(town, record)

@@ -185,6 +185,17 @@ def test_every_result_goes_through_the_jobs_own_check(make_town: MakeTown) -> No
     assert {run.chunk for run in checks} == {0, 1}
 
 
+def test_a_result_that_fails_its_providers_own_check_is_never_claimed(make_town: MakeTown) -> None:
+    """A check that no result passes is the job's fault: nobody claims, nobody is slashed, and the job ends."""
+    town = make_town(providers=2, auditors=1)
+    for citizen in town.citizens.values():
+        citizen.own_check = "exit"
+    record = start(town, unit_spec(check=("false",), chunks=1))
+    town.run(lambda: record.is_final)
+    assert record.state == "failed" and "the job's own check" in record.reason, record.reason
+    assert all(not standing.wrong for standing in town.ledger.standings.values())
+
+
 def test_bad_results_fail_the_check_even_when_their_units_were_not_looked_at(make_town: MakeTown) -> None:
     town = make_town(providers=1, auditors=2)
     only(town, units=SKIPS)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import specs
+from node import canaries as issuing
 from protocol import units
-from protocol.units import Digest
-from verifier import canaries, gpu_challenge, indistinguishable, plausibility
+from protocol.escrow_state import ChunkLease, Escrow
+from protocol.proof import Numeric
+from protocol.steward import job_id
+from protocol.units import Digest, PeerId
+from verifier import audits, canaries, canary_book, gpu_challenge, indistinguishable, plausibility
 from verifier.views import Facts
 
 SPEC = specs.load("38-canaries")
-MODULES = (units, canaries, gpu_challenge, indistinguishable, plausibility)
+MODULES = (units, canaries, canary_book, issuing, gpu_challenge, indistinguishable, plausibility)
 
 
 def test_constants_are_those_of_the_code() -> None:
@@ -28,6 +33,36 @@ def test_constants_are_those_of_the_code() -> None:
 def test_seals_and_forced_errors(salt: bytes, answer: bytes, ppm: int) -> None:
     assert canaries.seal_answer(salt, answer) == SPEC.functions["seal_answer"](salt, answer)
     assert canaries.is_forced(salt, ppm) == SPEC.functions["is_forced"](salt, ppm)
+
+
+@given(renter=st.binary(min_size=32, max_size=32), root=st.binary(min_size=32, max_size=32))
+def test_the_job_of_an_escrow_holds_the_commitment(renter: bytes, root: bytes) -> None:
+    assert job_id(PeerId(renter), root.hex()) == SPEC.functions["job_of"](renter, root)
+
+
+@given(
+    leases=st.lists(
+        st.tuples(st.sampled_from(["paid", "free"]), st.booleans(), st.sampled_from(["hash_equal", "not_sampled"]),
+                  st.binary(min_size=32, max_size=32)),
+        max_size=8,
+    )
+)  # fmt: skip
+def test_what_has_an_answer(leases: list[tuple[Literal["paid", "free"], bool, str, bytes]]) -> None:
+    escrow = Escrow(b"e" * 32, b"", b"", b"", 0, b"", 0)
+    for chunk, (state, is_audited, code, output) in enumerate(leases):
+        escrow.chunks[chunk] = ChunkLease(chunk, state=state, is_audited=is_audited, code=code, output=output)
+    assert canary_book.answers(escrow) == SPEC.functions["answers"](leases)
+
+
+@given(
+    seed=st.binary(min_size=32, max_size=32), auditors=st.integers(1, 3), numeric=st.sampled_from(["D0", "D2", "D3"])
+)
+def test_forced_audits(seed: bytes, auditors: int, numeric: Numeric) -> None:
+    facts = Facts(
+        digest=Digest(seed), size=0, floor_ppm=0, chunks=1, steps=1, disk_bytes=0, timeout=units.SECOND,
+        numeric=numeric, runtime="python", auditors=auditors,
+    )  # fmt: skip
+    assert audits.wanted(facts, seed) == SPEC.functions["wanted"](auditors, facts.is_exact, seed)
 
 
 @given(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -25,6 +25,16 @@ from verifier.attestation.fields import malformed
 CHAIN_MAX: Final = 6
 """Certificates of one chain: NVIDIA's has five."""
 
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the package says of bytes that are no certificate."""
+
 _CA_FIX: Final = "Send the chain of the machine that signed, up to its maker's root."
 
 
@@ -34,16 +44,16 @@ def read_der(data: bytes) -> x509.Certificate:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         try:
-            return x509.load_der_x509_certificate(data)
-        except ValueError as error:
+            return _whole(x509.load_der_x509_certificate(data))
+        except UNREADABLE as error:
             raise malformed(f"no certificate: {error}") from error
 
 
 def read_pem(data: bytes) -> list[x509.Certificate]:
     """The certificates of a PEM file, leaf first; `Refused` (`malformed_proof`) for anything else."""
     try:
-        found = x509.load_pem_x509_certificates(data.rstrip(b"\0"))
-    except ValueError as error:
+        found = [_whole(item) for item in x509.load_pem_x509_certificates(data.rstrip(b"\0"))]
+    except UNREADABLE as error:
         raise malformed(f"no certificates: {error}") from error
     if len(found) > CHAIN_MAX:
         raise malformed(f"a chain of {len(found)} certificates, {CHAIN_MAX} are allowed")
@@ -115,6 +125,14 @@ def order(certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
             break
         chain.append(issuer)
     return chain
+
+
+def _whole(certificate: x509.Certificate) -> x509.Certificate:
+    """The same certificate, with every part read that is used later: the package reads names, keys and dates only when
+    they are asked for, and says then that they are none."""
+    _ = certificate.subject, certificate.issuer, certificate.public_key(), certificate.extensions
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return certificate
 
 
 def _check_link(child: x509.Certificate, issuer: x509.Certificate) -> None:
