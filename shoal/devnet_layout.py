@@ -70,7 +70,7 @@ def lay_out(folder: Path, plans: Sequence[NodePlan], window: Micros = WINDOW) ->
         ("U", peers[plan.name], TREASURE) if "steward" in plan.roles else ("S", peers[plan.name], STAKE)
         for plan in plans
     ]
-    balances += [("U", peers[plan.name], CANARY_FUND) for plan in plans if plan.canaries]
+    balances.extend(("U", peers[plan.name], CANARY_FUND) for plan in plans if plan.canaries)
     validators = tuple((peers[plan.name], 1) for plan in plans if "validator" in plan.roles)
     policy = structs.replace(POLICY, dispute_window=window)
     genesis = Genesis(NETWORK, Clock().now(), validators, tuple(balances), policy=policy)

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from protocol import wire
 from protocol.jobspec import JobSpec
 from protocol.operations import Hash
+from protocol.proof import Numeric
 from protocol.units import Digest, PeerId
 from verifier.canaries import WRONG, Canary, Epoch, Opened, Recoding, commit, convicts, recode_job
 
@@ -143,7 +144,9 @@ def listed(
     digest = wire.digest(wire.encode(spec))
     name = wire.digest(b"shoal/1\0canary source\0" + source)
     chunks = sorted(confirmed)
-    work = [(bytes(digest), chunk, bytes(name), spec.numeric, runtime) for chunk in chunks]
+    work: list[tuple[bytes, int, bytes, Numeric, bytes]] = [
+        (bytes(digest), chunk, bytes(name), spec.numeric, runtime) for chunk in chunks
+    ]
     epoch = commit(work, [confirmed[chunk][1] for chunk in chunks], [salts[chunk] for chunk in chunks])
     return Listed(source, epoch.canaries, epoch.salts, tuple(confirmed[chunk][0] for chunk in chunks))
 

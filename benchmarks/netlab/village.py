@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from gateway.schemas import ChunkStatus, JobStatus
 from node.config import ADVERSARY_SWITCH
 from node.control_client import ControlClient
 from protocol.errors import Refused, Unavailable
+from protocol.units import Micros
 from shoal import devnet_layout as layout
 from shoal.client import FINAL_STATES, Client
 from shoal.devnet import FIRST_DEPOSIT, Devnet
@@ -120,10 +121,20 @@ class Village(Devnet):
         """All nodes."""
         return tuple(self._residents)
 
-    def up(self, providers: int = 0, *, cheats: bool = False, deposit: int = FIRST_DEPOSIT) -> DevnetState:
+    def up(
+        self,
+        providers: int = 0,
+        *,
+        cheats: bool = False,
+        deposit: int = FIRST_DEPOSIT,
+        window: Micros = layout.WINDOW,
+        canaries: int = 0,
+    ) -> DevnetState:
         """Start all; returns when jobs can be submitted. The number of providers is that of the residents."""
         with self.host("steward").entered():
-            self.state = super().up(len(self.providers), cheats=cheats, deposit=deposit)
+            self.state = super().up(
+                len(self.providers), cheats=cheats, deposit=deposit, window=window, canaries=canaries
+            )
         return self.state
 
     def restart(self, name: str) -> None:
@@ -262,13 +273,13 @@ class Village(Devnet):
     def _public(lab: Laboratory, name: str) -> Host:
         return (lab.houses.get(name) or lab.house(name, "public")).host
 
-    def _make(self, providers: int, cheats: bool) -> DevnetState:
-        prices = layout.node_plans(providers, cheats)[len(PUBLIC) :]
-        plans = [layout.NodePlan("steward", ("steward",)), layout.NodePlan("validator", ("validator",))]
+    def _make(self, plans: Sequence[layout.NodePlan], window: Micros) -> DevnetState:
+        prices = plans[len(PUBLIC) :]
+        here = [layout.NodePlan("steward", ("steward",)), layout.NodePlan("validator", ("validator",))]
         working = [name for name, resident in self._residents.items() if resident.is_provider]
-        plans += [replace(plan, name=name) for name, plan in zip(working, prices, strict=True)]
-        plans += [layout.NodePlan(name, ("steward",)) for name in self._residents if name not in {*working, *PUBLIC}]
-        peers = layout.lay_out(self.folder, plans)
+        here += [replace(plan, name=name) for name, plan in zip(working, prices, strict=True)]
+        here += [layout.NodePlan(name, ("steward",)) for name in self._residents if name not in {*working, *PUBLIC}]
+        peers = layout.lay_out(self.folder, here, window)
         self.peer_names = {peer: name for name, peer in peers.items()}
         runtimes = layout.find_runtimes({})
         public = [name for name in self._residents if self.host(name).house.kind == "public"]
@@ -276,7 +287,7 @@ class Village(Devnet):
         bootstraps = {name: f"/ip4/{self.host(name).address}/tcp/{PORT}/p2p/{peers[name]}" for name in first}
         token, account = self._account()
         renters: tuple[str, ...] = ()
-        for plan in plans:
+        for plan in here:
             others = [address for name, address in bootstraps.items() if name != plan.name]
             layout.write_config(self.folder, plan, PORT, others, renters, runtimes)
             self._spawn(plan.name)
@@ -284,7 +295,7 @@ class Village(Devnet):
                 renters = (self._renter(plan.name, account),)
         url = f"http://127.0.0.1:{GATEWAY_PORT}"
         gateway = GatewayEntry(url, token, str(self.folder / "gateway"), 0)
-        nodes = tuple(NodeEntry(p.name, p.roles, str(self.folder / p.name), 0, peers[p.name]) for p in plans)
+        nodes = tuple(NodeEntry(p.name, p.roles, str(self.folder / p.name), 0, peers[p.name]) for p in here)
         return self._with_pids(
             DevnetState(layout.NETWORK, str(layout.genesis_file(self.folder)), self._serve(gateway), nodes)
         )

@@ -18,9 +18,7 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     up = verbs.add_parser("up", parents=[voice], help="start it; what is in the folder goes on")
     up.add_argument("--providers", type=int, default=4, metavar="N", help="how many providers (default %(default)s)")
     up.add_argument("--window", metavar="TIME", help="time to appeal in, 1s to 30d, of a new network (default 2s)")
-    up.add_argument(
-        "--canaries", type=int, default=0, metavar="N", help="known jobs the validator issues per hour"
-    )
+    up.add_argument("--canaries", type=int, default=0, metavar="N", help="known jobs the validator issues per hour")
     up.add_argument("--fresh", action="store_true", help="delete what is in the folder first")
     down = verbs.add_parser("down", parents=[voice], help="end every process of it")
     down.add_argument("--remove", action="store_true", help="delete the folder too, with the ledger and all results")

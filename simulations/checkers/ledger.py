@@ -21,8 +21,8 @@ SMALL: Final = 64
 
 
 class Ledgers(Checker):
-    """Runs `Ledger.check` over every validator's executed ledger. A simulation mints nothing, so supply never grows; what
-    it shrinks by is the half of slashes that a policy burns."""
+    """Runs `Ledger.check` over every validator's executed ledger. A simulation mints nothing, so supply never grows;
+    what it shrinks by is the half of slashes that a policy burns."""
 
     name: ClassVar[Check] = "ledger"
 

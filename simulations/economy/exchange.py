@@ -67,7 +67,8 @@ class Exchange:
         """`stakes`: smallest units that each agent has bound; each has as much again in free money."""
         balances: list[tuple[Literal["U", "S"], bytes, int]] = [("U", key(name), FUNDS) for name in renters]
         for name, amount in stakes.items():
-            balances += [("S", key(name), amount), ("U", key(name), amount)]
+            balances.append(("S", key(name), amount))
+            balances.append(("U", key(name), amount))
         genesis = Genesis(CHAIN, 0, ((key("judge"), 1),), tuple(balances), policy=policy)
         self.ledger = Ledger(genesis)
         self.policy = policy

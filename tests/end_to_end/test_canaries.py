@@ -19,7 +19,7 @@ from tests.end_to_end.conftest import Network
 CHEAT = "provider-1"
 SOURCE = """runtime: python
 commands: ['seq 1 $N | sha256sum > $SHOAL_OUT/sum.txt']
-env: {N: 1000}
+env: {N: 2000000}
 numeric: D0
 audit: 1
 estimate: 5s

@@ -8,11 +8,12 @@ from protocol.completions import RunDone, RunLog, RunStarted
 from protocol.effects import Run
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest
+from simulations.proving import Result
 from simulations.scenario import NS, Duration, Jobs
 from simulations.simpeer import SimPeer
 from simulations.strategy import Strategy
 from simulations.tables.gpus import REFERENCE
-from simulations.worker import START_NS, STOP_NS, Result, Worker, honest_content
+from simulations.worker import START_NS, STOP_NS, Worker, honest_content
 from simulations.workload import job_spec
 from simulations.world import World
 from tests.simulations.small import PROVIDER, STEWARD, Answers, awake, load, scenario

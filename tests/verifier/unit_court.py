@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from protocol.completions import Fetched, FetchFailed
 from protocol.effects import Compute, Fetch, Run, Score
 from protocol.identity import Identity
@@ -40,7 +42,7 @@ def unit_job(
     audit_ppm: int = PPM,
 ) -> JobSpec:
     """A job whose chunks are cut into units."""
-    tolerance = {"tolerance": TOLERANCE} if numeric == "D3" else {}
+    tolerance = TOLERANCE if numeric == "D3" else UNSET
     return JobSpec(
         name="job",
         runtime="torch",
@@ -49,7 +51,7 @@ def unit_job(
         resources=Resources(disk_bytes=1 << 20),
         audit_ppm=audit_ppm,
         numeric=numeric,
-        proof=Proof(kind=kind, units=count, samples=samples, auditors=auditors, check=check, **tolerance),
+        proof=Proof(kind=kind, units=count, samples=samples, auditors=auditors, check=check, tolerance=tolerance),
     )
 
 

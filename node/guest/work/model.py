@@ -32,16 +32,20 @@ class Model(Protocol):
     @property
     def vocabulary(self) -> int:
         """Number of tokens."""
+        ...
 
     @property
     def context(self) -> int:
         """Most tokens in a row."""
+        ...
 
     def reset(self) -> None:
         """Forget what was fed."""
+        ...
 
     def extend(self, tokens: npt.NDArray[np.int64]) -> Pass:
         """Feed more tokens."""
+        ...
 
 
 class Tensor(Protocol):
@@ -49,12 +53,15 @@ class Tensor(Protocol):
 
     def float(self) -> Tensor:
         """In fp32."""
+        ...
 
     def cpu(self) -> Tensor:
         """In memory that NumPy sees."""
+        ...
 
     def numpy(self) -> Array:
         """As an array."""
+        ...
 
 
 class _Torch(Protocol):
