@@ -21,7 +21,7 @@ EMPTY = wire.digest(wire.encode(Manifest(())))
 def audited(claimed: Digest, found: Digest) -> tuple[str, str, bool]:
     """A claim of one output where every auditor finds another."""
     court = Court(auditors=(SECOND_AUDITOR,))
-    court.beacon = bytes(32)  # One that wants a single auditor at first.
+    court.beacon = b"\x03" * 32  # One that wants a single auditor at first.
     court.claim(output=claimed)
     court.know_spec()
     for number in range(2):
