@@ -16,7 +16,7 @@ from node.control_methods import (
     JobSubmitParams,
 )
 from node.parts import Parts
-from node.proof_views import plan_trust, proof_view, quoted_trust
+from node.proof_views import here, plan_trust, proof_view, quoted_trust
 from node.safety_view import hosts_view, safety_view
 from node.views import Plain, job_text, job_view, peer_or_empty, quote_view
 from protocol import wire
@@ -65,6 +65,9 @@ class JobApi:
             return safety_view(found, chunk, parts.now()) | proof_view(chunk, record.escrow, ledger, parts.now())
 
         view = job_view(record, ledger, more=more)
+        money = view["money"]
+        if isinstance(money, dict) and isinstance(money["held_until"], int):
+            money["held_until"] = here(money["held_until"], ledger, parts.now())
         view["trust"] = quoted_trust(record.spec, record.chunk_price_max)
         if record.state == "quoted":
             plan = parts.plan(record.spec, PeerId(record.renter), parts.now())

@@ -89,10 +89,10 @@ def proof_view(chunk: ChunkRecord, escrow: bytes, ledger: Ledger, now: int) -> P
 
 def _held_words(held: Held, ledger: Ledger, now: int) -> Plain:
     state = "open" if held.is_appealed else "ruled" if held.round else ""
-    return {"held_until": 0 if held.end else _here(held.until, ledger, now), "appeal": state}
+    return {"held_until": 0 if held.end else here(held.until, ledger, now), "appeal": state}
 
 
-def _here(until: int, ledger: Ledger, now: int) -> int:
+def here(until: int, ledger: Ledger, now: int) -> int:
     """A deadline of the ledger on this machine's clock: the ledger's own stands still while nothing is ordered, so that
     it is this late at the earliest."""
     return now + max(0, until - ledger.time) if until else 0
@@ -117,14 +117,14 @@ def held_view(held: Held, ledger: Ledger, now: int) -> Plain:
         "is_audited": held.is_audited,
         "auditor": peer_or_empty(held.auditor),
         "refuted": [peer_or_empty(peer) for peer in held.faulted],
-        "held_until": 0 if held.end else _here(held.until, ledger, now),
+        "held_until": 0 if held.end else here(held.until, ledger, now),
         "end": held.end,
         "round": held.round,
         "rounds": held.last_round,
         "appellant": peer_or_empty(held.appellant),
         "bond": held.bond,
         "bond_min": least,
-        "rule_by": _here(held.rule_by, ledger, now),
+        "rule_by": here(held.rule_by, ledger, now),
         "trace": held.trace.hex(),
     }
 

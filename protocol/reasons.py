@@ -40,7 +40,7 @@ class Reason:
 _AGAIN: Final = "Nothing: the chunk is computed again by somebody else, and you pay for one result."
 _PROVIDER: Final = "Run the chunk again on another machine of yours; if it differs there, this one is broken."
 _APPEAL: Final = "If your machine is sound, appeal within the dispute window: a panel executes it again."
-_PAID: Final = "Nothing: it is paid."
+_PAID: Final = "There is nothing to do."
 _CHECKED_LATER: Final = "Nothing. Say `trust: high` if you want more results executed again."
 _HANDED: Final = "Send what the protocol asks for, as it is in specs/31-units.md; update the node."
 _TENSORS: Final = "Write states with the guest's own codec (`shoal_work`), with the same names and shapes every time."
