@@ -166,6 +166,14 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
         """Units of a chunk that are traced; 0: none, the output is compared as a whole."""
         return self.proof.units if isinstance(self.proof, Proof) else 0
 
+    def units_of(self, chunk: int) -> int:
+        """The same of one step: the reduce step has none."""
+        return self.units if chunk < len(self.chunks) else 0
+
+    def is_checked(self, chunk: int) -> bool:
+        """Whether the job's own check is run over what a step puts out: not over the reduce step's."""
+        return isinstance(self.proof, Proof) and bool(self.proof.check) and chunk < len(self.chunks)
+
     @property
     def protection(self) -> Checkpoint:
         """How chunks are protected."""

@@ -25,6 +25,9 @@ Counter = Annotated[int, Meta(ge=0, le=2**62)]
 Time = Annotated[int, Meta(ge=0, le=2**62)]
 Reason = Annotated[str, Meta(max_length=128)]
 
+Found = Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
+"""What judges, panels and games find about a claim."""
+
 COMMISSION_PPM: Final = 100_000
 """Share of each paid price that is commission: 10 % (features L1)."""
 
@@ -237,7 +240,7 @@ class Verdict(Struct, frozen=True, forbid_unknown_fields=True, tag="verdict"):
     escrow: Hash
     chunk: Annotated[int, Meta(ge=0, le=4096)]
     epoch: Annotated[int, Meta(ge=1, le=1_000)]
-    outcome: Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
+    outcome: Found
     is_audited: bool
     auditor: Key
     """Who executed it again; the validator itself when nobody did."""
@@ -273,7 +276,7 @@ class Ruling(Struct, frozen=True, forbid_unknown_fields=True, tag="ruling"):
     epoch: Annotated[int, Meta(ge=1, le=1_000)]
     round: Annotated[int, Meta(ge=1, le=3)]
     outcome: Literal["upheld", "overturned"]
-    finding: Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
+    finding: Found
     """What holds from now on."""
     panel: Annotated[tuple[Key, ...], Meta(max_length=15)]
     evidence: Hash

@@ -7,7 +7,7 @@ verdict, by giving it back (`Surrender`), or by being fenced; every ending is th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, get_args
 
 from protocol import operations, secret_box, succession, wire
 from protocol.bidding import Bidding, Counter, lease_slots
@@ -29,7 +29,7 @@ from protocol.messages import (
     RevealRequest,
     UnitsRequest,
 )
-from protocol.operations import Assign, Claim, Fence, Handover, Surrender, Verdict
+from protocol.operations import Assign, Claim, Fence, Found, Handover, Surrender, Verdict
 from protocol.provider_lease import Guards, Lease, is_offered_by
 from protocol.provider_opening import Answers
 from protocol.provider_trace import Traces, committed
@@ -43,7 +43,7 @@ COUNTERSIGNED_FOR: Final = Micros(30 * SECOND)
 """Microseconds that a countersigned lease may wait for its receipt before the slot is used for something else."""
 
 
-VERDICTS: Final = frozenset({"accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"})
+VERDICTS: Final = frozenset(get_args(Found))
 """Ends of a lease that judges have put on it."""
 
 

@@ -16,7 +16,6 @@ from protocol.jobspec import JobSpec
 from protocol.ledger import Ledger
 from protocol.messages import Beat, LogLines
 from protocol.operations import Assign, Claim, SignedOp
-from protocol.proof import Proof
 from protocol.provider_trace import LeaseTrace
 from protocol.snapshots import Protection
 from protocol.units import SECOND, Digest, Micros, PeerId
@@ -136,9 +135,7 @@ class Lease:
     def checking(self, done: RunDone) -> list[Effect]:
         """Before a result is claimed the job's own check is run over it: one that no result passes is the job's fault,
         and nobody is to be slashed for it. Empty where there is no check, or it has just been passed."""
-        proof = self.spec.proof
-        is_checked = isinstance(proof, Proof) and proof.check and self.assign.chunk < len(self.spec.chunks)
-        if not is_checked or self.result is not None:
+        if not self.spec.is_checked(self.assign.chunk) or self.result is not None:
             return []
         self.result = done
         return [Compute(replace(self.run(), lease=None, secret=b"", resume=None, result=done.output))]
@@ -185,7 +182,7 @@ class Lease:
     @property
     def units(self) -> int:
         """Units of this step; the reduce step has none."""
-        return self.spec.units if self.assign.chunk < len(self.spec.chunks) else 0
+        return self.spec.units_of(self.assign.chunk)
 
     def claim(self, provider: Identity) -> Claim:
         """The claim of what it has put out, under seal."""

@@ -16,6 +16,7 @@ from protocol import job_books, operations, wire
 from protocol.block import verify_receipts
 from protocol.errors import Refused, RemoteViolation
 from protocol.genesis import Genesis
+from protocol.held import SPOILS
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Header, Outcome, Receipts
 from protocol.operations import (
@@ -247,7 +248,7 @@ def _rule(account: Account, ruling: Ruling) -> None:
 def _end_carried(account: Account, chunk: int, finding: str) -> None:
     if finding == "accept":
         _pay_carried(account, chunk)
-    elif finding in ("wrong", "fraud", "severe", "rejected"):
+    elif finding in SPOILS:
         _void_carried(account, chunk)
 
 

@@ -49,7 +49,7 @@ class Proving:
 
     def is_unit_work(self, run: Run) -> bool:
         """Whether a run is of units, or of a check."""
-        return bool(run.units) or run.result != ZERO_DIGEST or (run.spec.units > 0 and run.chunk < len(run.spec.chunks))
+        return bool(run.units) or run.result != ZERO_DIGEST or run.spec.units_of(run.chunk) > 0
 
     def result(self, peer: SimPeer, run: Run, time: int, is_flipped: bool, now: int) -> Result:
         """What comes of a run that would take `time` ns if it were the whole chunk."""

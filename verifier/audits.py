@@ -13,12 +13,13 @@ from protocol.completions import Scored
 from protocol.effects import Compute, Effect, Emit, Fetch, Score, Send, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
+from protocol.operations import Found
 from protocol.proof import Leaf
 from protocol.units import Digest, Micros, PeerId
 from verifier import challenge, openings, replays, score, settling
 from verifier.bench import Bench
 from verifier.canaries import is_forced
-from verifier.case import Auditing, Case, Checking, Found, Hearing, Opening, Scoring
+from verifier.case import Auditing, Case, Checking, Hearing, Opening, Scoring
 from verifier.deadlines import (
     AUDIT_FAILURES_MAX,
     AUDIT_MARGIN,

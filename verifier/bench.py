@@ -11,9 +11,10 @@ from protocol import operations, wire
 from protocol.effects import Effect, Emit, Send, Wake
 from protocol.identity import Identity, peer_text
 from protocol.messages import RevealRequest, Submit
+from protocol.operations import Found
 from protocol.units import Digest, Micros, PeerId
 from verifier import sampling
-from verifier.case import Case, Decided, Found, Place, Revealing, verdict_of
+from verifier.case import Case, Decided, Place, Revealing, verdict_of
 from verifier.deadlines import REVEAL_TIMEOUT, next_look
 from verifier.drift_watch import DriftWatch
 from verifier.settling import Finding

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Reveal
-from protocol.operations import SignedOp, Verdict
+from protocol.operations import Found, SignedOp, Verdict
 from protocol.proof import Leaf, Results
 from protocol.units import Digest, Micros, PeerId
 from verifier.settling import Finding, Settlement
@@ -18,8 +18,6 @@ from verifier.views import Facts
 
 Place = tuple[bytes, int, int]
 """Escrow, chunk, epoch."""
-
-Found = Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
 
 SCORE_STEP: Final = 10_000
 """Parts per million: verdicts carry whole percents, so that judges whose floats differ in the last bit sign alike."""

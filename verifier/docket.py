@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 from msgspec import Struct
 
@@ -16,10 +16,10 @@ from protocol import operations, wire
 from protocol.effects import Effect, Emit, Store
 from protocol.identity import Identity, peer_text
 from protocol.messages import AuditRequest
-from protocol.operations import Hash, Key, Ruling, SignedOp
+from protocol.operations import Found, Hash, Key, Ruling, SignedOp
 from protocol.units import Digest, Micros, PeerId
 from verifier.arbiter import Seat
-from verifier.case import Found, Place
+from verifier.case import Place
 from verifier.game import game_id
 from verifier.panel import Panel
 from verifier.rehearing import Rehearing
@@ -213,9 +213,7 @@ class Trial:
         return Emit("ruling", fields)
 
 
-_FOUND: Final[dict[str, Found]] = {
-    name: name for name in ("accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing")
-}
+_FOUND: Final[dict[str, Found]] = {name: name for name in get_args(Found)}
 
 
 @dataclass(slots=True)

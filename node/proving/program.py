@@ -46,7 +46,7 @@ _NOBODY: Final = PeerId(bytes(32))
 
 def has_units(work: Run) -> bool:
     """Whether this run makes a trace, or replays a part of one. The reduce step is a unit as a whole."""
-    return bool(work.spec.units) and work.chunk < len(work.spec.chunks) and not is_check(work)
+    return work.spec.units_of(work.chunk) > 0 and not is_check(work)
 
 
 def is_replay(work: Run) -> bool:

@@ -11,10 +11,10 @@ from typing import Final
 
 from protocol.exposure import floor_ppm
 from protocol.jobspec import ZERO_DIGEST
-from protocol.operations import commission
+from protocol.operations import Found, commission
 from protocol.trust import LEVELS, Level
 from protocol.units import PPM, PeerId
-from simulations.economy.exchange import Exchange, Found, Place, key
+from simulations.economy.exchange import Exchange, Place, key
 from verifier import sampling, settling
 from verifier.challenge import indices
 from verifier.challenge import seed as challenge_of

@@ -21,7 +21,7 @@ from protocol.genesis import Genesis
 from protocol.held import held_id
 from protocol.ledger import Ledger
 from protocol.messages import Outcome
-from protocol.operations import Appeal, Assign, Claim, EscrowOpen, Operation, Ruling, Verdict, op_id
+from protocol.operations import Appeal, Assign, Claim, EscrowOpen, Found, Operation, Ruling, Verdict, op_id
 from protocol.policy import Policy
 from protocol.units import CREDIT, DAY, MINUTE, SECOND, Digest, Micros, PeerId
 
@@ -34,8 +34,6 @@ CHUNK_TIME: Final = Micros(30 * SECOND)
 
 LEASE_TIME: Final = Micros(60 * MINUTE)
 """From a lease to its deadline: enough for ten that are worked off one after the other."""
-
-Found = Literal["accept", "wrong", "fraud", "severe", "rejected", "withheld", "missing"]
 
 
 def key(name: str) -> PeerId:

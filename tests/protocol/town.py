@@ -317,7 +317,7 @@ class Town:
         if run.result != ZERO_DIGEST:
             honest = units.execute(run) if run.spec.units else found_by_all(run)
             return Execution(run.result, 0) if run.result == honest.output else "exit"
-        if run.spec.units and run.chunk < len(run.spec.chunks):
+        if run.spec.units_of(run.chunk):
             return units.execute(run, citizen.units)
         if citizen.lies:
             content = b"a lie"
