@@ -30,7 +30,7 @@ from protocol.messages import Message, message_decoder
 from protocol.overlay.resume import SESSION_BYTES, Heard, Outbox, resumed
 from protocol.units import PeerId
 
-PROTOCOL_VERSION: Final = 4
+PROTOCOL_VERSION: Final = 5
 """Version of the direct protocol; it is part of the protocol's name and of Hello."""
 
 VIOLATIONS_MAX: Final = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol.jobspec import Bytes32, NonNegative
 from protocol.operations import Hash, Key, Reason
@@ -55,6 +55,29 @@ class RevealRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="reveal
     epoch: Epoch
 
 
+class PrefixRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="prefix_request"):
+    """A validator found a unit bad that lies before the one at which the lease went on: show who committed to it."""
+
+    escrow: Hash
+    chunk: ChunkIndex
+    epoch: Epoch
+    inherited: Epoch
+    """Which of the claim's `inherited` is meant, by its epoch."""
+    index: Annotated[int, Meta(ge=0, le=UNITS_MAX)]
+    """The unit."""
+
+
+class PrefixOpened(Struct, frozen=True, forbid_unknown_fields=True, tag="prefix_opened"):
+    """Leaves `index` and `index + 1` in the trace of those first units."""
+
+    escrow: Hash
+    chunk: ChunkIndex
+    epoch: Epoch
+    inherited: Epoch
+    before: Opening
+    after: Opening
+
+
 class AuditRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="audit_request"):
     """A validator draws the receiver to execute a chunk again, blind."""
 
@@ -72,6 +95,8 @@ class AuditRequest(Struct, frozen=True, forbid_unknown_fields=True, tag="audit_r
     """The challenge, of which a replay may choose the part of a unit that it computes."""
     result: Annotated[bytes, Meta(max_length=32)] = b""
     """Instead of executing anything, run the job's `check` over this output manifest."""
+    last: Leaf | UnsetType = UNSET
+    """Instead of executing any unit, make the output files of this last state: leaf n, as the provider opened it."""
 
 
 class AuditCommit(Struct, frozen=True, forbid_unknown_fields=True, tag="audit_commit"):

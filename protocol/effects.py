@@ -106,6 +106,8 @@ class Run:
     """The challenge of a replay."""
     result: Digest = ZERO_DIGEST
     """Not zeros: run the job's `check` over this output, and nothing else."""
+    last: Leaf | None = None
+    """Not None: fetch this last state from `sources` and make the output files of it, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from protocol.audit_messages import AuditReveal as AuditReveal
 from protocol.audit_messages import ChunkIndex as ChunkIndex
 from protocol.audit_messages import Epoch as Epoch
 from protocol.audit_messages import InputsNotice as InputsNotice
+from protocol.audit_messages import PrefixOpened as PrefixOpened
+from protocol.audit_messages import PrefixRequest as PrefixRequest
 from protocol.audit_messages import Reveal as Reveal
 from protocol.audit_messages import RevealRequest as RevealRequest
 from protocol.audit_messages import UnitsOpened as UnitsOpened
@@ -333,8 +335,8 @@ class Blocks(Struct, frozen=True, forbid_unknown_fields=True, tag="blocks"):
 
 Message = (
     Bid | NoBid | Grant | Accept | Decline | CancelChunk | Watch | Unwatch | Beat | LogLines | Reveal | RevealRequest
-    | UnitsRequest | UnitsOpened | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit
-    | Receipts | Proposal | Vote
+    | UnitsRequest | UnitsOpened | PrefixRequest | PrefixOpened
+    | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit | Receipts | Proposal | Vote
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
     | Keep | Kept | NotKept | Renew | Release | Spread | SpreadDone | Challenge | ChallengeAnswer

@@ -35,6 +35,9 @@ WRONG_SLASH_PPM: Final = 100_000
 """Share of the price taken from the collateral for a wrong result: 10 % of the reward (features L2)."""
 
 
+INHERITED_MAX: Final = 8
+"""Earlier leases that a claim names: with more of them a chunk begins again, or its provider answers for all of it."""
+
 PRICE_STEP: Final = 10
 """Prices are multiples of so many smallest units, so that the commission of 10 % is exact."""
 
@@ -181,6 +184,19 @@ class Assign(Struct, frozen=True, forbid_unknown_fields=True, tag="assign"):
     """Set aside on top of the price for whoever audits the result, whatever the audit finds."""
 
 
+class Inherited(Struct, frozen=True, forbid_unknown_fields=True):
+    """The word of an earlier lease's provider for the first units of a chunk, from the snapshot that was resumed."""
+
+    epoch: Annotated[int, Meta(ge=1, le=1_000)]
+    """Of the lease whose provider signed."""
+    units: Annotated[int, Meta(ge=1, le=UNITS_MAX)]
+    """Units 0..units-1 were done when the snapshot was cut, by this provider and those before it."""
+    root: Hash
+    """Of the trace of those units alone (`protocol.trace`)."""
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
+    """Ed25519 by that provider (kind `prefix`) over the canonical encoding of (escrow, chunk, epoch, units, root)."""
+
+
 class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):
     """The provider is done. `sealed` = H(provider, salt, output): nothing that another could copy."""
 
@@ -191,6 +207,8 @@ class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):
     trace: Hash | UnsetType = UNSET
     """Root of the trace, for jobs with units. Unset is not encoded: other claims stay the bytes that they were."""
     units: Annotated[int, Meta(ge=1, le=UNITS_MAX)] | UnsetType = UNSET
+    inherited: Annotated[tuple[Inherited, ...], Meta(min_length=1, max_length=INHERITED_MAX)] | UnsetType = UNSET
+    """Who answers for the units before the one at which this lease went on: epochs and units both grow."""
 
 
 class Surrender(Struct, frozen=True, forbid_unknown_fields=True, tag="surrender"):
@@ -252,6 +270,11 @@ class Verdict(Struct, frozen=True, forbid_unknown_fields=True, tag="verdict"):
     """Of a D3 comparison, ppm."""
     faulted: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=8)] | UnsetType = UNSET
     """Auditors whose sealed result two others refuted."""
+    agreed: Annotated[tuple[Key, ...], Meta(min_length=1, max_length=8)] | UnsetType = UNSET
+    """Auditors beside `auditor` whose sealed evidence says the same: they share what auditors get."""
+    blamed: Annotated[int, Meta(ge=1, le=1_000)] | UnsetType = UNSET
+    """The earlier lease, by its epoch, whose provider signed for the units that were found bad. The claim itself is
+    void then, and its own provider not at fault."""
 
 
 class Appeal(Struct, frozen=True, forbid_unknown_fields=True, tag="appeal"):

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
 from blake3 import blake3
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol import wire
 from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import Bytes32, NonNegative, Text
-from protocol.operations import Hash, Key, Reason, Signature
+from protocol.operations import INHERITED_MAX, Hash, Inherited, Key, Reason, Signature
 from protocol.units import PeerId
 
 PACKS_MAX: Final = 16
@@ -67,6 +67,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, tag="snapshot"):
     """Bytes of state."""
     index_bytes: NonNegative
     packs: Annotated[tuple[Pack, ...], Meta(min_length=1, max_length=PACKS_MAX)]
+    inherited: Annotated[tuple[Inherited, ...], Meta(min_length=1, max_length=INHERITED_MAX)] | UnsetType = UNSET
+    """Of a job with units: who answers for the units done so far, oldest first; the last one is the worker itself."""
 
 
 class Keep(Struct, frozen=True, forbid_unknown_fields=True, tag="keep"):

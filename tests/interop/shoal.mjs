@@ -9,7 +9,7 @@ import { pack, unpack } from './packing.mjs'
 import { SocketPipe, StreamPipe } from './pipes.mjs'
 import { bulkFailures, messageFailures, plain } from './vectors.mjs'
 
-const [VERSION, MESSAGE_BYTES_MAX, MEETING_MS] = [4, 65_536, 5_000]
+const [VERSION, MESSAGE_BYTES_MAX, MEETING_MS] = [5, 65_536, 5_000]
 const HELLO = ['network', 'version', 'software', 'roles', 'capabilities', 'observed', 'session', 'first']
 const hex = bytes => Buffer.from(bytes).toString('hex')
 const unhex = text => Buffer.from(text, 'hex')

@@ -252,7 +252,7 @@ async def test_a_foreign_network_is_refused_by_name(tmp_path: Path, caplog: pyte
         await a.count("foreign_peers")
         assert a.transport.connected() == []
         await stranger.nothing(Received, 0.3)
-    assert "speaks /shoal/other/4, this node speaks /shoal/reef/4" in caplog.text
+    assert "speaks /shoal/other/5, this node speaks /shoal/reef/5" in caplog.text
 
 
 async def open_direct(node: Node, to: Node) -> INetStream:
@@ -335,7 +335,7 @@ async def test_another_version_is_told_why(tmp_path: Path) -> None:
         await happens(lambda: any(b"goodbye" in body for body in said))
         await a.count("foreign_peers")
         goodbye = wire.decode(said[-1], wire.decoder(Goodbye), a.peer)
-        assert goodbye.reason == "you: reef/5, here: reef/4"
+        assert goodbye.reason == "you: reef/6, here: reef/5"
 
 
 async def test_goodbye_is_a_clean_end(tmp_path: Path) -> None:
