@@ -22,6 +22,7 @@ from multiaddr import Multiaddr
 from node import libp2p_patches
 from node.addresses import AddressBook, Backoff, split_circuit, without_target
 from node.libp2p_rim import HANDSHAKE_S, dial, libp2p_id, peer_of, protocol_id, rim
+from node.reach.sockets import abort, local_port
 from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_from_text, peer_text
 from protocol.overlay.subnets import is_global_address
@@ -90,6 +91,11 @@ class Dialer:
         """The open connections to a peer, the best first."""
         found = [self._path(peer, connection) for connection in self._connections(peer)]
         return sorted(found, key=lambda path: path.kind == "relayed")
+
+    def direct_ends(self, peer: PeerId) -> list[tuple[int, bool]]:
+        """The port here of each direct connection to a peer, and whether the peer dialled it."""
+        direct = [one for one in self._connections(peer) if one.get_connection_type() == ConnectionType.DIRECT]
+        return [(local_port(one.muxed_conn), not one.muxed_conn.is_initiator) for one in direct]
 
     def is_relayed(self, peer: PeerId) -> bool:
         """True when a peer is connected, and only through relays."""
@@ -297,9 +303,7 @@ class Dialer:
         finally:
             self._sockets.update(opened)
             if not is_done:
-                with trio.CancelScope(shield=True):
-                    for stream in opened:
-                        await stream.close()
+                await abort(stream.stream for stream in opened)
 
     def _foreign_protocol(self, name: ID, protocol: str) -> str | None:
         """The Shoal protocol that a peer announced instead of ours; None when it announced ours or none."""

@@ -169,8 +169,12 @@ class Outlook:
 
     def _heard(self, witness: PeerId, reply: DialledBack) -> None:
         now = self._clock.now()
+        ends = self._dialer.direct_ends(witness)
+        port, is_inbound = ends[0] if len(ends) == 1 else (0, False)  # Of several, nobody knows which one it saw.
+        is_stable = port == self._place.listen_port and not is_inbound
         for end in endpoints_of(self._dialer, witness)[:1]:
-            self._react(self.observations.seen_again(witness, end.text, reply.seen, now))
+            said = Observation(witness, end.text, reply.seen, port, is_stable, now, is_inbound)
+            self._react(self.observations.seen_again(said))
 
     def _mapping_changed(self, effect: Gained | Lost) -> None:
         if isinstance(effect, Lost) and "restarted" in effect.why:

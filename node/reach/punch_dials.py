@@ -18,6 +18,7 @@ from multiaddr import Multiaddr
 from node import libp2p_patches
 from node.libp2p_rim import libp2p_id, rim
 from node.reach.relayed_connection import is_connected_directly, swarm_of
+from node.reach.sockets import abort
 from protocol.errors import Unavailable
 from protocol.overlay.punch import Role
 from protocol.units import PeerId
@@ -26,9 +27,22 @@ PAUSE_S: Final = 0.1
 """Between two dials of one address, when the first was refused at once: some routers answer before they open."""
 
 SETTLE_S: Final = 3.0
-"""A direct connection is there: a dial that is still under way may be the one, and has so long to finish."""
+"""A direct connection is there, or the other end has answered: a dial under way may be the one, and has so long."""
 
 log: Final = logging.getLogger("shoal.reach")
+
+
+class _Opened(set[TrioTCPStream]):
+    """The sockets of one dial. As soon as the other end has answered, its scope gets the time of a handshake more: the
+    hole is open, and on a busy machine the rest takes longer than a round of dials."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        super().__init__()
+        self._scope = scope
+
+    def add(self, stream: TrioTCPStream) -> None:
+        super().add(stream)
+        self._scope.deadline = max(self._scope.deadline, trio.current_time() + SETTLE_S)
 
 
 class PunchDials:
@@ -67,7 +81,7 @@ class PunchDials:
             scopes.add(scope)
             while not is_connected_directly(self._host, peer):
                 try:
-                    await self._dial(peer, address, role, source)
+                    await self._dial(peer, address, role, source, _Opened(scope))
                 except Unavailable as error:
                     log.debug("%s", error.detail)
                 await trio.sleep(PAUSE_S)
@@ -75,16 +89,25 @@ class PunchDials:
         if not scopes:
             self._scopes.pop(peer, None)
 
-    async def _dial(self, peer: PeerId, address: str, role: Role, source: tuple[str, int] | None) -> None:
+    async def _dial(
+        self, peer: PeerId, address: str, role: Role, source: tuple[str, int] | None, opened: _Opened
+    ) -> None:
         name = libp2p_id(peer)
         target = Multiaddr(f"{address}/p2p/{name}")
         network = swarm_of(self._host)
-        with rim(f"dial {address} to punch"), libp2p_patches.remember_sockets(self._sockets):
-            libp2p_patches.forget_failure(self._host, name)
-            if role == "client":
-                await network.dial_addr(target, name, source)
-            else:
-                await network.dial_addr_as_responder(target, name, source)
+        is_done = False
+        try:
+            with rim(f"dial {address} to punch"), libp2p_patches.remember_sockets(opened):
+                libp2p_patches.forget_failure(self._host, name)
+                if role == "client":
+                    await network.dial_addr(target, name, source)
+                else:
+                    await network.dial_addr_as_responder(target, name, source)
+            is_done = True
+        finally:
+            self._sockets.update(opened)
+            if not is_done and not is_connected_directly(self._host, peer):
+                await abort(stream.stream for stream in opened)
 
 
 def _source(address: str, port: int) -> tuple[str, int] | None:

@@ -1,7 +1,10 @@
-"""The local port under a libp2p connection, which libp2p itself does not tell."""
+"""The sockets under libp2p's connections: their local port, which it does not tell, and an end without a trace."""
 
 from __future__ import annotations
 
+import socket
+import struct
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -11,6 +14,22 @@ _LAYERS: Final = ("secured_conn", "conn", "read_writer", "raw_conn", "connection
 
 _DEPTH: Final = 8
 """Layers looked through; a connection has five."""
+
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: on, for no second at all."""
+
+
+async def abort(streams: Iterable[trio.SocketStream]) -> None:
+    """End connections by a reset. An orderly end keeps the pair of ports for a minute (TIME_WAIT), and one whose
+    handshake failed is not ended by libp2p at all: until then no dial between the same two ports can begin."""
+    with trio.CancelScope(shield=True):
+        for stream in streams:
+            try:
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            except OSError:
+                continue  # Closed in the meantime.
+            await trio.aclose_forcefully(stream)
 
 
 def local_port(connection: object) -> int:

@@ -112,14 +112,15 @@ class Observations:
             del self._words[next(iter(self._words))]
         return self.tick(said.at)
 
-    def seen_again(self, observer: PeerId, address: str, observed: str, now: Micros) -> list[AddressChanged]:
-        """An observer that spoke before tells how it sees us now: the same renews its word, another replaces it."""
-        word, seen = self._words.get(observer), endpoint(observed)
-        if word is None or word.seen != seen:
-            return self.receive(Observation(observer, address, observed, 0, False, now))
-        del self._words[observer]
-        self._words[observer] = replace(word, at=now)
-        return self.tick(now)
+    def seen_again(self, said: Observation) -> list[AddressChanged]:
+        """An observer tells how it sees us now: what it said before is renewed; something else, or something that tells
+        more of the router, replaces it."""
+        word, seen = self._words.get(said.observer), endpoint(said.observed)
+        if word is None or word.seen != seen or (said.is_from_listen_port and not word.has_port):
+            return self.receive(said)
+        del self._words[said.observer]
+        self._words[said.observer] = replace(word, at=said.at)
+        return self.tick(said.at)
 
     def tick(self, now: Micros) -> list[AddressChanged]:
         """Forget old words; say so when the address changed. Silence alone changes nothing."""

@@ -14,11 +14,15 @@ from benchmarks.netlab.pairs import Reached, Watch, expected, matrix
 from benchmarks.netlab.routers import KINDS, ROUTERS, Kind
 from benchmarks.netlab.village import WAYS, Village
 from protocol.errors import Unavailable
+from protocol.overlay.punch import GIVE_UP_US, PUNCH_AGAIN_US
+from protocol.units import SECOND
 from shoal.processes import until
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "script" / "job.yml"
 RENDER = SCRIPT.parents[1] / "render" / "job.yml"
 PATIENCE_S = 120.0
+SETTLED_S = (PUNCH_AGAIN_US + 2 * GIVE_UP_US) / SECOND + 60
+"""A first punch may fail on a busy machine; the second comes a minute later, and not before."""
 NAT_WORDS = {"none": "none", "independent": "cone", "dependent": "symmetric"}
 """What a node calls the mapping of its router."""
 
@@ -53,7 +57,7 @@ def test_a_punched_and_a_relayed_pair_do_a_job(lab: Laboratory, make_village: Ca
         if not village.knows_paths():
             return
         with suppress(Unavailable):
-            until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], 60)
+            until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], SETTLED_S)
     assert misses(kinds, watch.pairs) == []
     assert watch.pairs["cone", "remapping"].best == "punched"
     assert watch.pairs["cone", "symmetric"].best == "relayed"
@@ -73,7 +77,7 @@ def test_ten_peers_behind_all_routers_do_both_jobs(lab: Laboratory, make_village
             assert status.money is not None and status.money.paid > 0
         if village.knows_paths():
             with suppress(Unavailable):
-                until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], 60)
+                until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], SETTLED_S)
             assert misses(kinds, watch.pairs) == []
             beliefs = {name: NAT_WORDS[ROUTERS[kind].mapping] for name, kind in kinds.items()}
 

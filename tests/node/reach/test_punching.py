@@ -19,6 +19,7 @@ from node.libp2p_rim import libp2p_id, protocol_id
 from node.reach.circuit_messages import DCUTR_PROTOCOL, MessageReader, say_punch
 from node.reach.punching import Puncher, is_public
 from node.reach.relayed_connection import open_directly
+from node.reach.sockets import abort
 from protocol.errors import Unavailable
 from protocol.overlay.nat_kind import NatKind
 from protocol.overlay.punch import Connect, Sync
@@ -210,3 +211,22 @@ def test_routers(lab: Laboratory) -> None:
             assert result["kinds"] == (["relayed"] if limit is None else ["direct"]), (pair, result)
             took = result["direct"]
             assert took is None if limit is None else isinstance(took, float) and took < limit, (pair, result)
+
+
+async def test_the_end_of_a_failed_handshake_leaves_its_pair_of_ports_free() -> None:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    place = listener.socket.getsockname()
+    taken: set[int] = set()
+    async with listener:
+        for _ in range(2):
+            dialled = trio.socket.socket()
+            await dialled.bind(("127.0.0.1", max(taken, default=0)))
+            await dialled.connect(place)
+            taken.add(dialled.getsockname()[1])
+            stream = trio.SocketStream(dialled)
+            async with await listener.accept() as theirs:
+                await abort([stream])
+                with pytest.raises(trio.BrokenResourceError):
+                    await theirs.receive_some()
+            await abort([stream])
+    assert len(taken) == 1, "a second dial between the same two ports, while an orderly end would still hold them"

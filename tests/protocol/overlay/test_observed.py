@@ -128,16 +128,27 @@ def test_a_word_is_renewed_or_replaced() -> None:
     for number in (1, 2):
         seen.receive(said(number, "44.1.2.3:4301"))
     for number in (1, 2):
-        seen.seen_again(peer(number), f"/ip4/11.{number}.0.1/tcp/4001", "/ip4/44.1.2.3/tcp/4301", Micros(NOW + MINUTE))
+        seen.seen_again(said(number, "44.1.2.3:4301", at=MINUTE))
     seen.tick(Micros(NOW + LIFETIME))
     assert seen.candidates() == ("/ip4/44.1.2.3/tcp/4301",)
     changes = [
-        change
-        for number in (1, 2)
-        for change in seen.seen_again(peer(number), f"/ip4/11.{number}.0.1/tcp/4001", "/ip4/44.5.5.5/tcp/1", NOW)
+        change for number in (1, 2) for change in seen.seen_again(said(number, "44.5.5.5:1", port=0, stable=False))
     ]
     assert changes == [AddressChanged("44.1.2.3", "44.5.5.5")]
     assert seen.candidates() == ()
+
+
+def test_a_word_without_a_port_is_replaced_by_one_that_tells_the_router() -> None:
+    seen = Observations([HOME])
+    for number in (1, 2):
+        seen.receive(said(number, "44.1.2.3:4301", port=0, stable=False))
+    assert (seen.nat().kind, seen.candidates()) == ("unknown", ())
+    for number in (1, 2):
+        seen.seen_again(said(number, "44.1.2.3:4301"))
+    assert (seen.nat().kind, seen.candidates()) == ("cone", ("/ip4/44.1.2.3/tcp/4301",))
+    for number in (1, 2):
+        seen.seen_again(said(number, "44.1.2.3:4301", port=0, stable=False))
+    assert seen.nat().kind == "cone", "a word that says less does not take away what was known"
 
 
 def test_other_interfaces_make_old_words_void() -> None:
