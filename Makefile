@@ -7,13 +7,14 @@
 #   make attacks  every attack on a live node, an honest peer served meanwhile                       (SHOAL_LONG=1)
 #   make fuzz     a million malformed proofs against the parser and the comparing child
 #   make engines  work in Blender, OpenMM, ezkl and TenSEAL: honest errors, cheats, jobs; 1.5 GB       (ARGS="-k openmm")
+#   make attestation  NVIDIA's SDK in an environment of its own, and what it hands out
 #   make corpus   51 ordinary training scripts killed and resumed, bit for bit                      (ARGS="lora k_fold")
 #   make soak     kills of a live network, one after the other, and the long failures                (SHOAL_SOAK_KILLS=100)
 #   make check    format, lint, types, import contracts, house rules, links of the documents
 #   make bench    the figures                      make dist    the wheel and the single node program
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
-.PHONY: attacks engines fuzz corpus soak demo test plug sim netlab check bench dist format picture
+.PHONY: attacks attestation engines fuzz corpus soak demo test plug sim netlab check bench dist format picture
 .NOTPARALLEL:
 
 # Hundreds of processes of a test run import the same modules: compiled once, not by each of them.
@@ -23,6 +24,7 @@ ARGS ?=
 READY := .venv/.ready-requirements.lock
 JOBS_READY := .venv-torch/.ready-requirements-jobs.lock
 ENGINES_READY := .venv-engines/.ready-requirements-engines.lock
+ATTESTATION_READY := .venv-attestation/.ready-requirements-attestation.lock
 
 # The first Python on PATH that is new enough; any at all otherwise, which packaging/prepare.py then explains.
 FIND_PYTHON = for p in python3.11 python3.12 python3.13 python3; do \
@@ -37,6 +39,9 @@ $(JOBS_READY): requirements-jobs.lock
 
 $(ENGINES_READY): requirements-engines.lock
 	@$(FIND_PYTHON) packaging/prepare.py .venv-engines requirements-engines.lock
+
+$(ATTESTATION_READY): requirements-attestation.lock
+	@$(FIND_PYTHON) packaging/prepare.py .venv-attestation requirements-attestation.lock
 
 demo: $(READY) $(JOBS_READY)
 	@.venv/bin/python -m shoal demo $(ARGS)
@@ -61,6 +66,9 @@ fuzz: $(READY)
 
 engines: $(READY) $(ENGINES_READY)
 	@.venv/bin/python -m pytest -q tests/engines $(ARGS)
+
+attestation: $(READY) $(ATTESTATION_READY)
+	@.venv/bin/python -m pytest -q tests/node/test_card_reports.py $(ARGS)
 
 corpus: $(READY) $(JOBS_READY)
 	@.venv/bin/python -m tests.node.guest.corpus_table $(ARGS)

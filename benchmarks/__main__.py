@@ -1,4 +1,4 @@
-"""python -m benchmarks [ledger transport mux bulk gossip crowd storage sim idle jobs kill gateway]
+"""python -m benchmarks [ledger transport mux bulk gossip crowd storage proof sim idle jobs kill gateway]
 
 A table, and all values in build/bench.json. Without names all are measured, about half an hour. Figures are
 wall time on a machine that may do other things: medians, with least and most beside them.
@@ -24,6 +24,7 @@ from benchmarks import (
     bench_jobs,
     bench_ledger,
     bench_mux,
+    bench_proof,
     bench_sim,
     bench_storage,
     report,
@@ -33,7 +34,8 @@ from benchmarks.report import FOLDER, Aim, Figure
 from protocol.ledger import check
 
 NAMES: Final = (
-    "ledger", "transport", "mux", "bulk", "gossip", "crowd", "storage", "sim", "idle", "jobs", "kill", "gateway",
+    "ledger", "transport", "mux", "bulk", "gossip", "crowd", "storage", "proof", "sim", "idle", "jobs", "kill",
+    "gateway",
 )  # fmt: skip
 LEDGER_CHUNKS: Final = 1_000
 LEDGER_RUNS: Final = 3
@@ -47,6 +49,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="name", help=f"any of {', '.join(NAMES)}; all without")
     parser.add_argument("--profile", action="store_true", help="flame graphs of the no-op chunks, with py-spy")
     parser.add_argument("--iroh", default=os.environ.get(bench_bulk.IROH, ""), help="a Python that has iroh 1.2.0")
+    parser.add_argument("--toploc", default="", help="a Python that has toploc 0.1.6, built beside its torch")
     options = parser.parse_args(words)
     unknown = sorted(set(options.names) - set(NAMES))
     if unknown:
@@ -63,10 +66,12 @@ def main(words: Sequence[str]) -> int:
     figures += overlay(names, options.iroh)
     if "storage" in names:
         figures += bench_storage.measure(say)
+    if "proof" in names:
+        figures += bench_proof.measure(say, options.toploc)
     if "sim" in names:
         say("the simulator; a thousand peers for an hour take minutes")
         figures += bench_sim.measure(is_long=True)
-    if names & {"idle", "jobs", "kill", "gateway"}:
+    if names & {"idle", "jobs", "kill", "gateway", "proof"}:
         figures += devnet(names, options.profile)
     report.write(facts, figures, FOLDER / "bench.json")
     report.show(facts, figures)
@@ -103,6 +108,8 @@ def devnet(names: frozenset[str], profiles: bool) -> list[Figure]:
         if "gateway" in names:
             say("requests to the gateway")
             figures += bench_gateway.measure(network)
+        if "proof" in names:
+            figures += bench_proof.latency(network, say)
         if "kill" in names:
             say("providers killed at work")
             figures += bench_jobs.killed_provider(network)

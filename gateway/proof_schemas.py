@@ -18,6 +18,11 @@ class AppealRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """0: the least that the round asks for."""
     rival: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
     """Root of the trace that you stand for; the third round needs one."""
+    speaker: Annotated[str, Meta(max_length=64)] = ""
+    """Peer id of the node that opens that trace in the game: one of yours that executed the chunk (`job.replay`)."""
+    replay: bool = False
+    """Have the gateway's node execute the chunk first, and appeal only if it got something else. While it computes the
+    answer says `replay: running`, and nothing is staked: ask again."""
 
 
 class EvidenceQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +107,12 @@ class Claim(Struct):
     bond_min: int = 0
     """What the next appeal stakes at least; 0: there is none."""
     rule_by: int = 0
+    rival: str = ""
+    """Root of the trace that the newest appeal stands for, where it names one."""
+    speaker: str = ""
+    """Which node opens it; empty: the appellant."""
+    replay: str = ""
+    """`running` while the chunk is executed before the appeal, which is not made yet: ask again."""
     trace: str = ""
 
 

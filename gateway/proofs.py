@@ -23,8 +23,7 @@ async def appeal_claim(call: Call) -> Response:
     """Contest the newest decision about a chunk's claim: a panel executes it again."""
     wanted = call.body(AppealRequest)
     params: dict[str, object] = {"chunk": wanted.chunk, "epoch": wanted.epoch, "bond": wanted.bond}
-    if wanted.rival:
-        params["rival"] = wanted.rival
+    params |= {name: value for name in ("rival", "speaker", "replay") if (value := getattr(wanted, name))}
     claim = node_value(await _asked(call, "job.appeal", params), Claim)
     call.gateway.live.nudge()
     return json_reply(claim)

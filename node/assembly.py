@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from node import custody, entropy
+from node import attester, custody, entropy, trust_roots
+from node.benchmarking import Benchmarks, Wired, wire_benchmarks
 from node.blobs import BlobStore
 from node.canaries import Answers
 from node.clock import Clock
@@ -27,10 +28,11 @@ from protocol.bidding import SPEC_BYTES_MAX
 from protocol.completions import Guest
 from protocol.genesis import Genesis
 from protocol.identity import Identity, peer_from_text
-from protocol.units import Digest, PeerId
+from protocol.units import Digest, Micros, PeerId
 from storage import exposure
 from storage.erasure import ErasureCode
 from storage.wiring import Vault
+from verifier.attestation.answering import Witness
 from verifier.case import Place
 from verifier.wiring import Machines, Outside, wire_machines
 
@@ -65,6 +67,7 @@ class Assembly:
     answers: Answers
     drand: Drand | None
     """Public randomness for a validator's beacons, where its owner names a relay."""
+    benchmarks: Wired
 
     def close(self) -> None:
         """Close what is on the disk."""
@@ -98,6 +101,9 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
         runtimes = frozenset(item.digest for item in offer.runtimes) if offer else frozenset[bytes]()
         return answers.proof(machines.ledger, place, output, runtimes)
 
+    def rtt(peer: PeerId) -> Micros | None:
+        return transport.overlay.pings.rtt_us(peer) if transport.overlay else None
+
     answers = Answers(records, blobs, identity.peer)
     images = await process_tier(config, identity, genesis.chain)
     shelter = Shelter(fetch, config.slots, erasure, discard, evicted, process=images)
@@ -115,28 +121,41 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
         is_cut=lambda peer: peer != identity.peer and not transport.is_connected(peer),
         loss=exposure.loss,
         canary=canary,
+        makers=trust_roots.load(config.trust_roots),
+        trusted=lambda peer, offer: benchmarks.issuer.trusted(peer, offer),
+        is_doubted=lambda peer: benchmarks.issuer.is_doubted(peer),
         fresh=drand.fresh if drand else bytes,
     )
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
     outcomes = Outcomes(lambda: machines.ledger)
     machines.client.listeners.append(outcomes)
-    transport = Transport(
-        identity,
-        genesis.chain,
-        _transport_config(config, (PROCESS_IMAGES,) if images else ()),
-        blobs,
-    )
+    settings = _transport_config(config, (PROCESS_IMAGES,) if images else ())
+    transport = Transport(identity, genesis.chain, settings, blobs)
     events = EventLog()
     stay = custody.Host(records, identity, clock)
     vault = custody.wire_custody(identity, config, machines, transport, blobs, stay, clock)
     uplink = Uplink(records, transport.bytes_sent, lambda: vault.protector.uplink_seen, config.up_mbps * MEGABIT)
-    works = Works(identity.peer, transport, blobs, host.runner, erasure)
+    works = Works(
+        identity.peer, transport, blobs, host.runner, erasure, Benchmarks(config.runtimes), attester.of(config)
+    )
+    validators = genesis.validator_set.peers
+    benchmarks = wire_benchmarks(identity.peer, machines, validators, rtt, _benchmarks_per_hour(config))
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
-    driver = Driver(machines.peer(vault.listed), world)
+    driver = Driver(machines.peer([*vault.listed, *benchmarks.listed, _witness(identity, validators, machines)]), world)
     return Assembly(
         config, identity, clock, blobs, records, journal, serves, host, machines,
-        outcomes, transport, vault, uplink, stay, world, driver, erasure, answers, drand,
+        outcomes, transport, vault, uplink, stay, world, driver, erasure, answers, drand, benchmarks,
     )  # fmt: skip
+
+
+def _witness(identity: Identity, validators: tuple[PeerId, ...], machines: Machines) -> Witness:
+    """Who speaks for this machine's trusted hardware."""
+    return Witness(identity.peer, lambda: validators, machines.provider.leases, lambda: machines.ledger)
+
+
+def _benchmarks_per_hour(config: Config) -> int:
+    """Only who carries jobs or judges them has use for what is found."""
+    return config.benchmarks_per_hour if {"steward", "validator"} & set(config.roles) else 0
 
 
 def _transport_config(config: Config, capabilities: tuple[str, ...]) -> TransportConfig:

@@ -88,9 +88,17 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """A program that ends with 0 while the owner needs the machine; asked every second. Empty: only cards tell."""
     drand_url: Annotated[str, Meta(max_length=256, pattern=r"^(https?://[^\s,]+)?$")] = ""
     """A validator mixes public randomness of this drand relay into its parts of beacons; empty: it does not."""
+    attestation: Annotated[str, Meta(max_length=256, pattern=r"^(auto|off|/.+)$")] = "auto"
+    """Where trusted hardware signs for this machine's results: what the kernel has, another folder like it, or off."""
+    attestation_python: Path | None = None
+    """An interpreter with nv-attestation-sdk; None: NVIDIA's driver is asked directly."""
+    trust_roots: Path | None = None
+    """Validators: a folder of makers' root certificates; None: those of Intel, AMD and NVIDIA (specs/40-attestation.md)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     canaries_per_hour: Annotated[int, Meta(ge=0, le=3600)] = 0
     """Validators: finished jobs issued once more as canaries, on average; 0: none (specs/38-canaries.md)."""
+    benchmarks_per_hour: Annotated[int, Meta(ge=0, le=60)] = 4
+    """Stewards and validators: offers put to the test by a seeded benchmark, on average; 0: none."""
     misbehave: Literal["", "wrong-pixels"] = ""
     """Tests only: what this provider does wrong."""
 
@@ -120,7 +128,7 @@ _WORDS: Final[dict[str, bool]] = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
     **dict.fromkeys(("off", "false", "no", "0"), False),
 }
-_PATHS: Final = ("data", "genesis")
+_PATHS: Final = ("data", "genesis", "attestation_python", "trust_roots")
 _NUMBERS: Final = (
     "slots",
     "blob_bytes_max",
@@ -129,6 +137,7 @@ _NUMBERS: Final = (
     "up_mbps",
     "down_mbps",
     "canaries_per_hour",
+    "benchmarks_per_hour",
 )
 
 

@@ -149,6 +149,18 @@ class JobAppealParams(Struct, frozen=True, forbid_unknown_fields=True):
     """Smallest units; 0: the least that the round asks for."""
     rival: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
     """Root of the trace that the appellant stands for; the third round needs one."""
+    speaker: Annotated[str, Meta(max_length=64)] = ""
+    """Peer id of the node that opens that trace; empty: the appellant."""
+    replay: bool = False
+    """Let this node execute the chunk first, and appeal only where it got something else."""
+
+
+class JobReplayParams(Struct, frozen=True, forbid_unknown_fields=True):
+    """job.replay: execute a chunk again that may be contested, and keep the trace."""
+
+    job: Id
+    chunk: Annotated[int, Meta(ge=0, le=4096)]
+    epoch: Annotated[int, Meta(ge=0, le=1_000)] = 0
 
 
 class JobListParams(Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ from typing import Final, TypedDict
 import trio
 
 from node import doctor_network, doctor_process, doctor_reach, doctor_snapshots, runtimes
+from node.attester import check_hardware
 from node.executors import ladder, wasm
 from node.executors.interface import ISOLATING
 from node.findings import Check, Status, check, fix_first
@@ -81,6 +82,8 @@ class Patient:
     """Bytes of others' snapshots and volumes that the node may keep."""
     trusted_nodes: int = 0
     """How many other nodes of the same owner are named."""
+    attestation: str = "auto"
+    """Where trusted hardware signs (`node.config.Config.attestation`)."""
 
 
 async def diagnose(patient: Patient) -> Diagnosis:
@@ -92,6 +95,7 @@ async def diagnose(patient: Patient) -> Diagnosis:
         lambda: check_disk(patient.folder),
         lambda: check_clock(patient.now, patient.drift),
         lambda: check_gpu(patient.gpus),
+        lambda: check_hardware(patient.attestation, patient.folder),
         check_open_files,
         lambda: check_runtimes(patient.interpreters),
         *(lambda port=port: check_port(port, patient.live is not None) for port in patient.ports if port),

@@ -20,6 +20,13 @@ KINDS: Final = {
     "unknown": "not known yet: fewer than two peers of different networks have said how they see us",
 }
 
+SHOWN_FIXES: Final = {
+    "too_slow": "Let the node measure again (delete capability.json), and keep other work off its cores.",
+    "wrong_row": "This machine computes wrongly: test its memory and its card.",
+    "no_answer": "Give a card's node a runtime called torch or cupy, with PyTorch or CuPy for that card.",
+}
+"""What an owner does about a claim that was not shown."""
+
 METHOD_NAMES: Final = {"pcp": "PCP", "nat_pmp": "NAT-PMP", "upnp": "UPnP"}
 
 
@@ -79,6 +86,16 @@ class RelayView(Struct, frozen=True):
     address: str = ""
 
 
+class BenchmarkView(Struct, frozen=True):
+    """What a peer found when it put the offer to the test."""
+
+    peer: str
+    kind: str
+    code: str
+    took: int = 0
+    limit: int = 0
+
+
 class NetworkView(Struct, frozen=True):
     """`network.status` as far as the doctor reads it."""
 
@@ -88,6 +105,7 @@ class NetworkView(Struct, frozen=True):
     relays: tuple[RelayView, ...] = ()
     skew_us: int | None = None
     twins: tuple[str, ...] = ()
+    benchmarks: tuple[BenchmarkView, ...] = ()
 
 
 def live_checks(status: Mapping[str, object], now: int) -> list[Check]:
@@ -103,7 +121,22 @@ def live_checks(status: Mapping[str, object], now: int) -> list[Check]:
         _reachability(view),
         _relays(view),
         *_skew(view.skew_us),
+        *_benchmarks(view.benchmarks),
     ]
+
+
+def _benchmarks(found: tuple[BenchmarkView, ...]) -> list[Check]:
+    """The newest word of each peer on each kind of claim; nothing where nobody asked."""
+    newest = {(one.peer, one.kind): one for one in found}.values()
+    against = [one for one in newest if one.code != "plausible"]
+    if not against:
+        return [check("benchmarks", "ok", f"{len(newest)} claims were shown to others")] if newest else []
+    one = against[-1]
+    figures = f" ({one.took / SECOND:.1f} s of {one.limit / SECOND:.1f} s)" if one.took else ""
+    detail = (
+        f"{one.peer} finds what is offered as {one.kind} {one.code}{figures}; {len(against)} of {len(newest)} claims"
+    )
+    return [check("benchmarks", "warn", detail, SHOWN_FIXES.get(one.code, SHOWN_FIXES["too_slow"]))]
 
 
 def _twins(twins: tuple[str, ...]) -> list[Check]:

@@ -32,6 +32,9 @@ log = logging.getLogger("shoal.driver")
 VIOLATORS_MAX: Final = 4_096
 """Peers whose broken rules are counted; the one that broke none for longest is forgotten first."""
 
+BLOCK: Final = "block/"
+"""Prefix of what goes to the journal."""
+
 TURN_MAX: Final = 64
 """Rounds of wake-ups in one turn."""
 
@@ -140,7 +143,15 @@ class Driver:
     def perform(self, effects: list[Effect]) -> None:
         """Act, in order. A `Store` is on disk before the next effect happens."""
         assert self._nursery is not None or not effects
+        records: list[tuple[str, bytes | None]] = []
+        """Of stores in a row: they reach the disk together."""
         for effect in effects:
+            if isinstance(effect, Store) and not effect.key.startswith(BLOCK):
+                records.append((effect.key, effect.value))
+                continue
+            if records:
+                self._world.records.put_all(records)
+                records = []
             match effect:
                 case Send(peer, message) if peer == self._world.identity_peer:
                     self._local.append(message)
@@ -150,8 +161,9 @@ class Driver:
                     self._spawn(self._publish, topic, statement)
                 case Hear(statement, body):
                     self._hear(statement, body, self._world.clock.now())
-                case Store(key, value):
-                    self._store(key, value)
+                case Store(_, value):
+                    assert self._world.journal is not None and value is not None
+                    self._world.journal.append([value])
                 case Compute(work):
                     self._world.works.begin(work, self._spawn)
                 case Emit(name, fields):
@@ -160,6 +172,8 @@ class Driver:
                     self._failed(error)
                 case Wake():
                     raise AssertionError("wake-ups stay with the peer")
+        if records:
+            self._world.records.put_all(records)
 
     def _spawn(self, task: Callable[..., object], *args: object) -> None:
         assert self._nursery is not None
@@ -170,13 +184,6 @@ class Driver:
             await self._world.transport.publish(topic, statement)
         except Refused as error:
             self._failed(error)
-
-    def _store(self, key: str, value: bytes | None) -> None:
-        if key.startswith("block/"):
-            assert self._world.journal is not None and value is not None
-            self._world.journal.append([value])
-        else:
-            self._world.records.put(key, value)
 
     def _failed(self, error: ShoalError) -> None:
         fields: dict[str, str | int] = {"code": error.code, "detail": error.detail}

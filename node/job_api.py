@@ -16,7 +16,7 @@ from node.control_methods import (
     JobSubmitParams,
 )
 from node.parts import Parts
-from node.proof_views import here, plan_trust, proof_view, quoted_trust
+from node.proof_views import plan_trust, proof_view, quoted_trust
 from node.safety_view import hosts_view, safety_view
 from node.views import Plain, job_text, job_view, peer_or_empty, quote_view
 from protocol import wire
@@ -59,18 +59,15 @@ class JobApi:
     def _view(self, job: JobId) -> Plain:
         parts, found = self._parts, self._parts.steward.job(job)
         record = found.record
-        ledger = parts.ledger()
+        ledger, now = parts.ledger(), parts.now()
 
         def more(chunk: ChunkRecord) -> Plain:
-            return safety_view(found, chunk, parts.now()) | proof_view(chunk, record.escrow, ledger, parts.now())
+            return safety_view(found, chunk, now) | proof_view(chunk, record.escrow, ledger, now)
 
-        view = job_view(record, ledger, more=more)
-        money = view["money"]
-        if isinstance(money, dict) and isinstance(money["held_until"], int):
-            money["held_until"] = here(money["held_until"], ledger, parts.now())
+        view = job_view(record, ledger, now, more=more)
         view["trust"] = quoted_trust(record.spec, record.chunk_price_max)
         if record.state == "quoted":
-            plan = parts.plan(record.spec, PeerId(record.renter), parts.now())
+            plan = parts.plan(record.spec, PeerId(record.renter), now)
             view["quote"] = {**quote_view(record), "hosts": hosts_view(found, plan)}
         return view
 
@@ -132,8 +129,9 @@ class JobApi:
             job.record for job in self._parts.steward.jobs.values() if owner is None or job.record.renter == owner
         ]
         page, following = jobs_page(records, params.limit, params.cursor or "")
+        ledger, now = self._parts.ledger(), self._parts.now()
         return {
-            "jobs": [job_view(record, self._parts.ledger(), is_whole=False) for record in page],
+            "jobs": [job_view(record, ledger, now, is_whole=False) for record in page],
             "next_cursor": following,
         }
 

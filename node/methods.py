@@ -54,6 +54,7 @@ def methods(
         "job.receipt": unary(params.JobParams, job.receipt),
         "job.evidence": unary(params.JobEvidenceParams, proof.evidence),
         "job.appeal": unary(params.JobAppealParams, proof.appeal),
+        "job.replay": unary(params.JobReplayParams, proof.replay),
         "tunnel.open": takeover(params.TunnelParams, reach.open),
         "tunnel.ticket": unary(params.TicketParams, reach.ticket),
         "market.pricing": unary(params.NoParams, node.pricing),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from node.control_methods import NoParams
 from node.dialer import PeerPath
 from node.parts import Parts
@@ -39,6 +41,7 @@ class NetworkApi:
             "skew_us": overlay.pings.skew_us(),
             "peers": [self._peer(peer) for peer in sorted(transport.connected())],
             "counts": transport.statistics(),
+            "benchmarks": [{**asdict(said), "peer": peer_text(said.peer)} for said in self._parts.said()],
             "care": self._parts.care.status(self._parts.now()) if self._parts.care is not None else None,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Final
 
 import msgspec
@@ -68,6 +68,12 @@ class NodeApi:
                 {"provider": peer_text(provider), "profile": profile, "units": found.units, "detail": found.detail}
                 for (provider, profile), found in sorted(parts.drifting().items())
             ],
+            "unshown": [
+                {"peer": peer_text(peer), "kind": kind, **asdict(found)}
+                for peer in sorted(parts.offers.offers(parts.now()))
+                for kind, found in parts.shown(peer).items()
+                if found.code != "plausible"
+            ],
             "running": [
                 {
                     "job": job_text(lease.job),
@@ -93,7 +99,7 @@ class NodeApi:
         is_here = peer == parts.identity.peer or peer in parts.transport.connected()
         watched = parts.watcher.states(parts.now()).get(peer)
         liveness = type(watched).__name__.lower() if watched is not None else "alive" if is_here else "unknown"
-        return offer_view(
+        seen = offer_view(
             peer,
             offer,
             is_here,
@@ -102,6 +108,7 @@ class NodeApi:
             ledger.available("S", peer),
             offer.issued,
         )
+        return {**seen, "benchmarks": {kind: asdict(found) for kind, found in parts.shown(peer).items()}}
 
     async def price(self, params: PriceParams) -> Plain:
         """Show or set the hourly price; it holds for new leases from the next offer on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from node.blobs import BlobStore
@@ -14,6 +14,7 @@ from node.outcomes import Outcomes
 from node.store import RecordStore
 from node.transport import Transport
 from node.volumes.jobs import JobVolumes
+from protocol.bench_messages import BenchKind
 from protocol.identity import Identity
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
@@ -21,10 +22,13 @@ from protocol.matching import Plan
 from protocol.offers import OfferBook, OfferMaker, Terms
 from protocol.provider import Provider
 from protocol.steward import Steward
-from protocol.units import Micros
+from protocol.units import Micros, PeerId
 from protocol.watcher import Watcher
+from verifier.bench_answers import Said
+from verifier.bench_orders import Shown
 from verifier.drift import Drift
 from verifier.drift_watch import Account
+from verifier.witness import Witness
 
 
 @dataclass(slots=True)
@@ -51,8 +55,14 @@ class Parts:
     ledger: Callable[[], Ledger]
     plan: Callable[..., Plan]
     stop: Callable[[], None]
+    witness: Witness
+    """Executes chunks again that somebody wants to contest."""
     drifting: Callable[[], Mapping[Account, Drift]] = dict
     """What a validator's judge finds of small errors with a direction."""
+    shown: Callable[[PeerId], Mapping[BenchKind, Shown]] = lambda peer: {}
+    """What this node's benchmarks found of a peer's claims."""
+    said: Callable[[], Sequence[Said]] = tuple
+    """What others found of this node's."""
     care: Care | None = None
     """What is done for the work of others; None until custody is wired."""
     volumes: JobVolumes | None = None

@@ -1,28 +1,32 @@
-"""`job.evidence` and `job.appeal` of the control socket: why a claim was judged so, and to contest it.
+"""`job.evidence`, `job.replay` and `job.appeal` of the control socket: why a claim was judged so, and to contest it.
 
-A renter's appeal is signed with the key that this node keeps for it; an owner's, against a finding on this node's own
-work, with the node's. Spec: specs/16-control.md.
+Whoever wants to know before it stakes a bond has the chunk executed here first; that node then speaks for what it got
+if it comes to a game. A renter's appeal is signed with the key that this node keeps for it; an owner's, against a
+finding on this node's own work, with the node's. Spec: specs/16-control.md.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from node.control_methods import JobAppealParams, JobEvidenceParams
+from msgspec import UNSET, UnsetType
+
+from node.control_methods import JobAppealParams, JobEvidenceParams, JobReplayParams
 from node.parts import Parts
 from node.proof_views import held_of, held_view, verdict_view
 from node.views import Plain, job_text, peer_or_empty
 from protocol import operations, wire
 from protocol.disputes import NO_RIVAL, bond_min
-from protocol.errors import Refused, RemoteViolation
+from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.escrow_state import Escrow
 from protocol.held import Held
-from protocol.identity import Identity
+from protocol.identity import Identity, peer_from_text, peer_text
 from protocol.ledger import operation_decoder
 from protocol.messages import Receipts
 from protocol.operations import Appeal, Ruling, Verdict
 from protocol.policy import Policy
 from protocol.units import PPM, PeerId
+from verifier.witness import Testimony
 
 APPEAL_TIMEOUT_S: Final = 20.0
 """Seconds that an appeal waits for the ledger before it is `unavailable`; asking again appeals once."""
@@ -34,7 +38,7 @@ _receipts: Final = wire.decoder(Receipts)
 
 
 class ProofApi:
-    """`job.evidence`, `job.appeal`."""
+    """`job.evidence`, `job.replay`, `job.appeal`."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -56,14 +60,39 @@ class ProofApi:
         escrow = self._escrow(params.job)
         policy, held = self._contested(escrow, params)
         signer = self._signer(escrow, held)
+        if params.replay and held.finding != "accept":
+            raise Refused("only an accepted result can be contested by executing it again", code="not_a_party")
+        own = self._replayed(held) if params.replay else None
+        if params.replay and (own is None or not own.is_over):
+            return held_view(held, ledger, parts.now()) | {"replay": "running"}
         bond = params.bond or bond_min(policy, held.price, held.round + 1)
-        rival = bytes.fromhex(params.rival) if params.rival else self._own_rival(held, signer)
-        appeal = Appeal(escrow.id, held.chunk, held.epoch, signer.peer, bond, rival, held.round + 1)
+        rival, speaker = self._rival(held, signer, params, own)
+        appeal = Appeal(escrow.id, held.chunk, held.epoch, signer.peer, bond, rival, held.round + 1, speaker)
         signed = operations.signed_op(parts.config.network, appeal, signer)
         if held.appeal != signed.op_id:
             parts.driver.command(parts.client, lambda now: parts.client.submit(signed, now))
             await parts.outcomes.applied(signed.op_id, APPEAL_TIMEOUT_S)
         return held_view(held, ledger, parts.now())
+
+    async def replay(self, params: JobReplayParams) -> Plain:
+        """Execute a chunk here that may be contested; asked again it says what came of it. Whoever appeals elsewhere
+        names `rival` and `speaker` of a replay that differs."""
+        _, held = self._contested(self._escrow(params.job), params)
+        own = self._replayed(held)
+        view: Plain = {"speaker": peer_text(self._parts.identity.peer), "rival": "", "why": "", "replay": "running"}
+        if own is None or not own.is_over:
+            return view
+        if own.phase == "failed":
+            return view | {"replay": "failed", "why": own.why}
+        return view | {"replay": "agrees" if own.agrees(held) else "differs", "rival": own.root.hex()}
+
+    def _replayed(self, held: Held) -> Testimony | None:
+        """What this node computed of a claim's chunk; it begins where nothing is known yet. A failure is told once."""
+        parts, place = self._parts, (held.escrow, held.chunk, held.epoch)
+        known = parts.witness.find(place)
+        if known is None or known.phase == "failed":
+            parts.driver.command(parts.witness, lambda now: parts.witness.replay(place, now))
+        return known
 
     def _escrow(self, job: str) -> Escrow:
         """By the job's id: this node may be its steward, its provider, or neither."""
@@ -75,7 +104,7 @@ class ProofApi:
             )
         return found[-1]
 
-    def _contested(self, escrow: Escrow, params: JobAppealParams) -> tuple[Policy, Held]:
+    def _contested(self, escrow: Escrow, params: JobAppealParams | JobReplayParams) -> tuple[Policy, Held]:
         """The newest decided claim of the chunk, or `Refused`."""
         ledger = self._parts.ledger()
         if ledger.policy is None:
@@ -105,10 +134,29 @@ class ProofApi:
             )
         return renter
 
-    @staticmethod
-    def _own_rival(held: Held, signer: Identity) -> bytes:
-        """In the third round a provider stands for the trace that it claimed."""
-        return held.trace if held.round == 2 and signer.peer == held.provider else NO_RIVAL
+    def _rival(
+        self, held: Held, signer: Identity, params: JobAppealParams, own: Testimony | None
+    ) -> tuple[bytes, bytes | UnsetType]:
+        """The trace that an appeal stands for, and who opens it. In the third round a provider's is the one that it
+        claimed; otherwise it is the one that was named, or what this node computed."""
+        if own is not None and own.phase == "failed":
+            raise Unavailable(
+                f"the chunk did not run to its end here: {own.why}",
+                code="not_replayed",
+                fix="Ask again to try once more, have another node of yours execute it, or appeal without.",
+            )
+        if own is not None and own.agrees(held):
+            raise Refused(
+                "this node executed the chunk and got what was claimed",
+                code="replay_agrees",
+                fix="An appeal would lose its bond; nothing was staked.",
+            )
+        if own is not None:
+            return own.root, self._parts.identity.peer if own.root != NO_RIVAL else UNSET
+        named = peer_from_text(params.speaker) if params.speaker else UNSET
+        if params.rival:
+            return bytes.fromhex(params.rival), named
+        return (held.trace if held.round == 2 and signer.peer == held.provider else NO_RIVAL), UNSET
 
     def _decisions(self, escrow: Escrow, chunk: int | None) -> list[Plain]:
         """Verdicts, appeals and rulings in the ledger's order, out of the receipts that this node was sent."""

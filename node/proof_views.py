@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.views import Plain, peer_or_empty
+from node.views import Plain, here, peer_or_empty
 from protocol import reasons, rewards, trust
 from protocol.disputes import bond_min
 from protocol.escrow_state import Escrow
@@ -92,12 +92,6 @@ def _held_words(held: Held, ledger: Ledger, now: int) -> Plain:
     return {"held_until": 0 if held.end else here(held.until, ledger, now), "appeal": state}
 
 
-def here(until: int, ledger: Ledger, now: int) -> int:
-    """A deadline of the ledger on this machine's clock: the ledger's own stands still while nothing is ordered, so that
-    it is this late at the earliest."""
-    return now + max(0, until - ledger.time) if until else 0
-
-
 def held_view(held: Held, ledger: Ledger, now: int) -> Plain:
     """One decided claim with everything that the ledger knows of it."""
     policy = ledger.policy
@@ -125,6 +119,9 @@ def held_view(held: Held, ledger: Ledger, now: int) -> Plain:
         "bond": held.bond,
         "bond_min": least,
         "rule_by": here(held.rule_by, ledger, now),
+        "rival": held.rival.hex() if any(held.rival) else "",
+        "speaker": peer_or_empty(held.speaker),
+        "replay": "",
         "trace": held.trace.hex(),
     }
 

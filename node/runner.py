@@ -36,7 +36,8 @@ from node.protection.restoring import is_for_program, restore_checkpoint, restor
 from node.protection.sealing import Sealer
 from node.protection.shelter import Shelter
 from node.proving import program
-from node.proving.outcome import Outcome, take
+from node.proving.hosting import UnitHost
+from node.proving.outcome import Outcome, broken, take
 from node.proving.retention import Retention
 from node.runtimes import WASM_NAME, Runtime
 from node.volumes.shelf import TreeShelf
@@ -58,10 +59,6 @@ Tell = Callable[[Protected], None]
 
 
 def deaf(what: Protected) -> None:
-    """Nobody listens."""
-
-
-def nobody(task: str) -> None:
     """Nobody listens."""
 
 
@@ -88,7 +85,7 @@ class Runner:
         self._shelter = shelter
         self.retention = Retention(blobs, folder.parent / "retained")
         """States of runs that may still be audited or disputed."""
-        self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, nobody)
+        self._parking = Parking(shelter.slots, shelter.evicted) if shelter else Parking(0, lambda task: None)
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -167,8 +164,9 @@ class Runner:
                 executor = self._executor(self.choose(work.spec, work.renter))
                 task = self._task(work, live.door)
                 ended = await self._begin(live, executor, task, work, on_start, tell)
-            if ended.reason == "ok" and task is not None:
-                outcome = await self._take(work, task)
+            if task is not None:
+                ended = broken(work, task, ended)
+                outcome = await self._take(work, task) if ended.reason == "ok" else outcome
         except (Refused, Unavailable) as error:
             ended = exit_for(error)
         finally:
@@ -181,16 +179,16 @@ class Runner:
                 if task is not None:
                     await trio.to_thread.run_sync(remove, task.folder, self._folder)
         seconds = trio.current_time() - began
-        return RunDone(
-            work.task, ended.reason, ended.code, outcome.output, outcome.size, seconds, ended.detail, outcome.trace
-        )
+        done = RunDone(work.task, ended.reason, ended.code, outcome.output, outcome.size, seconds, ended.detail)
+        return replace(done, trace=outcome.trace, begun=live.begun)
 
     # ── parking ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def park(self, work: Run, tell: Tell = deaf) -> None:
         """Bring a chunk to its first loop head and keep it waiting there, until a `run` of the same chunk takes it over
         and ends it, or `unpark`. Its inputs are here. What its hook says comes through `tell`."""
-        if self._shelter is None or not self._parking.has_room(work, len(self._live)):
-            tell(Guest(work.task, "disabled", "no slot is free to park it", 0))
+        can_wait = not program.has_units(work)  # Its states are read before its first unit.
+        if self._shelter is None or not can_wait or not self._parking.has_room(work, len(self._live)):
+            tell(Guest(work.task, "disabled", "no slot is free to park it" if can_wait else "it has units", 0))
             return
         live = Live(lambda lines: None, waits=True)
         task: Task | None = None
@@ -247,6 +245,9 @@ class Runner:
         if shelter is None or not self._is_protected(work):
             await self._lay_out(work, task, executor.protects_inputs)
             return await host(live, executor, task, on_start)
+        if program.has_units(work):
+            await self._lay_out(work, task, executor.protects_inputs)
+            return await UnitHost(live, executor, task, work, self._blobs, shelter).run(on_start, tell)
         task = protected(task)
         await self._lay_out(work, task, executor.protects_inputs)
         live.agent = Agent(work.task, task, Voice(tell, live.line))
@@ -284,15 +285,15 @@ class Runner:
 
     def _is_protected(self, work: Run) -> bool:
         """Audits have no lease: they run without a hook."""
-        is_wanted = work.spec.protection.is_on and work.spec.runtime != WASM_NAME
+        is_wanted = work.spec.protection.is_on and work.spec.runtime != WASM_NAME and self._shelter is not None
         writes = any(ref.is_writable for ref in work.spec.mounts)  # What lies in a volume is in no snapshot.
-        has_lease = work.lease is not None and bool(work.secret)
-        can_go_on = not writes and not program.has_units(work)  # Earlier states would be gone with their host.
-        return self._shelter is not None and has_lease and is_wanted and can_go_on
+        return is_wanted and not writes and work.lease is not None and bool(work.secret)
 
     def _restores(self, work: Run) -> bool:
         """Whether it starts waiting for a snapshot of its memory."""
-        return self._is_protected(work) and work.resume is not None and work.resume.manifest.tier == "framework"
+        if work.resume is None or program.has_units(work):
+            return False
+        return self._is_protected(work) and work.resume.manifest.tier == "framework"
 
     def _executor(self, tier: str) -> Executor:
         return next(executor for executor in self._executors if executor.tier == tier)

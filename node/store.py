@@ -5,7 +5,7 @@ Keys are paths (`job/<id>`, `lease/<op>`, `log/<job>/<n>`, `earning/<time>/<op>`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ class RecordStore:
             self._db = apsw.Connection(str(path))
             self._db.pragma("journal_mode", "wal")
             self._db.pragma("synchronous", 1)
+            self._synchronous = 1
             self._db.execute(
                 "create table if not exists record(key text primary key, value blob not null) without rowid"
             )
@@ -37,13 +38,31 @@ class RecordStore:
 
     def put(self, key: str, value: bytes | None) -> None:
         """Write, or delete with None. Durable on return unless the key is volatile."""
-        if not key.startswith(VOLATILE):
-            self._db.pragma("synchronous", 2)
+        self._synchronise(key)
+        self._write(key, value)
+
+    def put_all(self, records: Sequence[tuple[str, bytes | None]]) -> None:
+        """The same of several, together or not at all: one transaction costs little more than one record."""
+        if len(records) == 1:
+            self.put(*records[0])
+            return
+        self._synchronise(*(key for key, _ in records))
+        with self._db:
+            for key, value in records:
+                self._write(key, value)
+
+    def _synchronise(self, *keys: str) -> None:
+        """Durable commits where one of the keys asks for it."""
+        wanted = 1 if all(key.startswith(VOLATILE) for key in keys) else 2
+        if wanted != self._synchronous:
+            self._db.pragma("synchronous", wanted)
+            self._synchronous = wanted
+
+    def _write(self, key: str, value: bytes | None) -> None:
         if value is None:
             self._db.execute("delete from record where key = ?", (key,))
         else:
             self._db.execute("insert or replace into record values(?, ?)", (key, value))
-        self._db.pragma("synchronous", 1)
 
     def get(self, key: str) -> bytes | None:
         """The value, or None."""

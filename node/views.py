@@ -9,8 +9,6 @@ import msgspec
 
 from protocol import operations, wire
 from protocol.carried import waiting
-from protocol.escrow_state import Escrow
-from protocol.held import Held, held_id
 from protocol.identity import peer_text
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.ledger import Ledger
@@ -86,28 +84,26 @@ _TOTALS: Final = (
 )  # fmt: skip
 
 
-def _held_items(escrow: Escrow, ledger: Ledger) -> list[Held]:
-    """Decisions about a job's claims that are not final, by chunk and epoch."""
-    if not escrow.held:
-        return []
-    places = ((chunk.chunk, epoch) for chunk in escrow.chunks.values() for epoch in range(1, chunk.epoch + 1))
-    found = (ledger.held.get(held_id(escrow.id, *place)) for place in places)
-    return [item for item in found if item is not None and not item.end]
+def here(until: int, ledger: Ledger, now: int) -> int:
+    """A deadline of the ledger on this machine's clock: the ledger's own stands still while nothing is ordered, so that
+    it is this late at the earliest."""
+    return now + max(0, until - ledger.time) if until else 0
 
 
-def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
+def money_view(record: JobRecord, ledger: Ledger, now: int, with_lines: bool) -> Plain:
     """The escrow of a job: totals, and every move. At every moment cap = paid + commission + evidence + refunded +
     pending. Pending is what is promised to running leases, their auditors and handed over shares, what is `held` for
-    disputes, and what is `free` to be leased or to go back."""
+    disputes, and what is `free` to be leased or to go back. `now` and `held_until`: of this machine's clock."""
     escrow = ledger.escrows.get(record.escrow)
     if escrow is None:
         return {"cap": record.cap, **dict.fromkeys(_TOTALS, 0), "lines": []}
     chunks = escrow.chunks.values()
-    open_items = _held_items(escrow, ledger)
+    open_items = ledger.held_in(escrow.id)
     held = sum(item.price * item.is_pay + item.evidence for item in open_items)
     free = ledger.available("E", escrow.id)
     leased = sum(chunk.price + chunk.evidence for chunk in chunks if chunk.state in ("assigned", "claimed"))
-    shares = sum(item.amount for chunk in chunks for item in waiting(chunk))
+    shares = sum(item.amount for chunk in chunks if chunk.carried for item in waiting(chunk))
+    until = max((max(item.until, item.rule_by) for item in open_items), default=0) if held else 0
     view: Plain = {
         "cap": escrow.cap,
         "paid": escrow.paid,
@@ -117,7 +113,7 @@ def money_view(record: JobRecord, ledger: Ledger, with_lines: bool) -> Plain:
         "slashed": escrow.slashed,
         "pending": leased + shares + held + free,
         "held": held,
-        "held_until": max((max(item.until, item.rule_by) for item in open_items), default=0) if held else 0,
+        "held_until": here(until, ledger, now),
         "free": free,
         "lines": [],
     }
@@ -150,9 +146,14 @@ def quote_view(record: JobRecord) -> Plain:
 
 
 def job_view(
-    record: JobRecord, ledger: Ledger, is_whole: bool = True, more: Callable[[ChunkRecord], Plain] = lambda chunk: {}
+    record: JobRecord,
+    ledger: Ledger,
+    now: int,
+    is_whole: bool = True,
+    more: Callable[[ChunkRecord], Plain] = lambda chunk: {},
 ) -> Plain:
-    """A job's status; chunks and money lines only when whole. `more`: what else is known of a chunk."""
+    """A job's status; chunks and money lines only when whole. `now`: of this machine's clock. `more`: what else is
+    known of a chunk."""
     view: Plain = {
         "job": job_text(record.job),
         "name": record.spec.name,
@@ -169,7 +170,7 @@ def job_view(
         "runtime": record.spec.runtime,
         "spec": record.spec_digest.hex(),
         "log_lines": record.log_lines,
-        "money": money_view(record, ledger, is_whole),
+        "money": money_view(record, ledger, now, is_whole),
         "result": record.chunks[-1].output.hex() if record.state == "settled" and record.spec.reduce else "",
     }
     if is_whole:

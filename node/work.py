@@ -9,16 +9,18 @@ from typing import Final
 
 import trio
 
+from node.attester import Attester
+from node.benchmarking import Benchmarks
 from node.blobs import BlobStore
 from node.protection import encoding
 from node.proving.evidence import scored
-from node.proving.program import is_check, opened
+from node.proving.program import is_check, states
 from node.runner import Runner
 from node.transport import Transport
 from node.volumes.shelf import bring_trees
 from protocol import wire
 from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved, RunDone, RunLog, RunStarted
-from protocol.effects import Cut, Encode, Fetch, Forget, Park, Prove, Run, Score, Stop, Unpark
+from protocol.effects import Attest, Benchmark, Cut, Encode, Fetch, Forget, Park, Prove, Run, Score, Stop, Unpark
 from protocol.errors import ShoalError
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest, PeerId
@@ -32,7 +34,7 @@ OUTPUT_BYTES_MAX: Final = 1 << 30
 ENCODINGS_MAX: Final = 2
 """Packs encoded at once: each takes a core and reads a quarter of a gigabyte."""
 
-Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score
+Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score | Benchmark | Attest
 Spawn = Callable[..., None]
 """Start an async function as a task of the driver."""
 
@@ -47,12 +49,16 @@ class Works:
         blobs: BlobStore,
         runner: Runner,
         erasure: ErasureCode,
+        benchmarks: Benchmarks | None = None,
+        attester: Attester | None = None,
     ) -> None:
         self._me = me
         self._transport = transport
         self._blobs = blobs
         self._runner = runner
         self._erasure = erasure
+        self._benchmarks = benchmarks or Benchmarks()
+        self._attester = attester or Attester(None)
         self.give: Callable[[Completion], None]
         """Where completions go: the driver's, once there is one."""
         self._fetching: set[tuple[Digest, bool]] = set()
@@ -86,8 +92,12 @@ class Works:
                 self._runner.retention.release(digest)
             case Forget(digest):
                 self._blobs.remove(digest)
+            case Attest():
+                spawn(functools.partial(self._attest, work))
             case Score():
                 spawn(functools.partial(self._score, work))
+            case Benchmark():
+                self._benchmarks.begin(work, spawn, self.give)
 
     async def shard(self, digest: Digest, size: int, sources: tuple[PeerId, ...]) -> None:
         """Bring one shard of a snapshot here."""
@@ -118,12 +128,12 @@ class Works:
             await self._bring(Fetch(output, OUTPUT_BYTES_MAX, work.sources, is_output=True), job)
         if is_check(work):
             await self._bring(Fetch(work.result, work.spec.resources.disk_bytes, work.sources, is_output=True), job)
-        for leaf in opened(work):
+        for leaf in states(work):
             await self._bring(Fetch(Digest(leaf.state), leaf.state_bytes, work.sources), job)
 
     async def _run(self, work: Run) -> None:
         """Inputs first, all of them; then the sandbox. States that came for a replay stay as long as its results."""
-        brought = [digest for leaf in opened(work) if not self._blobs.has(digest := Digest(leaf.state))]
+        brought = [digest for leaf in states(work) if not self._blobs.has(digest := Digest(leaf.state))]
         try:
             await self._inputs(work)
         except ShoalError as error:
@@ -155,6 +165,9 @@ class Works:
             self.give(RunDone(work.task, "inputs", -1, ZERO_DIGEST, 0, 0.0, error.detail))
             return
         await self._runner.park(work, self.give)
+
+    async def _attest(self, work: Attest) -> None:
+        self.give(await self._attester.attest(work))
 
     async def _score(self, work: Score) -> None:
         """One at a time: a comparison may take gigabytes of address space."""

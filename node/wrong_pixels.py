@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import structs
 
-from node.proving.program import has_units, is_replay
+from node.proving.program import is_check, is_finish, is_replay
 from node.runner import Runner, Tell, deaf
 from protocol import wire
 from protocol.completions import RunDone
@@ -33,6 +33,9 @@ _NOBODY: Final = PeerId(bytes(SEED_BYTES))
 class WrongPixels(Runner):
     """Runs jobs like any other host, then scratches the output."""
 
+    _made: Digest = ZERO_DIGEST
+    """The last output that it scratched."""
+
     async def run(
         self,
         work: Run,
@@ -40,15 +43,20 @@ class WrongPixels(Runner):
         on_start: Callable[[str], None],
         tell: Tell = deaf,
     ) -> RunDone:
-        """The true result, changed. Audits it does as everybody: a lie there would be found by the next auditor."""
+        """The true result, changed, whatever the job's own check says of it. Audits it does as everybody: a lie there
+        would be found by the next auditor."""
         done = await super().run(work, on_log, on_start, tell)
-        if done.reason != "ok" or (has_units(work) and is_replay(work)):
+        if is_check(work):
+            is_own = work.result == self._made
+            return replace(done, reason="ok", detail="", output=work.result) if is_own else done
+        if done.reason != "ok" or is_replay(work) or is_finish(work):
             return done
         if done.trace != ZERO_DIGEST:
             return replace(done, trace=self._wrong_unit(done.trace))
         manifest = wire.decode(self._blobs.read(done.output, 16 << 20), _manifest_decoder, _NOBODY, 16 << 20)
         changed = Manifest(tuple(self._scratch(file) for file in manifest.files))
-        return replace(done, output=self._blobs.put(wire.encode(changed)))
+        self._made = self._blobs.put(wire.encode(changed))
+        return replace(done, output=self._made)
 
     def _wrong_unit(self, digest: Digest) -> Digest:
         """A trace in which the state in the middle is another one, and everything else is as it was computed."""

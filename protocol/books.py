@@ -36,14 +36,15 @@ def check(state: LedgerState) -> None:
 
 
 def _open_by_escrow(state: LedgerState) -> dict[bytes, list[held.Held]]:
-    """Open items by escrow; the two ways to find them agree."""
+    """Open items by escrow; all ways to find them agree."""
     found: dict[bytes, list[held.Held]] = {}
     for one in state.held.values():
         if not one.end:
             found.setdefault(one.escrow, []).append(one)
+    names = {held.name(one) for items in found.values() for one in items}
     listed = {held.name(one) for items in state.held_of.values() for one in items}
-    if listed != {held.name(one) for items in found.values() for one in items}:
-        raise LocalError("open items and their providers' lists differ", code="I4")
+    if not names == listed == {key for items in state.held_in.values() for key in items}:
+        raise LocalError("open items and the lists of their providers or escrows differ", code="I4")
     return found
 
 

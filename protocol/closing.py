@@ -23,6 +23,7 @@ def close(state: LedgerState, escrow: Escrow, note: str) -> None:
     """Refund and shut an escrow in which nothing is leased. Shares of chunks that nobody finished are taken back."""
     for lease in escrow.chunks.values():
         carried.void(state, escrow, lease)
+        lease.former.clear()
     left = state.accounts.available(escrow.account)
     owner = ("U", escrow.owner)
     if left:
@@ -30,4 +31,5 @@ def close(state: LedgerState, escrow: Escrow, note: str) -> None:
         escrow.lines.append(Line(state.time, escrow.account, owner, left, "refund", note))
     escrow.refunded = left
     escrow.is_closed = True
+    state.retire(escrow)
     state.touched.add(("escrow", escrow.id, 0))

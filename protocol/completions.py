@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Head, JobNotice, Offer
+from protocol.quote_messages import Evidence
 from protocol.snapshots import Pack, Tier
 from protocol.units import Digest, PeerId
 from protocol.wire import Signed
@@ -58,6 +59,8 @@ class RunDone:
     detail: str
     trace: Digest = ZERO_DIGEST
     """Of a job with units: digest of the `Trace` blob."""
+    begun: int = 0
+    """Of a job with units: the unit at which it went on from a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class Scored:
     """Whose blob was missing or malformed."""
     errors: tuple[UnitError, ...] = ()
     """Of units of training within the tolerance, where the `Score` had a secret."""
+    units: tuple[int, ...] = ()
+    """Units beyond the tolerance; with a fault of the provider, the one whose blob was at fault."""
 
 
 NOT_PROTECTED: Final = "not protected: "
@@ -105,10 +110,23 @@ class Guest:
 @dataclass(frozen=True, slots=True)
 class Recovering:
     """A run that goes on from a snapshot has come so far: its program waits at its first loop head (`ready`), the
-    snapshot is here and opened (`attached`), the program holds its state (`restored`)."""
+    snapshot is here and opened (`attached`), the program holds its state (`restored`); or it was not fit to go on from
+    (`began_again`)."""
 
     task: str
-    phase: Literal["ready", "attached", "restored"]
+    phase: Literal["ready", "attached", "restored", "began_again"]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstUnits:
+    """Of a job with units: what a snapshot of it holds."""
+
+    units: int
+    """Units that were done."""
+    root: Digest
+    """Of the trace of these alone (`protocol.prefix`)."""
+    begun: int
+    """How many of them came with the snapshot that the run itself went on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,8 @@ class Sealed:
     """All packs of the snapshot, those of earlier snapshots first."""
     is_rehearsed: bool = False
     """Whether a dry restore in a shadow process came out equal (once per task, told from then on)."""
+    first: FirstUnits | None = None
+    """Of a job with units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,29 @@ class Proved:
 
 
 @dataclass(frozen=True, slots=True)
+class Benched:
+    """A step of a seeded benchmark is done: `code` is `ok`, or why not."""
+
+    task: str
+    step: Literal["ready", "multiply", "open", "check"]
+    code: str
+    root: Digest = ZERO_DIGEST
+    """Of `multiply`."""
+    rows: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+    """(row, path) of each, of `open`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """What this machine's trusted hardware signed for a claim."""
+
+    lease: tuple[bytes, int, int]
+    evidence: Evidence | None
+    why: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overheard:
     """A statement has come by gossip and was found right: as it was signed, and what it says."""
 
@@ -186,6 +229,8 @@ Completion = (
     | Encoded
     | Proved
     | Scored
+    | Benched
+    | Attested
     | Overheard
     | Neighbour
 )

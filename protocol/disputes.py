@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import holding, penalties, tallies
+from protocol import holding, inheritance, penalties, tallies
 from protocol.accounts import TREASURY, AccountKey, Pend
 from protocol.errors import Refused
 from protocol.escrow_state import RULE, Escrow, LedgerState
@@ -43,13 +43,13 @@ def bond_min(policy: Policy, price: int, number: int) -> int:
 
 
 def may_appeal(state: LedgerState, escrow: Escrow, held: Held, appellant: bytes) -> bool:
-    """Whether the finding goes against somebody, who alone may appeal: the provider against a fault, an auditor against
-    having been refuted; against an accepted result the renter, the steward, and whoever has stake."""
+    """Whether the finding goes against somebody, who alone may appeal: whoever stands accused against a fault, an
+    auditor against having been refuted; against an accepted result the renter, the steward, and whoever has stake."""
     if appellant in held.faulted:
         return True
     if held.finding != "accept":
         return appellant == held.provider
-    if appellant == held.provider:
+    if appellant in (held.provider, held.claimant):
         return False
     return appellant in (escrow.owner, escrow.steward) or state.accounts.balance(("S", appellant)) > 0
 
@@ -90,6 +90,7 @@ def appeal(state: LedgerState, op: Appeal, op_id: bytes, signers: Signers) -> No
     note = penalties.note_of(held, f"appeal, round {held.round + 1}")
     promise(state, escrow, note, Pend(op_id + BOND, account, TREASURY, op.bond), "bond")
     held.appeal, held.appellant, held.bond, held.rival = op_id, op.appellant, op.bond, op.rival
+    held.speaker = op.speaker or b""
     held.rule_by = state.time + policy.rule_time
     state.schedule(held.rule_by + 1, RULE, name(held), held.round)
     holding.mark(state, held)
@@ -118,6 +119,7 @@ def ruling(state: LedgerState, op: Ruling, op_id: bytes, signers: Signers) -> No
     else:
         _overturn(state, escrow, held, op)
     held.round, held.code = op.round, op.code
+    held.heard = tuple(dict.fromkeys((*held.heard, *op.panel)))
     held.appeal = held.appellant = b""
     held.bond = held.rule_by = 0
     if held.round >= held.last_round:
@@ -129,8 +131,8 @@ def ruling(state: LedgerState, op: Ruling, op_id: bytes, signers: Signers) -> No
 
 def lapse(state: LedgerState, key: bytes, number: int) -> None:
     """Nobody ruled in time: the finding stands, and the bond goes back."""
-    held = state.held[key]
-    if held.end or not held.is_appealed or held.round != number or state.time <= held.rule_by:
+    held = state.held.get(key)
+    if held is None or held.end or not held.is_appealed or held.round != number or state.time <= held.rule_by:
         return
     _return_bond(state, state.escrows[held.escrow], held, "not ruled in time")
     held.appeal = held.appellant = b""
@@ -173,7 +175,7 @@ def _check_ruling(held: Held, op: Ruling) -> None:
             code="bad_finding",
             fix="Uphold the finding, or overturn it with another.",
         )
-    if len(set(op.panel)) != len(op.panel) or {held.provider, held.appellant} & set(op.panel):
+    if len(set(op.panel)) != len(op.panel) or {held.provider, held.claimant, held.appellant} & set(op.panel):
         raise Refused(
             "a panel of distinct peers, neither provider nor appellant",
             code="bad_panel",
@@ -205,4 +207,6 @@ def _overturn(state: LedgerState, escrow: Escrow, held: Held, op: Ruling) -> Non
         held.winner = held.appellant
     held.round = op.round
     tallies.correct(state, held, op.finding)
+    inheritance.correct(escrow.chunks[held.chunk], held)
+    holding.restate(state, held, op.code)
     penalties.pend(state, escrow, held)

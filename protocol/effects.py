@@ -6,13 +6,14 @@ Effects are performed in the order given; a `Store` is durable before the effect
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+from protocol.bench_messages import BenchRequest
 from protocol.completions import Completion
 from protocol.errors import ShoalError
 from protocol.jobspec import ZERO_DIGEST, JobSpec
 from protocol.messages import Head, JobNotice, Message, Offer
-from protocol.proof import Kind, Leaf, Tolerance
+from protocol.proof import HardwareKind, Kind, Leaf, Tolerance
 from protocol.snapshots import Challenge, Manifest, Pack
 from protocol.units import Digest, Micros, PeerId
 from protocol.wire import Signed
@@ -187,6 +188,34 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One step of a seeded benchmark; each but `end` is answered by a `Benched` with the same task and step.
+
+    `ready`: a child that waits for a seed. `multiply`: its products of this seed. `open`: the rows that the beacon
+    chooses. `end`: the child ends. `check`: whether another's rows are those of its products."""
+
+    task: str
+    step: Literal["ready", "multiply", "open", "end", "check"]
+    order: BenchRequest
+    seed: bytes = b""
+    root: bytes = b""
+    beacon: bytes = b""
+    rows: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+    """(row, path) of each chosen row, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """Have this machine's trusted hardware sign that it is what it is; answered by `Attested` with the same lease."""
+
+    lease: LeaseKey
+    bound: bytes
+    """What is signed along: 32 bytes (`protocol.quote_messages.binding`)."""
+    kinds: tuple[HardwareKind, ...]
+    """Whose quotes count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End a running task; its `RunDone` follows with reason `stopped`."""
 
@@ -197,7 +226,7 @@ class Stop:
 class Compute:
     """Work that takes long and happens outside the machine."""
 
-    work: Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score
+    work: Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score | Benchmark | Attest
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,18 @@ Plain records; only the modules that carry out operations, and `protocol.automat
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heappush
 from operator import attrgetter
 from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, defstruct, field
 
 from protocol.accounts import AccountKey, Accounts
 from protocol.beacon import Beacon
 from protocol.errors import Refused
 from protocol.held import Held, held_id, name
+from protocol.operations import Inherited
 from protocol.policy import Policy
 from protocol.validators import ValidatorSet
 
@@ -22,6 +24,10 @@ ChunkState = Literal["free", "assigned", "claimed", "paid"]
 
 EXPIRE, RELEASE, CLOSE, HOLD, RULE, BEACON = range(6)
 """Ranks of what is due at the same time: leases end before the escrow that they are in closes."""
+
+RETIRED_MAX: Final = 4_096
+"""Final decisions of closed escrows that are kept, for who asks what became of a job: a kilobyte each. Receipts prove
+the same of older jobs."""
 
 POSTED_KINDS: Final = frozenset(
     {"fund", "pay", "commission", "slash", "refund", "evidence", "burn", "reward", "fee", "forfeit"}
@@ -81,7 +87,7 @@ class ChunkLease(Struct):
     sealed: bytes = b""
     outcome: str = ""
     """'' while leased, then accept | settled | wrong | fraud | severe | rejected | withheld | missing | handed |
-    fenced | surrendered | expired | undecided."""
+    fenced | surrendered | expired | undecided | void."""
     output: bytes = b""
     is_audited: bool = False
     auditor: bytes = b""
@@ -99,6 +105,12 @@ class ChunkLease(Struct):
     """Promised to whoever audits the result; 0 once that is decided."""
     held_until: int = 0
     """Ledger time until which the newest decision may be appealed, µs; 0 when it is final or there is none."""
+    inherited: dict[int, bytes] = field(default_factory=dict)
+    """Epoch -> provider of the earlier leases whose word for the first units the claim carries."""
+    prefixes: tuple[Inherited, ...] = ()
+    """Their words, oldest first."""
+    former: dict[int, bytes] = field(default_factory=dict)
+    """Epoch -> provider of the leases that ended without a verdict; forgotten with the end of the escrow."""
 
     @property
     def done_ppm(self) -> int:
@@ -175,26 +187,39 @@ class Standing(Struct):
 
 
 YOUNG_FIELDS: Final[dict[type, tuple[str, ...]]] = {
-    ChunkLease: ("beacon", "trace", "units", "evidence", "held_until"),
+    ChunkLease: ("beacon", "trace", "units", "evidence", "held_until", "inherited"),
     Standing: ("fraud", "severe", "rejected", "withheld", "faulted", "probation"),
 }
 """Fields that younger ledgers have: left out of a state root while they are empty, so that older roots hold."""
 
+_ROOTED_BEFORE: Final = frozenset({"former", "prefixes"})
+"""Fields that say again what earlier records of the same chain of roots have said."""
+
 _OLD_FIELDS: Final = {
-    kind: tuple(key for key in kind.__struct_fields__ if key not in young)
+    kind: tuple(key for key in kind.__struct_fields__ if key not in young and key not in _ROOTED_BEFORE)
     for kind, young in ((ChunkLease, YOUNG_FIELDS[ChunkLease]), (Standing, YOUNG_FIELDS[Standing]))
 }
 _OLD_VALUES: Final = {kind: attrgetter(*names) for kind, names in _OLD_FIELDS.items()}
+_YOUNG_VALUES: Final = attrgetter(*YOUNG_FIELDS[ChunkLease])
+_Rooted: Final = defstruct(
+    "_Rooted",
+    [
+        *((name, object) for name in _OLD_FIELDS[ChunkLease]),
+        *((name, object, UNSET) for name in YOUNG_FIELDS[ChunkLease]),
+    ],
+)
+"""What a state root has of a lease: the same bytes as those fields in a dictionary, in half the time."""
 
 
-def encoded_fields(item: ChunkLease | Standing) -> dict[str, object]:
+def rooted(item: ChunkLease | Standing) -> object:
     """A record as it enters the state root. A beacon that is the claim's own block says nothing new."""
-    kind = type(item)
-    fields: dict[str, object] = dict(zip(_OLD_FIELDS[kind], _OLD_VALUES[kind](item), strict=True))
-    for young in YOUNG_FIELDS[kind]:
-        value = getattr(item, young)
-        if value and not (young == "beacon" and value == fields["claimed_in"]):
-            fields[young] = value
+    if isinstance(item, ChunkLease):
+        young = [value or UNSET for value in _YOUNG_VALUES(item)]
+        if item.beacon == item.claimed_in:
+            young[0] = UNSET
+        return _Rooted(*_OLD_VALUES[ChunkLease](item), *young)
+    fields: dict[str, object] = dict(zip(_OLD_FIELDS[Standing], _OLD_VALUES[Standing](item), strict=True))
+    fields |= {name: value for name in YOUNG_FIELDS[Standing] if (value := getattr(item, name))}
     return fields
 
 
@@ -221,9 +246,13 @@ class LedgerState:
         self.touched: set[tuple[str, bytes, int]] = set()
         """Records other than accounts that changed since the last state root: (kind, key, chunk or lane)."""
         self.held: dict[bytes, Held] = {}
-        """Every decision that was ever held, by `held_id`."""
+        """Every open decision by `held_id`, every final one of an escrow that is open, and the newest others."""
         self.held_of: dict[bytes, list[Held]] = {}
         """The open ones of each provider, oldest first."""
+        self.held_in: dict[bytes, dict[bytes, Held]] = {}
+        """The open ones of each escrow, by `held_id`, oldest first."""
+        self.retired: deque[bytes] = deque()
+        """Names of the final ones of closed escrows, oldest first."""
         self.counts = 0
         """Serial of the newest entry of a held decision in somebody's standing."""
         self.flight: dict[bytes, int] = {}
@@ -255,6 +284,7 @@ class LedgerState:
     def hold(self, held: Held) -> None:
         """Open an item."""
         self.held[name(held)] = held
+        self.held_in.setdefault(held.escrow, {})[name(held)] = held
         self.held_of.setdefault(held.provider, []).append(held)
 
     def end_held(self, held: Held) -> None:
@@ -263,7 +293,18 @@ class LedgerState:
         mine.remove(held)
         if not mine:
             del self.held_of[held.provider]
+        there = self.held_in[held.escrow]
+        del there[name(held)]
+        if not there:
+            del self.held_in[held.escrow]
         self.touched.add(("held", name(held), 0))
+
+    def retire(self, escrow: Escrow) -> None:
+        """A closed escrow's decisions are only looked at from now on; the oldest of all those are forgotten."""
+        places = ((lease.chunk, epoch) for lease in escrow.chunks.values() for epoch in range(1, lease.epoch + 1))
+        self.retired.extend(key for key in (held_id(escrow.id, *place) for place in places) if key in self.held)
+        while len(self.retired) > RETIRED_MAX:
+            del self.held[self.retired.popleft()]
 
     def open_held(self, escrow: bytes, chunk: int, epoch: int) -> Held:
         """The undecided item of this claim, or `Refused`."""

@@ -33,7 +33,9 @@ class Fine(Struct):
 
 
 class Held(Struct):
-    """One decided claim. It opens with the verdict and ends once: paid, slashed, unpaid or forfeited."""
+    """One decided claim. It opens with the verdict and ends once: paid, slashed, unpaid or forfeited.
+
+    `provider` is whose fault it is if there is one, `price` and the rest are the claim's."""
 
     escrow: bytes
     chunk: int
@@ -61,6 +63,12 @@ class Held(Struct):
     """Promised by the escrow to the auditor, on top of the price."""
     cover: int = 0
     """Owed to the auditor out of the slash instead."""
+    agreed: tuple[bytes, ...] = ()
+    """Auditors beside `auditor` who found the same: they share with it."""
+    blamed: int = 0
+    """Epoch of the earlier lease whose provider stands accused in the place of the claim's; 0 where none does."""
+    claimant: bytes = b""
+    """The claim's own provider then: it is paid if the units turn out good, and loses nothing if not."""
     round: int = 0
     """Rulings so far."""
     appeal: bytes = b""
@@ -68,6 +76,10 @@ class Held(Struct):
     appellant: bytes = b""
     bond: int = 0
     rival: bytes = b""
+    speaker: bytes = b""
+    """Who opens the leaves of the rival trace; empty: the appellant."""
+    heard: tuple[bytes, ...] = ()
+    """Who was drawn for panels about it: nobody sits twice."""
     rule_by: int = 0
     """Ledger time until which a ruling counts; afterwards the finding stands."""
     winner: bytes = b""
@@ -92,6 +104,8 @@ class Held(Struct):
     """Results on probation that the provider had left when this one was rejected."""
     is_eased: bool = False
     """Whether it took one result off the provider's probation."""
+    is_postponed: bool = False
+    """Whether it put one result on it: its own audit was due, and nobody answered."""
     end: End = ""
 
     @property
@@ -100,14 +114,24 @@ class Held(Struct):
         return self.verdict == "accept"
 
     @property
+    def payee(self) -> bytes:
+        """Whose work the claim is."""
+        return self.claimant or self.provider
+
+    @property
+    def auditors(self) -> tuple[bytes, ...]:
+        """Everybody who is paid for the audit, the one that the verdict names first."""
+        return (self.auditor, *self.agreed)
+
+    @property
     def is_appealed(self) -> bool:
         """Whether an appeal is open."""
         return bool(self.appeal)
 
     @property
     def last_round(self) -> int:
-        """The round after which nobody can appeal: the game needs a trace."""
-        return 3 if self.trace else 2
+        """The round after which nobody can appeal: the game needs a trace that is the accused's own."""
+        return 3 if self.trace and not self.blamed else 2
 
 
 def held_id(escrow: bytes, chunk: int, epoch: int) -> bytes:

@@ -6,7 +6,7 @@ and the slash stays promised. Either way the result counts in the provider's sta
 
 from __future__ import annotations
 
-from protocol import carried, closing, penalties, tallies
+from protocol import carried, closing, inheritance, penalties, tallies
 from protocol.accounts import FEES, AccountKey
 from protocol.escrow_state import HOLD, ChunkLease, Escrow, LedgerState, Line
 from protocol.held import BOND, COLLATERAL, COMMISSION, PRICE, End, Held, name
@@ -18,30 +18,12 @@ from protocol.promises import Part, move, resolve
 
 def hold(state: LedgerState, policy: Policy, escrow: Escrow, lease: ChunkLease, op: Verdict) -> None:
     """Open an item for a verdict other than `missing`; in a network without a window it ends at once."""
-    held = Held(
-        escrow=escrow.id,
-        chunk=lease.chunk,
-        epoch=lease.epoch,
-        provider=lease.provider,
-        assign=lease.assign,
-        price=lease.price,
-        collateral=lease.collateral,
-        trace=lease.trace,
-        verdict=op.outcome,
-        finding=op.outcome,
-        code=op.code,
-        output=op.output,
-        until=state.time,
-        is_audited=op.is_audited,
-        auditor=op.auditor,
-        response=lease.claimed_at - lease.assigned_at,
-        faulted=tuple(dict.fromkeys(op.faulted or ())),
-    )
+    held = _item(state, escrow, lease, op)
     state.hold(held)
     escrow.leased -= 1
     escrow.held += 1
     state.fly(lease.provider, -lease.price)
-    lease.outcome = op.outcome
+    lease.outcome = inheritance.VOID if held.blamed else op.outcome
     tallies.count(state, held)
     if held.is_pay:
         _keep_pay(state, escrow, lease, held)
@@ -57,6 +39,33 @@ def hold(state: LedgerState, policy: Policy, escrow: Escrow, lease: ChunkLease, 
         settle(state, held)
 
 
+def _item(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Verdict) -> Held:
+    """What the verdict says, against whom. The claim's collateral answers for the claim's own provider only."""
+    accused = inheritance.blamed(lease, op)
+    return Held(
+        escrow=escrow.id,
+        chunk=lease.chunk,
+        epoch=lease.epoch,
+        provider=accused or lease.provider,
+        assign=lease.assign,
+        price=lease.price,
+        collateral=0 if accused else lease.collateral,
+        trace=lease.trace,
+        verdict=op.outcome,
+        finding=op.outcome,
+        code=op.code,
+        output=op.output,
+        until=state.time,
+        is_audited=op.is_audited,
+        auditor=op.auditor,
+        response=lease.claimed_at - lease.assigned_at,
+        faulted=tuple(dict.fromkeys(op.faulted or ())),
+        agreed=op.agreed or (),
+        blamed=op.blamed or 0,
+        claimant=lease.provider if accused else b"",
+    )
+
+
 def open_window(state: LedgerState, policy: Policy, held: Held) -> None:
     """From now on somebody may appeal, until the window ends."""
     held.until = state.time + policy.dispute_window
@@ -69,11 +78,11 @@ def open_window(state: LedgerState, policy: Policy, held: Held) -> None:
 
 def ripen(state: LedgerState, key: bytes) -> None:
     """A window may have ended. Pay of a provider that stands accused of fraud waits for that to be decided."""
-    held = state.held[key]
-    if held.end or held.is_appealed or state.time <= held.until:
+    held = state.held.get(key)
+    if held is None or held.end or held.is_appealed or state.time <= held.until:
         return
     if held.finding == "accept":
-        accused = [item for item in state.held_of[held.provider] if item.finding == "fraud"]
+        accused = [item for item in state.held_of.get(held.payee, ()) if item.finding == "fraud"]
         if accused:
             last = max(item.rule_by if item.is_appealed else item.until for item in accused)
             state.schedule(max(state.time, last) + 1, HOLD, key)
@@ -84,7 +93,7 @@ def ripen(state: LedgerState, key: bytes) -> None:
 def settle(state: LedgerState, held: Held) -> None:
     """The finding is final."""
     escrow = state.escrows[held.escrow]
-    standing = state.standing(held.provider)
+    standing = state.standing(held.payee)
     end: End = "unpaid"
     if held.finding != "accept":
         tallies.make_final(state, held)
@@ -99,7 +108,7 @@ def settle(state: LedgerState, held: Held) -> None:
     finish(state, escrow, held, end)
     if held.finding == "fraud":
         for item in list(state.held_of.get(held.provider, ())):
-            if item.finding == "accept" and not item.end:
+            if item.finding == "accept" and item.payee == held.provider and not item.end:
                 other = state.escrows[item.escrow]
                 penalties.collect_faults(state, other, item)
                 finish(state, other, item, forfeit(state, other, item))
@@ -122,7 +131,7 @@ def finish(state: LedgerState, escrow: Escrow, held: Held, end: End) -> None:
     """Close the item, and its escrow if that waited for it."""
     is_upheld = held.finding == held.verdict
     note = penalties.note_of(held, "audit" if is_upheld else "mistaken audit")
-    penalties.pay_evidence(state, escrow, note, held.assign, held.auditor, held.evidence if is_upheld else 0)
+    penalties.pay_evidence(state, escrow, note, held.assign, held.auditors, held.evidence if is_upheld else 0)
     held.end, held.evidence = end, 0
     held.fines, held.faults = [], []
     state.end_held(held)
@@ -133,6 +142,14 @@ def finish(state: LedgerState, escrow: Escrow, held: Held, end: End) -> None:
     escrow.held -= 1
     if escrow.is_closing and not escrow.held:
         closing.close(state, escrow, "closed when nothing was held any more")
+
+
+def restate(state: LedgerState, held: Held, code: str) -> None:
+    """A refused result is found to be something else: a chunk that nobody has leased since then shows it."""
+    lease = _lease(state, held)
+    if lease is not None and lease.state == "free" and not held.is_pay:
+        is_void = held.blamed and held.finding != "accept"
+        lease.outcome, lease.code = inheritance.VOID if is_void else held.finding, code
 
 
 def mark(state: LedgerState, held: Held) -> None:
@@ -158,6 +175,9 @@ def _keep_pay(state: LedgerState, escrow: Escrow, lease: ChunkLease, held: Held)
 def _free(state: LedgerState, escrow: Escrow, lease: ChunkLease, held: Held) -> None:
     lease.state, lease.code = "free", held.code
     parts = [Part(held.assign + suffix, 0, "", "release") for suffix in (PRICE, COMMISSION)]
+    if held.blamed:
+        parts.append(Part(held.assign + COLLATERAL, 0, "", "return"))
+        inheritance.correct(lease, held)
     resolve(state, escrow, penalties.note_of(held, held.finding), parts)
     if penalties.is_spoilt(held.finding):
         held.spoilt = [(item.provider, item.amount) for item in carried.waiting(lease)]
@@ -176,7 +196,7 @@ def _pay(state: LedgerState, escrow: Escrow, held: Held) -> End:
     if lease is not None:
         carried.pay(state, escrow, lease)
     if held.is_audited:
-        move(state, escrow, note, FEES, ("U", held.auditor), penalties.audit_fee(state, held), "fee")
+        penalties.pay_auditors(state, escrow, note, FEES, held.auditors, penalties.audit_fee(state, held))
     return "paid"
 
 
@@ -184,7 +204,7 @@ def _compensate(state: LedgerState, escrow: Escrow, held: Held) -> End:
     """The judges were mistaken: the result is paid from what the escrow has free, as are the shares it took back."""
     note = penalties.note_of(held, "accept after all")
     resolve(state, escrow, note, [Part(held.assign + COLLATERAL, 0, "", "return")])
-    for provider, price in ((held.provider, held.price), *held.spoilt):
+    for provider, price in ((held.payee, held.price), *held.spoilt):
         owed = min(price, state.accounts.available(escrow.account))
         fee = commission(owed)
         move(state, escrow, note, escrow.account, ("U", provider), owed - fee, "pay")

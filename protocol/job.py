@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import extension, operations, overturned, wire
-from protocol.effects import Compute, Effect, Emit, Fetch, Publish, Send, Store, Wake
+from protocol import extension, job_notice, operations, overturned, wire
+from protocol.desk import Desk
+from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.job_logs import JobLogs
 from protocol.job_record import Attempt, ChunkRecord, JobRecord, JobState
-from protocol.leasing import Desk, Leasing
+from protocol.leasing import Leasing
 from protocol.ledger_client import RESUBMIT, Ordered
-from protocol.messages import Beat, Bid, CancelChunk, JobNotice, LogLines, Reveal
+from protocol.messages import Beat, Bid, CancelChunk, LogLines, Reveal
 from protocol.operations import Assign, EscrowClose, EscrowExtend, Fence, Handover, SignedOp, Surrender, Verdict
 from protocol.shortfall import Shortfall
 from protocol.snapshots import Protection, SnapshotNotice
-from protocol.units import MIB, MINUTE, SECOND, Digest, Micros, PeerId
+from protocol.units import SECOND, Digest, Micros, PeerId
 
 NOTICE_INTERVAL: Final = Micros(3 * SECOND)
 """Microseconds between notices while chunks are open: gossip may lose one."""
@@ -28,9 +29,6 @@ and started again has to bid anew."""
 
 STEP: Final = Micros(1 * SECOND)
 """Microseconds between two looks at a job while it is alive."""
-
-OUTPUT_BYTES_MAX: Final = 1024 * MIB
-"""Bytes of one chunk's output that a steward fetches."""
 
 _op_decoder: Final = wire.decoder(SignedOp)
 
@@ -45,12 +43,14 @@ class Job:
         self.record = record
         self._desk = desk
         self.leasing = Leasing(record, desk)
+        self._rescue = overturned.Rescue(record, self.leasing.withheld)
         self._noticed = Micros(0)
         self._logs = JobLogs(record)
         self._closing = Micros(0)
         self._reopen: Micros | None = None
         """When to hand in the escrow again that came before its turn."""
         self._is_dirty = False
+        self._wanted = job_notice.Wanted()
         self._shortfall = Shortfall(record)
         self._is_watched = True
         """Whether a job that is over has to be looked at: what is held of it may still be overturned."""
@@ -125,11 +125,11 @@ class Job:
         chunk.score, chunk.evidence = verdict.score if isinstance(verdict.score, int) else -1, verdict.evidence
         if verdict.outcome != "accept":
             self.leasing.succession.distrust(chunk)
-            return self._lost(verdict.chunk, verdict.epoch, overturned.end_of(verdict.outcome, verdict.code), now)
+            return self._lost(verdict.chunk, verdict.epoch, overturned.judged(self.record, chunk, verdict), now)
         chunk.state, chunk.output = "accepted", verdict.output
         effects = [
             *self.leasing.ended(chunk, "accepted", now),
-            _fetch(chunk, self._desk.client.peers),
+            self._wanted.fetch(chunk, self._desk.client.peers),
             *self._changed(chunk),
         ]
         effects += self.leasing.succession.ended(chunk.index)
@@ -204,12 +204,14 @@ class Job:
             return []
         chunk.output, chunk.output_bytes = message.output, message.output_bytes
         chunk.state = "revealed"
-        return [_fetch(chunk, self._desk.client.peers), *self._changed(chunk)]
+        return [self._wanted.fetch(chunk, self._desk.client.peers), *self._changed(chunk)]
 
     def fetched(self, digest: Digest, is_here: bool, now: Micros) -> list[Effect]:
         """An output lies here, or could not be fetched (asked for again by `tick`)."""
         effects: list[Effect] = []
-        for chunk in self.record.chunks:
+        for chunk in self._rescue.fetched(digest, is_here, self._desk.ledger()):
+            effects += [*self.leasing.succession.ended(chunk.index), *self._changed(chunk)]
+        for chunk in self._wanted.come(digest):
             if chunk.output == digest and is_here and not chunk.is_fetched:
                 chunk.is_fetched = True
                 effects += self._changed(chunk)
@@ -273,7 +275,7 @@ class Job:
             if record.deadline and self._desk.client.ledger_now(now) > record.deadline:
                 return [*effects, *self.cancel("expired", "the deadline of the job has passed", now)]
             effects += [
-                _fetch(chunk, self._desk.client.peers)
+                self._wanted.fetch(chunk, self._desk.client.peers)
                 for chunk in record.chunks
                 if chunk.state == "accepted" and not chunk.is_fetched
             ]
@@ -323,6 +325,7 @@ class Job:
                 )
             elif known.state == "free":
                 chunk.epoch = known.epoch  # Leased and lost while we were not looking: the next epoch follows on it.
+                effects += self._rescue.look(chunk, known, self._desk.client.peers, now)
             elif known.state in ("assigned", "claimed") and not chunk.is_leased:
                 chunk.epoch, chunk.provider, chunk.price, chunk.state = (
                     known.epoch,
@@ -349,25 +352,8 @@ class Job:
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────────────────
     def _notice(self, now: Micros) -> list[Effect]:
-        record, desk = self.record, self._desk
         self._noticed = now
-        spec = record.spec
-        notice = JobNotice(
-            now,
-            now,
-            now + MINUTE,
-            record.job,
-            record.renter,
-            record.spec_digest,
-            record.spec_size,
-            record.escrow,
-            spec.name,
-            spec.runtime,
-            spec.resources,
-            spec.price_per_hour_max,
-            max(1, len(record.open_chunks())),  # Where none is open, a standby is wanted.
-        )
-        return [Publish("jobs", wire.sign(desk.identity, desk.network, "notice", notice)), Wake(Micros(now + STEP))]
+        return [job_notice.published(self.record, self._desk, now), Wake(Micros(now + STEP))]
 
     def _mark(self, index: int, epoch: int, state: str) -> list[Effect]:
         chunk = self.record.chunks[index]
@@ -389,9 +375,3 @@ class Job:
         """The whole record; chunk changes in between are found again in the ledger, so once a second is enough."""
         self._is_dirty = False
         return Store(f"job/{self.record.job.hex()}", wire.encode(self.record))
-
-
-def _fetch(chunk: ChunkRecord, validators: tuple[PeerId, ...]) -> Compute:
-    """Bring an accepted output here: from who made it, or from who checked it."""
-    holders = (PeerId(chunk.provider), *validators)
-    return Compute(Fetch(Digest(chunk.output), OUTPUT_BYTES_MAX, holders, is_output=True))

@@ -120,7 +120,7 @@ class JobBooks:
         if item is None or self.escrow is None:
             return 0, 0
         lines = [line for line in self.escrow.lines if line.note in (note_of(item, "paid"), note_of(item, _AFTER_ALL))]
-        mine = [line for line in lines if line.kind == "pay" and line.credit == ("U", item.provider)]
+        mine = [line for line in lines if line.kind == "pay" and line.credit == ("U", item.payee)]
         fee = sum(line.amount for line in lines if line.kind == "commission")
         return sum(line.amount for line in mine), fee
 
@@ -129,9 +129,9 @@ class JobBooks:
         said = []
         for item in self.held:
             where = f"chunk {item.chunk} epoch {item.epoch}"
-            if item.finding in BY_STAKE:
+            if is_by_stake(item):
                 said.append(f"{where}: {item.finding} takes stake beside the collateral, which is not shown here")
-            if item.finding in BY_STAKE and item.finding == item.verdict and self._evidence(item) > 0:
+            if is_by_stake(item) and item.finding == item.verdict and self._evidence(item) > 0:
                 said.append(f"{where}: the escrow paid {self._evidence(item)} units for evidence at most; what the "
                             "slash covers it did not")  # fmt: skip
             if item.faulted:
@@ -145,6 +145,11 @@ class JobBooks:
         lines = self.escrow.lines if self.escrow is not None else ()
         note = note_of(item, "audit")
         return item.evidence or sum(line.amount for line in lines if line.kind == "evidence" and line.note == note)
+
+
+def is_by_stake(item: Held) -> bool:
+    """Whether the finding takes more than the collateral of the claim. Who is blamed for an earlier lease has none."""
+    return item.finding in BY_STAKE or (item.blamed > 0 and item.finding == "wrong")
 
 
 def kept(genesis: Genesis, escrow: bytes) -> JobBooks | None:

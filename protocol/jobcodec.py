@@ -17,7 +17,7 @@ from protocol import jobrules
 from protocol.errors import Refused
 from protocol.jobrules import broken
 from protocol.jobspec import FILES_MAX, TREES_MAX, Chunk, FileRef, GpuNeed, JobSpec, Placement, Resources, TreeRef
-from protocol.proof import Proof, Tolerance
+from protocol.proof import Hardware, Proof, Tolerance
 
 PLAIN_DEPTH_MAX: Final = 16
 """Nesting of plain values: a specification needs 5; a bomb has more."""
@@ -25,9 +25,11 @@ PLAIN_DEPTH_MAX: Final = 16
 _HEX_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MSGSPEC_PATH: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
-_KINDS: Final = (JobSpec, FileRef, TreeRef, Chunk, GpuNeed, Resources, Placement, Proof, Tolerance)
+_KINDS: Final = (JobSpec, FileRef, TreeRef, Chunk, GpuNeed, Resources, Placement, Proof, Tolerance, Hardware)
 _FIELDS: Final = sorted({field for kind in _KINDS for field in kind.__struct_fields__})
 _FILES_FIX: Final = "Send files as a list of {path, digest, size}, trees as one of {mount, digest, list_bytes, size}."
+_HEX_IMAGE: Final = re.compile(r"[0-9a-f]{96}")
+_IMAGE_FIX: Final = "A measured image is 96 lower-case hexadecimal digits (SHA-384)."
 _DIGEST_FIX: Final = "A digest is 64 lower-case hexadecimal digits (BLAKE3)."
 _KIND_NAMES: Final[dict[type, str]] = {
     dict: "an object",
@@ -56,6 +58,9 @@ def spec_from_plain(plain: Mapping[str, object]) -> JobSpec:
     for field, limit in (("files", FILES_MAX), ("trees", TREES_MAX)):
         if field in values:
             values[field] = _with_bytes(values[field], field, limit)
+    if _is_mapping(proof := values.get("proof")) and isinstance(kinds := proof.get("hardware"), list | tuple):
+        found = [_kind_with_bytes(kind, f"/proof/hardware/{index}") for index, kind in enumerate(kinds)]
+        values["proof"] = {**proof, "hardware": found}
     try:
         spec = msgspec.convert(values, JobSpec, strict=True)
     except msgspec.ValidationError as error:
@@ -82,6 +87,16 @@ def _file_with_bytes(file: object, pointer: str) -> object:
     if not isinstance(text, str) or not _HEX_DIGEST.fullmatch(text):
         raise broken(f"{pointer}/digest", f"{text!r:.80} is no digest", _DIGEST_FIX)
     return {**file, "digest": bytes.fromhex(text)}
+
+
+def _kind_with_bytes(kind: object, pointer: str) -> object:
+    """What is said of one kind of trusted hardware, its images as bytes."""
+    if not _is_mapping(kind) or not isinstance(images := kind.get("images"), list | tuple):
+        return kind
+    for index, text in enumerate(images):
+        if not isinstance(text, str) or not _HEX_IMAGE.fullmatch(text):
+            raise broken(f"{pointer}/images/{index}", f"{text!r:.110} is no measurement", _IMAGE_FIX)
+    return {**kind, "images": [bytes.fromhex(text) for text in images]}
 
 
 def _explained(message: str) -> Refused:

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from protocol import trust
 from protocol.errors import Refused
 from protocol.jobspec import EnvPair, JobSpec, TreeRef
-from protocol.proof import Proof, Tolerance
+from protocol.proof import Hardware, Proof, Tolerance
 from protocol.units import SECOND
 
 RUNTIMES: Final = ("python", "torch", "engines", "wasm")
@@ -136,6 +136,8 @@ def _check_proof(spec: JobSpec) -> None:
     if spec.runtime == "wasm" and len(proof.check) > 1:
         raise broken("/proof/check", "wasm takes one line", "Name module and arguments on one line.")
     _check_tolerance(spec, proof)
+    if isinstance(proof.hardware, tuple):
+        _check_hardware(proof, proof.hardware)
     if proof.units:
         _check_units(spec)
 
@@ -159,14 +161,29 @@ def _check_tolerance(spec: JobSpec, proof: Proof) -> None:
         )
 
 
+def _check_hardware(proof: Proof, said: tuple[Hardware, ...]) -> None:
+    kinds = [one.kind for one in said]
+    if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+        raise broken("/proof/hardware", f"{twice} is there twice", "Give each kind of hardware once, with all images.")
+    if kinds == ["nvidia"]:
+        detail = "a card alone says nothing of the program that feeds it"
+        raise broken("/proof/hardware", detail, "Add the machine around it: tdx or sev-snp.")
+    for index, one in enumerate(said):
+        if len(set(one.images)) < len(one.images):
+            raise broken(f"/proof/hardware/{index}/images", "an image is there twice", "Give each image once.")
+        if one.kind == "nvidia" and one.versions:
+            detail = "a card's report has no security versions"
+            raise broken(f"/proof/hardware/{index}/versions", detail, "Leave them out: its image says all.")
+    if proof.kind == "certificate":
+        detail = "every certificate is checked, so there is no audit to spare"
+        raise broken("/proof/hardware", detail, "Leave `hardware` out.")
+
+
 def _check_units(spec: JobSpec) -> None:
     if spec.runtime == "python":
         raise broken("/runtime", "a unit program needs NumPy", "Use runtime torch, an image with NumPy, or wasm.")
     if any(tree.is_writable for tree in spec.mounts):
         raise broken("/trees", "what a unit program writes is its states", "Mount volumes read-only.")
-    if spec.checkpoint is not UNSET and spec.protection.is_on:
-        fix = "Leave `checkpoint` out: a lost chunk is computed again from its start."
-        raise broken("/checkpoint", "there are no snapshots of a unit program: earlier states would be lost", fix)
 
 
 def _check_placement(spec: JobSpec) -> None:

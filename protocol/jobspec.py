@@ -181,9 +181,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_protected(self) -> bool:
-        """Whether snapshots of running chunks are wanted at all. A WASM module has no hook; a unit program begins its
-        chunk again, because a trace that another began could not be opened by who goes on."""
-        if self.runtime == "wasm" or self.units or not self.protection.is_on:
+        """Whether snapshots of running chunks are wanted at all. A WASM module has no hook."""
+        if self.runtime == "wasm" or not self.protection.is_on:
             return False
         return isinstance(self.checkpoint, Checkpoint) or self.estimate >= PROTECTED_FROM
 

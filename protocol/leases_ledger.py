@@ -5,7 +5,7 @@ A lease's promises are named after its Assign: price less commission, commission
 
 from __future__ import annotations
 
-from protocol import carried, exposure
+from protocol import carried, exposure, inheritance
 from protocol.accounts import FEES, TREASURY, AccountKey, Move, Pend, PostPend, VoidPend
 from protocol.errors import Refused
 from protocol.escrow_state import EXPIRE, Carried, ChunkLease, Escrow, LedgerState, Line
@@ -107,6 +107,7 @@ def assign(state: LedgerState, op: Assign, op_id: bytes, signers: Signers) -> No
     lease.evidence = op.evidence or 0
     lease.outcome = lease.code = ""
     lease.is_audited = False
+    lease.inherited, lease.prefixes = {}, ()
     escrow.leased += 1
     state.fly(op.provider, op.price)
     note = f"chunk {op.chunk} epoch {op.epoch}"
@@ -152,6 +153,7 @@ def claim(state: LedgerState, op: Claim, op_id: bytes, signers: Signers) -> None
     if lease.provider not in signers:
         raise not_signed("the provider")
     require_state(lease, "assigned")
+    lease.inherited, lease.prefixes = inheritance.heirloom(state, escrow, lease, op), op.inherited or ()
     lease.state, lease.sealed, lease.claimed_at = "claimed", op.sealed, state.time
     lease.trace, lease.units = op.trace or b"", op.units or 0
     state.claimed.append((lease, lease.epoch))
@@ -190,6 +192,7 @@ def handover(state: LedgerState, op: Handover, op_id: bytes, signers: Signers) -
     share = handed_share(lease.price, before, op.done_ppm)
     state.standing(lease.provider).handed += 1
     lease.state, lease.outcome, lease.code = "free", "handed", f"at {op.done_ppm / 10_000:g} %"
+    inheritance.remember(lease, lease.outcome)
     fee = commission(share)
     kept = {PRICE: share - fee, COMMISSION: fee, COLLATERAL: 0, EVIDENCE: 0}
     held = promises(lease)
@@ -246,6 +249,7 @@ def free(state: LedgerState, escrow: Escrow, lease: ChunkLease, outcome: str, wh
         if amount:
             lines.append((pend_id, amount, kind))
     lease.state, lease.outcome, lease.code = "free", outcome, why
+    inheritance.remember(lease, outcome)
     escrow.slashed += fine
     end(state, escrow, lease, moves, lines)
 

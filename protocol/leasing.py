@@ -5,28 +5,23 @@ One `Leasing` per job; what it knows is gone after a restart and comes back with
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import Final
 
 import msgspec
 from msgspec import UNSET
 
 from protocol import handover, operations, wire
+from protocol.desk import Desk
 from protocol.effects import Effect, Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.escrow_state import ChunkLease
 from protocol.granting import COLLATERAL_PPM, LEDGER_BEHIND, Bidder, choose, lease, watchers, with_evidence
 from protocol.handover import HandoverAnswer, HandoverProposal
-from protocol.identity import Identity, is_signed_by
+from protocol.identity import is_signed_by
 from protocol.job_record import ChunkRecord, JobRecord
-from protocol.jobspec import JobSpec
-from protocol.ledger import Ledger
-from protocol.ledger_client import LedgerClient
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
 from protocol.operations import Assign, Fence, Signature, SignedOp
-from protocol.overturned import BARRED
 from protocol.succession import STANDBY_AFTER, Succession
 from protocol.units import MINUTE, PPM, SECOND, Digest, JobId, Micros, PeerId
 
@@ -51,38 +46,6 @@ that is brought to its first loop for nothing costs no more than its start."""
 
 FENCE_VOTES: Final = 2
 """Watchers that must agree: a majority of three (architecture §7)."""
-
-
-@dataclass(slots=True)
-class Desk:
-    """What all jobs of one steward share; wired once."""
-
-    identity: Identity
-    network: str
-    client: LedgerClient
-    ledger: Callable[[], Ledger]
-    is_current: Callable[[], bool]
-    """Whether this peer's copy of the ledger has caught up with the network."""
-    random: Random
-    rank: Callable[[PeerId], tuple[int, ...]]
-    """(reputation in ppm, stake, nearness) of a provider: the larger, the better."""
-    peers: Callable[[Micros], list[PeerId]]
-    """Peers with a live offer, who can watch."""
-    suits: Callable[[JobSpec, PeerId, Micros], bool] = lambda spec, provider, now: True
-    """Whether a provider is where the job may run."""
-    safety: Callable[[JobSpec, PeerId, Micros], tuple[int, int]] = lambda spec, provider, now: (1, 0)
-    """How safe the job's chunks are with a provider (`matching.safety`)."""
-    is_cut: Callable[[PeerId], bool] = lambda peer: False
-    """Whether no connection to a peer is left: it may be dead, so that others are asked before it."""
-
-    def ranks(self, spec: JobSpec, now: Micros) -> Callable[[PeerId], tuple[int, ...]]:
-        """The rank of a provider for one job: safe enough, (reputation, stake), how safe, nearness."""
-
-        def ranked(peer: PeerId) -> tuple[int, ...]:
-            (is_safe, less), (*merit, near) = self.safety(spec, peer, now), self.rank(peer)
-            return is_safe, *merit, less, near
-
-        return ranked
 
 
 @dataclass(slots=True)
@@ -118,6 +81,8 @@ class Leasing:
         self._attests: dict[tuple[int, int], dict[bytes, Signature]] = {}
         self.succession = Succession(record, desk.identity, desk.network)
         self._live: dict[int, LiveLease] = {}
+        self.withheld: set[int] = set()
+        """Chunks that nobody is given: their result is on its way here (`overturned.Rescue`)."""
         self._cut: dict[PeerId, Micros] = {}
         """Standbys to whom no connection is left, and since when."""
 
@@ -141,6 +106,8 @@ class Leasing:
         effects: list[Effect] = []
         rank, asked = self._desk.ranks(self._record.spec, now), self._reachable()
         for chunk in self._record.open_chunks():
+            if chunk.index in self.withheld:
+                continue
             preferred = self.succession.standby(chunk.index)
             bidder = choose(asked, chunk.index, now, rank, self._desk.random, preferred)
             if bidder is None:
@@ -166,7 +133,8 @@ class Leasing:
         if done := self._done_ppm(chunk.index):  # The rest of it is paid for; the dearest share was pended before.
             price = operations.remaining_price(assign.price, done)
             assign = msgspec.structs.replace(assign, price=price, collateral=price * COLLATERAL_PPM // PPM)
-        assign = with_evidence(assign, self._spare(chunk, assign.price))
+        if assign.evidence:
+            assign = with_evidence(assign, self._spare(chunk, assign.price))
         op = operations.signed_op(desk.network, assign, desk.identity)
         self._grants[op.op_id] = OpenGrant(chunk.index, bidder.provider, assign, op, Micros(now + GRANT_TIMEOUT))
         called_off = self.succession.choose(chunk.index, standby, bidder.provider)
@@ -325,11 +293,13 @@ class Leasing:
 
     def blame(self, chunk: ChunkRecord, why: str, is_job_fault: bool, now: Micros) -> None:
         """Remember at whom a chunk was lost, so that another is preferred for it."""
+        for provider in self._record.barred:
+            self.bidders.pop(PeerId(provider), None)
         bidder = self.bidders.get(PeerId(chunk.provider))
         if bidder is None:
             return
         bidder.failed.add(chunk.index)
-        if why == "dead" or why in BARRED:
+        if why == "dead":
             del self.bidders[bidder.provider]
         elif not is_job_fault:
             bidder.rests_until = Micros(now + REST)

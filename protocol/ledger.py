@@ -6,7 +6,7 @@ The same operations at the same ledger times give the same outcomes, state and r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from protocol.accounts import RESERVE, Post
 from protocol.beacon import Beacon
 from protocol.errors import Refused, RemoteViolation
 from protocol.escrow import SEQUENCED, admit, apply_operation
-from protocol.escrow_state import Escrow, LedgerState, Standing, encoded_fields
+from protocol.escrow_state import Escrow, LedgerState, Standing, rooted
 from protocol.genesis import Genesis
 from protocol.held import Held
 from protocol.identity import is_signed_by
@@ -98,8 +98,17 @@ class Ledger:
 
     @property
     def held(self) -> dict[bytes, Held]:
-        """Decisions that were or are held, by `protocol.held.held_id`; read only."""
+        """Decisions that are held, and the newest that were, by `protocol.held.held_id`; read only."""
         return self._state.held
+
+    def held_in(self, escrow: bytes) -> tuple[Held, ...]:
+        """Decisions about a job's claims that are not final, oldest first."""
+        return tuple(self._state.held_in.get(escrow, {}).values())
+
+    @property
+    def appealed(self) -> Iterator[Held]:
+        """Decisions with an open appeal."""
+        return (held for items in self._state.held_in.values() for held in items.values() if held.is_appealed)
 
     @property
     def beacons(self) -> dict[int, Beacon]:
@@ -119,6 +128,12 @@ class Ledger:
     def available(self, cls: str, key: bytes) -> int:
         """What an account may spend now, smallest units: `available("U", peer)`, `("S", peer)`, `("E", escrow)` …"""
         return self._state.accounts.available((cls, key))
+
+    @property
+    def stakes(self) -> dict[PeerId, int]:
+        """What each peer has at stake, promised or not, smallest units."""
+        accounts = self._state.accounts
+        return {PeerId(key[1]): accounts.balance(key) for key in accounts if key[0] == "S"}
 
     def next_sequence(self, owner: bytes, lane: int = 0) -> int:
         """The sequence that the owner's next operation in this lane must carry."""
@@ -203,6 +218,7 @@ class Ledger:
             sorted(state.references),
             sorted(state.due),
             sorted(state.held.items()),
+            list(state.retired),
             list(state.beacons.items()),
             state.uncovered,
         )
@@ -218,7 +234,7 @@ class Ledger:
         state = self._state
         match kind:
             case "chunk":
-                return encoded_fields(state.escrows[key].chunks[number])
+                return rooted(state.escrows[key].chunks[number])
             case "escrow":
                 escrow = state.escrows[key]
                 later = () if self.policy is None else (escrow.is_closing, escrow.held)
@@ -236,9 +252,9 @@ class Ledger:
                     *later,
                 )
             case "standing":
-                return encoded_fields(state.standings[key])
+                return rooted(state.standings[key])
             case "held":
-                return state.held[key]
+                return state.held.get(key)
             case "beacon":
                 return state.beacons.get(number)
             case "lane":

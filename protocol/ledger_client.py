@@ -98,6 +98,7 @@ class LedgerClient:
         assert isinstance(message, Receipts)
         outcomes = verify_receipts(message, self._validators, sender)
         self.observe(Micros(message.header.time), now)
+        stored: list[Effect] = []
         effects: list[Effect] = []
         for index, (operation, signed, outcome) in enumerate(outcomes):
             self._pending.pop(Digest(outcome.op), None)
@@ -107,9 +108,9 @@ class LedgerClient:
             if escrow is not None:
                 one = Receipts(message.header, message.certificate, (signed,), (message.receipts[index],))
                 key = f"receipt/{escrow.hex()}/{message.header.height:012d}/{one.receipts[0].index:06d}"
-                effects.append(Store(key, wire.encode(one)))
+                stored.append(Store(key, wire.encode(one)))
             effects += self._hear(Ordered(operation, signed, outcome, message.header), now)
-        return effects
+        return [*stored, *effects]
 
     def tick(self, now: Micros) -> list[Effect]:
         effects: list[Effect] = []

@@ -152,7 +152,7 @@ def exclusions(
     `here` is the steward's coordinate; None (whoever is no steward) judges everything but latency."""
     yield from _runtime(offer, spec, renter)
     yield from _capacity(offer, spec)
-    yield from _gpu(offer, spec)
+    yield from gpu_exclusions(offer, spec)
     yield from placement_exclusions(offer, spec, here)
     yield from _price(offer, spec)
     yield from _slots(offer, now)
@@ -189,7 +189,7 @@ def _capacity(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
             yield Exclusion(code, f"{wanted} {unit} wanted, {offered} offered", {"wanted": wanted, "offered": offered})
 
 
-def _gpu(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
+def gpu_exclusions(offer: Offer, spec: JobSpec) -> Iterator[Exclusion]:
     """Cards must pass vendor, name and memory all at once; the first filter that leaves too few is the reason."""
     need = spec.resources.gpu
     if need.count == 0:

@@ -24,6 +24,15 @@ from protocol.audit_messages import Reveal as Reveal
 from protocol.audit_messages import RevealRequest as RevealRequest
 from protocol.audit_messages import UnitsOpened as UnitsOpened
 from protocol.audit_messages import UnitsRequest as UnitsRequest
+from protocol.bench_messages import (
+    BenchAnswer,
+    BenchOpen,
+    BenchReply,
+    BenchRequest,
+    BenchRow,
+    BenchSeed,
+    BenchVerdict,
+)
 from protocol.court_messages import (
     BisectOpened,
     BisectRequest,
@@ -40,6 +49,7 @@ from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.jobspec import Bytes32, Name, NonNegative, Resources, Text
 from protocol.operations import Hash, Key, Reason, Signature, SignedOp
 from protocol.overlay.place import Place
+from protocol.quote_messages import Quote, QuoteRequest
 from protocol.snapshots import (
     Challenge,
     ChallengeAnswer,
@@ -335,7 +345,7 @@ class Blocks(Struct, frozen=True, forbid_unknown_fields=True, tag="blocks"):
 
 Message = (
     Bid | NoBid | Grant | Accept | Decline | CancelChunk | Watch | Unwatch | Beat | LogLines | Reveal | RevealRequest
-    | UnitsRequest | UnitsOpened | PrefixRequest | PrefixOpened
+    | UnitsRequest | UnitsOpened | PrefixRequest | PrefixOpened | QuoteRequest | Quote
     | AuditRequest | AuditCommit | AuditOpenRequest | AuditReveal | InputsNotice | Submit | Receipts | Proposal | Vote
     | BlocksRequest | Blocks | Attestation | Hello | Ack | Skip | Goodbye | Offer | JobNotice | Head
     | Summary | Listing | Wanted | Told
@@ -343,6 +353,7 @@ Message = (
     | SnapshotNotice | Protection | StandBy | StandDown | StandbyChange | HandoverProposal | HandoverAnswer
     | BisectRequest | BisectOpened | PointsRequest | PointsOpened | LevelRequest | LevelOpened
     | LeafRequest | LeafOpened
+    | BenchRequest | BenchReply | BenchSeed | BenchAnswer | BenchOpen | BenchRow | BenchVerdict
 )  # fmt: skip
 
 STATEMENT_KINDS: Final = {Offer: "offer", JobNotice: "notice", Head: "head"}

@@ -289,6 +289,8 @@ class Appeal(Struct, frozen=True, forbid_unknown_fields=True, tag="appeal"):
     """The trace root that the appellant stands for, for the third round; zeros where it has none."""
     round: Annotated[int, Meta(ge=1, le=3)] | UnsetType = UNSET
     """The round that is asked for: the same words in a later round would be the same operation."""
+    speaker: Key | UnsetType = UNSET
+    """The peer that opens the rival's leaves; unless said, the appellant itself."""
 
 
 class Ruling(Struct, frozen=True, forbid_unknown_fields=True, tag="ruling"):

@@ -5,9 +5,10 @@ A slash is promised to the treasury while it may be appealed. Once it is final a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from protocol.accounts import FEES, RESERVE, TREASURY, Pend, Post
+from protocol.accounts import FEES, RESERVE, TREASURY, AccountKey, Pend, Post
 from protocol.escrow_state import Escrow, LedgerState
 from protocol.held import EVIDENCE, FAULT, FINE, SPOILS, Fine, Held
 from protocol.operations import commission, slash
@@ -47,7 +48,7 @@ def amount(state: LedgerState, held: Held) -> int:
     whole = stake(state, held.provider)
     match held.finding:
         case "wrong":
-            return slash(held.price, held.collateral, "wrong")
+            return slash(held.price, held.price if held.blamed else held.collateral, "wrong")
         case "fraud":
             return whole
         case "severe":
@@ -93,7 +94,7 @@ def collect(state: LedgerState, escrow: Escrow, held: Held) -> int:
         move(state, escrow, note, TREASURY, ("U", held.winner), rest, "reward")
     elif held.is_audited:
         owed = audit_fee(state, held) + (held.cover if held.finding == held.verdict else 0)
-        move(state, escrow, note, TREASURY, ("U", held.auditor), min(rest, owed), "fee")
+        pay_auditors(state, escrow, note, TREASURY, held.auditors, min(rest, owed))
     return taken
 
 
@@ -143,15 +144,36 @@ def cover_evidence(state: LedgerState, escrow: Escrow, held: Held, evidence: int
         promise(state, escrow, note, Pend(key, escrow.account, FEES, held.evidence), "reserve")
 
 
-def pay_evidence(state: LedgerState, escrow: Escrow, note: str, assign: bytes, auditor: bytes, amount: int) -> None:
-    """So much of what the escrow set aside for an audit to the auditor; the rest is the renter's again."""
+def pay_evidence(
+    state: LedgerState, escrow: Escrow, note: str, assign: bytes, auditors: Sequence[bytes], amount: int
+) -> None:
+    """So much of what the escrow set aside for an audit to its auditors; the rest is the renter's again."""
     resolve(state, escrow, note, [Part(assign + EVIDENCE, amount, "evidence", "release")])
-    move(state, escrow, note, FEES, ("U", auditor), amount, "fee")
+    pay_auditors(state, escrow, note, FEES, auditors, amount)
     escrow.evidence += amount
 
 
+def pay_auditors(
+    state: LedgerState, escrow: Escrow, note: str, debit: AccountKey, auditors: Sequence[bytes], amount: int
+) -> None:
+    """To each its part."""
+    for auditor, part in divided(amount, auditors):
+        move(state, escrow, note, debit, ("U", auditor), part, "fee")
+
+
+def divided(amount: int, auditors: Sequence[bytes]) -> list[tuple[bytes, int]]:
+    """Equal whole parts for everybody who said the same; what is left over is the first one's.
+
+    >>> divided(1_000, (b"a", b"b", b"c")), divided(0, (b"a",))
+    ([(b'a', 334), (b'b', 333), (b'c', 333)], [])
+    """
+    part = amount // len(auditors)
+    parts = [(auditors[0], amount - part * (len(auditors) - 1)), *((auditor, part) for auditor in auditors[1:])]
+    return [item for item in parts if item[1]]
+
+
 def audit_fee(state: LedgerState, held: Held) -> int:
-    """What the auditor of a result gets: a share of its commission."""
+    """What the auditors of a result get together: a share of its commission."""
     return commission(held.price) * (state.policy.audit_fee if state.policy is not None else 0) // PPM
 
 

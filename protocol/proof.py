@@ -13,8 +13,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 UNITS_MAX: Final = 4096
 """Units of one chunk: a Merkle path of 13 hashes, and an opening of all claimed effects that fits one message."""
 
-SAMPLES_MAX: Final = 32
-"""Units of one chunk that one audit replays: their openings fit one message of 64 KiB."""
+SAMPLES_MAX: Final = 64
+"""Units of one chunk that one audit replays: 44 by lot and 3 besides find one bad unit in ten 99 times in 100, and the
+openings of 64 still fit one message of 64 KiB."""
 
 PATH_MAX: Final = 13
 """Hashes from a leaf to the root of UNITS_MAX + 2 leaves."""
@@ -28,12 +29,24 @@ PPT: Final = 10**12
 WORK_MAX: Final = 2**62
 """Operations, or bytes, that a chunk may be said to take: a day of the fastest card there is."""
 
+IMAGES_MAX: Final = 16
+"""Images of one maker that a job allows: a few releases of the node on a few kinds of machine."""
+
+VERSIONS_MAX: Final = 16
+"""Parts of a platform with a security version of their own: TDX has 16, SEV-SNP 8."""
+
 Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Index = Annotated[int, Meta(ge=0, le=UNITS_MAX)]
 Size = Annotated[int, Meta(ge=0, le=STATE_BYTES_MAX)]
 
 Kind = Literal["deterministic", "certificate", "training", "inference", "rendering", "scientific", "general"]
 """Classes of work, each with its own comparison (`verifier.comparing`)."""
+
+HardwareKind = Literal["tdx", "sev-snp", "nvidia"]
+"""Trusted hardware whose quotes are read: Intel's and AMD's virtual machines, and NVIDIA's cards behind either."""
+
+Image = Annotated[bytes, Meta(min_length=48, max_length=48)]
+"""SHA-384 of what a machine measured of its own software."""
 
 Numeric = Literal["D0", "D1", "D2", "D3"]
 """D0 integers, D1 floats that are equal everywhere, D2 equal where the runtime is, D3 within a tolerance."""
@@ -48,6 +61,16 @@ class Tolerance(Struct, frozen=True, forbid_unknown_fields=True):
     """Parts per trillion: half the smallest error of the cheat battery."""
     profile: Annotated[str, Meta(max_length=64)] = ""
     """Name of the calibration from which the two come."""
+
+
+class Hardware(Struct, frozen=True, forbid_unknown_fields=True):
+    """Machines of one maker whose quotes count as evidence for a job (specs/40-attestation.md)."""
+
+    kind: HardwareKind
+    images: Annotated[tuple[Image, ...], Meta(min_length=1, max_length=IMAGES_MAX)]
+    """Measured images that may compute it."""
+    versions: Annotated[tuple[Annotated[int, Meta(ge=0, le=255)], ...], Meta(max_length=VERSIONS_MAX)] = ()
+    """Least security version of each part of the platform, in the maker's order; parts that are not named: any."""
 
 
 class Proof(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +91,8 @@ class Proof(Struct, frozen=True, forbid_unknown_fields=True):
     """Operations that one chunk takes at least: who is faster than any machine is audited in any case."""
     bytes_moved: Annotated[int, Meta(ge=1, le=WORK_MAX)] | UnsetType = UNSET
     """Bytes that one chunk moves through memory at least, for the same."""
+    hardware: Annotated[tuple[Hardware, ...], Meta(min_length=1, max_length=3)] | UnsetType = UNSET
+    """Whose quotes make an audit of a result less likely. Unset: nobody's, and nobody is asked for any."""
 
 
 class Leaf(Struct, frozen=True, forbid_unknown_fields=True):

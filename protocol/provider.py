@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, get_args
 
 from protocol import operations, secret_box, succession, wire
+from protocol import provider_inheritance as inheritance
 from protocol.bidding import Bidding, Counter, lease_slots
 from protocol.completions import Completion, Fetched, FetchFailed, Guest, Recovering, RunDone, RunLog, RunStarted
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Send, Stop, Store, Wake
@@ -26,6 +27,7 @@ from protocol.messages import (
     Grant,
     JobNotice,
     Message,
+    PrefixRequest,
     RevealRequest,
     UnitsRequest,
 )
@@ -55,6 +57,7 @@ class Provider:
         Grant,
         CancelChunk,
         UnitsRequest,
+        PrefixRequest,
         RevealRequest,
         Fetched,
         FetchFailed,
@@ -74,7 +77,7 @@ class Provider:
         self.leases: dict[tuple[bytes, int, int], Lease] = {}
         self.guards = Guards()
         self.traces = Traces()
-        self._answers = Answers(identity, lambda: client.peers, self.leases, counter.read_blob)
+        self._answers = Answers(identity, lambda: client.peers, self.leases, self.traces, counter.read_blob)
         self.awaited: Callable[[], set[bytes]] = set
         """Jobs for which this peer stands by."""
         self._bidding = Bidding(counter)
@@ -107,6 +110,8 @@ class Provider:
                 return self._cancelled(sender, message, now)
             case UnitsRequest():
                 return self._answers.units(sender, message)
+            case PrefixRequest():
+                return self._answers.prefix(sender, message)
             case RevealRequest():
                 return self._answers.reveal(sender, message)
             case RunStarted() | RunLog() | RunDone():
@@ -222,7 +227,7 @@ class Provider:
         effects: list[Effect] = []
         for lease in self.leases.values():
             if lease.phase == "waiting" and not lease.is_unwanted and self.running < self._counter.offer().slots:
-                effects += lease.begin(now)
+                effects += [*inheritance.check(lease, self._network, self._counter.ledger()), *lease.begin(now)]
         return effects
 
     def _ran(self, message: RunStarted | RunLog | RunDone, now: Micros) -> list[Effect]:
@@ -248,7 +253,8 @@ class Provider:
             return self._surrender(lease, lie, now)
         if lease.units:
             try:
-                lease.trace = committed(done.trace, lease.units, self._identity.peer, self._counter.read_blob)
+                read, me = self._counter.read_blob, self._identity.peer
+                lease.trace = committed(done.trace, lease.units, me, read, inheritance.of(lease, done))
             except (Refused, RemoteViolation, Unavailable) as error:
                 return self._surrender(lease, f"trace: {error.detail}", now)
             self.traces.keep(lease.key, lease.trace)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
+from msgspec import UNSET
+
 from protocol import operations, wire
 from protocol.completions import NOT_PROTECTED, Guest, Recovering, RunDone
 from protocol.effects import Compute, Effect, Emit, LeaseKey, Resume, Run, Send
@@ -189,7 +191,9 @@ class Lease:
         sealed = operations.seal(provider.peer, self.salt(provider), self.output)
         if self.trace is None:
             return Claim(*self.key, sealed)
-        return Claim(*self.key, sealed, trace=self.trace.root, units=self.trace.units)
+        return Claim(
+            *self.key, sealed, trace=self.trace.root, units=self.trace.units, inherited=self.trace.inherited or UNSET
+        )
 
     def said(self, lines: tuple[str, ...]) -> list[Effect]:
         """Lines of its log for the steward, numbered."""

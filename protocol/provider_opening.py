@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from protocol.effects import Effect, LeaseKey, Send
 from protocol.errors import RemoteViolation
 from protocol.identity import Identity
-from protocol.messages import Reveal, RevealRequest, UnitsRequest
+from protocol.messages import PrefixRequest, Reveal, RevealRequest, UnitsRequest
 from protocol.provider_lease import Lease
-from protocol.provider_trace import Read
+from protocol.provider_trace import Read, Traces
 from protocol.units import PeerId
 
 
@@ -21,6 +21,7 @@ class Answers:
     identity: Identity
     validators: Callable[[], Collection[PeerId]]
     leases: Mapping[LeaseKey, Lease]
+    traces: Traces
     read: Read
 
     def units(self, sender: PeerId, message: UnitsRequest) -> list[Effect]:
@@ -48,7 +49,16 @@ class Answers:
         reveal = Reveal(*lease.key, lease.output, lease.output_bytes, lease.salt(self.identity), openings)
         return [Send(sender, reveal), Send(lease.steward, reveal)]
 
-    def _lease(self, sender: PeerId, message: UnitsRequest | RevealRequest) -> Lease | None:
+    def prefix(self, sender: PeerId, message: PrefixRequest) -> list[Effect]:
+        """Two leaves of what an earlier lease committed to, once the claim that names it is ordered; after the verdict
+        too, as long as somebody may appeal."""
+        lease = self._lease(sender, message)
+        if lease is not None and lease.phase not in ("claimed", "revealed"):
+            return []
+        trace = self.traces.get((message.escrow, message.chunk, message.epoch))
+        return [Send(sender, trace.prefix(sender, message, self.read))] if trace is not None else []
+
+    def _lease(self, sender: PeerId, message: UnitsRequest | RevealRequest | PrefixRequest) -> Lease | None:
         if sender not in self.validators():
             raise RemoteViolation(sender, "only a validator may ask for an opening", code="out_of_turn")
         return self.leases.get((message.escrow, message.chunk, message.epoch))

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from protocol.effects import Compute, Effect, Forget, LeaseKey
 from protocol.errors import Refused, RemoteViolation
 from protocol.held import held_id
 from protocol.ledger import Ledger
-from protocol.messages import UnitsOpened, UnitsRequest
+from protocol.messages import PrefixOpened, PrefixRequest, UnitsOpened, UnitsRequest
+from protocol.operations import Inherited
+from protocol.prefix import begins, first_units
 from protocol.proof import Opening, Trace
 from protocol.trace import TraceTree, decode_trace
 from protocol.units import Digest, PeerId
+
+PREFIXES_MAX: Final = 16
+"""Units of earlier leases that one validator may see of a claim: one hearing and three appeals need four."""
 
 Read = Callable[[Digest], bytes]
 """The content of a blob that is here."""
@@ -29,8 +35,12 @@ class LeaseTrace:
     digest: Digest
     root: Digest
     units: int
+    inherited: tuple[Inherited, ...] = ()
+    """Who answers for the units before the one at which the lease went on: all of them begin this trace."""
     asked: dict[PeerId, tuple[int, ...]] = field(default_factory=dict)
     """The units that each validator chose."""
+    shown: dict[PeerId, set[tuple[int, int]]] = field(default_factory=dict)
+    """What each validator was shown of the traces of earlier leases: epoch and unit."""
     early: dict[PeerId, UnitsRequest] = field(default_factory=dict)
     """Requests that came before the word that the claim is ordered."""
 
@@ -55,19 +65,35 @@ class LeaseTrace:
         indices = {index + 1 for index in self.asked.get(asker, ())} | {self.units}
         return tuple(tree.open(index) for index in sorted(indices))
 
+    def prefix(self, asker: PeerId, request: PrefixRequest, read: Read) -> PrefixOpened:
+        """Two leaves of the trace that an earlier lease committed to. Raises `RemoteViolation` (`out_of_range` for a
+        lease that the claim does not name and a unit that it did not do, `too_many`)."""
+        item = next((one for one in self.inherited if one.epoch == request.inherited), None)
+        if item is None or request.index >= item.units:
+            raise RemoteViolation(asker, f"unit {request.index} of lease {request.inherited}", code="out_of_range")
+        shown = self.shown.get(asker, set()) | {(item.epoch, request.index)}
+        if len(shown) > PREFIXES_MAX:
+            raise RemoteViolation(asker, f"more than {PREFIXES_MAX} units of earlier leases", code="too_many")
+        tree = TraceTree(first_units(self._tree(read).trace, item.units))
+        self.shown[asker] = shown
+        where = (request.escrow, request.chunk, request.epoch, item.epoch)
+        return PrefixOpened(*where, tree.open(request.index), tree.open(request.index + 1))
+
     def _tree(self, read: Read) -> TraceTree:
         return TraceTree(decode_trace(read(self.digest), PeerId(bytes(32))))
 
 
-def committed(digest: Digest, units: int, me: PeerId, read: Read) -> LeaseTrace:
-    """The trace that an own execution left behind. Raises `Refused` (`no_trace`) when it is not of so many units, and
-    `RemoteViolation` when it is none."""
+def committed(digest: Digest, units: int, me: PeerId, read: Read, inherited: tuple[Inherited, ...] = ()) -> LeaseTrace:
+    """The trace that an own execution left behind. Raises `Refused` (`no_trace`) when it is not of so many units, or
+    does not begin with what it inherited, and `RemoteViolation` when it is none."""
     if digest == bytes(32):
         raise Refused("the program left no trace of its units", code="no_trace", fix="Use shoal_work.run.")
     trace: Trace = decode_trace(read(digest), me)
     if trace.units != units:
         raise Refused(f"a trace of {trace.units} units instead of {units}", code="no_trace", fix="Use shoal_work.run.")
-    return LeaseTrace(digest, TraceTree(trace).root, units)
+    if not begins(trace, inherited):
+        raise Refused("the program changed units that others had done", code="no_trace", fix="Use shoal_work.run.")
+    return LeaseTrace(digest, TraceTree(trace).root, units, inherited)
 
 
 class Traces:
@@ -80,6 +106,10 @@ class Traces:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def get(self, key: LeaseKey) -> LeaseTrace | None:
+        """The trace of a claim, as long as it is kept."""
+        return self._kept.get(key)
 
     def keep(self, key: LeaseKey, trace: LeaseTrace) -> None:
         """A claim with this trace is on its way."""

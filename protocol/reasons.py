@@ -41,6 +41,7 @@ _AGAIN: Final = "Nothing: the chunk is computed again by somebody else, and you 
 _PROVIDER: Final = "Run the chunk again on another machine of yours; if it differs there, this one is broken."
 _APPEAL: Final = "If your machine is sound, appeal within the dispute window: a panel executes it again."
 _PAID: Final = "There is nothing to do."
+_NEXT_ONE: Final = "Nothing. It adds nothing to its provider's record, whose next result is audited in any case."
 _CHECKED_LATER: Final = "Nothing. Say `trust: high` if you want more results executed again."
 _HANDED: Final = "Send what the protocol asks for, as it is in specs/31-units.md; update the node."
 _TENSORS: Final = "Write states with the guest's own codec (`shoal_work`), with the same names and shapes every time."
@@ -51,14 +52,16 @@ _GAME: Final = "Nothing: the bond of whoever was right comes back."
 _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     # Accepted
     ("not_sampled", "nobody", "The claim was not drawn for an audit; its output is here", _CHECKED_LATER),
+    ("attested", "nobody",
+     "The claim was drawn, and trusted hardware vouches for its machine; its output is here", _CHECKED_LATER),
     ("hash_equal", "nobody", "Everybody who executed it again got the same bytes", _PAID),
     ("units_equal", "nobody", "Every replayed unit ends in the state that was claimed", _PAID),
     ("within_tolerance", "nobody", "Every replayed unit lies within the job's tolerance", _PAID),
     ("equal", "nobody", "The replay is the claim, bit for bit", _PAID),
     ("check_passed", "nobody", "The job's own check accepts the result", _PAID),
-    ("no_auditor", "network", "Nobody was there who may execute it again; it is paid unaudited", _CHECKED_LATER),
-    ("audit_failed", "network", "The auditors that were drawn failed; it is paid unaudited", _CHECKED_LATER),
-    ("audit_late", "network", "The ledger's deadline came before an audit ended; it is paid unaudited", _CHECKED_LATER),
+    ("no_auditor", "network", "Nobody was there who may execute it again; it is paid unaudited", _NEXT_ONE),
+    ("audit_failed", "network", "The auditors that were drawn failed; it is paid unaudited", _NEXT_ONE),
+    ("audit_late", "network", "The ledger's deadline came before an audit ended; it is paid unaudited", _NEXT_ONE),
     ("not_reproducible", "job", "Three executions gave three outputs: the job is not deterministic",
      "Fix seeds, one thread, no dates; or declare D3 with a tolerance (docs/verification.md)."),
     # Proven wrong: the result, or a unit of it, is not what the program makes of its inputs
@@ -85,7 +88,7 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     ("out_of_tolerance", "provider", "Two auditors agree that a unit lies outside the job's tolerance", _APPEAL),
     ("unit_unreplayable", "provider", "No auditor could replay a unit from the state that was claimed", _APPEAL),
     ("output_not_last_state", "provider", "The output does not hold the last state of the trace", _HANDED),
-    ("output_differs", "provider", "The replay of the last unit gives another output", _PROVIDER),
+    ("output_differs", "provider", "The last state gives other output files", _PROVIDER),
     ("impossible_speed", "provider", "The chunk ended sooner than any device could move its numbers",
      "Declare the device that computes; the claim is audited, not slashed."),
     # Not delivered
@@ -167,6 +170,11 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     ("no_appeal", "network", "No such appeal is open", "Rule on open appeals only."),
     ("bad_finding", "network", "Ruling and finding do not go together", "Uphold, or name another finding."),
     ("bad_panel", "network", "The panel has a party in it, or somebody twice", "Draw the panel again."),
+    ("bad_inheritance", "provider", "Units of an earlier lease that was judged, or whose provider did not sign",
+     "Go on from a snapshot of a lease that ended without a verdict, or begin at unit 0."),
+    ("bad_blame", "network", "The fault cannot be laid to that earlier lease", "Blame one that the claim inherited."),
+    ("bad_auditors", "network", "Auditors who share the fee are not distinct, or not without a side",
+     "Name each auditor that agreed once, and nobody else."),
     ("game_over", "network", "The game is over", "Read its ruling."),
     ("not_the_speaker", "network", "It is the other side's turn", "Wait to be asked."),
     ("busy", "network", "Too many games are on", "Appeal again later."),

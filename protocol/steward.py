@@ -12,6 +12,7 @@ from typing import Final
 
 from protocol import extension, operations, succession, wire
 from protocol.completions import Completion, Fetched, FetchFailed
+from protocol.desk import Desk
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.granting import chunk_cost
@@ -20,7 +21,6 @@ from protocol.identity import Identity, peer_text
 from protocol.job import Job
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.jobspec import JobSpec
-from protocol.leasing import Desk
 from protocol.ledger import operation_decoder
 from protocol.ledger_client import Ordered
 from protocol.matching import Plan

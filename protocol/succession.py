@@ -19,6 +19,7 @@ from protocol.job_record import ChunkRecord, JobRecord
 from protocol.jobspec import JobSpec
 from protocol.messages import Grant
 from protocol.operations import Assign
+from protocol.prefix import is_prefix_of
 from protocol.snapshots import (
     Manifest,
     PackHolders,
@@ -151,6 +152,8 @@ class Succession:
             return []  # Late, or further back than what its own worker has said before.
         if place == known:
             return self._held_by_more(chunk, notice)
+        if self._record.spec.units_of(chunk.index):
+            self._check_inherited(worker, chunk, manifest)
         chunk.snapshot = wire.encode(notice)
         chunk.snapshot_epoch, chunk.snapshot_number = place
         chunk.step, chunk.progress_ppm = manifest.step, manifest.progress_ppm
@@ -160,6 +163,20 @@ class Succession:
         fields["receipts"] = _receipts(notice)
         told = {**self._record.fields(chunk), **fields, "tier": manifest.tier, "rehearsed": int(notice.is_rehearsed)}
         return [Emit("snapshot", told)]
+
+    def _check_inherited(self, worker: PeerId, chunk: ChunkRecord, manifest: Manifest) -> None:
+        """Of a chunk with units: the worker has signed for those in the snapshot, and names who signed for those that
+        it began with. RemoteViolation otherwise."""
+        inherited = manifest.inherited or ()
+        is_own = bool(inherited) and (inherited[-1].epoch, inherited[-1].units) == (manifest.epoch, manifest.step)
+        if not is_own or not is_prefix_of(self._network, worker, manifest.escrow, manifest.chunk, inherited[-1]):
+            raise RemoteViolation(worker, "a worker signs for the units in its snapshot", code="bad_inheritance")
+        newest = self.newest(chunk)
+        before = (newest[1].inherited or ()) if newest is not None else ()
+        if newest is not None and newest[1].epoch == manifest.epoch:
+            before = before[:-1]
+        if inherited[:-1] not in ((), before):
+            raise RemoteViolation(worker, "a snapshot names others than its lease began with", code="bad_inheritance")
 
     def _held_by_more(self, chunk: ChunkRecord, notice: SnapshotNotice) -> list[Effect]:
         """The same snapshot once more: its shards have reached further holders, or it was rehearsed meanwhile."""

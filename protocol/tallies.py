@@ -15,6 +15,10 @@ from protocol.policy import Policy
 FAULTS: Final = ("wrong", "fraud", "severe", "rejected", "withheld", "missing")
 """Findings, each with a counter of its name in `Standing`."""
 
+UNHEARD: Final = frozenset({"audit_failed", "audit_late", "no_auditor"})
+"""Codes of accepted results whose audit was due and that no auditor answered for: the provider's next one is audited in
+any case, and they add nothing to its run. Else silencing auditors would pay."""
+
 PROBATION: Final = Policy().probation
 """Results on probation in a network without a policy."""
 
@@ -31,11 +35,11 @@ def count(state: LedgerState, held: Held) -> None:
     held.counted, held.is_barred = state.counts, False
     if held.finding == "accept":
         _accept(standing, held, 1)
-        standing.consecutive_valid += 1
-        held.streak = 1
-        if held.is_audited and standing.probation:
-            standing.probation -= 1
-            held.is_eased = True
+        held.streak = 0 if is_unheard(held.is_audited, held.code) else 1
+        standing.consecutive_valid += held.streak
+        held.is_eased = held.is_audited and standing.probation > 0
+        held.is_postponed = not (held.streak or standing.probation)
+        standing.probation += held.is_postponed - held.is_eased
         return
     add_fault(standing, held.finding)
     held.streak, standing.consecutive_valid = standing.consecutive_valid, 0
@@ -59,7 +63,7 @@ def correct(state: LedgerState, held: Held, finding: str) -> None:
     held.finding = finding
     if finding == "accept":
         _accept(standing, held, 1)
-        own = 0 if held.is_barred else 1
+        own = 0 if held.is_barred or held.blamed else 1
         _lengthen(state, held, held.streak + own)
         held.streak = own
     else:
@@ -83,6 +87,11 @@ def make_final(state: LedgerState, held: Held) -> None:
                 item.probation = probation(state)
 
 
+def is_unheard(is_audited: bool, code: str) -> bool:
+    """Whether an accepted result owes an audit."""
+    return not is_audited and code in UNHEARD
+
+
 def probation(state: LedgerState) -> int:
     """Results on probation after a rejection."""
     return PROBATION if state.policy is None else state.policy.probation
@@ -94,10 +103,15 @@ def _take_back(state: LedgerState, held: Held) -> None:
     _accept(standing, held, -1)
     _lengthen(state, held, -held.streak)
     standing.probation += held.is_eased
-    held.is_eased = False
+    if held.is_postponed and standing.probation == 1:  # More, or none, is of something that came later.
+        standing.probation = 0
+    held.is_eased = held.is_postponed = False
 
 
 def _accept(standing: Standing, held: Held, by: int) -> None:
+    """A result of its own; to be cleared of an earlier lease's units is none."""
+    if held.blamed:
+        return
     standing.accepted += by
     standing.audited += by * held.is_audited
     standing.response_time_sum += by * held.response

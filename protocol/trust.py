@@ -12,7 +12,8 @@ from typing import Final, Literal, get_args
 
 from protocol.jobspec import JobSpec
 from protocol.operations import COMMISSION_PPM
-from protocol.proof import SAMPLES_MAX, Proof
+from protocol.policy import Policy
+from protocol.proof import Proof
 from protocol.units import PPM, Credits
 
 Level = Literal["basic", "standard", "high", "certain"]
@@ -38,6 +39,13 @@ AUDIT_DEFAULT: Final = 100_000
 FIXED: Final = 3
 """Units that are replayed in any case where there are samples enough (`verifier.challenge.FIXED`)."""
 
+SURE_PPM: Final = 300_000
+"""Share of audited claims from which on leases set the whole cost of an audit aside, ppm. Below it nearly all of that
+would only wait and come back; auditing is what those with stake do for each other then, for part of the commission."""
+
+AUDITED_PPM: Final = COMMISSION_PPM * Policy().audit_fee // PPM
+"""Share of the price that the auditors of a result get out of its commission, ppm (specs/32-economics.md)."""
+
 FRACTIONS: Final = (10_000, 50_000, 100_000, 500_000, PPM)
 """Shares of a chunk that a cheat leaves out, ppm, for which the chance to catch it is shown."""
 
@@ -60,7 +68,7 @@ LEVELS: Final[Mapping[Level, Terms]] = {
     "basic": Terms("basic", 50_000, 1, 4),
     "standard": Terms("standard", 100_000, 1, 8),
     "high": Terms("high", 300_000, 2, 16),
-    "certain": Terms("certain", PPM, 3, SAMPLES_MAX),
+    "certain": Terms("certain", PPM, 3, 32),
 }
 """`standard` has the owner's 10 %; `certain` audits every claim by three, so that one in 125 is a colluding panel."""
 
@@ -111,12 +119,15 @@ def evidence_ppm(asked: Terms, units: int) -> int:
 
 
 def surcharge_ppm(asked: Terms, units: int) -> int:
-    """What the evidence costs beyond the commission, in ppm of the price: the commission of 10 % covers as much.
+    """What the evidence costs beyond the commission, in ppm of the price and on the average. Where audits are sure, all
+    that auditors do and are not paid for out of the commission; elsewhere what is more than the commission itself.
 
     >>> [surcharge_ppm(LEVELS[name], 0) for name in LEVEL_NAMES]
-    [0, 0, 500000, 2900000]
+    [0, 0, 582000, 2940000]
     """
-    return max(0, evidence_ppm(asked, units) - COMMISSION_PPM)
+    if asked.floor_ppm < SURE_PPM:
+        return max(0, evidence_ppm(asked, units) - COMMISSION_PPM)
+    return asked.floor_ppm * max(0, asked.auditors * replayed_ppm(asked, units) - AUDITED_PPM) // PPM
 
 
 def surcharge(price: int, asked: Terms, units: int) -> Credits:
@@ -129,7 +140,7 @@ def evidence_price(price: int, asked: Terms, units: int) -> Credits:
     with the renter when it is not. At the level's own share of audits that makes the surcharge, on the average.
 
     >>> [evidence_price(1_000_000, LEVELS[name], 0) for name in LEVEL_NAMES]
-    [0, 0, 1666667, 2900000]
+    [0, 0, 1940000, 2940000]
     """
     if not asked.floor_ppm:
         return Credits(0)
@@ -139,7 +150,7 @@ def evidence_price(price: int, asked: Terms, units: int) -> Credits:
 def price_within(total: int, asked: Terms, units: int) -> Credits:
     """The price of a chunk for which `total` is price and evidence together.
 
-    >>> price_within(1_000_000 + 1_666_667, LEVELS["high"], 0)
+    >>> price_within(1_000_000 + 1_940_000, LEVELS["high"], 0)
     1000000
     """
     if not asked.floor_ppm:

@@ -112,9 +112,10 @@ class Client(Session):
         """Why claims of the job, or of one chunk, were judged so."""
         return self.ask(Evidence, "GET", _path(job, "evidence"), query={} if chunk is None else {"chunk": chunk})
 
-    def appeal(self, job: str, chunk: int, bond: int = 0, epoch: int = 0) -> Claim:
-        """Contest the newest decision about a chunk's claim. `bond`: smallest units, 0: the least that is asked for."""
-        body = {"chunk": chunk, "epoch": epoch, "bond": bond}
+    def appeal(self, job: str, chunk: int, bond: int = 0, epoch: int = 0, **more: str | bool) -> Claim:
+        """Contest the newest decision about a chunk's claim. `bond`: smallest units, 0: the least that is asked for.
+        `more`: `replay`, or `rival` and `speaker` (`gateway.proof_schemas.AppealRequest`)."""
+        body = {"chunk": chunk, "epoch": epoch, "bond": bond, **more}
         return self.ask(Claim, "POST", _path(job, "appeal"), body=body, key=fresh_key())
 
     def status(self, job: str) -> JobStatus:

@@ -51,6 +51,8 @@ class NodePlan:
     misbehave: str = ""
     canaries: int = 0
     """Per hour."""
+    benchmarks: int = 0
+    """Per hour; all of a devnet share one machine, whose figures then say nothing."""
 
 
 def node_plans(providers: int, cheats: bool, canaries: int = 0) -> tuple[NodePlan, ...]:
@@ -105,6 +107,7 @@ def write_config(
         f"serves = {_list(serves)}",
         "port_mapping = false",  # Everybody is on this machine: no router has a say, and the household need not know.
         "mdns = false",
+        f"benchmarks_per_hour = {plan.benchmarks}",
     ]
     if plan.canaries:
         lines.append(f"canaries_per_hour = {plan.canaries}")

@@ -18,10 +18,11 @@ from protocol.proof import PPT, SAMPLES_MAX, UNITS_MAX, WORK_MAX, Kind, Numeric,
 from protocol.trust import LEVEL_NAMES, LEVELS, Level
 from protocol.yaml_nodes import Items, Node, Pairs, wrong
 from shoal.job_steps import read_lines
+from shoal.jobfile_hardware import read_hardware
 from verifier import calibration
 
 PROOF_KEYS: Final = frozenset(
-    ["class", "units", "samples", "auditors", "numeric", "tolerance", "check", "flops", "bytes"]
+    ["class", "units", "samples", "auditors", "numeric", "tolerance", "check", "flops", "bytes", "hardware"]
 )
 
 TOLERANCE_KEYS: Final = frozenset(["ok", "bad", "profile"])
@@ -56,6 +57,8 @@ _LOOKALIKES: Final = {
     "k": "The key is called `samples`.",
     "flop": "The key is called `flops`: operations of one chunk, not per second.",
     "bytes_moved": "The key is called `bytes`.",
+    "tee": "The key is called `hardware`.",
+    "attestation": "The key is called `hardware`.",
 }
 
 
@@ -76,6 +79,7 @@ def read_proof(node: Node, key: str) -> Proof:
         check=_checks(said["check"], f"{key}.check") if "check" in said else (),
         flops=_count(said["flops"], f"{key}.flops") if "flops" in said else UNSET,
         bytes_moved=_count(said["bytes"], f"{key}.bytes") if "bytes" in said else UNSET,
+        hardware=read_hardware(said["hardware"], f"{key}.hardware") if "hardware" in said else UNSET,
     )
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Final
 
+from protocol import penalties
 from protocol.escrow_state import Escrow
 from protocol.identity import peer_text
 from protocol.job_books import JobBooks
@@ -28,6 +29,10 @@ class Lease:
     code: str = ""
     is_audited: bool = False
     auditor: bytes = b""
+    agreed: tuple[bytes, ...] = ()
+    """Auditors who share with it."""
+    is_spared: bool = False
+    """Whether the fault was found in the units of an earlier lease."""
     output: bytes = b""
     paid: int = 0
     commission: int = 0
@@ -127,8 +132,8 @@ class Account:
         moved["slashed"] = self.slashed
         for lease in self.leases.values():
             moved[wire_peer(lease.provider)] += lease.paid - lease.slashed
-            if lease.audit_paid:
-                moved[wire_peer(lease.auditor)] += lease.audit_paid
+            for auditor, part in penalties.divided(lease.audit_paid, (lease.auditor, *lease.agreed)):
+                moved[wire_peer(auditor)] += part
         return dict(moved)
 
 

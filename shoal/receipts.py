@@ -17,6 +17,7 @@ from protocol.block import verify_receipts
 from protocol.errors import Refused, RemoteViolation
 from protocol.genesis import Genesis
 from protocol.held import SPOILS
+from protocol.inheritance import VOID
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Header, Outcome, Receipts
 from protocol.operations import (
@@ -221,13 +222,16 @@ def _lease(account: Account, operation: Verdict | Settle | Handover) -> Lease:
 def _judge(lease: Lease, verdict: Verdict) -> None:
     lease.is_audited, lease.auditor, lease.output = verdict.is_audited, verdict.auditor, verdict.output
     lease.audit_paid = lease.evidence if verdict.is_audited else 0
+    lease.agreed, lease.is_spared = verdict.agreed or (), bool(verdict.blamed)
     _find(lease, verdict.outcome, verdict.code)
 
 
 def _find(lease: Lease, finding: str, code: str) -> None:
     """What holds now, and what it pays and takes."""
-    lease.outcome, lease.code = finding, code
     is_paid = finding == "accept"
+    if lease.is_spared and not is_paid:
+        finding = VOID
+    lease.outcome, lease.code = finding, code
     lease.commission = operations.commission(lease.price) if is_paid else 0
     lease.paid = lease.price - lease.commission if is_paid else 0
     lease.slashed = 0 if is_paid else operations.slash(lease.price, lease.collateral, finding)

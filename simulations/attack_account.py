@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from protocol import overturned
 from protocol.credits import credits_text
 from protocol.effects import Effect
 from protocol.messages import Receipts
@@ -228,7 +229,7 @@ class AttackAccount(Observer):
                     self._harm("wrong_paid", lease.price, now)
             case Verdict(outcome=outcome, code=code) if report is not None:
                 report.slashed += slash(lease.price, lease.collateral, outcome)
-                barred = ", barred from the job" if outcome in ("wrong", "fraud") else ""
+                barred = ", barred from the job" if overturned.end_of(outcome, code) in overturned.BARRED else ""
                 self._caught(peer, f"verdict {outcome} ({code}){barred}", now)
             case Verdict(outcome="wrong"):
                 honest = self._world.driver.worker.output_of.get(operation.output)

@@ -49,13 +49,16 @@ class Proving:
 
     def is_unit_work(self, run: Run) -> bool:
         """Whether a run is of units, or of a check."""
-        return bool(run.units) or run.result != ZERO_DIGEST or run.spec.units_of(run.chunk) > 0
+        is_part = bool(run.units) or run.result != ZERO_DIGEST or run.last is not None
+        return is_part or run.spec.units_of(run.chunk) > 0
 
     def result(self, peer: SimPeer, run: Run, time: int, is_flipped: bool, now: int) -> Result:
         """What comes of a run that would take `time` ns if it were the whole chunk."""
         if run.result != ZERO_DIGEST:
             right = self._output_of.get(run.result, (b"", 0))[0] == run.result
             return Result(b"", max(1, time // CHECK_SHARE), Execution(run.result, 0) if right else "exit")
+        if run.last is not None:
+            return Result(b"", max(1, time // CHECK_SHARE), self._of_last(peer, run))
         conduct = self._conduct(peer, run, is_flipped, now)
         if not run.units:
             made = units.execute(run, conduct)
@@ -66,6 +69,12 @@ class Proving:
         except LookupError:
             found = "inputs"
         return Result(b"", max(1, time * len(run.units) // run.spec.units), found)
+
+    def _of_last(self, peer: SimPeer, run: Run) -> Execution | str:
+        try:
+            return units.finish(run, self._reader(peer))
+        except LookupError:
+            return "inputs"
 
     def done(self, peer: SimPeer, run: Run, made: Execution | str, seconds: float) -> RunDone:
         """Keep what came out, and say so."""

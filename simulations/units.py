@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -118,23 +118,33 @@ def replay(run: Run, read: Read, conduct: Conduct = EXACT) -> Execution:
     return Execution(_keep(blobs, body), len(body), blobs)
 
 
+def finish(run: Run, read: Read) -> Execution:
+    """The output files of an opened last state, once more."""
+    assert run.last is not None
+    blobs = dict[Digest, bytes]()
+    output, size = _output(blobs, read(Digest(run.last.state)))
+    return Execution(output, size, blobs)
+
+
 def compare(work: Score, read: Read) -> Scored:
     """What the child process of a node would find about these pairs."""
-    worst, blamed, errors = PPM, "", list[UnitError]()
+    worst, blamed, errors, beyond = PPM, "", list[UnitError](), list[int]()
     for item in work.items:
         try:
             claimed, replayed = _read(read, item.claimed, work.provider), _read(read, item.replayed, work.auditor)
         except LookupError as missing:
             is_provider = missing.args[0] == work.provider
-            return Scored(work.task, 0, "withheld", ZERO_DIGEST, "provider" if is_provider else "auditor")
+            fault: Literal["provider", "auditor"] = "provider" if is_provider else "auditor"
+            return Scored(work.task, 0, "withheld", ZERO_DIGEST, fault, units=(item.index,))
         err = abs(claimed.err - replayed.err) / PPT if claimed.base == replayed.base else WRONG
         found = scores.score(err, work.tolerance)
+        beyond += [item.index] if found < scores.SECOND else []
         if found < worst:
             worst, blamed = found, "update_differs"
         if found >= scores.ACCEPT and work.secret and work.kind == "training":
             errors.append(unit_error(claimed, replayed))
     code = blamed if worst < scores.ACCEPT else "within_tolerance"
-    return Scored(work.task, worst, code, ZERO_DIGEST, errors=tuple(errors))
+    return Scored(work.task, worst, code, ZERO_DIGEST, errors=tuple(errors), units=tuple(beyond))
 
 
 def unit_error(claimed: State, replayed: State) -> UnitError:

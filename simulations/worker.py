@@ -117,7 +117,9 @@ class Worker:
         return draw(self._load.chunk_time, chance.stream(self._seed, "chunk", run.spec.name, run.chunk))
 
     def state_of(self, run: Run) -> int:
-        """Bytes that a snapshot of a chunk of this job has."""
+        """Bytes that a snapshot of a chunk of this job has; of units none are taken here."""
+        if run.spec.units_of(run.chunk):
+            return 0
         if self._load is None or not self._load.state or not self._is_of_load(run):
             return 0
         return self._load.state[int(run.spec.name.rpartition("-")[2]) % len(self._load.state)]

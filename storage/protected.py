@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from msgspec import UNSET
+
 from protocol import wire
-from protocol.completions import Sealed
+from protocol.completions import FirstUnits, Sealed
 from protocol.identity import Identity
-from protocol.operations import Signature
+from protocol.operations import Inherited, Signature
+from protocol.prefix import appended, sign_prefix
 from protocol.provider_lease import Lease
 from protocol.snapshots import SHARDS_MAX, Manifest, Purpose, SnapshotNotice
 from protocol.units import Digest, Micros, PeerId
@@ -143,8 +146,8 @@ class Protected:
         standby = self.standby(me)
         return None if standby in self.slow else standby
 
-    def manifest(self, sealed: Sealed, now: Micros) -> Manifest:
-        """What the worker signs about a snapshot."""
+    def manifest(self, sealed: Sealed, identity: Identity, network: str, now: Micros) -> Manifest:
+        """What the worker signs about a snapshot. Refused (`inherited_full`)."""
         escrow, chunk, epoch = self.lease.key
         return Manifest(
             job=self.lease.job,
@@ -159,7 +162,14 @@ class Protected:
             size=sealed.size,
             index_bytes=sealed.index_bytes,
             packs=sealed.packs,
+            inherited=self._inherited(sealed.first, identity, network) if sealed.first else UNSET,
         )
+
+    def _inherited(self, first: FirstUnits, identity: Identity, network: str) -> tuple[Inherited, ...]:
+        """Who answers for the units in it: those before this lease, if it went on from theirs, and this worker."""
+        own = sign_prefix(identity, network, *self.lease.key, first.units, first.root)
+        resume = self.lease.resume
+        return appended(resume.manifest.inherited if resume is not None and first.begun else UNSET, own)
 
     def retired(self) -> list[Snapshot]:
         """What need not be kept any more: nothing before a newer one is durable *and* verified; then all but the last

@@ -130,7 +130,7 @@ class Protection:
             self.retention.pin(unknown)
             return self._around.pins.unpin(unknown, one.user)
         until = Micros(now + (ANCHOR_SPAN if cutting.purpose == "anchor" else one.span))
-        manifest = one.manifest(message, now)
+        manifest = one.manifest(message, self._around.identity, self._around.network, now)
         snapshot = Snapshot(manifest, packs, cutting.purpose, until, cutting.hold, message.is_rehearsed)
         effects = [*self.retention.drop_filling(), *self.retention.forget_failed(packs)]
         one.snapshots.append(snapshot)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = ("shoal", "node", "protocol", "verifier", "storage", "gateway", "simulations")
@@ -44,14 +44,72 @@ MACHINE_PATH: Final = re.compile(r"(?<![\w.])/(?:work|root|home/\w+)(?:/|\b)")
 MACHINE_PATH_ALLOWED: Final = re.compile(r"/(root|work)\b(?=[^\n]*# a path inside a sandbox)")
 
 
-def python_files() -> list[Path]:
-    found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts]
-    return sorted(found)
+KINDS: Final = {".py", ".md", ".toml", ".yml", ".yaml", ".sh", ".html", ".css", ".service", ".spec", ".c"}
+NOT_OURS: Final = {"__pycache__", "node_modules"}
 
 
-def text_files() -> list[Path]:
-    kinds = ("*.py", "*.md", "*.toml", "*.yml", "*.yaml", "*.sh", "*.html", "*.css", "*.service", "*.spec", "*.c")
-    below = [path for folder in FOLDERS for kind in kinds for path in (ROOT / folder).rglob(kind)]
+@dataclass(slots=True)
+class Facts:
+    """What the rules ask of one file of Python; read once, since all trees at once would fill the memory."""
+
+    path: Path
+    lines: int
+    statements: int
+    has_docstring: bool
+    functions: list[tuple[str, int]] = field(default_factory=list)
+    """Name and lines of each."""
+    classes: list[tuple[str, int]] = field(default_factory=list)
+    """Name and methods of each."""
+    broad: list[int] = field(default_factory=list)
+    """Lines of `except Exception` that do not raise again."""
+    sleeps: list[tuple[int, str, float]] = field(default_factory=list)
+    """Line, text and seconds (0: not said) of each."""
+
+
+@cache
+def files_below() -> tuple[Path, ...]:
+    """Every file of ours in FOLDERS."""
+    found: list[Path] = []
+    for folder in FOLDERS:
+        for place, folders, names in os.walk(ROOT / folder):
+            folders[:] = [name for name in folders if name not in NOT_OURS]
+            found += [Path(place, name) for name in names]
+    return tuple(sorted(found))
+
+
+@cache
+def python_files() -> tuple[Facts, ...]:
+    return tuple(facts_of(path) for path in files_below() if path.suffix == ".py")
+
+
+def facts_of(path: Path) -> Facts:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text, filename=str(path))
+    docstring = (ast.get_docstring(tree) or "").strip()
+    facts = Facts(path, len(text.splitlines()), len(tree.body), bool(docstring))
+    for item in ast.walk(tree):
+        match item:
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                facts.functions.append((item.name, lines_of(item)))
+            case ast.ClassDef():
+                facts.classes.append((item.name, methods_of(item)))
+            case ast.ExceptHandler() if is_broad(item):
+                facts.broad.append(item.lineno)
+            case ast.Call(func=ast.Attribute(ast.Name("time" | "trio" | "asyncio"), "sleep")):
+                said = item.args[0].value if item.args and isinstance(item.args[0], ast.Constant) else 0
+                seconds = said if isinstance(said, int | float) else 0
+                facts.sleeps.append((item.lineno, ast.unparse(item), seconds))
+    return facts
+
+
+def is_broad(item: ast.ExceptHandler) -> bool:
+    catches_all = item.type is None or ast.unparse(item.type) in ("Exception", "BaseException")
+    return catches_all and not any(isinstance(part, ast.Raise) and part.exc is None for part in item.body)
+
+
+@cache
+def text_files() -> tuple[Path, ...]:
+    below = [path for path in files_below() if path.suffix in KINDS]
     top = [
         *ROOT.glob("*.md"),
         *ROOT.glob("*.toml"),
@@ -59,19 +117,11 @@ def text_files() -> list[Path]:
         ROOT / ".ci" / "run",
         *(ROOT / "changes").glob("*"),
     ]
-    return sorted(path for path in {*below, *top} if path.is_file() and "__pycache__" not in path.parts)
+    return tuple(sorted(path for path in {*below, *top} if path.is_file()))
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (item for item in ast.walk(tree) if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def lines_of(item: ast.stmt) -> int:
@@ -96,57 +146,56 @@ def complain(faults: list[str], fix: str) -> None:
 
 def test_functions_fit_on_a_screen() -> None:
     faults = [
-        f"{name_of(path)}::{item.name} has {lines_of(item)} lines"
-        for path in python_files()
-        for item in functions(parse(path))
-        if lines_of(item) > LOANS.get(f"{name_of(path)}::{item.name}", FUNCTION_LINES_MAX)
+        f"{name_of(file.path)}::{name} has {lines} lines"
+        for file in python_files()
+        for name, lines in file.functions
+        if lines > LOANS.get(f"{name_of(file.path)}::{name}", FUNCTION_LINES_MAX)
     ]
     complain(faults, f"split these, {FUNCTION_LINES_MAX} lines are the limit")
 
 
 def test_files_hold_one_thing() -> None:
-    counted = [(path, len(path.read_text(encoding="utf-8").splitlines())) for path in python_files()]
-    faults = [f"{name_of(path)} has {n} lines" for path, n in counted if n > LOANS.get(name_of(path), limit_of(path))]
+    faults = [
+        f"{name_of(file.path)} has {file.lines} lines"
+        for file in python_files()
+        if file.lines > LOANS.get(name_of(file.path), limit_of(file.path))
+    ]
     complain(faults, f"split these, {FILE_LINES_MAX} lines are the limit, {TEST_LINES_MAX} for tests")
 
 
 def test_classes_stay_small() -> None:
     faults = [
-        f"{name_of(path)}::{item.name} has {count} methods"
-        for path in python_files()
-        if not is_test(path)  # A machine that Hypothesis drives has a method per rule.
-        for item in ast.walk(parse(path))
-        if isinstance(item, ast.ClassDef)
-        and (count := methods_of(item)) > LOANS.get(f"{name_of(path)}::{item.name}", CLASS_METHODS_MAX)
+        f"{name_of(file.path)}::{name} has {count} methods"
+        for file in python_files()
+        if not is_test(file.path)  # A machine that Hypothesis drives has a method per rule.
+        for name, count in file.classes
+        if count > LOANS.get(f"{name_of(file.path)}::{name}", CLASS_METHODS_MAX)
     ]
     complain(faults, "split these")
 
 
 def test_loans_are_still_needed() -> None:
-    sizes = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in python_files()}
-    for path in python_files():
-        for item in ast.walk(parse(path)):
-            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
-                sizes[f"{name_of(path)}::{item.name}"] = lines_of(item)
-            elif isinstance(item, ast.ClassDef):
-                sizes[f"{name_of(path)}::{item.name}"] = methods_of(item)
+    sizes = {name_of(file.path): file.lines for file in python_files()}
+    for file in python_files():
+        sizes |= {f"{name_of(file.path)}::{name}": size for name, size in [*file.functions, *file.classes]}
     complain([f"{k}: {v} lent, {sizes.get(k, 0)} used" for k, v in LOANS.items() if sizes.get(k, 0) < v], "lower these")
 
 
 def test_names_say_what_a_thing_is() -> None:
-    faults = [name_of(path) for path in python_files() if BANNED_NAMES & {path.stem, *path.relative_to(ROOT).parts}]
+    paths = [file.path for file in python_files()]
+    faults = [name_of(path) for path in paths if BANNED_NAMES & {path.stem, *path.relative_to(ROOT).parts}]
     complain(faults, "name these after the noun they hold")
 
 
 def test_every_module_opens_with_what_it_is() -> None:
-    faults = [name_of(path) for path in python_files() if not (ast.get_docstring(parse(path)) or "").strip()]
+    faults = [name_of(file.path) for file in python_files() if not file.has_docstring]
     complain(faults, "these lack a docstring that says what the module is")
 
 
 def test_init_files_are_a_docstring() -> None:
-    inits = [path for path in python_files() if path.name == "__init__.py" and path.parent != ROOT / "specs"]
-    complain([name_of(path) for path in inits if len(parse(path).body) > 1], "an __init__.py is one docstring")
-    below = [name_of(path) for path in inits if ROOT / "tests" in path.parents]
+    inits = [file for file in python_files() if file.path.name == "__init__.py" and file.path.parent != ROOT / "specs"]
+    complain([name_of(file.path) for file in inits if file.statements > 1], "an __init__.py is one docstring")
+    below = [name_of(file.path) for file in inits if is_test(file.path)]
     complain(below, "a package below tests/ shadows the one it tests: remove these")
 
 
@@ -157,29 +206,19 @@ def test_packages_have_an_init_and_other_folders_none() -> None:
 
 
 def test_broad_excepts_are_counted() -> None:
-    broad = [
-        f"{name_of(path)}:{item.lineno}"
-        for path in python_files()
-        for item in ast.walk(parse(path))
-        if isinstance(item, ast.ExceptHandler)
-        and (item.type is None or ast.unparse(item.type) in ("Exception", "BaseException"))
-        and not any(isinstance(part, ast.Raise) and part.exc is None for part in item.body)
-    ]
+    broad = [f"{name_of(file.path)}:{line}" for file in python_files() for line in file.broad]
     if len(broad) > BROAD_EXCEPT_MAX:
         complain(broad, f"catch what you expect; {BROAD_EXCEPT_MAX} broad except is allowed")
 
 
 def test_tests_do_not_sleep() -> None:
     sleeps: list[str] = []
-    for path in python_files():
-        if not is_test(path) or not path.name.startswith(("test_", "conftest")):
+    for file in python_files():
+        if not is_test(file.path) or not file.path.name.startswith(("test_", "conftest")):
             continue  # What a test runs as a child, such as a probe of the sandbox, may sleep.
-        for item in ast.walk(parse(path)):
-            if isinstance(item, ast.Call) and ast.unparse(item.func) in ("time.sleep", "trio.sleep", "asyncio.sleep"):
-                sleeps.append(f"{name_of(path)}:{item.lineno} {ast.unparse(item)}")
-                seconds = item.args[0].value if item.args and isinstance(item.args[0], ast.Constant) else 0
-                if isinstance(seconds, int | float) and seconds > SLEEP_S_MAX:
-                    pytest.fail(f"{sleeps[-1]}: wait for the condition instead")
+        for line, text, seconds in file.sleeps:
+            sleeps.append(f"{name_of(file.path)}:{line} {text}")
+            assert seconds <= SLEEP_S_MAX, f"{sleeps[-1]}: wait for the condition instead"
     if len(sleeps) > TEST_SLEEPS_MAX:
         complain(sleeps, f"wait for the condition instead; {TEST_SLEEPS_MAX} sleeps are allowed")
 

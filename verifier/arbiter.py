@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import structs
+
 from protocol import wire
 from protocol.completions import Fetched, FetchFailed, Scored
 from protocol.effects import Compute, Effect, Fetch, Score, ScoreItem, Wake
@@ -20,6 +22,7 @@ from protocol.messages import AuditCommit, AuditRequest, AuditReveal
 from protocol.proof import Results, UnitResult
 from protocol.units import KIB, MINUTE, SECOND, Digest, Micros, PeerId
 from verifier.game import Dispute
+from verifier.jury import Bench
 from verifier.leaf_question import Question, Settled, blind, question
 from verifier.panel import Panel
 from verifier.score import SECOND as SCORE_MIN
@@ -53,7 +56,7 @@ class Seat:
     claimed: Digest
     """Output of claim 0."""
     speakers: tuple[PeerId, PeerId]
-    members: tuple[PeerId, ...]
+    bench: Bench
 
 
 @dataclass(slots=True)
@@ -89,8 +92,8 @@ class Arbiter:
         request = seat.request
         if asked.what != "whole":
             request = _of_unit(request, asked, game)
-        limit = min(STEP_TIME, 2 * seat.facts.timeout + READ_TIME)
-        panel = Panel(request, seat.members, Micros(now + limit))
+        limit = Micros(min(STEP_TIME, 2 * seat.facts.timeout + READ_TIME))
+        panel = Panel.of(request, seat.bench, now, limit, Micros(now + 2 * limit))
         self.steps[game] = Step(game, seat, asked, panel, now)
         return [*panel.ask(), Wake(Micros(now + ASK_AGAIN))]
 
@@ -175,6 +178,7 @@ class Arbiter:
     # ── what the members got ─────────────────────────────────────────────────────────────────────────────────────────
     def _read(self, step: Step, now: Micros) -> list[Effect]:
         """All have opened: of a whole chunk the outputs decide, of a unit the results are fetched."""
+        step.panel.close()
         step.panel.votes = {peer: vote for peer, vote in step.panel.votes.items() if any(vote)}
         step.is_reading = True
         step.panel.until = Micros(now + READ_TIME)
@@ -200,7 +204,7 @@ class Arbiter:
     def _conclude(self, step: Step, now: Micros) -> list[Effect]:
         """A claim is wrong that more than half of the members refute. Whose states nobody could get has withheld them;
         without enough replays otherwise the claim in possession stays."""
-        enough = len(step.panel.members) // 2 + 1
+        enough = step.panel.enough
         if len(step.panel.blaming) >= enough:
             return self._end(step.game, (0,), "withheld", now)
         wrong = tuple(side for side in (0, 1) if sum(side in found for found in step.wrong.values()) >= enough)
@@ -213,8 +217,7 @@ class Arbiter:
 
 
 def _of_unit(request: AuditRequest, asked: Question, game: Digest) -> AuditRequest:
-    changes = {"units": (blind(asked.start),), "seed": game}
-    return AuditRequest(**({name: getattr(request, name) for name in request.__struct_fields__} | changes))
+    return structs.replace(request, units=(blind(asked.start),), seed=game)
 
 
 def _task(game: Digest, member: PeerId, side: int) -> str:

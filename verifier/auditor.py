@@ -1,8 +1,8 @@
 """The auditor: executes a chunk again without knowing what came out the first time. Spec: specs/11-verification.md.
 
 A validator asks; specification and inputs are fetched, then the whole chunk runs, or some of its units from opened
-states, or the job's check over an output that is known already. What came out goes out under seal; it is opened only
-when the validator has the provider's opening.
+states, or what makes output files of an opened last state, or the job's check over an output that is known already.
+What came out goes out under seal; it is opened only when the validator has the provider's opening.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from protocol import operations, wire
@@ -22,7 +23,8 @@ from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, JobSpec
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal, Message
-from protocol.units import HOUR, MIB, SECOND, Digest, Micros, PeerId
+from protocol.units import HOUR, MIB, MINUTE, SECOND, Digest, Micros, PeerId
+from verifier.case import Purpose
 
 QUEUE_MAX: Final = 1024
 """Audits waiting or sealed at one time; a request holds up to 64 KiB of input digests."""
@@ -36,6 +38,10 @@ FETCH_AGAIN: Final = Micros(2 * SECOND)
 KEEP: Final = Micros(1 * HOUR)
 """Microseconds for which a sealed result waits to be opened: twice the longest wait of a judge."""
 
+OPENING: Final = Micros(1 * MINUTE)
+"""Microseconds after the first opening in which an audit is not begun anew: other validators are about to open it too,
+and one that was started again gets the same seal."""
+
 SPEC_BYTES_MAX: Final = 16 * MIB
 """Bytes of an encoded specification."""
 
@@ -43,8 +49,14 @@ OK: Final = "ok"
 """The reason in an `AuditReveal` of an execution that ended well, as in `RunDone`."""
 
 Place = tuple[bytes, int, int]
-Key = tuple[bytes, int, int, bool]
-"""Escrow, chunk, epoch, and whether the job's check is meant: one chunk may be executed and checked."""
+Key = tuple[bytes, int, int, Purpose]
+"""Escrow, chunk, epoch, and what is asked: one chunk may be executed, made output of, and checked."""
+
+PURPOSES: Final[tuple[Purpose, ...]] = ("work", "finish", "check")
+"""In the order in which a judge asks."""
+
+TASKS: Final[dict[Purpose, str]] = {"work": "audit", "finish": "finish", "check": "check"}
+"""How the names of their executions begin."""
 
 Phase = Literal["fetching", "queued", "running", "sealed", "opened"]
 
@@ -61,6 +73,7 @@ class Audit:
     phase: Phase = "fetching"
     askers: set[PeerId] = field(default_factory=set)
     opened_to: set[PeerId] = field(default_factory=set)
+    opened_at: Micros = Micros(0)
     tries: int = 1
     again: Micros | None = None
     """When to fetch once more; None while a fetch is under way."""
@@ -74,13 +87,17 @@ class Audit:
 
     @property
     def key(self) -> Key:
-        return *self.place, bool(self.request.result)
+        return _key(self.request)
 
     @property
     def task(self) -> str:
         """The name of its execution; a second one of the same chunk has another."""
-        kind = "check" if self.request.result else "audit"
+        kind = TASKS[_purpose(self.request)]
         return f"{kind}-{self.request.escrow.hex()[:16]}-{self.request.chunk}-{self.request.epoch}-{self.turn}"
+
+    def is_awaited(self, now: Micros) -> bool:
+        """Whether some who asked for it have still to open it."""
+        return bool(self.askers - self.opened_to) and now < self.opened_at + OPENING
 
     def is_alike(self, request: AuditRequest) -> bool:
         """Whether somebody else asks for the same. Validators may know different sources of it."""
@@ -114,7 +131,7 @@ class Auditor:
             case AuditRequest():
                 return self._asked(sender, message, now)
             case AuditOpenRequest():
-                return self._open(sender, (message.escrow, message.chunk, message.epoch))
+                return self._open(sender, (message.escrow, message.chunk, message.epoch), now)
             case Fetched():
                 return self._fetched(Digest(message.digest), now)
             case FetchFailed():
@@ -148,12 +165,12 @@ class Auditor:
     def _asked(self, sender: PeerId, request: AuditRequest, now: Micros) -> list[Effect]:
         if sender not in self._validators():
             raise RemoteViolation(sender, "only a validator may ask for an audit", code="not_a_validator")
-        key = (request.escrow, request.chunk, request.epoch, bool(request.result))
+        key = _key(request)
         known = self._audits.get(key)
         is_alike = known is None or known.is_alike(request)
         if known is not None and not is_alike and known.phase != "opened":
             raise RemoteViolation(sender, "the same chunk and epoch with other inputs", code="other_inputs")
-        if known is not None and is_alike and sender not in known.opened_to:
+        if known is not None and is_alike and (sender not in known.opened_to or known.is_awaited(now)):
             known.askers.add(sender)
             return [self._commit(known, sender)] if known.phase in ("sealed", "opened") else []
         if known is None and len(self._audits) >= QUEUE_MAX:
@@ -167,8 +184,8 @@ class Auditor:
         self._audits[key] = Audit(request, turn, now, askers={sender})
         return [_fetch(request), *self._wake(now)]
 
-    def _open(self, sender: PeerId, place: Place) -> list[Effect]:
-        asked = (self._audits.get((*place, is_check)) for is_check in (False, True))
+    def _open(self, sender: PeerId, place: Place, now: Micros) -> list[Effect]:
+        asked = (self._audits.get((*place, purpose)) for purpose in PURPOSES)
         mine = [audit for audit in asked if audit is not None and sender in audit.askers]
         # What is still closed is meant: an opening that was lost is asked for again before anything new is asked.
         audit = next((one for one in mine if sender not in one.opened_to), mine[-1] if mine else None)
@@ -178,6 +195,7 @@ class Auditor:
             )
         if audit.phase not in ("sealed", "opened"):
             raise Refused("the audit is not sealed yet", code="too_early", fix="Wait for the commitment.")
+        audit.opened_at = audit.opened_at or now
         audit.phase = "opened"
         audit.opened_to.add(sender)
         return [
@@ -258,10 +276,20 @@ class Auditor:
         return [Wake(Micros(max(now, min(times))))] if times else []
 
 
+def _purpose(request: AuditRequest) -> Purpose:
+    if request.result:
+        return "check"
+    return "work" if request.last is UNSET else "finish"
+
+
+def _key(request: AuditRequest) -> Key:
+    return request.escrow, request.chunk, request.epoch, _purpose(request)
+
+
 def _run(audit: Audit, spec: JobSpec) -> Run:
-    """The order to execute. Whoever asks for a check has the output to be checked."""
+    """The order to execute. Whoever asks about an output has it, and the last state is a file of it."""
     request = audit.request
-    askers = sorted(audit.askers) if request.result else []
+    askers = sorted(audit.askers) if _purpose(request) != "work" else []
     return Run(
         audit.task,
         spec,
@@ -272,6 +300,7 @@ def _run(audit: Audit, spec: JobSpec) -> Run:
         units=request.units,
         seed=request.seed,
         result=Digest(request.result) if request.result else ZERO_DIGEST,
+        last=None if request.last is UNSET else request.last,
     )
 
 

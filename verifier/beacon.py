@@ -1,7 +1,8 @@
 """A validator's part in beacons: seals a secret when the ledger wants one, and opens it when a quorum has sealed.
 
 The secret is made of a signature over the beacon's number, which nobody else can make, and of whatever fresh public
-randomness is at hand; it is on disk before its seal leaves, so that a restart opens what was sealed.
+randomness is at hand. With some it is on disk before its seal leaves, so that a restart opens what was sealed; without,
+it can be made again, and two durable writes for each beacon are saved.
 Spec: specs/37-verification-game.md, rules of the ledger in specs/32-economics.md.
 """
 
@@ -126,19 +127,21 @@ class BeaconKeeper:
         if self._is_sent(number, False, now):
             return []
         stored: list[Effect] = []
-        if number not in self._secrets:
-            self._secrets[number] = self._secret(number, self._fresh())
+        if number not in self._secrets and (fresh := self._fresh()):
+            self._secrets[number] = self._secret(number, fresh)
             stored.append(Store(f"{KEY}{number}", self._secrets[number]))
             for old in [item for item in self._secrets if item <= number - KEPT]:
                 del self._secrets[old]
                 stored.append(Store(f"{KEY}{old}", None))
-        sealed = seal_part(self._identity.peer, number, self._secrets[number])
+        secret = self._secrets.get(number) or self._secret(number, b"")
+        sealed = seal_part(self._identity.peer, number, secret)
         return [*stored, *self._submit(BeaconCommit(number, self._identity.peer, sealed))]
 
     def _open(self, number: int, now: Micros) -> list[Effect]:
-        secret = self._secrets.get(number) or self._secret(number, b"")  # Without a disk, it may have been this one.
-        sealed = self._ledger().beacons[number].sealed[self._identity.peer]
-        if seal_part(self._identity.peer, number, secret) != sealed or self._is_sent(number, True, now):
+        me, sealed = self._identity.peer, self._ledger().beacons[number].sealed[self._identity.peer]
+        able = (self._secrets.get(number), self._secret(number, b""))
+        secret = next((one for one in able if one and seal_part(me, number, one) == sealed), None)
+        if secret is None or self._is_sent(number, True, now):
             return []
         said = Emit("beacon_opened", {"number": number})
         return [*self._submit(BeaconReveal(number, self._identity.peer, secret)), said]

@@ -14,10 +14,12 @@ from protocol.messages import RevealRequest, Submit
 from protocol.operations import Found
 from protocol.units import Digest, Micros, PeerId
 from verifier import sampling
-from verifier.case import Case, Decided, Place, Revealing, verdict_of
-from verifier.deadlines import REVEAL_TIMEOUT, next_look
+from verifier.attestation.makers import BUILT_IN, Makers
+from verifier.case import Case, Charge, Decided, Hearing, Place, Revealing, verdict_of
+from verifier.deadlines import AUDITOR_FAILURES_MAX, REVEAL_TIMEOUT, next_look
 from verifier.drift_watch import DriftWatch
-from verifier.settling import Finding
+from verifier.no_shows import NoShows
+from verifier.settling import Settlement
 from verifier.views import Facts, LedgerView
 
 Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
@@ -43,6 +45,10 @@ class Caution:
     networks: Networks = lambda peer: frozenset()
     floor: Floor = lambda place, provider: int
     canary: Canaries = lambda place, provider, output: None
+    is_doubted: Callable[[PeerId], bool] = lambda peer: False
+    """Whether a provider's offer was shown to claim what is not so (`verifier.benchmarking`)."""
+    makers: Makers = BUILT_IN
+    """Whose trusted hardware is believed."""
 
 
 CARELESS: Final = Caution()
@@ -62,6 +68,7 @@ class Bench:
     caution: Caution = CARELESS
     facts: dict[Digest, Facts] = field(default_factory=dict)
     cases: dict[Place, Case] = field(default_factory=dict)
+    no_shows: NoShows = field(default_factory=NoShows)
     drifts: DriftWatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,26 +84,35 @@ class Bench:
         outputs = tuple(Digest(lease.output) for lease in leases if lease is not None and lease.state == "paid")
         return outputs if len(outputs) == facts.chunks else None
 
-    def draw(self, case: Case, tried: set[PeerId], is_fresh: bool) -> PeerId | None:
-        """The next auditor of a case: nobody who has a part in it or shares a network with who has; nobody who was
-        asked before if there is another, and if `is_fresh` rather nobody at all."""
+    def draw(self, case: Case, hearing: Hearing, is_fresh: bool, now: Micros) -> PeerId | None:
+        """The next auditor of a case: nobody who has a part in it or shares a network with who has.
+
+        Rather somebody whom nobody of this hearing shares a network with, and rather not one who failed lately; one who
+        was asked before only if there is no other, and if `is_fresh` rather nobody at all. Nobody fails for ever."""
         assert case.facts is not None
-        parties = frozenset((case.provider, case.renter, case.steward))
-        ours = self.caution.networks(case.provider) | self.caution.networks(case.steward)
+        ours = frozenset(network for peer in self._sides(case) for network in self.caution.networks(peer))
         candidates = {
             peer: stake
             for peer, stake in self.auditors(case.facts, case.provider).items()
-            if peer not in parties and not self.caution.networks(peer) & ours
+            if peer not in case.parties and not self.caution.networks(peer) & ours
         }
+        tried, late = frozenset(hearing.tried), self.no_shows.lately(now)
         theirs = frozenset(network for peer in tried for network in self.caution.networks(peer))
         near = frozenset(peer for peer in candidates if self.caution.networks(peer) & theirs)
-        turns = (frozenset(tried) | near, frozenset(tried)) if is_fresh else (frozenset(tried) | near, tried, ())
-        for excluded in turns:
-            drawn = sampling.draw_auditor(case.beacon, case.place, case.turn, candidates, frozenset(excluded))
+        worn = frozenset(peer for peer, times in hearing.failures.items() if times >= AUDITOR_FAILURES_MAX)
+        turns = [tried | near | late, tried | late, tried | near, tried]
+        for excluded in turns if is_fresh else [*turns, worn]:
+            drawn = sampling.draw_auditor(case.beacon, case.place, case.turn, candidates, excluded)
             if drawn is not None:
                 return drawn
         me = self.identity.peer
-        return me if me != case.provider and not (is_fresh and me in tried) else None
+        is_out = me == case.provider or me in case.signers or me in worn or (is_fresh and me in tried)
+        return None if is_out else me
+
+    @staticmethod
+    def _sides(case: Case) -> frozenset[PeerId]:
+        """Whose neighbours may not audit: who did the work, and who carries the job."""
+        return case.signers | {case.provider, case.steward}
 
     def ask_reveal(self, case: Case, now: Micros) -> list[Effect]:
         """The provider may open its claim now."""
@@ -104,19 +120,18 @@ class Bench:
         return [Send(case.provider, RevealRequest(*case.place)), Wake(next_look(case))]
 
     def decide(
-        self,
-        case: Case,
-        outcome: Found,
-        code: str,
-        now: Micros,
-        by: Finding | None = None,
-        faulted: tuple[PeerId, ...] = (),
+        self, case: Case, outcome: Found, code: str, now: Micros, settled: Settlement | None = None
     ) -> list[Effect]:
-        """Sign what was found and hand it to everybody who orders."""
-        verdict = verdict_of(case, self.validators()[0], outcome, code, by, faulted)
+        """The end of a case that is about the claim as a whole."""
+        return self.sign(case, Charge(outcome, code, settled), now)
+
+    def sign(self, case: Case, charge: Charge, now: Micros, blamed: int = 0) -> list[Effect]:
+        """Sign what was found and hand it to everybody who orders. `blamed`: epoch of an earlier lease at fault."""
+        verdict = verdict_of(case, self.validators()[0], charge, blamed)
         signed = operations.signed_op(self.chain, verdict, self.identity)
         case.state = Decided(signed, now)
-        said = Emit("verdict", self.fields(case, PeerId(verdict.auditor)) | {"outcome": outcome, "code": code})
+        told = self.fields(case, PeerId(verdict.auditor)) | {"outcome": charge.outcome, "code": charge.code}
+        said = Emit("verdict", told | {"blamed": blamed} if blamed else told)
         return [*(Send(peer, Submit((signed,))) for peer in self.validators()), said, Wake(next_look(case))]
 
     def fields(self, case: Case, auditor: PeerId) -> dict[str, str | int]:

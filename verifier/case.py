@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -10,8 +10,9 @@ from msgspec import UNSET
 
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Reveal
-from protocol.operations import Found, SignedOp, Verdict
+from protocol.operations import Found, Inherited, SignedOp, Verdict
 from protocol.proof import Leaf, Results
+from protocol.quote_messages import Quote
 from protocol.units import Digest, Micros, PeerId
 from verifier.settling import Finding, Settlement
 from verifier.views import Facts
@@ -21,6 +22,9 @@ Place = tuple[bytes, int, int]
 
 SCORE_STEP: Final = 10_000
 """Parts per million: verdicts carry whole percents, so that judges whose floats differ in the last bit sign alike."""
+
+NAMED_MAX: Final = 8
+"""Peers in each list of a verdict."""
 
 OF_TRACE: Final = frozenset({"bad_path", "withheld", "output_not_last_state", "malformed_proof"})
 """Codes whose evidence is the trace root in the claim."""
@@ -43,6 +47,16 @@ class Unfolding:
     """Units that were asked for; empty in the first round."""
     until: Micros
     asked: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Quoting:
+    """Waits for evidence of trusted hardware, which spares this very claim its audit."""
+
+    until: Micros
+    asked: Micros
+    heard: frozenset[PeerId] = frozenset()
+    """Other judges whose copy was not good for anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +109,34 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """Waits for the seals of auditors who run the job's own check over the revealed output."""
+    """Waits for the seals of auditors who look at the revealed output: they make its files of the last state once
+    more, or run the job's own check over it."""
 
     auditors: tuple[PeerId, ...]
     until: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a claim was found to be, and in which units."""
+
+    outcome: Found
+    code: str
+    settled: Settlement | None = None
+    """How executions by others ended; None where it took none."""
+    units: tuple[int, ...] = ()
+    """Bad ones; empty where it is about something else, or nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """Waits for the provider to show that a bad unit came to it from the earlier lease whose provider signed for it."""
+
+    charge: Charge
+    entry: Inherited
+    unit: int
+    until: Micros
+    asked: Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,26 +147,47 @@ class Decided:
     sent: Micros
 
 
-State = Gathering | Unfolding | Auditing | Revealing | Fetching | Opening | Scoring | Checking | Decided
+State = (
+    Gathering | Quoting | Unfolding | Auditing | Revealing | Fetching | Opening | Scoring | Checking | Tracing | Decided
+)
 
-STATES: Final = (Gathering, Unfolding, Auditing, Revealing, Fetching, Opening, Scoring, Checking, Decided)
+STATES: Final = (
+    Gathering,
+    Quoting,
+    Unfolding,
+    Auditing,
+    Revealing,
+    Fetching,
+    Opening,
+    Scoring,
+    Checking,
+    Tracing,
+    Decided,
+)
 """In the order of an audited claim whose auditor agrees."""
+
+
+Purpose = Literal["work", "finish", "check"]
 
 
 @dataclass(slots=True)
 class Hearing:
-    """The executions of one purpose: of the work itself, or of the job's check."""
+    """The executions of one purpose: of the work itself, of what makes output files of its last state, or of the job's
+    check."""
 
-    purpose: Literal["work", "check"]
+    purpose: Purpose
     wanted: int
     """Auditors who must agree with the claim."""
     findings: list[Finding] = field(default_factory=list)
     seals: dict[PeerId, Digest] = field(default_factory=dict)
     """Commitments that are not opened yet, in the order in which they came."""
-    tried: set[PeerId] = field(default_factory=set)
-    failures: int = 0
+    tried: dict[PeerId, None] = field(default_factory=dict)
+    """Who was asked, in the order of the draw: that in which they open, so that every judge hears the same first."""
+    failures: dict[PeerId, int] = field(default_factory=dict)
     unreachable: int = 0
-    """Auditors who could not get what the provider owes them."""
+    """Failures of auditors who could not get what the provider owes them."""
+    mute: set[PeerId] = field(default_factory=set)
+    """Who failed in another way, which is their own doing where somebody else does not fail."""
 
 
 @dataclass(slots=True)
@@ -165,6 +224,10 @@ class Case:
     """Share of the chunk that others had done and handed over."""
     floor: Callable[[int], int] = int
     """The job's own share of audits to the share in force."""
+    inherited: tuple[Inherited, ...] = ()
+    """Who answers for the first units of a claim that went on from a snapshot, oldest first."""
+    signers: frozenset[PeerId] = frozenset()
+    """Providers of those earlier leases."""
     trace: bytes = b""
     """The trace root that the claim carries, if it does."""
     units: int = 0
@@ -178,15 +241,29 @@ class Case:
     """The last leaf of the trace, once it is opened."""
     hearing: Hearing | None = None
     upheld: Settlement | None = None
-    """How the executions of the work ended, while the check is still running."""
+    """How the executions of the work ended, while other hearings are still running."""
+    finished: Settlement | None = None
+    """The same of the output files."""
     turn: int = 0
     """Draws so far."""
     heard: set[bytes] = field(default_factory=set)
     """Seals that were taken: one that comes once more is an echo."""
     contradiction: Digest = Digest(b"")
     """Id of another claim that the provider signed for the same lease."""
+    is_extra: bool = False
+    """Audited although the beacon did not draw it, because this judge alone has a reason and is not the only one: what
+    others do not do must not make its acceptance another than theirs."""
+    quote: Quote | None = None
+    """Evidence of trusted hardware that has spared it an audit for which it was drawn."""
+    repeats: int = 0
+    """How often its verdict was sent again because the ledger did not apply it."""
     code: str = "not_sampled"
     """Why an accepted result was not executed again."""
+
+    @property
+    def parties(self) -> frozenset[PeerId]:
+        """Who may have no word about it: whoever did it or a part of it, pays for it, or carries its job."""
+        return frozenset((self.provider, self.renter, self.steward)) | self.signers
 
     @property
     def is_traced(self) -> bool:
@@ -199,31 +276,42 @@ class Case:
         return self.facts is not None and self.took < self.facts.least(self.place[1], self.done_ppm)
 
 
-def verdict_of(
-    case: Case, first: PeerId, outcome: Found, code: str, by: Finding | None = None, faulted: tuple[PeerId, ...] = ()
-) -> Verdict:
-    """The operation that says what was found. `by` = the execution that decided.
+def verdict_of(case: Case, first: PeerId, charge: Charge, blamed: int = 0) -> Verdict:
+    """The operation that says what was found. `blamed`: epoch of the earlier lease whose provider is at fault.
 
-    Without one the first validator stands for all: signatures add up only over equal bytes."""
-    output = Digest(case.reveal.output) if case.reveal is not None else ZERO_DIGEST
-    if by is not None:
-        evidence = by.output
-    elif case.contradiction:
-        evidence = case.contradiction
-    elif case.trace and code in OF_TRACE:
-        evidence = Digest(case.trace)
-    elif case.reveal is None or code == "seal_mismatch":
-        evidence = case.sealed
-    else:
-        evidence = output
+    Where nobody executed anything the first validator stands for all: signatures add up only over equal bytes."""
+    settled = charge.settled
+    by = settled.by if settled is not None else None
+    faulted = settled.faulted if settled is not None else ()
     return Verdict(
         *case.place,
-        outcome=outcome,
+        outcome=charge.outcome,
         is_audited=by is not None,
         auditor=by.auditor if by is not None else first,
-        output=output,
-        evidence=evidence,
-        code=code,
+        output=Digest(case.reveal.output) if case.reveal is not None else ZERO_DIGEST,
+        evidence=_evidence(case, charge),
+        code=charge.code,
         score=UNSET if by is None or by.score is None else by.score // SCORE_STEP * SCORE_STEP,
-        faulted=faulted[:8] or UNSET,
+        faulted=faulted[:NAMED_MAX] or UNSET,
+        agreed=_sharing(settled, case.parties) or UNSET,
+        blamed=blamed or UNSET,
     )
+
+
+def _evidence(case: Case, charge: Charge) -> Digest:
+    if charge.settled is not None:
+        return charge.settled.by.output
+    if case.contradiction:
+        return case.contradiction
+    if case.trace and charge.code in OF_TRACE:
+        return Digest(case.trace)
+    if case.reveal is None or charge.code == "seal_mismatch":
+        return case.sealed
+    return Digest(case.reveal.output)
+
+
+def _sharing(settled: Settlement | None, parties: Collection[PeerId]) -> tuple[PeerId, ...]:
+    """Who shares what auditors get with the one that is named; the ledger pays nobody with a side."""
+    if settled is None or settled.by.auditor in parties:
+        return ()
+    return tuple(peer for peer in settled.agreed if peer not in parties and peer not in settled.faulted)[:NAMED_MAX]

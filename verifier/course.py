@@ -25,10 +25,13 @@ from verifier.case import (
     Fetching,
     Gathering,
     Opening,
+    Quoting,
     Revealing,
     Scoring,
+    Tracing,
     Unfolding,
 )
+from verifier.comparisons import Comparisons
 from verifier.deadlines import (
     FETCH_AGAIN,
     FETCH_TRIES,
@@ -39,7 +42,8 @@ from verifier.deadlines import (
     next_look,
 )
 from verifier.inference import are_delivered
-from verifier.settling import Finding
+from verifier.quoting import Quotes
+from verifier.settling import Finding, Settlement
 from verifier.unfolding import Traces
 
 LAST_STATE: Final = "state.shoal"
@@ -57,7 +61,9 @@ class Course:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self.audits = Audits(bench)
+        self.comparisons = Comparisons(bench, self.audits)
         self.traces = Traces(bench, self.audits)
+        self.quotes = Quotes(bench, self._audit)
 
     # ── the draw ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def begin(self, case: Case, now: Micros) -> list[Effect]:
@@ -73,9 +79,26 @@ class Course:
             return [Wake(next_look(case))]
         case.seed = challenge.seed(case.place, case.sealed, case.trace, case.beacon)
         told = self._told_of_speed(case)
-        if not sampling.is_drawn(case.beacon, *case.place, self._rate(case)):
-            return [*told, *self._bench.ask_reveal(case, now)]
-        return [*told, *(self.traces.begin(case, now) if case.is_traced else self.audits.begin(case, "work", now))]
+        rate = self._rate(case)
+        is_watched = rate > 0 and self._is_watched(case)
+        if not sampling.is_drawn(case.beacon, *case.place, rate):
+            if not is_watched:
+                return [*told, *self._bench.ask_reveal(case, now)]
+            case.is_extra = len(self._bench.validators()) > 1
+        elif self.quotes.may_spare(case, rate):
+            return [*told, *self.quotes.begin(case, now)]
+        return [*told, *self._audit(case, now)]
+
+    def _is_watched(self, case: Case) -> bool:
+        """Whether this judge has reasons of its own to look at all that this provider hands in: its errors have had a
+        direction lately, or a claim of its offer was shown to be false. The former is counted down."""
+        assert case.facts is not None
+        is_drifting = self._bench.drifts.take(case.provider, case.facts.tolerance.profile)
+        return is_drifting or self._bench.caution.is_doubted(case.provider)
+
+    def _audit(self, case: Case, now: Micros) -> list[Effect]:
+        """Have it executed again."""
+        return self.traces.begin(case, now) if case.is_traced else self.audits.begin(case, "work", now)
 
     def _told_of_speed(self, case: Case) -> list[Effect]:
         """Said where the claim came faster than any machine computes; that alone never costs anybody anything."""
@@ -120,7 +143,7 @@ class Course:
             return self._bench.decide(case, "wrong", "seal_mismatch", now)
         if (proof := self._bench.caution.canary(case.place, case.provider, Digest(message.output))) is not None:
             by = Finding(self._bench.identity.peer, proof, "other", code="wrong_canary")
-            return self._bench.decide(case, "fraud", by.code, now, by)
+            return self._bench.decide(case, "fraud", by.code, now, Settlement("refuted", by))
         if case.facts is None or message.output_bytes > case.facts.disk_bytes:
             return self._bench.decide(case, "missing", "output_too_large", now)
         if case.is_traced and (refused := self._uncover(case, message, now)):
@@ -203,10 +226,14 @@ class Course:
         match case.state:
             case Gathering():
                 return self._gather(case, case.state, now)
+            case Quoting():
+                return self.quotes.late(case, case.state, now)
             case Unfolding():
                 return self.traces.late(case, now)
             case Auditing() | Checking() | Opening() | Scoring():
                 return self._overdue(case, now)
+            case Tracing():
+                return self.audits.prefixes.late(case, now)
             case Revealing(until=until):
                 if now >= until:
                     return self._bench.decide(case, "missing", "not_revealed", now)
@@ -217,6 +244,8 @@ class Course:
                     return self._bench.decide(case, "missing", "output_unavailable", now)
                 case.state = Fetching(tries + 1, None)
                 return self._fetch_output(case)
+            case Decided() if self.quotes.is_alone(case, now):
+                return self.quotes.audit_after_all(case, now)
             case Decided(verdict=verdict):
                 case.state = Decided(verdict, now)
                 return [Send(peer, Submit((verdict,))) for peer in self._bench.validators()]

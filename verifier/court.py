@@ -7,9 +7,8 @@ the finding stands, so a court that cannot agree costs nobody anything. Spec: sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from protocol import wire
 from protocol.block import header_hash
@@ -18,19 +17,31 @@ from protocol.court_messages import BisectOpened, LeafOpened, LevelOpened, Point
 from protocol.effects import Compute, Effect, Fetch, Send, Wake
 from protocol.errors import LocalError, RemoteViolation
 from protocol.held import held_id
-from protocol.identity import Identity
 from protocol.jobspec import JobSpec
 from protocol.ledger import operation_decoder
 from protocol.messages import AuditCommit, AuditReveal, Message, Receipts, Submit
-from protocol.operations import Appeal, Ruling
+from protocol.operations import Appeal
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
 from verifier.arbiter import Arbiter
-from verifier.docket import Docket, Gathering, HeldView, Playing, Rehearsing, Ruled, Sitting, Trial
+from verifier.bailiff import Bailiff
+from verifier.case import Place
+from verifier.docket import (
+    Docket,
+    Gathering,
+    Playing,
+    Rehearsing,
+    Ruled,
+    Sitting,
+    Trial,
+    barred,
+    trial_seed,
+)
 from verifier.game import Dispute, Game
-from verifier.panel import SEATS, VOTES_MIN, Networks, Panel, draw
+from verifier.jury import Bench, order, summon
+from verifier.panel import SEATS, VOTES_MIN, Panel
 from verifier.referee import Referee
 from verifier.rehearing import Rehearing
-from verifier.views import Facts, LedgerView
+from verifier.views import EscrowView, Facts
 
 SPEC_TIMEOUT: Final = Micros(60 * SECOND)
 """Microseconds to get a specification, which renter, steward and provider all hold."""
@@ -51,30 +62,6 @@ SPEC_BYTES_MAX: Final = 16 << 20
 """Bytes of an encoded specification."""
 
 _spec_decoder: Final = wire.decoder(JobSpec)
-
-
-class CourtLedger(LedgerView, Protocol):
-    """What the court reads of the ledger, besides what judges do."""
-
-    @property
-    def held(self) -> Mapping[bytes, HeldView]: ...
-
-
-Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
-"""Peers whose execution can be compared with a provider's, and their stakes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bailiff:
-    """What the court needs of its peer; wired once."""
-
-    identity: Identity
-    chain: str
-    ledger: Callable[[], CourtLedger]
-    validators: Callable[[], tuple[PeerId, ...]]
-    auditors: Auditors
-    read_blob: Callable[[Digest], bytes]
-    networks: Networks = lambda peer: frozenset()
 
 
 class Court:
@@ -144,17 +131,21 @@ class Court:
         effects: list[Effect] = []
         for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
             operation = wire.decode(signed.body, operation_decoder, self._bailiff.identity.peer)
-            if receipt.outcome.status != "applied" or not isinstance(operation, Appeal | Ruling):
-                continue
-            place = (operation.escrow, operation.chunk, operation.epoch)
-            if isinstance(operation, Ruling):
-                effects += self.docket.ruled(place, tuple(PeerId(peer) for peer in operation.panel))
-            else:
-                effects += self.docket.seed(place, signed.op_id, header_hash(receipts.header))
+            if receipt.outcome.status == "applied" and isinstance(operation, Appeal):
+                place = (operation.escrow, operation.chunk, operation.epoch)
+                effects += self._enter(place, signed.op_id, trial_seed(signed.op_id, header_hash(receipts.header)))
                 effects += self._open(place, Micros(now - receipts.header.time), now)
         return effects
 
-    def _open(self, place: tuple[bytes, int, int], lag: Micros, now: Micros) -> list[Effect]:
+    def _enter(self, place: Place, appeal: bytes, seed: bytes) -> list[Effect]:
+        """Draw the order of the panel from the ledger as the appeal's block left it."""
+        ledger = self._bailiff.ledger()
+        held, escrow = ledger.held.get(held_id(*place)), ledger.escrows.get(place[0])
+        if held is None or escrow is None or held.appeal != appeal:
+            return []
+        return self.docket.enter(place, seed, order(seed, place, self._bailiff.roll(), barred(held, escrow)))
+
+    def _open(self, place: Place, lag: Micros, now: Micros) -> list[Effect]:
         """`lag` = our clock less the ledger's, microseconds."""
         ledger = self._bailiff.ledger()
         held, escrow = ledger.held.get(held_id(*place)), ledger.escrows.get(place[0])
@@ -167,8 +158,9 @@ class Court:
             round=held.round + 1,
             seed=seed,
             due=_due(Micros(held.rule_by + lag), now),
-            provider=PeerId(held.provider),
+            provider=PeerId(held.payee),
             appellant=PeerId(held.appellant),
+            speaker=PeerId(held.speaker or held.appellant),
             renter=PeerId(escrow.owner),
             steward=PeerId(escrow.steward),
             spec=Digest(escrow.spec),
@@ -176,7 +168,9 @@ class Court:
             claimed=Digest(held.output or bytes(32)),
             trace=held.trace,
             rival=held.rival,
-            auditor=PeerId(held.auditor),
+            order=self.docket.orders[place],
+            barred=barred(held, escrow),
+            inherited=_inherited(escrow, place),
             state=Gathering(Micros(now + SPEC_TIMEOUT), now),
         )
         self.docket.trials[place] = trial
@@ -204,17 +198,17 @@ class Court:
         if trial.round == len(SEATS) + 1 and trial.rival != trial.trace and facts.units_of(trial.place[1]):
             game = Game(Digest(trial.trace), Digest(trial.rival), facts.units + 2)
             trial.state = Playing(trial.seed)
-            return self.referee.begin(game, trial.seed, ((trial.provider,), (trial.appellant,)), now)
+            return self.referee.begin(game, trial.seed, ((trial.provider,), (trial.speaker,)), now)
         if not any(trial.claimed):
             return self._rule(trial, None, "nothing_to_compare", now)
         is_traced = bool(trial.trace and facts.units_of(trial.place[1]))
         if not facts.is_exact and not is_traced:
             return self._rule(trial, None, "not_comparable", now)
-        members = self._draw(trial, facts, SEATS[min(trial.round, len(SEATS)) - 1])
-        if len(members) < VOTES_MIN:
+        bench = self._summon(trial, facts, trial.seats)
+        if bench.seats < VOTES_MIN:
             return self._rule(trial, None, "no_panel", now)
-        limit = min(max(0, trial.due - now) // 2, 2 * facts.timeout + AUDIT_MARGIN)
-        panel = Panel(trial.request(facts, self._outputs(trial, facts) or ()), members, Micros(now + limit))
+        limit = Micros(min(max(0, trial.due - now) // 2, 2 * facts.timeout + AUDIT_MARGIN))
+        panel = Panel.of(trial.request(facts, self._outputs(trial, facts) or ()), bench, now, limit, trial.due)
         if facts.is_exact:
             trial.state = Sitting(panel, now)
             return [*panel.ask(), Wake(panel.until)]
@@ -222,10 +216,16 @@ class Court:
         trial.state = Rehearsing(rehearing, now)
         return [*rehearing.ask(), Wake(rehearing.until)]
 
-    def _draw(self, trial: Trial, facts: Facts, seats: int) -> tuple[PeerId, ...]:
-        candidates = self._bailiff.auditors(facts, trial.provider)
-        heard = self.docket.heard.get(trial.place, frozenset())
-        return draw(trial.seed, trial.place, seats, candidates, trial.parties | heard, self._bailiff.networks)
+    def _summon(self, trial: Trial, facts: Facts, seats: int) -> Bench:
+        """Whom this judge asks, in the order that all share, by what it has heard of them."""
+        bailiff, sat = self._bailiff, self.docket.sat.get(trial.place, frozenset())
+        return summon(
+            (peer for peer in trial.order if peer not in sat),
+            seats,
+            lambda peer: bailiff.fits(facts, trial.provider, peer),
+            bailiff.networks,
+            trial.barred,
+        )
 
     def _outputs(self, trial: Trial, facts: Facts) -> tuple[Digest, ...] | None:
         """What the chunk read of earlier ones, by the ledger; None when one of them is not there any more."""
@@ -255,15 +255,16 @@ class Court:
 
     def _vote(self, trial: Trial, panel: Panel, now: Micros) -> list[Effect]:
         """All have opened, or had their time."""
+        panel.close()
         output = panel.majority()
         if panel.request.result and output is None and panel.is_refused:
-            return self._rule(trial, False, "check_failed", now, panel.members)
+            return self._rule(trial, False, "check_failed", now)
         if output is None:
-            return self._rule(trial, None, "no_majority", now, panel.members)
+            return self._rule(trial, None, "no_majority", now)
         if panel.request.result:  # A member that votes at all votes for the result that it was given.
-            return self._rule(trial, True, "check_passed", now, panel.members, trial.claimed)
+            return self._rule(trial, True, "check_passed", now, trial.claimed)
         code = "hash_equal" if output == trial.claimed else "hash_differs"
-        return self._rule(trial, output == trial.claimed, code, now, panel.members, output)
+        return self._rule(trial, output == trial.claimed, code, now, output)
 
     def _rehearing(self, game: bytes) -> Trial | None:
         """The trial whose units are replayed under this name."""
@@ -284,7 +285,7 @@ class Court:
             effects += step(rehearing)
             if rehearing.outcome is not None:
                 is_good, code = rehearing.outcome
-                effects += self._rule(trial, is_good, code, now, rehearing.panel.members)
+                effects += self._rule(trial, is_good, code, now)
         return effects
 
     # ── the game ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,11 +294,11 @@ class Court:
         trial = self._played(game)
         if trial is None or trial.facts is None:
             return []
-        trial.game = game
+        trial.game, trial.unit = game, dispute.index - 1
         me = self._bailiff.identity.peer
-        is_own = trial.facts.numeric in ("D0", "D1") and me not in trial.parties
-        members = (me,) if is_own else self._draw(trial, trial.facts, SEATS[0])
-        seat = trial.seat(trial.facts, self._outputs(trial, trial.facts) or (), members)
+        is_own = trial.facts.numeric in ("D0", "D1") and me not in trial.sides
+        bench = Bench((me,), (), 1) if is_own else self._summon(trial, trial.facts, SEATS[0])
+        seat = trial.seat(trial.facts, self._outputs(trial, trial.facts) or (), bench)
         return self.arbiter.begin(game, dispute, seat, now)
 
     def _game_over(self, game: Digest, winner: Digest | None, code: str, now: Micros) -> list[Effect]:
@@ -305,7 +306,7 @@ class Court:
         trial = self._played(game)
         if trial is None:
             return []
-        return self._rule(trial, winner == trial.trace, code, now, evidence=Digest(winner or bytes(32)))
+        return self._rule(trial, winner == trial.trace, code, now, Digest(winner or bytes(32)))
 
     def _played(self, game: Digest) -> Trial | None:
         """The trial that a game belongs to."""
@@ -321,13 +322,16 @@ class Court:
         is_good: bool | None,
         code: str,
         now: Micros,
-        panel: tuple[PeerId, ...] = (),
         evidence: Digest | None = None,
     ) -> list[Effect]:
         """Sign what was found. `is_good`: whether the claim holds; None: nothing was found, and the finding stands."""
-        signed = trial.ruling(self._bailiff.identity, self._bailiff.chain, is_good, code, panel, evidence)
+        panel = trial.panel
+        noted = self.docket.note(trial.place, panel.seals) if panel is not None else []
+        seats = 0 if panel is None else trial.seats
+        signed = trial.ruling(self._bailiff.identity, self._bailiff.chain, is_good, code, evidence, seats)
         trial.state = Ruled(signed, now)
-        return [*(Send(peer, Submit((signed,))) for peer in self._bailiff.validators()), trial.said(code, is_good)]
+        sent = [Send(peer, Submit((signed,))) for peer in self._bailiff.validators()]
+        return [*noted, *sent, trial.said(code, is_good)]
 
     def _late(self, trial: Trial, now: Micros) -> list[Effect]:
         match trial.state:
@@ -357,6 +361,12 @@ class Court:
 def _spec_of(trial: Trial) -> Effect:
     """Get the specification from whoever has it."""
     return Compute(Fetch(trial.spec, SPEC_BYTES_MAX, (trial.steward, trial.provider, trial.appellant)))
+
+
+def _inherited(escrow: EscrowView, place: Place) -> int:
+    """Units of the claim that earlier leases answer for, by the ledger."""
+    lease = escrow.chunks[place[1]]
+    return lease.prefixes[-1].units if lease.epoch == place[2] and lease.prefixes else 0
 
 
 def _due(end: Micros, now: Micros) -> Micros:

@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from protocol.units import MIB, MINUTE, SECOND, Micros
-from verifier.case import Auditing, Case, Checking, Decided, Fetching, Gathering, Opening, Revealing, Scoring, Unfolding
+from verifier.case import (
+    Auditing,
+    Case,
+    Checking,
+    Decided,
+    Fetching,
+    Gathering,
+    Opening,
+    Quoting,
+    Revealing,
+    Scoring,
+    Tracing,
+    Unfolding,
+)
 
 INPUTS_TIMEOUT: Final = Micros(30 * SECOND)
 """Microseconds to get a specification, which its steward and its provider both hold."""
@@ -15,6 +28,9 @@ BEACON_LOOK: Final = Micros(1 * SECOND)
 
 UNITS_TIMEOUT: Final = Micros(30 * SECOND)
 """Microseconds for a provider to open leaves of its trace, in each of the two rounds; it keeps them ready."""
+
+QUOTE_TIMEOUT: Final = Micros(30 * SECOND)
+"""Microseconds for a provider's hardware to sign: a CPU takes less than a second, eight cards in turn ten."""
 
 REVEAL_TIMEOUT: Final = Micros(30 * SECOND)
 """Microseconds for a provider to open its claim; it needs no work for that, only a connection."""
@@ -34,8 +50,21 @@ FETCH_AGAIN: Final = Micros(2 * SECOND)
 FETCH_TRIES: Final = 3
 """Tries until an output counts as undeliverable."""
 
-AUDIT_FAILURES_MAX: Final = 2
-"""Auditors that may fail per claim before it is judged without one."""
+PREFIX_TIMEOUT: Final = Micros(30 * SECOND)
+"""Microseconds for a provider to show who signed for a bad unit that it inherited; the leaves are in its own trace."""
+
+AUDIT_FAILURES_MAX: Final = 6
+"""Failures of auditors in one hearing before the claim is judged without it: who owns a third of the stake, and says
+nothing, gets one claim of 700 through."""
+
+AUDITOR_FAILURES_MAX: Final = 2
+"""Of these, by one auditor: it is asked once more where nobody else can be, and then never again."""
+
+UNREACHABLE_MAX: Final = 3
+"""Auditors to whom the provider gave nothing, after which no more are sent."""
+
+UNREACHABLE_MIN: Final = 2
+"""Of these, if they are most of those who failed, prove it when there are no more auditors."""
 
 AUDIT_SHARE: Final = 3
 """One audit gets at most this part of the time left, so that a second and a confirmation still fit."""
@@ -70,6 +99,8 @@ def next_look(case: Case) -> Micros:
             Gathering(until=until, asked=asked)
             | Revealing(until=until, asked=asked)
             | Unfolding(until=until, asked=asked)
+            | Quoting(until=until, asked=asked)
+            | Tracing(until=until, asked=asked)
         ):
             return Micros(min(until, asked + ASK_AGAIN))
         case Auditing(until=until) | Checking(until=until) | Opening(until=until) | Scoring(until=until):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, get_args
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from protocol import operations, wire
 from protocol.effects import Effect, Emit, Store
@@ -21,12 +21,13 @@ from protocol.units import Digest, Micros, PeerId
 from verifier.arbiter import Seat
 from verifier.case import Place
 from verifier.game import game_id
-from verifier.panel import Panel
+from verifier.jury import Bench
+from verifier.panel import SEATS, Panel
 from verifier.rehearing import Rehearing
-from verifier.views import Facts
+from verifier.views import EscrowView, Facts
 
 KEY: Final = "appeal/"
-"""Under `appeal/<place>`: the seed of a trial, and who has sat on panels about it."""
+"""Under `appeal/<place>`: the seed of a trial, and in which order peers are called to its panel."""
 
 
 class HeldView(Protocol):
@@ -49,7 +50,15 @@ class HeldView(Protocol):
     @property
     def rival(self) -> bytes: ...
     @property
-    def auditor(self) -> bytes: ...
+    def speaker(self) -> bytes: ...
+    @property
+    def payee(self) -> bytes: ...
+    @property
+    def auditors(self) -> tuple[bytes, ...]: ...
+    @property
+    def faulted(self) -> tuple[bytes, ...]: ...
+    @property
+    def heard(self) -> tuple[bytes, ...]: ...
     @property
     def round(self) -> int: ...
     @property
@@ -62,10 +71,19 @@ class HeldView(Protocol):
     def end(self) -> str: ...
 
 
+def barred(held: HeldView, escrow: EscrowView) -> frozenset[PeerId]:
+    """Who may not sit, by the ledger: who is accused, whose claim it is, who appeals or speaks for a rival, who pays or
+    carries the job, who did a part of the chunk, and who has judged or audited it before."""
+    listed = (held.provider, held.payee, held.appellant, held.speaker, escrow.owner, escrow.steward)
+    before = (*escrow.chunks[held.chunk].former.values(), *held.auditors, *held.faulted, *held.heard)
+    return frozenset(PeerId(peer) for peer in (*listed, *before) if peer)
+
+
 class _Record(Struct, frozen=True):
     place: tuple[bytes, int, int]
     seed: Hash
-    heard: tuple[Key, ...]
+    order: tuple[Key, ...] = ()
+    sat: tuple[Key, ...] = ()
 
 
 _record_decoder: Final = wire.decoder(_Record)
@@ -128,7 +146,10 @@ class Trial:
     due: Micros
     """When waiting ends, on our clock."""
     provider: PeerId
+    """Whose claim it is; where an earlier lease is blamed, that is not who stands accused."""
     appellant: PeerId
+    speaker: PeerId
+    """Who opens the leaves of the rival trace."""
     renter: PeerId
     steward: PeerId
     spec: Digest
@@ -138,15 +159,38 @@ class Trial:
     """The output that was revealed; zeros where nothing was."""
     trace: bytes
     rival: bytes
-    auditor: PeerId
+    order: tuple[PeerId, ...]
+    """In which peers are called: the same at every judge."""
+    barred: frozenset[PeerId]
+    """Who may not sit; nobody who shares a network with one of these sits either."""
+    inherited: int
+    """Units that the claim took over from earlier leases."""
     state: State
     facts: Facts | None = None
     game: Digest | None = None
+    unit: int | None = None
+    """The one that a game has come down to."""
 
     @property
-    def parties(self) -> frozenset[PeerId]:
-        """Who may not sit: both sides, whoever pays or carries the job, and who has judged it before."""
-        return frozenset((self.provider, self.appellant, self.renter, self.steward, self.auditor))
+    def sides(self) -> frozenset[PeerId]:
+        """Who has something to win or lose."""
+        return frozenset((self.provider, self.appellant, self.speaker, self.renter, self.steward))
+
+    @property
+    def panel(self) -> Panel | None:
+        """The one that sits."""
+        match self.state:
+            case Sitting(panel=panel):
+                return panel
+            case Rehearsing(rehearing=rehearing):
+                return rehearing.panel
+            case _:
+                return None
+
+    @property
+    def seats(self) -> int:
+        """Of this round's panel."""
+        return SEATS[min(self.round, len(SEATS)) - 1]
 
     @property
     def game_id(self) -> Digest:
@@ -154,21 +198,24 @@ class Trial:
         return game_id(self.trace, self.rival, self.seed)
 
     def request(self, facts: Facts, outputs: tuple[Digest, ...]) -> AuditRequest:
-        """The whole chunk, to be executed again, blind; of a certificate, which has many right results, its check."""
-        sources = tuple(dict.fromkeys((self.steward, self.provider, self.appellant)))
+        """The whole chunk, to be executed again, blind; of a certificate, which has many right results, its check.
+
+        Word for word what an auditor is asked before a verdict (`verifier.audits`): it tells of no appeal."""
         return AuditRequest(
             *self.place,
             spec=facts.digest,
             spec_size=facts.size,
             outputs=outputs,
-            sources=sources,
+            sources=(self.steward, self.provider),
             renter=self.renter,
             result=self.claimed if facts.kind == "certificate" and facts.is_checked(self.place[1]) else b"",
         )
 
-    def seat(self, facts: Facts, outputs: tuple[Digest, ...], members: tuple[PeerId, ...]) -> Seat:
-        """Who replays the step at issue of this trial's game."""
-        return Seat(self.request(facts, outputs), facts, self.claimed, (self.provider, self.appellant), members)
+    def seat(self, facts: Facts, outputs: tuple[Digest, ...], bench: Bench) -> Seat:
+        """Who replays the step at issue of this trial's game. Either side has the state that both agree on."""
+        request = self.request(facts, outputs)
+        request = structs.replace(request, sources=(*request.sources, self.speaker))
+        return Seat(request, facts, self.claimed, (self.provider, self.speaker), bench)
 
     def ruling(
         self,
@@ -176,17 +223,19 @@ class Trial:
         chain: str,
         is_good: bool | None,
         code: str,
-        panel: tuple[PeerId, ...],
         evidence: Digest | None,
+        seats: int,
     ) -> SignedOp:
-        """What was found, signed. A claim that is refuted again keeps the fault that was found first."""
+        """What was found, signed. A claim that is refuted again keeps the fault that was found first.
+
+        Of the panel it names who was drawn, as every judge knows it; who stood in for whom may differ."""
         found = self.found(is_good)
         ruling = Ruling(
             *self.place,
             round=self.round,
             outcome="upheld" if found == self.finding else "overturned",
             finding=found,
-            panel=panel,
+            panel=self.order[:seats],
             evidence=evidence or Digest(bytes(32)),
             code=code,
         )
@@ -200,7 +249,10 @@ class Trial:
         if is_good:
             return "accept"
         is_exact = self.facts is not None and self.facts.is_exact
-        return ("fraud" if self.trace else "wrong") if is_exact else "rejected"
+        is_own = self.unit is not None and self.unit >= self.inherited
+        if not is_exact or (self.inherited and not is_own):  # A panel cannot tell whose unit was bad: no stake for it.
+            return "rejected"
+        return "fraud" if self.trace else "wrong"
 
     def said(self, code: str, is_good: bool | None) -> Emit:
         """For people."""
@@ -216,29 +268,36 @@ class Trial:
 _FOUND: Final[dict[str, Found]] = {name: name for name in get_args(Found)}
 
 
+def trial_seed(appeal: bytes, header: bytes) -> bytes:
+    """What the panel about an appeal is drawn with, from the hash of the header of the block that ordered it."""
+    return hashlib.sha256(b"shoal/1\0appeal\0" + appeal + header).digest()
+
+
 @dataclass(slots=True)
 class Docket:
     """All trials, and what is on disk about them."""
 
     trials: dict[Place, Trial] = field(default_factory=dict)
     seeds: dict[Place, bytes] = field(default_factory=dict)
-    heard: dict[Place, frozenset[PeerId]] = field(default_factory=dict)
-    """Who has sat on a panel about a claim: nobody sits twice."""
+    orders: dict[Place, tuple[PeerId, ...]] = field(default_factory=dict)
+    sat: dict[Place, frozenset[PeerId]] = field(default_factory=dict)
+    """Who has sealed something for this judge's panels about a claim, stand-ins among them: nobody sits twice."""
 
-    def seed(self, place: Place, appeal: bytes, header: bytes) -> list[Effect]:
-        """An appeal was ordered in the block with this header hash."""
-        self.seeds[place] = hashlib.sha256(b"shoal/1\0appeal\0" + appeal + header).digest()
+    def enter(self, place: Place, seed: bytes, order: tuple[PeerId, ...]) -> list[Effect]:
+        """An appeal was ordered; its panel is called in this order."""
+        self.seeds[place], self.orders[place] = seed, order
         return [self._store(place)]
 
-    def ruled(self, place: Place, panel: tuple[PeerId, ...]) -> list[Effect]:
-        """A ruling was applied."""
-        self.heard[place] = self.heard.get(place, frozenset()) | frozenset(panel)
-        return [self._store(place)] if place in self.seeds else []
+    def note(self, place: Place, members: Iterable[PeerId]) -> list[Effect]:
+        """These have sat."""
+        self.sat[place] = self.sat.get(place, frozenset()) | frozenset(members)
+        return [self._store(place)]
 
     def forget(self, place: Place) -> Effect:
         """Nothing can be appealed about this claim any more."""
         self.seeds.pop(place, None)
-        self.heard.pop(place, None)
+        self.orders.pop(place, None)
+        self.sat.pop(place, None)
         return Store(_key(place), None)
 
     def read(self, records: Iterable[tuple[str, bytes]]) -> None:
@@ -247,11 +306,12 @@ class Docket:
             if key.startswith(KEY):
                 record = wire.decode(value, _record_decoder, PeerId(bytes(32)))
                 self.seeds[record.place] = record.seed
-                self.heard[record.place] = frozenset(PeerId(peer) for peer in record.heard)
+                self.orders[record.place] = tuple(PeerId(peer) for peer in record.order)
+                self.sat[record.place] = frozenset(PeerId(peer) for peer in record.sat)
 
     def _store(self, place: Place) -> Store:
-        record = _Record(place, self.seeds[place], tuple(sorted(self.heard.get(place, frozenset()))))
-        return Store(_key(place), wire.encode(record))
+        sat = tuple(sorted(self.sat.get(place, frozenset())))
+        return Store(_key(place), wire.encode(_Record(place, self.seeds[place], self.orders[place], sat)))
 
 
 def _key(place: Place) -> str:

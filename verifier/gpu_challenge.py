@@ -76,7 +76,7 @@ class Challenge:
         plain: Int8 = np.maximum(np.frombuffer(hashlib.shake_256(name).digest(self.size), np.int8), -127)
         return plain
 
-    def limit(self, gops: int, rtt: int) -> Micros:
+    def limit(self, gops: float, rtt: int) -> Micros:
         """Microseconds within which the host of a card of so many billions of operations per second has committed."""
         made = 2 * self.size**2 * self.count / MADE_PER_SECOND
         committed = 4 * self.size**2 * self.count / COMMITTED_PER_SECOND

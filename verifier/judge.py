@@ -15,9 +15,19 @@ from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import JobSpec
 from protocol.ledger import operation_decoder
-from protocol.messages import AuditCommit, AuditReveal, InputsNotice, Message, Receipts, Reveal, UnitsOpened
+from protocol.messages import (
+    AuditCommit,
+    AuditReveal,
+    InputsNotice,
+    Message,
+    PrefixOpened,
+    Receipts,
+    Reveal,
+    UnitsOpened,
+)
 from protocol.operations import Claim, SignedOp, Verdict
-from protocol.units import Digest, Micros, PeerId
+from protocol.quote_messages import Quote, QuoteRequest
+from protocol.units import PPM, Digest, Micros, PeerId
 from verifier.bench import CARELESS, Auditors, Bench, Caution
 from verifier.case import Case, Decided, Fetching, Gathering, Place, Scoring
 from verifier.course import Course
@@ -31,7 +41,7 @@ FACTS_MAX: Final = 1024
 
 _spec_decoder: Final = wire.decoder(JobSpec)
 
-Answer = TypeVar("Answer", UnitsOpened, Reveal, AuditCommit, AuditReveal)
+Answer = TypeVar("Answer", Quote, UnitsOpened, Reveal, PrefixOpened, AuditCommit, AuditReveal)
 """What belongs to one lease of a chunk."""
 
 
@@ -41,8 +51,11 @@ class Judge:
     accepts: tuple[type, ...] = (
         Receipts,
         InputsNotice,
+        Quote,
+        QuoteRequest,
         UnitsOpened,
         Reveal,
+        PrefixOpened,
         AuditCommit,
         AuditReveal,
         Fetched,
@@ -77,10 +90,16 @@ class Judge:
                 return self._ordered(message, now) if sender == self._me else []
             case InputsNotice():
                 return self._inputs(sender, message)
+            case QuoteRequest():
+                return self._course.quotes.asked(sender, message)
+            case Quote():
+                return self._course.quotes.quoted(sender, self._current(message), now)
             case UnitsOpened():
                 return self._course.traces.opened(sender, self._current(message), now)
             case Reveal():
                 return self._course.revealed(sender, self._current(message), now)
+            case PrefixOpened():
+                return self._course.audits.prefixes.opened(sender, self._current(message), now)
             case AuditCommit():
                 return self._course.audits.committed(sender, self._current(message), now)
             case AuditReveal():
@@ -90,7 +109,7 @@ class Judge:
             case FetchFailed():
                 return self._course.fetch_failed(Digest(message.digest), now)
             case Scored():
-                return self._course.audits.scored(message, now)
+                return self._course.comparisons.scored(message, now)
             case _:
                 raise LocalError(f"{type(message).__name__} is not for the judge", code="not_accepted")
 
@@ -145,7 +164,8 @@ class Judge:
         lease = escrow.chunks[place[1]]
         if place in self.cases or lease.epoch != place[2] or lease.state != "claimed":
             return []
-        standing = ledger.standings.get(lease.provider)
+        signers = frozenset(PeerId(peer) for peer in lease.inherited.values())
+        standings = [ledger.standings.get(peer) for peer in sorted(signers | {PeerId(lease.provider)})]
         case = Case(
             place=place,
             provider=PeerId(lease.provider),
@@ -156,10 +176,13 @@ class Judge:
             due=Micros(lease.verdict_by + lag),
             state=Gathering(Micros(now + INPUTS_TIMEOUT), now),
             beacon=Digest(lease.beacon),
-            consecutive_valid=standing.consecutive_valid if standing is not None else 0,
-            on_probation=standing is not None and standing.probation > 0,
+            # A claim is trusted as little as the least of those who made it.
+            consecutive_valid=min(one.consecutive_valid if one is not None else 0 for one in standings),
+            on_probation=any(one is not None and one.probation > 0 for one in standings),
             took=Micros(lease.claimed_at - lease.assigned_at),
-            done_ppm=lease.done_ppm,
+            done_ppm=max(lease.done_ppm, *_shares(lease)),
+            inherited=lease.prefixes,
+            signers=signers,
             floor=self._bench.caution.floor(place, PeerId(lease.provider)),
             trace=lease.trace,
             units=lease.units,
@@ -176,8 +199,8 @@ class Judge:
         case = self.cases.get(place)
         if case is None or isinstance(case.state, Decided):
             return []
-        trace, units = claim.trace or b"", claim.units or 0
-        if (claim.sealed, trace, units) == (case.sealed, case.trace, case.units):
+        said = (claim.sealed, claim.trace or b"", claim.units or 0, claim.inherited or ())
+        if said == (case.sealed, case.trace, case.units, case.inherited):
             return []
         body = wire.signing_bytes(self._chain, "op", signed.body)
         mine = (item for item in signed.signatures if item.signer == case.provider)
@@ -252,7 +275,7 @@ class Judge:
             if isinstance(case.state, Fetching) and case.reveal is not None and case.reveal.output == digest:
                 effects += self._course.delivered(case, now)
             elif isinstance(case.state, Scoring) and case.state.results is None and case.state.output == digest:
-                effects += self._course.audits.fetched(case, now)
+                effects += self._course.comparisons.fetched(case, now)
         return effects
 
     def _learn(self, digest: Digest, size: int) -> bool:
@@ -277,3 +300,8 @@ class Judge:
         escrow = self._ledger().escrows.get(case.place[0])
         lease = escrow.chunks.get(case.place[1]) if escrow is not None else None
         return lease if lease is not None and lease.epoch == case.place[2] else None
+
+
+def _shares(lease: LeaseView) -> list[int]:
+    """Of the chunk's units, how many were done before this lease by others who signed for them, ppm."""
+    return [0, *(PPM * entry.units // lease.units for entry in lease.prefixes if lease.units)]

@@ -1,4 +1,4 @@
-"""What a peer has for disputes: everybody speaks for the claims that he made, validators hold court and keep beacons.
+"""What a peer has for disputes: everybody speaks for what he has computed, validators hold court and keep beacons.
 
 Spec: specs/37-verification-game.md.
 """
@@ -17,6 +17,7 @@ from protocol.units import Digest, Micros, PeerId
 from verifier.advocate import Advocate
 from verifier.beacon import BeaconKeeper
 from verifier.court import Court
+from verifier.witness import Witness
 
 
 @dataclass(slots=True)
@@ -24,18 +25,20 @@ class Justice:
     """The machines of one peer; a peer that is no validator has no court and no beacon."""
 
     advocate: Advocate
+    witness: Witness
     court: Court | None = None
     beacon: BeaconKeeper | None = None
 
     @property
     def listed(self) -> list[Machine]:
         """Those that there are."""
-        return [item for item in (self.advocate, self.court, self.beacon) if item is not None]
+        return [item for item in (self.advocate, self.witness, self.court, self.beacon) if item is not None]
 
     def restored(self, records: list[tuple[str, bytes]]) -> list[tuple[Machine, Callable[[Micros], list[Effect]]]]:
         """What to do first after a restart."""
         first: list[tuple[Machine, Callable[[Micros], list[Effect]]]] = []
-        court, beacon = self.court, self.beacon
+        court, beacon, witness = self.court, self.beacon, self.witness
+        first.append((witness, lambda now: witness.restore(records, now)))
         if court is not None:
             first.append((court, lambda now: court.restore(records, now)))
         if beacon is not None:
@@ -50,7 +53,8 @@ def advocate(
     by_root: Mapping[bytes, Digest],
     read: Callable[[Digest], bytes],
 ) -> Advocate:
-    """Opens traces of this peer's claims to validators, while an appeal about them is open."""
+    """Opens traces of this peer's claims, and of what it computed to contest others', to validators, while an appeal
+    about them is open."""
 
     def find(root: Digest) -> Trace | None:
         digest = by_root.get(root)
@@ -60,6 +64,6 @@ def advocate(
             return None
 
     def is_at_issue(root: Digest) -> bool:
-        return any(root in (held.trace, held.rival) for held in ledger().held.values() if held.appeal)
+        return any(root in (held.trace, held.rival) for held in ledger().appealed)
 
     return Advocate(lambda: validators, find, is_at_issue)

@@ -1,25 +1,29 @@
 """Several auditors who do the same work blind, seal what they got, and open together: one vote each.
 
-Nobody can copy: all seals are in before the first is opened, and a seal binds who made it. Spec:
-specs/37-verification-game.md.
+Nobody can copy: all seals are in before the first is opened, and a seal binds who made it. Who does not seal is
+replaced by the next in the order; of those who did, the first in the order decide. Spec: specs/37-verification-game.md.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from protocol import operations
-from protocol.effects import Effect, Send
+from protocol.effects import Effect, Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
 from protocol.units import SECOND, Digest, Micros, PeerId
-from verifier import sampling
+from verifier.jury import Bench
 
 OPEN_TIMEOUT: Final = Micros(30 * SECOND)
 """Microseconds for a member to open its seal; it needs only a connection."""
+
+PATIENCE_MIN: Final = Micros(20 * SECOND)
+"""Microseconds for which a panel that is full waits at least for those whom it asked besides: a lost request or seal is
+sent again three times in it, and all judges wait for the same first in the order."""
 
 SEATS: Final = (3, 7)
 """Members of the panels of the first two rounds: with a third of all peers bad, 25 % and 16 % of panels are captured,
@@ -36,36 +40,6 @@ BLAMES: Final = "inputs"
 BREAKS: Final = "exit"
 """How the reason of a member begins whose program failed by itself; time and memory would depend on the member."""
 
-Networks = Callable[[PeerId], frozenset[str]]
-"""What shows that two peers are one operator's: the networks of their public addresses."""
-
-
-def draw(
-    seed: bytes,
-    place: tuple[bytes, int, int],
-    seats: int,
-    candidates: Mapping[PeerId, int],
-    excluded: frozenset[PeerId],
-    networks: Networks = lambda peer: frozenset(),
-) -> tuple[PeerId, ...]:
-    """The members, by stake up to the cap, at most one of each operator and none of an operator of the excluded.
-
-    Fewer than `seats` when there are not enough; the same at everybody who sees the same candidates."""
-    taken = frozenset(network for peer in excluded for network in networks(peer))
-    members: list[PeerId] = []
-    for turn in range(seats):
-        able = {
-            peer: stake
-            for peer, stake in candidates.items()
-            if peer not in excluded and peer not in members and not networks(peer) & taken
-        }
-        member = sampling.draw_auditor(seed, place, turn, able, frozenset())
-        if member is None:
-            break
-        members.append(member)
-        taken |= networks(member)
-    return tuple(sorted(members))
-
 
 @dataclass(slots=True)
 class Panel:
@@ -73,7 +47,15 @@ class Panel:
 
     request: AuditRequest
     members: tuple[PeerId, ...]
+    """Everybody who is asked, in the order of the draw; once all is opened, those whose word counts."""
     until: Micros
+    seats: int = 0
+    """Words that decide; 0: as many as there are members."""
+    reserve: tuple[PeerId, ...] = ()
+    """Who is asked next where fewer than that seal in time."""
+    since: Micros = Micros(0)
+    last: Micros = Micros(0)
+    """When nobody else is asked any more."""
     seals: dict[PeerId, Digest] = field(default_factory=dict)
     votes: dict[PeerId, Digest] = field(default_factory=dict)
     """What each member got; zeros for one that failed or did not open what it had sealed."""
@@ -83,9 +65,28 @@ class Panel:
     """Members whose program ended with an error: an honest state can be replayed."""
     is_opening: bool = False
 
+    def __post_init__(self) -> None:
+        self.seats = self.seats or len(self.members)
+
+    @classmethod
+    def of(cls, request: AuditRequest, bench: Bench, now: Micros, limit: Micros, last: Micros) -> Panel:
+        """One that begins now, with `limit` microseconds for everybody who is asked, and ends asking at `last`."""
+        until = Micros(min(now + limit, last))
+        return cls(request, bench.members, until, bench.seats, bench.reserve, now, last)
+
     @property
     def place(self) -> tuple[bytes, int, int]:
         return (self.request.escrow, self.request.chunk, self.request.epoch)
+
+    @property
+    def enough(self) -> int:
+        """More than half of the seats."""
+        return self.seats // 2 + 1
+
+    def begin(self, request: AuditRequest, now: Micros, limit: Micros) -> None:
+        """It is known only now what to ask."""
+        self.request, self.since = request, now
+        self.until = Micros(now + limit)
 
     def ask(self) -> list[Effect]:
         """To all who have not sealed yet, or not opened."""
@@ -104,7 +105,12 @@ class Panel:
         if any(other == sealed for peer, other in self.seals.items() if peer != sender):
             raise RemoteViolation(sender, "somebody else's seal", code="copied")
         self.seals[sender] = sealed
-        return self._open(now) if len(self.seals) == len(self.members) else []
+        if len(self.seals) == len(self.members):
+            return self._open(now)
+        if len(self.seals) == self.seats:  # Full: those before them in the order get as long again.
+            self.until = Micros(min(self.until, now + max(PATIENCE_MIN, now - self.since)))
+            return [Wake(self.until)]
+        return []
 
     def revealed(self, sender: PeerId, message: AuditReveal) -> bool:
         """A seal is opened; True when all are. What does not fit its seal counts as no vote."""
@@ -120,10 +126,24 @@ class Panel:
         return len(self.votes) == len(self.seals)
 
     def late(self, now: Micros) -> list[Effect] | None:
-        """The deadline has passed: open what was sealed; None when there is nothing more to wait for."""
+        """The deadline has passed: ask others, or open what was sealed; None when there is nothing more to wait for."""
+        lack = self.seats - len(self.seals)
+        if not self.is_opening and lack > 0 and self.reserve and now < self.last:
+            limit = Micros(max(PATIENCE_MIN, self.until - self.since))
+            self.members, self.reserve = (*self.members, *self.reserve[:lack]), self.reserve[lack:]
+            self.since, self.until = now, Micros(min(self.last, now + limit))
+            return [*self.ask(), Wake(self.until)]
         if not self.is_opening and self.seals:
             return self._open(now)
         return None
+
+    def close(self) -> None:
+        """Everything is opened: of those who said something about the claim the first in the order count."""
+        said = [peer for peer in self.members if any(self.votes.get(peer, b"")) or peer in self.blaming | self.broken]
+        self.members = tuple(said[: self.seats])
+        self.votes = {peer: self.votes[peer] for peer in self.members}
+        self.blaming &= set(self.members)
+        self.broken &= set(self.members)
 
     def _open(self, now: Micros) -> list[Effect]:
         self.is_opening = True
@@ -133,11 +153,11 @@ class Panel:
     @property
     def is_refused(self) -> bool:
         """Whether for more than half of the members, VOTES_MIN at least, the program ended with an error."""
-        return len(self.broken) >= max(VOTES_MIN, len(self.members) // 2 + 1)
+        return len(self.broken) >= max(VOTES_MIN, self.enough)
 
     def majority(self) -> Digest | None:
         """What more than half of the members got, and VOTES_MIN at least; None when nothing is."""
-        return majority_of(self.votes, len(self.members))
+        return majority_of(self.votes, self.seats)
 
 
 def majority_of(votes: Mapping[PeerId, Digest], members: int) -> Digest | None:

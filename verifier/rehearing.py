@@ -6,6 +6,7 @@ the members replay and seal; then it opens the leaves behind them. Spec: specs/3
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,8 +21,8 @@ from protocol.errors import RemoteViolation
 from protocol.messages import AuditCommit, AuditReveal
 from protocol.proof import Leaf, Results
 from protocol.units import KIB, MINUTE, Digest, Micros, PeerId
-from verifier import challenge
-from verifier.leaf_question import blind, read_leaf
+from verifier import challenge, openings
+from verifier.leaf_question import read_leaf
 from verifier.panel import Panel
 from verifier.score import SECOND as SCORE_MIN
 from verifier.views import Facts
@@ -101,9 +102,10 @@ class Rehearing:
 
     def _begin(self, now: Micros) -> list[Effect]:
         """All starts are known: the members may replay."""
-        shown = tuple(blind(self.leaves[index]) for index in self.indices)
-        self.panel.request = structs.replace(self.panel.request, units=shown, seed=self.game)
-        self.panel.until = self.until = Micros(now + self.limit)
+        goes_on = challenge.goes_on(self.facts.kind, self.facts.numeric)
+        shown = openings.blind(self.leaves, self.indices, goes_on)
+        self.panel.begin(structs.replace(self.panel.request, units=shown, seed=self.game), now, self.limit)
+        self.until = self.panel.until
         return [*self.panel.ask(), Wake(self.until)]
 
     def committed(self, sender: PeerId, message: AuditCommit, now: Micros) -> list[Effect]:
@@ -116,10 +118,11 @@ class Rehearing:
 
     def _read(self, now: Micros) -> list[Effect]:
         """All have opened: fetch what they got, and ask for what was claimed."""
+        self.panel.close()
         self.panel.votes = {peer: vote for peer, vote in self.panel.votes.items() if any(vote)}
         self.is_reading = True
         self.until = Micros(now + READ_TIMEOUT)
-        enough = len(self.panel.members) // 2 + 1
+        enough = self.panel.enough
         if len(self.panel.blaming) >= enough:
             self.outcome = (False, "withheld")
         elif len(self.panel.broken) >= enough:
@@ -207,13 +210,14 @@ class Rehearing:
         return []
 
     def _conclude(self) -> None:
-        enough = len(self.panel.members) // 2 + 1
+        enough = self.panel.enough
         good = sum(self.fine.values())
         if good >= enough:
             self.outcome = (True, "within_tolerance")
         elif len(self.fine) - good >= enough:
-            bad = min(member for member, is_fine in self.fine.items() if not is_fine)
-            self.outcome = (False, self.codes[bad])  # Every court signs the same code, whoever was compared first.
+            said = Counter(self.codes[member] for member, is_fine in self.fine.items() if not is_fine)
+            code = min(said, key=lambda one: (-said[one], one))  # Every court signs the same, whoever came first.
+            self.outcome = (False, code)
         else:
             self.outcome = (None, "no_majority")
 

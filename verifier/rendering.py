@@ -15,6 +15,7 @@ import numpy as np
 
 from protocol.proof import PPT, Tolerance
 from verifier import variance
+from verifier.comparable import incomparable, not_finite
 from verifier.score import Comparison
 from verifier.tensors import Array, Tensors
 
@@ -44,17 +45,15 @@ def compare(
     """The worst of the chosen pixels, the chosen range and the laws that need no replay. Never raises for what a peer
     wrote. `replayed` is the whole state after the unit, or None where the auditor computed a part."""
     if claimed is None:
-        return Comparison(math.inf, "shape_differs", "a tile ends in a state, and there is none")
-    for tensors in (claimed, claimed_aux, replayed or {}, replayed_aux, start):
-        for name, array in tensors.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return Comparison(math.inf, "not_finite", f"{name} holds nan or an infinity")
+        return incomparable("a tile ends in a state, and there is none")
+    if infinite := not_finite(claimed, claimed_aux, replayed or {}, replayed_aux, start):
+        return infinite
     if fault := _misshapen(claimed, claimed_aux, replayed_aux):
-        return Comparison(math.inf, "shape_differs", fault)
+        return incomparable(fault)
     if fault := _too_few(claimed_aux, replayed_aux):
         return Comparison(math.inf, "too_few_samples", fault)
     if fault := _misshapen_part(replayed_aux, claimed_aux["sums"].shape):
-        return Comparison(math.inf, "shape_differs", fault)
+        return incomparable(fault)
     if fault := _torn(start, claimed, replayed_aux) or _unlike_sums(claimed, claimed_aux, replayed_aux):
         return Comparison(math.inf, "rows_differ", fault)
     noise = variance.examine(claimed_aux["sums"], claimed_aux["n"], claimed_aux.get("squares"))

@@ -17,6 +17,7 @@ from protocol.errors import Refused
 from protocol.jobspec import ZERO_DIGEST
 from protocol.proof import Leaf, Results, UnitResult
 from protocol.units import Digest, PeerId
+from verifier import challenge
 from verifier.challenge import INDEPENDENT, PARTIAL
 from verifier.deadlines import RESULTS_BYTES_MAX
 from verifier.views import Facts
@@ -34,6 +35,8 @@ class Examined:
     """All that honest auditors agree about, as one hash."""
     is_open: bool
     """Whether nothing contradicts, and a comparison within a tolerance has the last word."""
+    bad: tuple[int, ...] = ()
+    """Units that are bad by themselves, in order."""
 
 
 def read(data: bytes, auditor: PeerId, indices: Sequence[int]) -> Results:
@@ -51,18 +54,29 @@ def examine(facts: Facts, leaves: Mapping[int, Leaf], output: bytes, results: Re
 
     Raises `Refused` (`malformed_results`) for a unit without the result that its kind has."""
     said = hashlib.sha256(b"shoal/1\0replay\0")
-    codes = []
-    is_open = False
+    codes, is_open = dict[int, str](), False
     for unit in results.units:
         needs_score = _needs_score(facts, unit)
         is_open |= needs_score
-        codes.append(_code(facts, leaves, unit, needs_score))
+        codes[unit.index] = _code(facts, leaves, unit, needs_score)
         said.update(unit.index.to_bytes(8, "big") + unit.input + _found(facts, unit))
-    if facts.is_exact and results.output not in (ZERO_DIGEST, output):
-        codes.append("output_differs")
     said.update(results.output if facts.is_exact else b"")
-    code = next((code for code in ("bad_schedule", "unit_differs", "output_differs") if code in codes), "")
-    return Examined(code, said.digest(), is_open and not code)
+    is_other = facts.is_exact and results.output not in (ZERO_DIGEST, output)
+    found = {*codes.values(), "output_differs" if is_other else ""}
+    code = next((code for code in ("bad_schedule", "unit_differs", "output_differs") if code in found), "")
+    return Examined(code, said.digest(), is_open and not code, _bad(facts, codes))
+
+
+def _bad(facts: Facts, codes: Mapping[int, str]) -> tuple[int, ...]:
+    """Units that are bad by themselves. What was replayed behind a differing unit began at another state than the
+    claimed one, so that its result says nothing."""
+    goes_on, bad, is_tainted = challenge.goes_on(facts.kind, facts.numeric), list[int](), False
+    for index in sorted(codes):
+        is_tainted &= goes_on and index - 1 in codes
+        if codes[index] == "bad_schedule" or (codes[index] and not is_tainted):
+            bad.append(index)
+        is_tainted |= bool(codes[index])
+    return tuple(bad)
 
 
 def score_items(facts: Facts, leaves: Mapping[int, Leaf], results: Results) -> tuple[ScoreItem, ...]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from protocol.errors import Refused
 from protocol.proof import PPT, Tolerance
+from verifier.comparable import incomparable, not_finite, unlike
 from verifier.score import Comparison, rescaled
 from verifier.tensors import Array, Tensors
 
@@ -52,19 +53,17 @@ def compare(
 ) -> Comparison:
     """The worst of all tensors and invariants, on the scale of `tolerance`. Never raises for what a peer wrote."""
     if claimed is None or replayed is None:
-        return Comparison(math.inf, "shape_differs", "a segment ends in a state, and there is none")
-    for tensors in (claimed, claimed_aux, replayed, replayed_aux, start):
-        for name, array in tensors.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return Comparison(math.inf, "not_finite", f"{name} holds nan or an infinity")
-    if fault := _unlike(claimed, replayed) or _unlike(claimed_aux, replayed_aux):
-        return Comparison(math.inf, "shape_differs", fault)
-    if fault := _torn(start, claimed):
-        return Comparison(math.inf, "rows_differ", fault)
+        return incomparable("a segment ends in a state, and there is none")
+    if fault := not_finite(claimed, claimed_aux, replayed, replayed_aux, start):
+        return fault
+    if difference := unlike(claimed, replayed) or unlike(claimed_aux, replayed_aux) or _rowless(replayed, replayed_aux):
+        return incomparable(difference)
+    if torn := _torn(start, claimed):
+        return Comparison(math.inf, "rows_differ", torn)
     found = [_segment(name, start.get(name), claimed[name], replayed[name], tolerance) for name in sorted(replayed)]
     found += [_invariants(name, claimed_aux[name], replayed_aux[name], tolerance) for name in sorted(replayed_aux)]
     if not found:
-        return Comparison(math.inf, "shape_differs", "there is nothing to compare")
+        return incomparable("there is nothing to compare")
     worst = max(found, key=lambda one: one.err)
     return Comparison(worst.err, WITHIN, worst.detail) if worst.err * PPT <= tolerance.t_ok else worst
 
@@ -128,9 +127,7 @@ def check_canaries(results: Tensors, answers: Mapping[int, Array], tolerance: fl
     rows, worst, where = results.get(ROWS), 0.0, -1
     for place, answer in answers.items():
         if rows is None or place >= len(rows) or rows[place].shape != answer.shape:
-            return Comparison(
-                math.inf, "shape_differs", f"the sweep has no point {place} like the one that was planted"
-            )
+            return incomparable(f"the sweep has no point {place} like the one that was planted")
         err = change_error(None, rows[place], answer)
         if not err <= worst:
             worst, where = err, place
@@ -189,12 +186,8 @@ def _torn(start: Tensors, claimed: Tensors) -> str:
     return ""
 
 
-def _unlike(claimed: Tensors, replayed: Tensors) -> str:
-    if set(claimed) != set(replayed):
-        return f"only one of the two has {min(set(claimed) ^ set(replayed))}"
-    for name, array in replayed.items():
-        if claimed[name].dtype != array.dtype or claimed[name].shape != array.shape:
-            return f"{name} is {claimed[name].dtype}{list(claimed[name].shape)}, not {array.dtype}{list(array.shape)}"
-        if name in GROWING and not array.ndim:
+def _rowless(*states: Tensors) -> str:
+    for tensors in states:
+        if name := next((name for name in GROWING if name in tensors and not tensors[name].ndim), ""):
             return f"{name} has no rows"
     return ""

@@ -20,6 +20,8 @@ pass a cheat off as that."""
 Grade = Literal["same", "near", "other"]
 """Against the claim: agrees, is unsure (between the two cut-offs of a score), contradicts."""
 
+End = Literal["stands", "refuted", "irreproducible"]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -35,17 +37,23 @@ class Finding:
     """Why it contradicts."""
     score: int | None = None
     """Of a D3 comparison, ppm."""
+    units: tuple[int, ...] = ()
+    """Units that it finds bad, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """The end of a hearing."""
 
-    end: Literal["stands", "refuted", "irreproducible"]
+    end: End
     by: Finding
     """The execution that decided."""
     faulted: tuple[PeerId, ...] = ()
     """Auditors whose sealed result the others refute, sorted."""
+    agreed: tuple[PeerId, ...] = ()
+    """Who decided it with `by`, sorted."""
+    units: tuple[int, ...] = ()
+    """Units that all of them find bad; where they have none in common, those of `by`."""
 
 
 def settle(findings: Sequence[Finding], wanted: int, is_exact: bool) -> Settlement | None:
@@ -58,7 +66,7 @@ def settle(findings: Sequence[Finding], wanted: int, is_exact: bool) -> Settleme
     fine = [finding for finding in findings if finding.grade != "other"]
     unsure = any(finding.grade == "near" for finding in fine)
     if len(fine) >= max(wanted + len(others), 2 if unsure else 1):
-        return Settlement("stands", fine[-1], _refuted(others, fine) if is_exact else ())
+        return _decided("stands", fine, _refuted(others, fine) if is_exact else ())
     if len(others) >= DISTINCT_MAX:
         return Settlement("irreproducible", findings[-1])
     return None
@@ -71,13 +79,30 @@ def lacking(findings: Sequence[Finding], wanted: int) -> int:
 
 def _condemned(findings: Sequence[Finding], others: Sequence[Finding], is_exact: bool) -> Settlement | None:
     if not is_exact:
-        return Settlement("refuted", others[-1]) if len(others) > 1 else None
+        return _decided("refuted", others, ()) if len(others) > 1 else None
     said, count = Counter(finding.said for finding in others).most_common(1)[0] if others else (b"", 0)
     if count < 2:
         return None
     agreed = [finding for finding in others if finding.said == said]
     rest = [finding for finding in findings if finding.grade != "other" or finding.said != said]
-    return Settlement("refuted", agreed[-1], _refuted(rest, agreed))
+    return _decided("refuted", agreed, _refuted(rest, agreed))
+
+
+def joined(settlements: Sequence[Settlement]) -> Settlement:
+    """Hearings about one claim that all uphold it, as one: the first one's word decides."""
+    first = settlements[0]
+    faulted = {peer for one in settlements for peer in one.faulted}
+    agreed = {peer for one in settlements for peer in (one.by.auditor, *one.agreed)}
+    others = agreed - faulted - {first.by.auditor}
+    return Settlement(first.end, first.by, tuple(sorted(faulted)), tuple(sorted(others)))
+
+
+def _decided(end: End, winners: Sequence[Finding], faulted: tuple[PeerId, ...]) -> Settlement:
+    by = winners[-1]
+    said = [set(finding.units) for finding in winners if finding.units]
+    shared = set.intersection(*said) if said else set()
+    others = {finding.auditor for finding in winners} - {by.auditor}
+    return Settlement(end, by, faulted, tuple(sorted(others)), tuple(sorted(shared or by.units)))
 
 
 def _refuted(losers: Sequence[Finding], winners: Sequence[Finding]) -> tuple[PeerId, ...]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from protocol import merkle
 from protocol.errors import Refused
 from protocol.proof import PPT, Tolerance
+from verifier.comparable import incomparable, not_finite, unlike
 from verifier.grid import compare_on_grid, grid_of
 from verifier.score import Comparison, rescaled
 from verifier.tensors import Array, Tensors
@@ -61,7 +62,7 @@ def compare(
 ) -> Comparison:
     """The worst of everything that is compared, on the scale of `tolerance`. Never raises for what a peer wrote."""
     if claimed is None or replayed is None:
-        return Comparison(math.inf, "shape_differs", "a unit of training ends in a state, and there is none")
+        return incomparable("a unit of training ends in a state, and there is none")
     if fault := _malformed(start, claimed, replayed, claimed_aux, replayed_aux):
         return fault
     if bits := grid_of(tolerance.profile):
@@ -150,31 +151,18 @@ def check_record(root: bytes, record: bytes, index: int, count: int, path: Seque
 def _malformed(
     start: Tensors, claimed: Tensors, replayed: Tensors, claimed_aux: Tensors, replayed_aux: Tensors
 ) -> Comparison | None:
-    """What rules out a comparison by numbers; finiteness first, since no comparison with nan is true."""
-    for tensors in (claimed, claimed_aux, replayed, replayed_aux, start):
-        for name, array in tensors.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                return Comparison(math.inf, "not_finite", f"{name} holds nan or an infinity")
-    for others in (start, claimed):
-        if difference := _other_shape(others, replayed):
-            return Comparison(math.inf, "shape_differs", difference)
+    """What rules out a comparison by numbers."""
+    if fault := not_finite(claimed, claimed_aux, replayed, replayed_aux, start):
+        return fault
+    if difference := unlike(start, replayed) or unlike(claimed, replayed):
+        return incomparable(difference)
     needed = {LOSSES, NORMS} & set(replayed_aux) | {LOSSES}
     for aux in (claimed_aux, replayed_aux):
         if missing := needed - set(aux):
-            return Comparison(math.inf, "shape_differs", f"the unit tells no {min(missing)}")
+            return incomparable(f"the unit tells no {min(missing)}")
     if STEP in replayed and not np.array_equal(claimed[STEP], replayed[STEP]):
         return Comparison(math.inf, "update_differs", "the unit ends at another step than its replay")
     return None
-
-
-def _other_shape(claimed: Tensors, replayed: Tensors) -> str:
-    if set(claimed) != set(replayed):
-        name = min(set(claimed) ^ set(replayed))
-        return f"only one of the states has a tensor {name}"
-    for name, array in replayed.items():
-        if claimed[name].shape != array.shape or claimed[name].dtype != array.dtype:
-            return f"{name} is {claimed[name].dtype}{list(claimed[name].shape)}, not {array.dtype}{list(array.shape)}"
-    return ""
 
 
 def _stood_still(start: Tensors, after: Tensors) -> bool:

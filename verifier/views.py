@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 from protocol import trust
 from protocol.jobspec import JobSpec
-from protocol.proof import Kind, Numeric, Proof, Tolerance
+from protocol.operations import Inherited
+from protocol.proof import Hardware, Kind, Numeric, Proof, Tolerance
 from protocol.units import PPM, Digest, Micros
 from verifier.plausibility import hard_floor
 
@@ -44,6 +45,12 @@ class LeaseView(Protocol):
     def trace(self) -> bytes: ...
     @property
     def units(self) -> int: ...
+    @property
+    def former(self) -> Mapping[int, bytes]: ...
+    @property
+    def inherited(self) -> Mapping[int, bytes]: ...
+    @property
+    def prefixes(self) -> tuple[Inherited, ...]: ...
     @property
     def beacon(self) -> bytes: ...
     @property
@@ -108,6 +115,8 @@ class Facts:
     auditors: int = 1
     tolerance: Tolerance = EXACT
     has_check: bool = False
+    hardware: tuple[Hardware, ...] = ()
+    """Machines whose quotes count as evidence."""
     hard_floor: Micros = Micros(0)
     """Microseconds that a chunk takes on the fastest machine there is, by the job's own word; 0: not said."""
 
@@ -133,6 +142,7 @@ class Facts:
             auditors=terms.auditors,
             tolerance=tolerance if isinstance(tolerance, Tolerance) else EXACT,
             has_check=proof is not None and bool(proof.check),
+            hardware=proof.hardware or () if proof is not None else (),
             hard_floor=hard_floor(spec),
         )
 

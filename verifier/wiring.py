@@ -5,23 +5,24 @@ Both drivers, the live node and the simulator, wire their peers here, so that wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
 import msgspec
 
-from protocol import exposure, matching, reputation, trust, wire
+from protocol import matching, reputation, wire
 from protocol.bidding import Counter
 from protocol.catchup import Catchup
+from protocol.desk import Desk
 from protocol.effects import Effect, LeaseKey, Machine, Store
 from protocol.follower import Follower
 from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.job_record import JobRecord
 from protocol.jobspec import JobSpec
-from protocol.leasing import Desk
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Offer
@@ -34,21 +35,24 @@ from protocol.ranking import rank, standing_record
 from protocol.reclaim import Reclaim
 from protocol.standby import Standby
 from protocol.steward import Steward
-from protocol.units import Digest, Micros, PeerId
+from protocol.units import Credits, Digest, Micros, PeerId
 from protocol.watcher import Watcher
+from verifier.acquaintance import Acquaintance
+from verifier.attestation.makers import BUILT_IN, Makers
 from verifier.auditor import Auditor
 from verifier.beacon import BeaconKeeper
 from verifier.bench import Canaries, Caution
-from verifier.case import Place
-from verifier.court import Bailiff, Court
+from verifier.court import Court
 from verifier.judge import Judge
 from verifier.justice import Justice, advocate
-from verifier.networks import networks
 from verifier.orderer import Orderer
-from verifier.views import Facts
+from verifier.witness import Witness
 
 RECORD_BYTES_MAX: Final = 1 << 30
 """Bytes of a job's record that this peer wrote itself."""
+
+UNTRUSTED: Final = reputation.Rank(0, Credits(0), is_newcomer=False)
+"""Of who said what is not so: behind everybody, and not tried out as newcomers are."""
 
 Command = tuple[Machine, Callable[[Micros], list[Effect]]]
 """A method of a machine, called by its owner and not by a message."""
@@ -86,6 +90,12 @@ class Outside:
     """Public randomness of others for a validator's part of a beacon, where there is some; never waited for."""
     canary: Canaries = lambda place, provider, output: None
     """What proves an opened output wrong, where this validator knew the answer."""
+    makers: Makers = BUILT_IN
+    """Whose trusted hardware this validator believes."""
+    trusted: Callable[[PeerId, Offer], Offer] = lambda peer, offer: offer
+    """An offer with the lower of what it claims and what its peer showed this one (`verifier.benchmarking`)."""
+    is_doubted: Callable[[PeerId], bool] = lambda peer: False
+    """Whether a claim of a peer was shown to be false."""
 
 
 @dataclass(slots=True)
@@ -191,9 +201,10 @@ def wire_machines(
     client = LedgerClient(validators, ledger)
 
     def plan(spec: JobSpec, renter: PeerId, now: Micros) -> matching.Plan:
-        known = {peer: _as_if_idle(offer) for peer, offer in offers.offers(now).items()}
+        known = {peer: _as_if_idle(outside.trusted(peer, offer)) for peer, offer in offers.offers(now).items()}
         own = known.pop(me, None)
         ranks = {peer: reputation.rank(standing_record(ledger(), peer)) for peer in known}
+        ranks |= {peer: UNTRUSTED for peer in known if outside.is_doubted(peer)}
         made = matching.plan(known, spec, renter, ranks, now, planning, outside.coordinate(), outside.loss)
         return made if own is None or not own.slots else replace(made, excluded=(*made.excluded, _itself(me)))
 
@@ -202,7 +213,7 @@ def wire_machines(
         why = matching.exclusion(_as_if_idle(offer), spec, renter, now) if offer else None
         return (why.code, why.detail) if why else None
 
-    judging = _Judging(me, judges, offers, outside.now, maker, ledger)
+    judging = Acquaintance(me, judges, offers, outside.now, maker, ledger)
 
     planning = outside.dice()
     desk = _desk(identity, network, client, replica, offers, outside)
@@ -220,17 +231,35 @@ def wire_machines(
         hands=working.hands,
         watcher=Watcher(identity, network),
         replica=replica,
-        judge=judging.judge(identity, network, outside) if is_validator else None,
+        judge=_judge(judging, identity, network, outside) if is_validator else None,
         auditor=Auditor(identity, network, lambda: judges, outside.read, outside.audits_at_once),
         catchup=Catchup(me, network, outside.neighbours, outside.dice(), outside.offer_life_max),
-        justice=Justice(advocate(me, judges, ledger, working.provider.traces.by_root, outside.read)),
+        justice=_justice(me, judges, ledger, working.provider, outside.read),
     )
     if is_validator:
-        bailiff = Bailiff(identity, network, ledger, lambda: judges, judging.able, outside.read, judging.networks)
-        machines.justice.court = Court(bailiff)
+        machines.justice.court = Court(judging.bailiff(identity, network, outside.read))
         machines.justice.beacon = BeaconKeeper(identity, validators, ledger, outside.fresh)
     client.listeners += [machines.steward, machines.provider, machines.reclaim]
     return machines
+
+
+def _judge(known: Acquaintance, identity: Identity, network: str, outside: Outside) -> Judge:
+    """The judge of this validator."""
+    caution = Caution(known.networks, known.floor, outside.canary, outside.is_doubted, outside.makers)
+    return Judge(identity, network, known.ledger, lambda: known.validators, known.auditors, outside.read, caution)
+
+
+def _justice(
+    me: PeerId,
+    judges: tuple[PeerId, ...],
+    ledger: Callable[[], Ledger],
+    provider: Provider,
+    read: Callable[[Digest], bytes],
+) -> Justice:
+    """Speaks for the traces of own claims, and of what was executed here to contest others'."""
+    witness = Witness(me, ledger, read)
+    by_root = ChainMap(provider.traces.by_root, witness.by_root)
+    return Justice(advocate(me, judges, ledger, by_root, read), witness)
 
 
 def _desk(
@@ -242,7 +271,7 @@ def _desk(
     outside: Outside,
 ) -> Desk:
     """What all jobs of this peer as a steward share."""
-    around = _Around(offers, outside.coordinate, outside.loss)
+    around = _Around(offers, outside)
     return Desk(
         identity=identity,
         network=network,
@@ -250,7 +279,7 @@ def _desk(
         ledger=lambda: replica.ledger,
         is_current=lambda: isinstance(replica, Orderer) or 0 < replica.height >= replica.tip,
         random=outside.dice(),
-        rank=lambda peer: (*rank(replica.ledger, peer), around.nearness(peer, outside.now())),
+        rank=lambda peer: (*around.rank(replica.ledger, peer), around.nearness(peer, outside.now())),
         suits=around.suits,
         is_cut=outside.is_cut,
         safety=around.safety,
@@ -281,24 +310,32 @@ class _Around:
     """How far others are from here, and whether a job may run there."""
 
     offers: OfferBook
-    here: Callable[[], Coordinate]
-    loss: matching.Loss
+    outside: Outside
+
+    def rank(self, ledger: Ledger, peer: PeerId) -> tuple[int, int]:
+        """(reputation, stake); of a peer that said what is not so: nothing, whatever it has."""
+        return (0, 0) if self.outside.is_doubted(peer) else rank(ledger, peer)
 
     def safety(self, spec: JobSpec, peer: PeerId, now: Micros) -> tuple[int, int]:
         """How safe a job's chunks are with a peer; one whose offer is unknown has an uplink that is."""
         offer = self.offers.get(peer, now)
-        return matching.safety(spec, self.loss(spec, matching.uplink_of(offer) if offer else 0))
+        return matching.safety(spec, self.outside.loss(spec, matching.uplink_of(offer) if offer else 0))
 
     def nearness(self, peer: PeerId, now: Micros) -> int:
         """Microseconds of round trip, negative: the nearest is best, the unknown last."""
         offer = self.offers.get(peer, now)
-        latency = estimate(self.here(), matching.place_of(offer).coordinate) if offer else None
+        latency = estimate(self.outside.coordinate(), matching.place_of(offer).coordinate) if offer else None
         return -(RTT_MAX if latency is None else latency)
 
     def suits(self, spec: JobSpec, provider: PeerId, now: Micros) -> bool:
-        """Whether a provider is where the job may run; one whose offer is unknown is not kept out."""
+        """Whether a provider is where the job may run, with cards that it showed; unknown offers are not kept out."""
         offer = self.offers.get(provider, now)
-        return offer is None or next(matching.placement_exclusions(offer, spec, self.here()), None) is None
+        if offer is None:
+            return True
+        here, trusted = self.outside.coordinate(), self.outside.trusted(provider, offer)
+        if trusted is not offer and next(matching.gpu_exclusions(trusted, spec), None) is not None:
+            return False
+        return next(matching.placement_exclusions(offer, spec, here), None) is None
 
 
 @dataclass(slots=True)
@@ -325,64 +362,3 @@ def _itself(me: PeerId) -> matching.Excluded:
 def _as_if_idle(offer: Offer) -> Offer:
     """A busy host can still be planned with: its leases wait their turn."""
     return msgspec.structs.replace(offer, slots_free=max(1, offer.slots_free)) if offer.slots else offer
-
-
-@dataclass(frozen=True, slots=True)
-class _Judging:
-    """What a judge knows of those whom it may ask."""
-
-    me: PeerId
-    validators: tuple[PeerId, ...]
-    book: OfferBook
-    now: Callable[[], Micros]
-    maker: OfferMaker
-    ledger: Callable[[], Ledger]
-
-    def judge(self, identity: Identity, network: str, outside: Outside) -> Judge:
-        """The judge of this validator."""
-        caution = Caution(self.networks, self.floor, outside.canary)
-        return Judge(identity, network, self.ledger, lambda: self.validators, self.auditors, outside.read, caution)
-
-    def auditors(self, facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
-        """Validators whose execution can be compared, for D2 those with the provider's runtime digest; where no
-        validator has the runtime, everybody else with a stake who has it."""
-        able = self.able(facts, provider)
-        return {peer: stake for peer, stake in able.items() if peer in self.validators} or able
-
-    def able(self, facts: Facts, provider: PeerId) -> Mapping[PeerId, int]:
-        """Validators, and everybody else with a stake, whose execution can be compared."""
-        offers, ledger = self.book.offers(self.now()), self.ledger()
-        wanted = self._runtime(provider, facts.runtime, offers)
-        stakes = {peer: ledger.available("S", peer) for peer in offers}
-        stakes |= {peer: max(1, ledger.available("S", peer)) for peer in self.validators}
-        runtimes = {peer: self._runtime(peer, facts.runtime, offers) for peer in stakes if peer != provider}
-        is_alike = facts.numeric != "D2"
-        fit = [peer for peer, has in runtimes.items() if has and (is_alike or has == wanted)]
-        return {peer: stakes[peer] for peer in fit if stakes[peer] > 0}
-
-    def networks(self, peer: PeerId) -> frozenset[str]:
-        """Where a peer's public addresses lie, by its own offer."""
-        if peer == self.me:
-            return networks(self.maker.terms.addresses if self.maker.terms else ())
-        offer = self.book.get(peer, self.now())
-        return networks(offer.addresses if offer else ())
-
-    def floor(self, place: Place, provider: PeerId) -> Callable[[int], int]:
-        """The job's own, and where the network has a policy: what makes cheating at this price a loss, more of it while
-        much of what the whole network hands in fails (features A1)."""
-        ledger = self.ledger()
-        if ledger.policy is None:
-            return int
-        lease = ledger.escrows[place[0]].chunks[place[1]]
-        stake = ledger.available("S", provider) + lease.collateral
-        needed = exposure.floor_ppm(lease.price, stake, ledger.policy.collusion)
-        good = sum(standing.accepted for standing in ledger.standings.values())
-        bad = sum(
-            one.wrong + one.severe + one.rejected + one.withheld + one.missing for one in ledger.standings.values()
-        )
-        return lambda asked: trust.floor_under_failures(max(asked, needed), bad, good + bad)
-
-    def _runtime(self, peer: PeerId, name: str, offers: Mapping[PeerId, Offer]) -> bytes | None:
-        """The digest of a runtime as its host offers it; None where it has none of that name."""
-        terms = self.maker.terms if peer == self.me else offers.get(peer)
-        return next((item.digest for item in terms.runtimes if item.name == name), None) if terms else None

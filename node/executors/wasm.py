@@ -200,7 +200,8 @@ class WasmExecutor:
         return module
 
 
-def _lane() -> _Lane:
+def engine() -> wasmtime.Engine:
+    """An engine under the rules that make a module's result the same everywhere."""
     config = wasmtime.Config()
     config.consume_fuel = True
     config.epoch_interruption = True
@@ -209,10 +210,14 @@ def _lane() -> _Lane:
     config.shared_memory = False
     config.wasm_relaxed_simd_deterministic = True
     config.max_wasm_stack = STACK_BYTES
-    engine = wasmtime.Engine(config)
-    linker = wasmtime.Linker(engine)
+    return wasmtime.Engine(config)
+
+
+def _lane() -> _Lane:
+    own = engine()
+    linker = wasmtime.Linker(own)
     linker.define_wasi()
-    return _Lane(engine, linker, OrderedDict())
+    return _Lane(own, linker, OrderedDict())
 
 
 def _check_imports(module: wasmtime.Module) -> None:
@@ -276,14 +281,15 @@ def _call(lane: _Lane, module: wasmtime.Module, task: Task, arguments: list[str]
 
 def _units(lane: _Lane, module: wasmtime.Module, task: Task, arguments: list[str], wire: _Wire) -> Exit:
     """The same for a module whose work is in units."""
+    program = Units(lane.engine, module, task, lambda: wire.is_stopped)
     try:
-        return Units(lane.engine, module, task, lambda: wire.is_stopped).call()
+        return program.call()
     except Refused as error:
-        return Exit("inputs" if error.code == "inputs" else "exit", 1, error.detail)
+        return Exit("inputs" if error.code == "inputs" else "exit", 1, program.where + error.detail)
     except wasmtime.Trap as trap:
-        return Exit("exit", 1, _explain(trap, task))
+        return Exit("exit", 1, program.where + _explain(trap, task))
     except wasmtime.WasmtimeError as error:
-        return Exit("exit", 1, f"the module failed: {str(error)[-300:].strip()}")
+        return Exit("exit", 1, f"{program.where}the module failed: {str(error)[-300:].strip()}")
 
 
 def _explain(trap: wasmtime.Trap, task: Task) -> str:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 
@@ -77,6 +77,9 @@ Rehearse = Callable[[SealedFolder], Awaitable[str]]
 
 class Agent:
     """One task's snapshots. `name` = the task under which the machines know it; attach a link for each start of it."""
+
+    has_board: ClassVar[bool] = True
+    """Whether its programs load the hook, and a board is laid out for them."""
 
     def __init__(self, name: str, task: Task, voice: Voice) -> None:
         self.name = name

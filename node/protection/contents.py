@@ -25,7 +25,7 @@ from node import outputs
 from node.protection.safetensors_header import bad, header_size, tensor_ranges
 from protocol.errors import Refused
 from protocol.jobspec import NonNegative
-from protocol.units import MIB
+from protocol.units import KIB, MIB
 from storage.cutting import Part
 
 STATE_BYTES_MAX: Final = 64 * MIB
@@ -43,6 +43,12 @@ TABLE_NAME: Final = "contents"
 TABLE_BYTES_MAX: Final = 8 * MIB
 STATE_NAME: Final = "state.msgpack"
 TENSORS_NAME: Final = "tensors.safetensors"
+
+STREAM_SUFFIX: Final = ".units"
+"""Files of the node's own whose pieces lie at multiples of eight: streams of tensors (`node.proving.saving`)."""
+
+SMALL_BYTES: Final = 64 * KIB
+"""A smaller file is read instead of mapped: a mapping takes a descriptor."""
 
 STEP_KEYS: Final = ("steps", "rounds")
 """Of the map that a state is: steps of the optimizer, and rounds of loops where there is none."""
@@ -141,7 +147,8 @@ def parts(folder: Path, contents: Contents) -> list[Part]:
             continue
         if file.path == STATE_NAME:
             _check_state(view)
-        found.append(Part(f"{file.path}@0", 1, view))
+        is_stream = file.path.endswith(STREAM_SUFFIX) and file.size % 8 == 0
+        found.append(Part(f"{file.path}@0", 8 if is_stream else 1, view))
     return found
 
 
@@ -344,6 +351,8 @@ def _copied(source: int, target: int, size: int) -> int:
 
 def _mapped(path: Path) -> memoryview:
     with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= SMALL_BYTES:
+            return memoryview(file.read())
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 

@@ -63,6 +63,8 @@ class Live:
     """Whether it waits at its first loop head, until it is told how to go on."""
     image: Path | None = None
     """The image of its processes that its next start goes on from."""
+    begun: int = 0
+    """Of a job with units: the unit at which it goes on from a snapshot."""
     link: GuestLink | None = None
     linked: trio.Event = field(default_factory=trio.Event)
     """Set once there is a link: the sandbox is about to start."""
@@ -127,7 +129,7 @@ async def host(live: Live, executor: Executor, task: Task, on_start: Callable[[s
 async def _starts(live: Live, executor: Executor, task: Task) -> Exit:
     """The first start, and those after a crash."""
     agent = live.agent
-    if agent is None:
+    if agent is None or not agent.has_board:
         return await _sandboxed(executor, task, live)
     ended = await _start(live, executor, task, live.waits)
     while cause := "" if live.ended_by else agent.restart(ended):

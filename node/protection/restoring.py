@@ -59,7 +59,7 @@ async def restore_waiting(live: Live, work: Run, task: Task, blobs: BlobStore, s
             begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
         else:
             shelter.on_phase("handed_in")
-            _tell(live, "attached")
+            tell(live, "attached")
             await let_restore(live, f" from snapshot {number}")
             shelter.on_phase("restored")
         nursery.cancel_scope.cancel()
@@ -70,10 +70,11 @@ async def _tell_ready(live: Live) -> None:
     assert live.link is not None
     words = await live.link.wait_state(("parked", "restored", "running", "disabled", "ended"), float("inf"))
     if words is not None and words.state == "parked":
-        _tell(live, "ready")
+        tell(live, "ready")
 
 
-def _tell(live: Live, phase: Literal["ready", "attached"]) -> None:
+def tell(live: Live, phase: Literal["ready", "attached", "began_again"]) -> None:
+    """Let the machines hear how far a takeover is."""
     if live.agent is not None:
         live.agent.voice.tell(Recovering(live.agent.name, phase))
 
@@ -97,7 +98,7 @@ async def restore_image(live: Live, work: Run, task: Task, blobs: BlobStore, she
         begin_again(live, f"snapshot {number} could not be restored: {_cause(error)}")
         return
     live.image = task.folder / layout.IMAGE
-    _tell(live, "attached")
+    tell(live, "attached")
 
 
 async def restore_checkpoint(live: Live, work: Run, task: Task, blobs: BlobStore, shelter: Shelter) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +53,8 @@ class Sealer:
         self.code = COPIES
         """How the next one is cut into shards: it follows from how many holders there are."""
         self.on_phase: OnPhase = unnoticed
+        self.only_grows = False
+        """Whether a snapshot holds all that the one before held: then looking for that always pays in the end."""
         self._erasure = erasure
         self._number = 0
         self._known: Known | None = None
@@ -70,7 +72,7 @@ class Sealer:
             for digest in made:
                 self._blobs.remove(digest)
             raise
-        self._known = done.known
+        self._known = replace(done.known, poor=0) if self.only_grows else done.known
         self.on_phase("sealed")
         return SealedFolder(place, tier, step, contents.size, done.index_bytes, done.packs)
 

@@ -17,6 +17,7 @@ from protocol.jobspec import ZERO_DIGEST
 from protocol.proof import STATE_BYTES_MAX
 from protocol.units import Digest
 from verifier.comparing import UnitScore, report
+from verifier.score import SECOND
 
 log = logging.getLogger("shoal.proving")
 
@@ -41,7 +42,7 @@ async def scored(work: Score, blobs: BlobStore, bring: Bring) -> Scored:
             found = await judge(one, blobs)
             if found.report is None:
                 log.info("%s: the %s's numbers cannot be compared: %s", work.task, found.fault, found.detail)
-                return Scored(work.task, 0, found.code, ZERO_DIGEST, found.fault)
+                return Scored(work.task, 0, found.code, ZERO_DIGEST, found.fault, units=(item.index,))
             units += found.report.units
             errors += found.errors
             following = {digest for _, digest in _owed(work.items[number + 1 : number + 2])}
@@ -51,7 +52,8 @@ async def scored(work: Score, blobs: BlobStore, bring: Bring) -> Scored:
     whole = report(work.kind, work.tolerance, units)
     try:
         evidence = blobs.put(wire.encode(whole))
-        return Scored(work.task, whole.score, whole.code, evidence, errors=tuple(errors))
+        beyond = tuple(unit.index for unit in whole.units if unit.score < SECOND)
+        return Scored(work.task, whole.score, whole.code, evidence, errors=tuple(errors), units=beyond)
     except Refused as error:
         return Scored(work.task, 0, error.code, ZERO_DIGEST, "auditor")
 

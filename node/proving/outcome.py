@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node import outputs
 from node.blobs import BlobStore
-from node.executors.interface import Task
-from node.proving.program import has_units, is_check, is_replay, manifest
+from node.executors.interface import Exit, Task
+from node.proving.program import has_units, is_check, is_finish, is_replay, manifest
 from node.proving.retention import Retention
 from node.proving.taking import Taken, take_results, take_trace
 from protocol.effects import Run
@@ -36,6 +36,8 @@ async def take(work: Run, task: Task, blobs: BlobStore, retention: Retention) ->
         return Outcome(work.result, 0)
     if not has_units(work):
         return Outcome(*await outputs.collect(task.outside, blobs, limit))
+    if is_finish(work):
+        return Outcome(*await outputs.collect(task.outside, blobs, limit, PROOF_FOLDER))
     made: list[Digest] = []
     try:
         if is_replay(work):
@@ -61,6 +63,15 @@ async def _replayed(work: Run, task: Task, blobs: BlobStore, retention: Retentio
     taken = await take_results(task.outside, indices, output, blobs, limit, made)
     _hold(taken, output, blobs, retention)
     return Outcome(taken.digest, taken.size)
+
+
+def broken(work: Run, task: Task, ended: Exit) -> Exit:
+    """The end of a run that failed. Of a replay it says first in which unit: the one whose aux is not there."""
+    if ended.reason != "exit" or not is_replay(work) or ended.detail.startswith("unit "):
+        return ended
+    folder = task.outside / PROOF_FOLDER
+    at = next((leaf.index for leaf in work.units if not (folder / f"{leaf.index}.aux").is_file()), None)
+    return ended if at is None else replace(ended, detail=f"unit {at}: {ended.detail}")
 
 
 def _hold(taken: Taken, output: Digest, blobs: BlobStore, retention: Retention) -> None:

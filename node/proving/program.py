@@ -34,6 +34,9 @@ PACKAGE: Final = "shoal_work"
 FACE: Final = "face.py"
 """The module that becomes the package's own `__init__.py`."""
 
+LAST: Final = "last.state"
+"""The state of which only the output files are made."""
+
 MANIFEST_BYTES_MAX: Final = 4 * MIB
 """FILES_MAX entries with the longest paths fit."""
 
@@ -54,6 +57,11 @@ def is_replay(work: Run) -> bool:
     return has_units(work) and bool(work.units)
 
 
+def is_finish(work: Run) -> bool:
+    """Whether only the output files are made, of a last state that somebody claims."""
+    return has_units(work) and work.last is not None
+
+
 def is_check(work: Run) -> bool:
     """Whether nothing is computed: the job's own `check` looks at somebody's output."""
     return work.result != ZERO_DIGEST
@@ -63,6 +71,11 @@ def opened(work: Run) -> tuple[Leaf, ...]:
     """The leaves whose states a replay is given. Others follow from the unit before them, which is replayed as well:
     their states would be its answer."""
     return tuple(leaf for leaf in work.units if leaf.state != ZERO_DIGEST)
+
+
+def states(work: Run) -> tuple[Leaf, ...]:
+    """The leaves whose states are to be here before a run of units begins."""
+    return (*opened(work), *((work.last,) if work.last is not None and has_units(work) else ()))
 
 
 def seed_of(spec: JobSpec, chunk: int) -> bytes:
@@ -96,7 +109,9 @@ def _words(work: Run) -> dict[str, str]:
     if not has_units(work):
         return words
     words |= {"SHOAL_PROOF": "run", "SHOAL_UNITS": str(work.spec.units)}
-    if is_replay(work):
+    if is_finish(work):
+        words |= {"SHOAL_PROOF": "finish"}
+    elif is_replay(work):
         indices = ",".join(str(leaf.index) for leaf in work.units)
         words |= {"SHOAL_PROOF": "replay", "SHOAL_REPLAY": indices, "SHOAL_CHALLENGE": work.seed.hex()}
     return words
@@ -112,11 +127,15 @@ def lay_out(work: Run, task: Task, blobs: BlobStore, may_link: bool) -> None:
         _make(folder)
         if work.spec.runtime != WASM_NAME:
             _lay_guest(folder / PACKAGE)
-        if is_replay(work):
+        if work.last is not None and is_finish(work):
+            source = blobs.path(Digest(work.last.state))
+            check_state(source, work.last.index)
+            _lay(source, folder / LAST, may_link)
+        elif is_replay(work):
             _make(folder / "open")
             for leaf in opened(work):
                 source = blobs.path(Digest(leaf.state))
-                _check_state(source, leaf.index)
+                check_state(source, leaf.index)
                 _lay(source, folder / "open" / f"{leaf.index}.state", may_link)
         if is_check(work):
             _lay_result(work.result, task.inside / RESULT_FOLDER, blobs, may_link)
@@ -124,8 +143,9 @@ def lay_out(work: Run, task: Task, blobs: BlobStore, may_link: bool) -> None:
         raise Refused(f"what proves the job cannot be laid out: {error}", code="inputs") from error
 
 
-def _check_state(path: Path, index: int) -> None:
-    """A state that no unit program writes would end the replay, and look like the auditor's failure."""
+def check_state(path: Path, index: int) -> None:
+    """A state that no unit program writes would end the program, and look like the failure of who runs it. Refused
+    (`inputs`)."""
     if not 0 < path.stat().st_size <= STATE_BYTES_MAX:
         raise Refused(f"{MALFORMED}: the state before unit {index} has no fit size", code="inputs")
     with path.open("rb") as file:

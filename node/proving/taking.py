@@ -30,8 +30,11 @@ from protocol.units import KIB, MIB, Digest
 INPUT_BYTES_MAX: Final = 16 * MIB
 """What one unit reads besides its state: two million row numbers."""
 
+INDEX: Final = "units.json"
+"""How many units are done, and how large the change of each was."""
+
 INDEX_BYTES_MAX: Final = 256 * KIB
-"""`units.json` with UNITS_MAX effects of the longest form."""
+"""INDEX with UNITS_MAX effects of the longest form."""
 
 
 @dataclass(slots=True)
@@ -48,9 +51,11 @@ class Taken:
 async def take_trace(folder: Path, units: int, blobs: BlobStore, bytes_max: int, made: list[Digest]) -> Taken:
     """Make a `Trace` of a finished run whose outputs are in `folder`; blobs that are new are added to `made` as they
     come. Refused (`output`, `disk`, `disk_full`)."""
-    with _opened(folder) as shelf:
+    with opened(folder) as shelf:
         took = _Taking(shelf, blobs, bytes_max, made)
-        effects = _effects(took.text("units.json"), units)
+        effects = effects_in(index_of(shelf), units)
+        if len(effects) != units:
+            raise unfit(f"{len(effects)} of {units} units were computed")
         leaves: list[Leaf] = []
         for index in range(units + 1):
             state, state_bytes = await took.file(f"{index}.state", STATE_BYTES_MAX)
@@ -69,7 +74,7 @@ async def take_results(
 ) -> Taken:
     """Make `Results` of a finished replay. `output` is what is to be said of the job's output. Refused as above."""
     found: list[UnitResult] = []
-    with _opened(folder) as shelf:
+    with opened(folder) as shelf:
         took = _Taking(shelf, blobs, bytes_max, made)
         for index in indices:
             read, _ = await took.file(f"{index}.input", INPUT_BYTES_MAX)
@@ -81,28 +86,39 @@ async def take_results(
     return took.end(wire.encode(Results(tuple(found), output)))
 
 
-def _effects(text: bytes, units: int) -> list[float]:
-    """Of a file that the job wrote: as many numbers as there are units."""
+def effects_in(text: bytes, units: int) -> list[float]:
+    """Of a file that the job wrote: a number for each unit that is done, of a job with so many. Refused (`output`)."""
     try:
         told = json.loads(text)
         effects = [float(effect) for effect in told["effects"]]
         count = told["units"]
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-        raise _unfit(f"units.json is garbled: {error}") from None
-    if count != units or len(effects) != units:
-        raise _unfit(f"{len(effects)} of {count!r:.20} units were computed, the job has {units}")
+        raise unfit(f"units.json is garbled: {error}") from None
+    if count != units or len(effects) > units:
+        raise unfit(f"{len(effects)} of {count!r:.20} units were computed, the job has {units}")
     return effects
 
 
+def index_of(shelf: int) -> bytes:
+    """What INDEX holds in the opened folder of a program that may still run. Refused (`output`) where it is not."""
+    fd = outputs.open_plain(INDEX, shelf, f"{PROOF_FOLDER}/{INDEX}")
+    try:
+        if os.fstat(fd).st_size > INDEX_BYTES_MAX:
+            raise unfit(f"{INDEX} has more than {INDEX_BYTES_MAX} bytes")
+        return os.pread(fd, INDEX_BYTES_MAX, 0)
+    finally:
+        os.close(fd)
+
+
 @contextmanager
-def _opened(folder: Path) -> Iterator[int]:
+def opened(folder: Path) -> Iterator[int]:
     """The descriptor of the folder that the program wrote its units to."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     outer = os.open(folder, flags)
     try:
         inner = os.open(PROOF_FOLDER, flags, dir_fd=outer)
     except OSError as error:
-        raise _unfit(f"the program left no units ({error.strerror}); it ends with shoal_work.run(…)") from None
+        raise unfit(f"the program left no units ({error.strerror}); it ends with shoal_work.run(…)") from None
     finally:
         os.close(outer)
     try:
@@ -128,11 +144,6 @@ class _Taking:
         except OSError:
             return False
         return True
-
-    def text(self, name: str) -> bytes:
-        """A small file."""
-        with self._plain(name, INDEX_BYTES_MAX) as (fd, size):
-            return os.pread(fd, size, 0)
 
     async def file(self, name: str, size_max: int) -> tuple[Digest, int]:
         """(digest, bytes) of a file that is a blob now."""
@@ -164,7 +175,7 @@ class _Taking:
             size = os.fstat(fd).st_size
             self._size += size
             if size > size_max:
-                raise _unfit(f"{name} has {size} bytes, {size_max} are allowed")
+                raise unfit(f"{name} has {size} bytes, {size_max} are allowed")
             if self._size > self._bytes_max:
                 raise Refused(
                     f"states, inputs and aux have more than {self._bytes_max} bytes",
@@ -185,5 +196,6 @@ def _digest_of(fd: int) -> Digest:
     return Digest(hasher.digest())
 
 
-def _unfit(detail: str) -> Refused:
+def unfit(detail: str) -> Refused:
+    """The refusal of what no unit program leaves."""
     return Refused(detail, code="output", fix="Subclass shoal_work.Work and end the program with shoal_work.run(it).")

@@ -130,6 +130,7 @@ def run_doctor(args: argparse.Namespace, out: Output) -> int:
         config.data, clock.now(), clock.drift(), ports, config.runtimes,
         listen=config.listen, bootstraps=config.bootstrap, live=_live_network(config.socket),
         keep_bytes_max=config.keep_bytes_max, trusted_nodes=len(config.trusted_nodes),
+        attestation=config.attestation,
     )  # fmt: skip
     report = trio.run(diagnose, patient)
     rows = [(check["status"], check["name"], check["detail"], check["fix"]) for check in report["checks"]]
@@ -282,4 +283,13 @@ def _status_text(status: Row) -> str:
     parts = [top, table(("job", "chunk", "epoch", "phase"), running), protected_text(status)]
     if drifting:
         parts.append(table(("drifting provider", "profile", "units", "errors"), drifting))
+    if unshown := _rows(status, "unshown"):
+        heads = ("peer", "offers", "benchmark", "Gop/s claimed", "shown")
+        figures = [(row["claimed"], row["shown"]) for row in unshown]
+        said = [tuple(f"{value / 1_000:.0f}" if isinstance(value, int) else "–" for value in pair) for pair in figures]
+        parts.append(
+            table(
+                heads, [(row["peer"], row["kind"], row["code"], *pair) for row, pair in zip(unshown, said, strict=True)]
+            )
+        )
     return "\n\n".join(part for part in parts if part)

@@ -198,7 +198,7 @@ class Epochs(Checker):
         work = effect.work
         if isinstance(work, Stop):
             self._running.get(peer.index, {}).pop(work.task, None)
-        if not isinstance(work, Run) or not is_honest(peer) or work.task.startswith("audit-"):
+        if not isinstance(work, Run) or not is_honest(peer) or work.task.startswith(("audit-", "finish-")):
             return
         lease = self._tasks.get(work.task)
         if lease is None or lease.provider != peer.identity.peer:

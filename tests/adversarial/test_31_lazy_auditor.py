@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from random import Random
 
+from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import AuditRequest
 from protocol.units import PPM, Digest
 from tests.verifier.court import ME, SECOND_AUDITOR, STRANGER, Court
+from tests.verifier.unit_court import THIRD, UNITS, UnitCourt, unit_job
 from verifier.canaries import FORCED_PPM, ForcedError
 
 RIGHT, WRONG = Digest(b"r" * 32), Digest(b"w" * 32)
@@ -65,6 +67,22 @@ def test_the_network_asks_one_more_in_as_many_audits_and_nobody_sees_when() -> N
         counts.append(len(asked))
     assert set(counts) == {1, 2}
     assert 0.02 < counts.count(2) / len(counts) < 0.06
+
+
+def test_who_only_says_that_it_could_not_is_drawn_last_from_then_on() -> None:
+    """The laziest of all: no result, so that nothing can be refuted. Others are asked, and it gets no more fees."""
+    court = UnitCourt(unit_job(samples=UNITS), auditors=(SECOND_AUDITOR, THIRD)).begin(1).unfold()
+    lazy = court.requests()[0][0]
+    court.commit(ZERO_DIGEST, lazy)
+    court.show()
+    court.open(ZERO_DIGEST, lazy, "sandbox: it did not start")
+    court.uncover(court.replay())
+    assert court.found() == ("accept", "units_equal", True)
+    for number in range(20):
+        court.judge.cases.clear()
+        court.beacon = number.to_bytes(32, "big")
+        court.order()
+        assert court.unfold().requests()[0][0] != lazy
 
 
 def test_honest_twin_is_never_caught() -> None:

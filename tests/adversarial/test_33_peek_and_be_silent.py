@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from protocol.effects import Emit
+from protocol.identity import Identity
 from protocol.messages import AuditRequest
 from protocol.operations import commission
 from protocol.policy import Policy
+from protocol.tallies import is_unheard
 from protocol.units import CREDIT, PPM
 from simulations.units import EXACT
+from tests.verifier.court import PROVIDER
 from tests.verifier.unit_court import UNITS, UnitCourt, skipping, unit_job
 from verifier.deadlines import AUDIT_FAILURES_MAX, OPEN_TIMEOUT
 
@@ -51,14 +54,37 @@ def test_opening_is_worth_more_than_silence() -> None:
     assert policy.auditor_slash > 0
 
 
-def test_a_gang_of_silent_auditors_delays_and_decides_nothing() -> None:
-    court = UnitCourt(ALL, skipping(4)).begin().unfold()
+GANG = tuple(Identity(bytes([100 + number]) * 32) for number in range(AUDIT_FAILURES_MAX))
+
+
+def test_a_gang_of_silent_auditors_must_be_everybody_who_is_drawn() -> None:
+    """Five of six are silent, and the sixth finds it."""
+    court = UnitCourt(ALL, skipping(4), GANG).begin(1).unfold()
+    for number in range(AUDIT_FAILURES_MAX - 1):
+        court.replay(skipping(4))
+        if not number:
+            court.show()
+        silent(court)
+    for _ in range(2):
+        court.uncover(court.replay())
+    assert court.found() == ("fraud", "unit_differs", True)
+
+
+def test_silencing_all_of_them_buys_one_claim() -> None:
+    """It is accepted, counts as nothing, and the provider's next claim is audited whatever the beacon says."""
+    court = UnitCourt(ALL, skipping(4), GANG).begin(1).unfold()
     for number in range(AUDIT_FAILURES_MAX):
         court.replay(skipping(4))
         if not number:
             court.show()
         silent(court)
-    assert court.found() == ("accept", "audit_failed", False), "a documented gap: it costs that many drawn friends"
+    assert court.found() == ("accept", "audit_failed", False)
+    assert is_unheard(is_audited=False, code=court.verdict().code)
+    after = UnitCourt(unit_job(audit_ppm=0), skipping(4), GANG, valid=10**9)
+    after.state.standings[PROVIDER.peer].probation = 1
+    assert after.begin(1).waits_for == "Unfolding"
+    undrawn = UnitCourt(unit_job(audit_ppm=0), skipping(4), GANG, valid=10**9)
+    assert undrawn.begin(1).waits_for == "Revealing", "the same claim of a provider that owes no audit"
 
 
 def test_the_honest_twin_opens_and_is_named_as_auditor() -> None:

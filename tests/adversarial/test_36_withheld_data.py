@@ -14,6 +14,7 @@ from tests.protocol.test_unit_jobs import first_end, only, unit_spec
 from tests.protocol.town import Town, open_town
 from tests.verifier.court import ME
 from tests.verifier.unit_court import UnitCourt, unit_job
+from verifier.deadlines import UNREACHABLE_MAX
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_who_does_not_answer_is_not_paid_and_the_chunk_is_done_by_another(
 
 def test_states_that_no_auditor_can_get_are_withheld() -> None:
     court = UnitCourt().begin().unfold()
-    for number in range(2):
+    for number in range(UNREACHABLE_MAX):
         auditor = court.requests()[0][0]
         court.commit(ZERO_DIGEST, auditor)
         if not number:

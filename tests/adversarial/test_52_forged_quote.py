@@ -1,6 +1,7 @@
 """Attack 52: a forged, old or relayed quote of trusted hardware.
 
-The defence: nonce and node key in the quote, the maker's chain, a revocation list; and evidence never replaces audits.
+The defence: nonce and node key in the quote, the maker's chain and its own enclave, a revocation list; and evidence
+never replaces audits. The end-to-end twin is tests/end_to_end/test_hardware.py.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ from dataclasses import replace
 import pytest
 
 from protocol.errors import Refused
+from protocol.messages import AuditRequest, RevealRequest
+from protocol.quote_messages import CpuQuote, Evidence
 from protocol.units import PeerId
 from tests.verifier.attestation import recorded
+from tests.verifier.attestation.foundry import Foundry
+from tests.verifier.court import PROVIDER
+from tests.verifier.quote_court import BELOW, FOUNDRY, bound, court, quote, told
 from verifier.attestation.policy import Policy, attested_ppm, binding, check
 
 QUOTE = recorded.tdx()
@@ -45,3 +51,26 @@ def test_the_honest_twin_passes_and_is_audited_all_the_same() -> None:
     check(POLICY, (replace(QUOTE, report_data=BOUND + bytes(32)),), BOUND)
     assert attested_ppm(200_000, 100_000) == 100_000
     assert attested_ppm(100_000, 100_000) == 100_000
+
+
+def test_a_forger_with_a_genuine_machine_and_an_enclave_of_its_own_is_audited() -> None:
+    """The chain ends at the maker's root and everything is signed; but not Intel's enclave vouches for the key."""
+    here = court()
+    forged = FOUNDRY.tdx(bound(here), signer=b"\6" * 32)
+    here.hear(PROVIDER, quote(Evidence(CpuQuote("tdx", forged))))
+    assert told(here) == ["bad_chain"]
+    assert len(here.sent(AuditRequest)) == 1
+
+
+def test_a_forger_with_a_root_of_its_own_is_audited() -> None:
+    here = court()
+    here.hear(PROVIDER, quote(Foundry().evidence(bound(here))))
+    assert told(here) == ["untrusted_root"]
+    assert len(here.sent(AuditRequest)) == 1
+
+
+def test_the_honest_twin_is_spared_in_the_band_and_audited_below_it() -> None:
+    spared, drawn = court(), court(BELOW)
+    spared.hear(PROVIDER, quote(FOUNDRY.evidence(bound(spared))))
+    assert spared.sent(RevealRequest) and not spared.sent(AuditRequest)
+    assert len(drawn.sent(AuditRequest)) == 1

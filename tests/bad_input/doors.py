@@ -315,6 +315,13 @@ HTTP = (
 
 CONTROL = (
     control("appeal where nothing is held back", call("job.appeal", job=NOBODY, chunk=0), "unknown_job", "no escrow"),
+    control("replay where nothing is held back", call("job.replay", job=NOBODY, chunk=0), "unknown_job", "no escrow"),
+    control(
+        "appeal for a speaker that is no peer",
+        call("job.appeal", job=NOBODY, chunk=0, speaker="x" * 65),
+        "bad_params",
+        "speaker",
+    ),
     control("appeal with a negative bond", call("job.appeal", job=NOBODY, chunk=0, bond=-1), "bad_params", "bond"),
     control("evidence of a chunk that cannot be", call("job.evidence", job=NOBODY, chunk=9999), "bad_params", "chunk"),
     control("evidence of no job", call("job.evidence", job="job_zz"), "bad_id", "job_zz"),

@@ -10,11 +10,17 @@ from typing import Final, TypeVar
 import pytest
 
 from gateway.schemas import ChunkStatus, JobStatus
+from protocol import genesis
 from protocol.errors import Unavailable
+from protocol.genesis import Genesis
+from protocol.units import Micros
+from shoal import devnet_layout as layout
+from shoal import receipts
 from shoal.client import FINAL_STATES, Client
 from shoal.devnet import Devnet, node_lines
 from shoal.devnet_state import DevnetState
 from shoal.processes import until
+from shoal.receipt_account import Account
 
 PATIENCE_S = 90.0
 """For each condition, on a machine that does other things too; most take a second or two."""
@@ -75,21 +81,41 @@ class Network:
 
         return self.wait(f"{steps} chunks of {job} compute", look)
 
+    def over(self, job: str) -> JobStatus:
+        """Wait until the job has ended in one way or another; its pay may still be held."""
+
+        def look() -> JobStatus | None:
+            status = self.client.status(job)
+            return status if status.state in FINAL_STATES else None
+
+        return self.wait(f"{job} is over", look)
+
     def settled(self, job: str) -> JobStatus:
         """Wait until the job is over; it must have settled with every step accepted and no money left behind."""
 
-        def over() -> JobStatus | None:
+        def look() -> JobStatus | None:
             status = self.client.status(job)
             is_paid = status.money is None or status.money.pending == 0  # Held until the dispute window closes.
             return status if status.state in FINAL_STATES and is_paid else None
 
-        status = self.wait(f"{job} is over", over)
+        status = self.wait(f"{job} is over and paid", look)
         assert status.state == "settled", (status.state, status.reason, status.chunks)
         assert status.accepted == status.steps
         money = status.money
         assert money is not None
         assert money.cap == money.paid + money.commission + money.evidence + money.refunded, money
         return status
+
+    def account(self, receipt: bytes) -> Account:
+        """A job's money from its receipts alone, offline. It adds up."""
+        account = receipts.verify(receipt, self.genesis)
+        assert sum(account.movements().values()) == 0
+        return account
+
+    @property
+    def genesis(self) -> Genesis:
+        """What the network began with."""
+        return genesis.from_json(Path(self.state.genesis).read_bytes())
 
     def ask(self, node: str, method: str, **params: object) -> dict[str, object]:
         """A question to one node's control socket."""
@@ -134,10 +160,17 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @contextmanager
-def running_network(folder: Path) -> Iterator[Network]:
-    """A devnet of three providers."""
-    devnet = Devnet(folder / "net", lambda text: None)
-    state = devnet.up(3)
+def running_network(
+    folder: Path,
+    providers: int = 3,
+    torch: str = "",
+    cheats: bool = False,
+    window: Micros = layout.WINDOW,
+    canaries: int = 0,
+) -> Iterator[Network]:
+    """A devnet; `torch`: the Python of that runtime. The rest is as `Devnet.up` says."""
+    devnet = Devnet(folder / "net", lambda text: None, {"SHOAL_TORCH_PYTHON": torch} if torch else None)
+    state = devnet.up(providers, cheats=cheats, window=window, canaries=canaries)
     try:
         with Client(state.gateway.url, state.gateway.token) as client:
             yield Network(devnet, state, client, folder)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec import Struct
 
-from protocol import genesis
-from shoal import receipts
-from shoal.client import Client
-from shoal.devnet import Devnet
-from tests.end_to_end.conftest import Network
+from tests.end_to_end.conftest import Network, running_network
 
 CHEAT = "provider-1"
 SOURCE = """runtime: python
@@ -57,15 +51,8 @@ class Job(Struct):
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Four providers, of which the cheapest scratches every output, and a validator that knows some answers."""
-    folder = tmp_path_factory.mktemp("canaries")
-    devnet = Devnet(folder / "net", lambda text: None, {"SHOAL_TORCH_PYTHON": sys.executable})
-    state = devnet.up(4, cheats=True, canaries=PER_HOUR)
-    try:
-        with Client(state.gateway.url, state.gateway.token) as client:
-            yield Network(devnet, state, client, folder)
-    finally:
-        killed = devnet.down()
-    assert not killed, f"{killed} did not end when they were asked to"
+    with running_network(tmp_path_factory.mktemp("canaries"), 4, cheats=True, canaries=PER_HOUR) as network:
+        yield network
 
 
 def test_a_known_answer_convicts_the_cheat_and_pays_the_honest(watched: Network) -> None:
@@ -99,8 +86,7 @@ def proven(network: Network, job: str) -> None:
     """The verdict and the money, from the receipts alone."""
     data = network.ask("validator", "job.receipt", job=job)["receipt"]
     assert isinstance(data, bytes)
-    account = receipts.verify(data, genesis.from_json(Path(network.state.genesis).read_bytes()))
-    assert sum(account.movements().values()) == 0
+    account = network.account(data)
     wrong = [lease for lease in account.leases.values() if lease.code == "wrong_canary"]
     assert wrong and all(lease.outcome == "fraud" and lease.slashed > 0 == lease.paid for lease in wrong)
     assert sum(lease.paid > 0 for lease in account.leases.values()) == 2

@@ -10,13 +10,9 @@ from typing import Final
 import pytest
 
 from gateway.schemas import JobStatus
-from protocol import genesis
+from protocol.errors import ShoalError
 from protocol.units import SECOND, Micros
-from shoal import receipts
-from shoal.client import FINAL_STATES, Client
-from shoal.devnet import Devnet
-from shoal.receipt_account import Account
-from tests.end_to_end.conftest import Network
+from tests.end_to_end.conftest import Network, running_network
 from tests.node.proving.programs import WALK
 
 ROOT: Final = Path(__file__).parents[2]
@@ -55,16 +51,9 @@ estimate: 5s
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Four providers: one claims, three sit on a panel. Without .venv-torch their runtime `torch` has NumPy alone."""
     folder = tmp_path_factory.mktemp("proofs")
-    python = str(TORCH if TORCH.exists() else sys.executable)
-    devnet = Devnet(folder / "net", lambda text: None, {"SHOAL_TORCH_PYTHON": python})
-    state = devnet.up(4, window=WINDOW)
-    try:
-        with Client(state.gateway.url, state.gateway.token) as client:
-            (folder / "walk.py").write_text(WALK)
-            yield Network(devnet, state, client, folder)
-    finally:
-        killed = devnet.down()
-    assert not killed, f"{killed} did not end when they were asked to"
+    (folder / "walk.py").write_text(WALK)
+    with running_network(folder, 4, str(TORCH if TORCH.exists() else sys.executable), window=WINDOW) as network:
+        yield network
 
 
 def example(network: Network, name: str) -> str:
@@ -85,31 +74,16 @@ def example(network: Network, name: str) -> str:
     return network.run(name, "\n".join([*lines, files, "chunks: 1", "audit: 1", ""]))
 
 
-def over(network: Network, job: str) -> JobStatus:
-    """Wait until the job has ended in one way or another; its pay may still be held."""
-
-    def look() -> JobStatus | None:
-        status = network.client.status(job)
-        return status if status.state in FINAL_STATES else None
-
-    return network.wait(f"{job} is over", look)
-
-
-def account(network: Network, job: str) -> Account:
-    """The job's money from its receipts alone, offline."""
-    return receipts.verify(network.client.receipt(job), genesis.from_json(Path(network.state.genesis).read_bytes()))
-
-
 def proved(network: Network, job: str) -> JobStatus:
     """Every chunk was replayed by another machine to the bit, and its pay adds up."""
-    status = over(network, job)
+    status = network.over(job)
     assert status.state == "settled", (status.reason, status.chunks)
     assert {(chunk.outcome, chunk.code, chunk.is_audited) for chunk in status.chunks} == {
         ("accept", "units_equal", True)
     }
     assert all(chunk.auditor != chunk.provider for chunk in status.chunks)
-    money = account(network, job)
-    assert sum(money.movements().values()) == 0 == money.slashed
+    money = network.account(network.client.receipt(job))
+    assert money.slashed == 0
     assert money.paid + money.held > 0
     return status
 
@@ -141,15 +115,32 @@ def test_an_appeal_against_an_accepted_result_is_ruled_on_by_a_panel_of_three(ne
 
     panel = network.wait("a panel rules", ruled)
     assert len(set(panel)) == 3 and status.chunks[0].provider not in panel
-    assert account(network, job).leases[0, 1].outcome == "accept"
+    assert network.account(network.client.receipt(job)).leases[0, 1].outcome == "accept"
+
+
+def test_who_has_the_chunk_executed_first_stakes_nothing_on_a_right_result(network: Network) -> None:
+    """The gateway's own node runs the chunk, gets trace and output of the claim, and there is no appeal."""
+    job = network.run("doubted", GENERAL + "chunks: 1\n")
+    proved(network, job)
+    assert network.client.appeal(job, 0, replay=True).replay == "running"
+
+    def refused() -> ShoalError | None:
+        try:
+            assert network.client.appeal(job, 0, replay=True).replay == "running"
+        except ShoalError as error:
+            return error
+        return None
+
+    assert network.wait("the gateway's node executes the chunk", refused).code == "replay_agrees"
+    assert not [one for one in network.client.evidence(job).decisions if one.what == "appeal"]
 
 
 def test_a_result_that_the_jobs_own_check_refuses_costs_no_honest_provider_anything(network: Network) -> None:
     """Each runs the check before it claims, and gives the chunk back; two of them end the job."""
     job = network.run("refused", REFUSED)
-    status = over(network, job)
+    status = network.over(job)
     assert (status.state, status.accepted) == ("failed", 0), status
     assert status.reason is not None and "check" in status.reason
     assert not network.client.evidence(job).decisions
-    money = account(network, job)
+    money = network.account(network.client.receipt(job))
     assert money.paid == money.commission == money.held == money.slashed == 0

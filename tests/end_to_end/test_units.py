@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.schemas import JobStatus
-from protocol import genesis
-from shoal import receipts
-from shoal.client import FINAL_STATES, Client
-from shoal.devnet import Devnet
-from shoal.receipt_account import Account
-from tests.end_to_end.conftest import Network
+from tests.end_to_end.conftest import Network, running_network
 from tests.node.proving.programs import WALK
 
 JOB = """runtime: torch
@@ -43,57 +37,34 @@ CHEAT = "provider-1"
 def cheated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Four providers, of which the cheapest lies about one unit. NumPy is all that their runtime has to have."""
     folder = tmp_path_factory.mktemp("units")
-    devnet = Devnet(folder / "net", lambda text: None, {"SHOAL_TORCH_PYTHON": sys.executable})
-    state = devnet.up(4, cheats=True)
-    try:
-        with Client(state.gateway.url, state.gateway.token) as client:
-            (folder / "walk.py").write_text(WALK)
-            yield Network(devnet, state, client, folder)
-    finally:
-        killed = devnet.down()
-    assert not killed, f"{killed} did not end when they were asked to"
-
-
-def over(network: Network, job: str) -> JobStatus:
-    """Wait until the job has ended in one way or another."""
-
-    def look() -> JobStatus | None:
-        status = network.client.status(job)
-        return status if status.state in FINAL_STATES else None
-
-    return network.wait(f"{job} is over", look)
-
-
-def recomputed(network: Network, job: str) -> Account:
-    """The job's money from its receipts alone, offline."""
-    account = receipts.verify(network.client.receipt(job), genesis.from_json(Path(network.state.genesis).read_bytes()))
-    assert sum(account.movements().values()) == 0
-    return account
+    (folder / "walk.py").write_text(WALK)
+    with running_network(folder, 4, sys.executable, cheats=True) as network:
+        yield network
 
 
 def test_a_tolerance_is_judged_by_comparing_and_what_lies_outside_is_not_paid(cheated: Network) -> None:
     """The validator compares in a child process; the cheapest's changed state is far outside, which slashes nobody."""
     job = cheated.run("within", WITHIN + "chunks: 4\n")
-    status = over(cheated, job)
+    status = cheated.over(job)
     assert (status.state, status.accepted) == ("settled", 4), (status.state, status.reason, status.chunks)
     assert {(chunk.code, chunk.score) for chunk in status.chunks} == {("within_tolerance", 1.0)}
     ends = {(cheated.name(attempt.provider), attempt.end) for chunk in status.chunks for attempt in chunk.attempts}
     assert (CHEAT, "rejected") in ends and (CHEAT, "accepted") not in ends
-    leases = {lease.code: lease for lease in recomputed(cheated, job).leases.values()}
+    leases = {lease.code: lease for lease in cheated.account(cheated.client.receipt(job)).leases.values()}
     assert (leases["out_of_tolerance"].paid, leases["out_of_tolerance"].slashed) == (0, 0)
 
 
 def test_one_wrong_unit_is_fraud_and_costs_the_stake_while_honest_traces_are_paid(cheated: Network) -> None:
     """The cheapest gets a chunk; its trace was changed in one state, which two who replay it find."""
     job = cheated.run("walk", JOB + "chunks: 4\n")
-    status = over(cheated, job)
+    status = cheated.over(job)
     assert (status.state, status.accepted) == ("settled", 4), (status.state, status.reason, status.chunks)
     assert {(chunk.code, chunk.is_audited) for chunk in status.chunks} == {("units_equal", True)}
     assert len({chunk.output for chunk in status.chunks}) == 4  # Every chunk has its own seed.
     ends = {(cheated.name(attempt.provider), attempt.end) for chunk in status.chunks for attempt in chunk.attempts}
     assert (CHEAT, "fraud") in ends and (CHEAT, "accepted") not in ends
 
-    leases = {lease.code: lease for lease in recomputed(cheated, job).leases.values()}
+    leases = {lease.code: lease for lease in cheated.account(cheated.client.receipt(job)).leases.values()}
     assert set(leases) == {"units_equal", "unit_differs"}
     assert leases["unit_differs"].outcome == "fraud" and leases["unit_differs"].slashed > 0
     assert leases["unit_differs"].paid == 0 < leases["units_equal"].paid
@@ -101,18 +72,18 @@ def test_one_wrong_unit_is_fraud_and_costs_the_stake_while_honest_traces_are_pai
 
 def test_who_was_caught_gets_no_more_work(cheated: Network, tmp_path: Path) -> None:
     job = cheated.run("again", JOB + "chunks: 3\nreduce: cat $SHOAL_IN/chunks/*/sum.txt > $SHOAL_OUT/sums\n")
-    status = over(cheated, job)
+    status = cheated.over(job)
     assert (status.state, status.accepted) == ("settled", 4)
     assert CHEAT not in {cheated.name(chunk.provider) for chunk in status.chunks}
     assert [chunk.code for chunk in status.chunks] == ["units_equal"] * 3 + ["hash_equal"]
     (saved,) = cheated.client.result(job, tmp_path)
     assert len(set(saved.path.read_text().split())) == 3
-    account = recomputed(cheated, job)
+    account = cheated.account(cheated.client.receipt(job))
     assert account.paid > 0 == account.slashed
 
 
 def test_every_result_of_a_certificate_job_is_looked_at(cheated: Network) -> None:
     job = cheated.run("certificate", CERTIFICATE + "chunks: 3\n")
-    status = over(cheated, job)
+    status = cheated.over(job)
     assert [(chunk.outcome, chunk.code) for chunk in status.chunks] == [("accept", "check_passed")] * 3
-    recomputed(cheated, job)
+    cheated.account(cheated.client.receipt(job))

@@ -345,8 +345,12 @@ class Network:
         found = [one for one in chunks if one["index"] == params["chunk"] and one.get("held_until")]
         if not found:
             raise Refused(f"nothing is held of chunk {params['chunk']}", code="not_held", fix="Look at the evidence.")
+        if params.get("replay") and not found[0].get("replayed"):
+            found[0]["replayed"] = True
+            return self._claim(found[0]) | {"replay": "running"}
         found[0]["appeal"] = "open"
-        return self._claim(found[0]) | {"bond": params["bond"] or 16_500, "rule_by": self.now + 1800 * SECOND}
+        rival = {"rival": params.get("rival", ""), "speaker": params.get("speaker", "")}
+        return rival | self._claim(found[0]) | {"bond": params["bond"] or 16_500, "rule_by": self.now + 1800 * SECOND}
 
     @staticmethod
     def _claim(chunk: Plain) -> Plain:

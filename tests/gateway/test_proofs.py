@@ -71,6 +71,24 @@ def test_an_appeal_says_by_when_it_is_ruled_on(site: Site, anna: httpx.Client) -
     assert anna.get(f"{JOBS}/{job}").json()["chunks"][1]["appeal"] == "open"
 
 
+def test_a_chunk_may_be_executed_again_before_anything_is_staked(site: Site, anna: httpx.Client) -> None:
+    job = submit(anna, "doubted")
+    judged(site, job)
+    wanted = {"chunk": 1, "replay": True}
+    first = anna.post(f"{JOBS}/{job}/appeal", json=wanted).json()
+    assert (first["replay"], first["bond"]) == ("running", 0)
+    assert anna.get(f"{JOBS}/{job}").json()["chunks"][1]["appeal"] == ""
+    assert anna.post(f"{JOBS}/{job}/appeal", json=wanted).json()["bond"] == 16_500
+
+
+def test_an_appeal_may_name_who_speaks_for_which_trace(site: Site, anna: httpx.Client) -> None:
+    job = submit(anna, "spoken")
+    judged(site, job)
+    named = {"rival": "ab" * 32, "speaker": "12D3KooWExample"}
+    claim = anna.post(f"{JOBS}/{job}/appeal", json={"chunk": 1, **named}).json()
+    assert {name: claim[name] for name in named} == named
+
+
 def test_what_is_final_cannot_be_appealed(site: Site, anna: httpx.Client) -> None:
     job = submit(anna, "final")
     judged(site, job)

@@ -123,3 +123,18 @@ def test_an_exact_name_decides_the_rank() -> None:
     ]
     assert fix_first(checks) == "Other."
     assert fix_first([*checks, check("disk", "fail", "full", "Free.")]) == "Free."
+
+
+def test_what_others_found_of_the_offer_is_told_once_per_peer_and_kind() -> None:
+    def rows(*codes: str) -> list[dict[str, object]]:
+        times = {"took": 58_000_000, "limit": 2_000_000, "at": 1}
+        return [{"peer": "…QmA", "kind": "gpu", "code": code, **times} for code in codes]
+
+    def found(*codes: str) -> list[Check]:
+        checks = live_checks({"benchmarks": rows(*codes)}, 0)
+        return [one for one in checks if one["name"] == "benchmarks"]
+
+    assert found() == []
+    assert [one["status"] for one in found("too_slow", "plausible")] == ["ok"]
+    (slow,) = found("plausible", "too_slow")
+    assert slow["status"] == "warn" and "58.0 s of 2.0 s" in slow["detail"] and slow["fix"]

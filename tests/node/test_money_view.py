@@ -11,7 +11,6 @@ from node.views import money_view
 from protocol.job_record import JobRecord
 from protocol.ledger import Ledger
 from protocol.operations import EscrowClose, commission
-from protocol.policy import Policy
 from protocol.units import CREDIT, SECOND
 from shoal.job_text import money_text
 from tests.protocol.ledger_world import (
@@ -35,7 +34,7 @@ from tests.protocol.ledger_world import (
 )
 from tests.protocol.test_held_ledger import HeldMachine
 from tests.protocol.test_steward import start
-from tests.protocol.town import job_spec, open_town
+from tests.protocol.town import HELD_PAY, job_spec, open_town
 
 P, Q, _ = PROVIDERS
 
@@ -46,7 +45,7 @@ def record_of(escrow: bytes, cap: int = 0) -> JobRecord:
 
 def money_of(ledger: Ledger, escrow: bytes) -> Money:
     """The view, which adds up."""
-    view = money_view(record_of(escrow), ledger, False)
+    view = money_view(record_of(escrow), ledger, ledger.time, False)
     money = Money(**view)  # type: ignore[arg-type]
     assert money.cap == money.paid + money.commission + money.evidence + money.refunded + money.pending
     assert 0 <= money.held + money.free <= money.pending
@@ -78,6 +77,8 @@ def test_a_job_with_all_that_may_happen() -> None:
     world.ok(verdict(e, is_audited=True, auditor=OTHER), VALIDATOR)
     money = money_of(world.ledger, e)
     assert (money.held, money.held_until) == (PRICE + CREDIT, world.time + POLICY.dispute_window)
+    ahead = money_view(record_of(e), world.ledger, world.ledger.time + 3 * SECOND, True)
+    assert ahead["held_until"] == money.held_until + 3 * SECOND  # On the clock of the machine that shows it.
     world.ok(assign(e, 1, provider=Q), STEWARD, Q)
     world.ok(handover(e, chunk=1), STEWARD, Q)
     assert 0 < money_of(world.ledger, e).pending - money_of(world.ledger, e).free - money.held < PRICE
@@ -99,7 +100,7 @@ def test_a_job_with_all_that_may_happen() -> None:
 
 def test_after_every_block_of_a_town() -> None:
     """Evidence, a liar, held pay, and a job that closes by itself."""
-    town = open_town(3, auditors=2, policy=Policy(dispute_window=5 * SECOND, rule_time=60 * SECOND))
+    town = open_town(3, auditors=2, policy=HELD_PAY)
     town.citizens["p0"].lies = True
     record = start(town, replace(job_spec(5), trust="high"))
     looked: set[int] = set()
@@ -125,5 +126,5 @@ def test_what_is_held_is_told_until_when() -> None:
 
 
 def test_before_the_escrow_is_there_nothing_has_moved() -> None:
-    view = money_view(record_of(b"x" * 32, cap=7), World().ledger, True)
+    view = money_view(record_of(b"x" * 32, cap=7), World().ledger, 5, True)
     assert view["cap"] == 7 and not view["pending"]

@@ -11,7 +11,7 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from node.control_methods import JobAppealParams, JobEvidenceParams
+from node.control_methods import JobAppealParams, JobEvidenceParams, JobReplayParams
 from node.parts import Parts
 from node.proof_api import ProofApi
 from node.proof_views import earning_view, plan_trust, proof_view, quoted_trust
@@ -19,8 +19,9 @@ from node.quality_views import quality_view
 from node.store import RecordStore
 from node.views import Plain, job_text
 from protocol import wire
-from protocol.effects import Effect
-from protocol.errors import Refused
+from protocol.completions import Fetched, RunDone
+from protocol.effects import Compute, Effect, Run
+from protocol.errors import Refused, Unavailable
 from protocol.granting import chunk_cost
 from protocol.identity import Identity, peer_text
 from protocol.job_record import ChunkRecord
@@ -44,10 +45,16 @@ from tests.protocol.ledger_world import (
     verdict,
     with_policy,
 )
+from verifier.witness import Witness
 
 ZERO = bytes(32)
+NOW = Micros(0)
 JOB = job_text(bytes(16))
 SPEC = JobSpec("x", "python", ("a",), tuple(Chunk() for _ in range(12)), trust="high")
+
+
+BLOBS: dict[bytes, bytes] = {}
+"""What every node of these tests can read."""
 
 
 class Line:
@@ -79,6 +86,7 @@ def api(world: World, identity: Identity, tmp_path: Path, *renters: Identity) ->
         outcomes=line, driver=SimpleNamespace(command=command),
         records=RecordStore(tmp_path / f"{identity.peer.hex()}.db"),
         steward=SimpleNamespace(renters={one.peer: one for one in renters}),
+        witness=Witness(identity.peer, lambda: world.ledger, BLOBS.__getitem__),
     )  # fmt: skip
     return ProofApi(cast("Parts", parts))
 
@@ -156,6 +164,77 @@ async def test_a_network_without_a_window_says_so(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         await api(world, STEWARD, tmp_path, RENTER).appeal(JobAppealParams(JOB, 0))
     assert caught.value.code == "no_window"
+
+
+def executed(node: ProofApi, escrow: bytes, world: World, output: Digest) -> None:
+    """The node's own run of the chunk ends, with this output."""
+    BLOBS[world.ledger.escrows[escrow].spec] = wire.encode(JobSpec("x", "python", ("a",), (Chunk(),)))
+    witness = node._parts.witness
+    [started] = witness.receive(node._parts.identity.peer, Fetched(Digest(world.ledger.escrows[escrow].spec), 9), NOW)
+    assert isinstance(started, Compute) and isinstance(started.work, Run)
+    reason = "ok" if any(output) else "timeout"
+    witness.receive(node._parts.identity.peer, RunDone(started.work.task, reason, 0, output, 1, 1.0, ""), NOW)
+
+
+async def test_a_renter_has_the_chunk_executed_before_it_stakes_anything(world: World, tmp_path: Path) -> None:
+    escrow = judged(world, "accept")
+    renter = api(world, STEWARD, tmp_path, RENTER)
+    wanted = JobAppealParams(JOB, 0, replay=True)
+    assert (await renter.appeal(wanted))["replay"] == "running"
+    assert not world.held(escrow).appeal, "nothing is staked while it runs"
+    executed(renter, escrow, world, Digest(ZERO))
+    with pytest.raises(Unavailable) as failed:
+        await renter.appeal(wanted)
+    assert failed.value.code == "not_replayed" and "timeout" in failed.value.detail
+    executed(renter, escrow, world, Digest(world.held(escrow).output))
+    with pytest.raises(Refused) as caught:
+        await renter.appeal(wanted)
+    assert caught.value.code == "replay_agrees" and not world.held(escrow).appeal
+
+
+async def test_it_appeals_with_what_it_got_where_that_differs(world: World, tmp_path: Path) -> None:
+    escrow = judged(world, "accept")
+    renter = api(world, STEWARD, tmp_path, RENTER)
+    wanted = JobAppealParams(JOB, 0, replay=True)
+    await renter.appeal(wanted)
+    executed(renter, escrow, world, Digest(b"d" * 32))
+    claim = await renter.appeal(wanted)
+    assert claim["replay"] == "" and world.held(escrow).appeal
+    assert (claim["rival"], claim["speaker"]) == ("", ""), "a job without units has no trace to speak for"
+
+
+async def test_another_node_s_run_is_named_by_its_root_and_its_peer(world: World, tmp_path: Path) -> None:
+    escrow = judged(world, "accept")
+    own = api(world, OTHER, tmp_path)
+    told = await own.replay(JobReplayParams(JOB, 0))
+    assert told["replay"] == "running"
+    executed(own, escrow, world, Digest(b"d" * 32))
+    told = await own.replay(JobReplayParams(JOB, 0))
+    assert (told["replay"], told["speaker"]) == ("differs", peer_text(OTHER.peer))
+    renter = api(world, STEWARD, tmp_path, RENTER)
+    named = JobAppealParams(JOB, 0, rival="ab" * 32, speaker=str(told["speaker"]))
+    claim = await renter.appeal(named)
+    assert (claim["rival"], claim["speaker"]) == ("ab" * 32, peer_text(OTHER.peer))
+    held = world.held(escrow)
+    assert (held.rival, held.speaker) == (b"\xab" * 32, OTHER.peer)
+
+
+async def test_a_run_that_fails_or_agrees_is_told(world: World, tmp_path: Path) -> None:
+    escrow = judged(world, "accept")
+    own = api(world, OTHER, tmp_path)
+    await own.replay(JobReplayParams(JOB, 0))
+    executed(own, escrow, world, Digest(ZERO))
+    told = await own.replay(JobReplayParams(JOB, 0))
+    assert (told["replay"], told["why"]) == ("failed", "timeout: ")
+    executed(own, escrow, world, Digest(world.held(escrow).output))
+    assert (await own.replay(JobReplayParams(JOB, 0)))["replay"] == "agrees"
+
+
+async def test_a_fault_is_not_contested_by_a_replay(world: World, tmp_path: Path) -> None:
+    judged(world, "rejected")
+    with pytest.raises(Refused) as caught:
+        await api(world, PROVIDERS[0], tmp_path).appeal(JobAppealParams(JOB, 0, replay=True))
+    assert caught.value.code == "not_a_party"
 
 
 async def test_evidence_shows_signed_decisions_in_order(world: World, tmp_path: Path) -> None:

@@ -38,22 +38,24 @@ def test_a_python_without_venv_is_told_so(monkeypatch: pytest.MonkeyPatch, capsy
     assert "apt-get install python3-venv" in capsys.readouterr().err
 
 
-def test_a_failure_shows_pips_words_and_leaves_no_stamp(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    lock = tmp_path / "bad.lock"
-    lock.write_text("this is no requirement\n")
-    assert main(tmp_path / "venv", lock) != 0
+def test_an_environment_is_made_and_a_failure_in_it_shows_pips_words(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other in one environment: making it takes seconds."""
+    bad, empty = tmp_path / "bad.lock", tmp_path / "empty.lock"
+    bad.write_text("this is no requirement\n")
+    assert main(tmp_path / "venv", bad) != 0
     said = capfd.readouterr()
+    assert "making a virtual environment" in said.out
     assert "Invalid requirement" in said.err
     assert "could not install" in said.err
     assert not list((tmp_path / "venv").glob(".ready-*"))
 
-
-def test_an_environment_becomes_ready(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    lock = tmp_path / "empty.lock"
-    lock.write_text("# nothing\n")
-    assert main(tmp_path / "venv", lock) == 0
+    empty.write_text("# nothing\n")
+    assert main(tmp_path / "venv", empty) == 0
     assert (tmp_path / "venv" / ".ready-empty.lock").exists()
-    assert "venv: ready after" in capfd.readouterr().out
+    said = capfd.readouterr()
+    assert "venv: ready after" in said.out and "making a virtual environment" not in said.out
 
 
 def test_the_lock_pins_what_the_project_asks_for() -> None:

@@ -16,6 +16,7 @@ from protocol.disputes import bond_min
 from protocol.escrow_state import ChunkLease
 from protocol.held import Held
 from protocol.identity import Identity
+from protocol.inheritance import BLAMABLE
 from protocol.ledger import Ledger
 from protocol.operations import (
     Absence,
@@ -27,6 +28,7 @@ from protocol.operations import (
     Claim,
     EscrowClose,
     Handover,
+    Inherited,
     Operation,
     Ruling,
     Settle,
@@ -37,6 +39,7 @@ from protocol.operations import (
     signed_op,
 )
 from protocol.policy import Policy, longest_dispute
+from protocol.prefix import sign_prefix
 from protocol.units import CREDIT, DAY, SECOND
 from tests.protocol.ledger_world import (
     CHAIN,
@@ -146,9 +149,19 @@ class HeldMachine(RuleBasedStateMachine):
         is_done = self.submit(operation, STEWARD, provider)
         assert not (is_done and standing and standing.fraud)
         if is_done and data.draw(st.integers(0, 3)):
-            self.submit(Claim(key, chunk, epoch, bytes(32), TRACE, 4), provider)
+            self.claim(key, self.ledger.escrows[key].chunks[chunk], data.draw(st.integers(0, 3)))
             if data.draw(st.integers(0, 3)):
                 self.beacon()
+
+    def claim(self, key: bytes, lease: ChunkLease, count: int) -> None:
+        """All units, the first of which so many earlier leases signed for."""
+        words: list[Inherited] = []
+        for epoch in sorted(lease.former)[-count:] if count else ():
+            signer = self.provider(lease.former[epoch])
+            words.append(sign_prefix(signer, CHAIN, key, lease.chunk, epoch, len(words) + 1, TRACE))
+        more = {"inherited": tuple(words)} if words else {}
+        operation = Claim(key, lease.chunk, lease.epoch, bytes(32), TRACE, 4, **more)
+        assert self.submit(operation, self.provider(lease.provider))
 
     @rule(data=st.data(), kind=st.sampled_from(["claim", "surrender", "handover", "settle"]))
     @precondition(lambda self: bool(self.leases("assigned")))
@@ -171,7 +184,11 @@ class HeldMachine(RuleBasedStateMachine):
         escrow, lease = data.draw(st.sampled_from(self.leases("claimed")))
         fields = (outcome, is_audited, OTHER.peer, bytes(32), bytes(32), "code")
         faulted = data.draw(st.sampled_from([(), (PROVIDERS[1].peer,), (OTHER.peer, PROVIDERS[2].peer)]))
-        more = {"faulted": faulted} if faulted else {}
+        more: dict[str, object] = {"faulted": faulted} if faulted else {}
+        agreed = (b"1" * 32, b"2" * 32) if is_audited and OTHER.peer not in faulted and data.draw(st.booleans()) else ()
+        more |= {"agreed": agreed} if agreed else {}
+        if lease.inherited and outcome in BLAMABLE:
+            more["blamed"] = data.draw(st.sampled_from(sorted(lease.inherited)))
         operation = Verdict(escrow, lease.chunk, lease.epoch, *fields, **more)  # type: ignore[arg-type]
         assert self.submit(operation, VALIDATOR) == bool(lease.beacon)
 
@@ -256,6 +273,9 @@ class HeldMachine(RuleBasedStateMachine):
 
     @invariant()
     def flight_is_what_is_leased_and_held(self) -> None:
+        for lease in (chunk for escrow in self.ledger.escrows.values() for chunk in escrow.chunks.values()):
+            assert max(lease.former, default=0) <= lease.epoch
+            assert all(lease.former.get(epoch, key) == key for epoch, key in lease.inherited.items())
         for provider in PROVIDERS:
             running = sum(
                 lease.price for _, lease in self.leases("assigned", "claimed") if lease.provider == provider.peer

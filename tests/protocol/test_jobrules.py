@@ -7,7 +7,7 @@ from msgspec import structs
 
 from protocol import jobrules
 from protocol.errors import Refused
-from protocol.jobspec import Checkpoint, Chunk, FileRef, JobSpec, TreeRef
+from protocol.jobspec import Chunk, FileRef, JobSpec, TreeRef
 from protocol.proof import Proof, Tolerance
 
 TOLERANCE = Tolerance(t_ok=10, t_bad=50)
@@ -29,7 +29,6 @@ def test_a_proof_that_holds_together_is_let_in(spec: JobSpec) -> None:
     ("spec", "pointer"),
     [
         (structs.replace(UNITS, runtime="python"), "/runtime"),
-        (structs.replace(UNITS, checkpoint=Checkpoint()), "/checkpoint"),
         (structs.replace(UNITS, ports=(80,), audit_ppm=0), "/proof"),
         (structs.replace(UNITS, files=(FileRef(".shoal/open/0.state", bytes(32), 1),)), "/files/0/path"),
         (structs.replace(UNITS, trees=(TreeRef("/in/.shoal", bytes(32), 1, 1),)), "/trees/0/mount"),

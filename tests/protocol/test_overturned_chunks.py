@@ -11,14 +11,12 @@ from protocol.held import Held, held_id
 from protocol.job_record import JobRecord
 from protocol.messages import CancelChunk, Message
 from protocol.operations import Appeal, Ruling
-from protocol.policy import Policy
 from protocol.shortfall import PATIENCE
-from protocol.units import CREDIT, SECOND, PeerId
+from protocol.units import CREDIT, Digest, PeerId
 from tests.protocol.test_steward import finish, start
-from tests.protocol.town import START, Town, job_spec
+from tests.protocol.town import HELD_PAY, START, Town, job_spec
 
 MakeTown = Callable[..., Town]
-POLICY = Policy(dispute_window=20 * SECOND, rule_time=60 * SECOND)
 BOND = 40 * CREDIT
 DIGEST = b"e" * 32
 
@@ -50,7 +48,7 @@ def is_final(town: Town, record: JobRecord, chunk: int, epoch: int = 1) -> bool:
 @pytest.fixture
 def slow_job(make_town: MakeTown) -> tuple[Town, JobRecord]:
     """Two chunks: one accepted after a second, the other takes minutes."""
-    town = make_town(providers=3, policy=POLICY)
+    town = make_town(providers=3, policy=HELD_PAY)
     for name in ("p1", "p2"):
         town.citizens[name].seconds = 150.0
     record = start(town, job_spec(4))
@@ -96,7 +94,7 @@ def test_the_renter_hears_of_it(slow_job: tuple[Town, JobRecord]) -> None:
 
 
 def test_a_job_that_is_over_stays_over_and_says_what_was_overturned(make_town: MakeTown) -> None:
-    town = make_town(providers=3, policy=POLICY)
+    town = make_town(providers=3, policy=HELD_PAY)
     record = start(town, job_spec(2))
     finish(town, record)
     assert record.state == "settled" and town.ledger.escrows[record.escrow].is_closing
@@ -111,7 +109,7 @@ def test_a_job_that_is_over_stays_over_and_says_what_was_overturned(make_town: M
 
 
 def test_a_restarted_steward_still_hears_of_it(make_town: MakeTown) -> None:
-    town = make_town(providers=3, policy=POLICY)
+    town = make_town(providers=3, policy=HELD_PAY)
     record = start(town, job_spec(1))
     finish(town, record)
     fresh = town.replace_steward()
@@ -127,7 +125,7 @@ def _kept(sent: list[CancelChunk], message: Message) -> Message:
 
 
 def test_a_reduce_step_does_not_go_on_with_what_was_overturned(make_town: MakeTown) -> None:
-    town = make_town(providers=3, policy=POLICY)
+    town = make_town(providers=3, policy=HELD_PAY)
     record = start(town, job_spec(2, reduce=True))
     town.run(lambda: all(chunk.state == "accepted" for chunk in record.chunks[:2]))
     for citizen in town.citizens.values():
@@ -143,11 +141,15 @@ def test_a_reduce_step_does_not_go_on_with_what_was_overturned(make_town: MakeTo
 
 
 def test_a_job_that_cannot_pay_its_next_attempt_fails_with_the_numbers(make_town: MakeTown) -> None:
-    """The judges were mistaken, the innocent provider has what the escrow had, and the chunk is still to be done."""
-    town = make_town(providers=1, policy=POLICY)
+    """The judges were mistaken, the innocent provider has what the escrow had, its output is nowhere to be had any more,
+    and the chunk is still to be done."""
+    town = make_town(providers=1, policy=HELD_PAY)
     town.citizens["p0"].lies = True
     record = start(town, job_spec(1))
     town.run(lambda: (item := held(town, record, 0)) is not None and item.finding == "wrong")
+    item = held(town, record, 0)
+    assert item is not None
+    del town.blobs[Digest(item.output)]
     dispute(town, record, 0, "p0", "accept")
     town.run(lambda: is_final(town, record, 0))
     assert record.is_open, "while something is held it waits"

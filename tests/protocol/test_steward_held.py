@@ -10,15 +10,12 @@ from protocol import operations
 from protocol.escrow_state import Escrow
 from protocol.job_record import JobRecord
 from protocol.messages import UnitsRequest
-from protocol.policy import Policy
 from protocol.units import SECOND, JobId
 from tests.protocol.test_steward import finish, start
 from tests.protocol.test_unit_jobs import CHEAPER, SKIPS, only, unit_spec
-from tests.protocol.town import Town, job_spec
+from tests.protocol.town import HELD_PAY, Town, job_spec
 
 MakeTown = Callable[..., Town]
-WINDOW = 15 * SECOND
-POLICY = Policy(dispute_window=WINDOW, rule_time=60 * SECOND)
 
 
 def closed(town: Town, record: JobRecord) -> Escrow:
@@ -32,7 +29,7 @@ def closed(town: Town, record: JobRecord) -> Escrow:
 
 @pytest.mark.parametrize("reduce", [False, True])
 def test_a_job_is_over_with_its_results_and_paid_after_the_window(make_town: MakeTown, reduce: bool) -> None:
-    town = make_town(providers=3, policy=POLICY)
+    town = make_town(providers=3, policy=HELD_PAY)
     record = start(town, job_spec(4, reduce=reduce))
     finish(town, record)
     escrow = town.ledger.escrows[record.escrow]
@@ -41,11 +38,11 @@ def test_a_job_is_over_with_its_results_and_paid_after_the_window(make_town: Mak
     ended = town.now
     price = sum(chunk.price for chunk in record.chunks)
     assert closed(town, record).paid == price - sum(operations.commission(chunk.price) for chunk in record.chunks)
-    assert 0 < town.now - ended <= WINDOW + 10 * SECOND
+    assert 0 < town.now - ended <= HELD_PAY.dispute_window + 10 * SECOND
 
 
 def test_a_liar_s_fine_waits_for_the_window(make_town: MakeTown) -> None:
-    town = make_town(providers=3, policy=POLICY)
+    town = make_town(providers=3, policy=HELD_PAY)
     town.citizens["p0"].lies = True
     record = start(town, job_spec(6))
     liar = town.citizens["p0"].identity.peer
@@ -59,7 +56,7 @@ def test_a_liar_s_fine_waits_for_the_window(make_town: MakeTown) -> None:
 
 
 def test_a_fraud_costs_all_and_the_job_goes_on(make_town: MakeTown) -> None:
-    town = make_town(providers=2, auditors=2, policy=POLICY)
+    town = make_town(providers=2, auditors=2, policy=HELD_PAY)
     town.citizens["p0"].units = SKIPS
     record = start(town, unit_spec(chunks=4))
     finish(town, record, 600)
@@ -73,7 +70,7 @@ def test_a_fraud_costs_all_and_the_job_goes_on(make_town: MakeTown) -> None:
 
 
 def test_cancelling_pays_what_is_held_and_refunds_the_rest(make_town: MakeTown) -> None:
-    town = make_town(providers=2, policy=POLICY)
+    town = make_town(providers=2, policy=HELD_PAY)
     town.citizens["p1"].seconds = 60.0
     record = start(town, job_spec(6))
     town.run(lambda: any(chunk.state == "accepted" for chunk in record.chunks), 60)
@@ -87,7 +84,7 @@ def test_cancelling_pays_what_is_held_and_refunds_the_rest(make_town: MakeTown) 
 
 
 def test_a_steward_that_comes_back_while_pay_is_held(make_town: MakeTown) -> None:
-    town = make_town(providers=2, policy=POLICY)
+    town = make_town(providers=2, policy=HELD_PAY)
     for citizen in town.citizens.values():
         citizen.seconds = 6.0
     record = start(town, job_spec(5))
@@ -102,7 +99,7 @@ def test_a_steward_that_comes_back_while_pay_is_held(make_town: MakeTown) -> Non
 
 def test_all_that_a_provider_lies_about_is_found_again_by_the_others(make_town: MakeTown) -> None:
     """Two liars of three, with shares of the price for evidence: the last one does all the work."""
-    town = make_town(providers=3, auditors=2, policy=POLICY)
+    town = make_town(providers=3, auditors=2, policy=HELD_PAY)
     town.citizens["p0"].lies = town.citizens["p1"].lies = True
     record = start(town, job_spec(3, audit_ppm=1_000_000))
     finish(town, record, 900)
@@ -114,7 +111,7 @@ def test_all_that_a_provider_lies_about_is_found_again_by_the_others(make_town: 
 
 def test_a_job_whose_own_check_refuses_every_result_fails(make_town: MakeTown) -> None:
     """Two providers that it refuses are one too many; the third is not asked."""
-    town = make_town(providers=3, auditors=2, policy=POLICY)
+    town = make_town(providers=3, auditors=2, policy=HELD_PAY)
     only(town, units=SKIPS)
     record = start(town, unit_spec(check=("python check.py",), samples=1))
     finish(town, record, 600)
@@ -126,7 +123,7 @@ def test_a_job_whose_own_check_refuses_every_result_fails(make_town: MakeTown) -
 
 @pytest.mark.parametrize("deaf", [True, False])
 def test_who_withheld_or_drifted_gets_no_more_of_the_job(make_town: MakeTown, deaf: bool) -> None:
-    town = make_town(providers=2, auditors=2, policy=POLICY)
+    town = make_town(providers=2, auditors=2, policy=HELD_PAY)
     bad = town.citizens["p0"]
     if deaf:
         bad.deaf = (UnitsRequest,)

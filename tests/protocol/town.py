@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
+from typing import Final
 
 from msgspec import UNSET, UnsetType
 
@@ -22,7 +23,7 @@ from protocol.errors import ShoalError
 from protocol.follower import Follower
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec, Manifest, OutputFile
-from protocol.leasing import Desk
+from protocol.desk import Desk
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Message, Offer, Runtime, message_decoder
@@ -85,6 +86,10 @@ class Citizen:
     """Messages that it does not answer."""
     bends: Callable[[Message], Message] = lambda message: message
     """What it makes of its own messages before they leave."""
+
+
+HELD_PAY: Final = Policy(dispute_window=15 * SECOND, rule_time=60 * SECOND)
+"""Pay is held for a while that a test lives to see, and a ruling takes no longer than a chunk."""
 
 
 class Town:
@@ -300,7 +305,8 @@ class Town:
                 self.give(name, me, RunDone(run.task, reason, 1, ZERO_DIGEST, 0, 1.0, "it failed"), 0)
                 return
             self.blobs |= found.blobs
-            ended = RunDone(run.task, "ok", 0, found.output, found.size, 1.0, "", found.trace)
+            begun = run.resume.manifest.step if run.resume is not None and run.spec.units_of(run.chunk) else 0
+            ended = RunDone(run.task, "ok", 0, found.output, found.size, 1.0, "", found.trace, begun)
             self.give(name, me, ended, 0)
 
         self.at(citizen.seconds * SECOND, done)

@@ -21,3 +21,10 @@ def test_who_drifts_is_listed() -> None:
 def test_nobody_drifts() -> None:
     assert "drifting" not in _status_text(STATUS | {"drifting": []})
     assert "drifting" not in _status_text(STATUS), "of a node of an earlier release"
+
+
+def test_offers_that_were_not_shown_are_listed_with_both_figures() -> None:
+    row = {"peer": "…QmA", "kind": "gpu", "code": "too_slow", "claimed": 1_979_000_000, "shown": 19_000_000}
+    text = _status_text(STATUS | {"unshown": [row]})
+    assert "too_slow" in text and "1979000" in text and "19000" in text
+    assert "claimed" not in _status_text(STATUS)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Final, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import specs
 from protocol import escrow, operations
 from protocol.accounts import FEES, TREASURY
 from protocol.escrow_state import BEACON, CLOSE, EXPIRE, HOLD, POSTED_KINDS, RELEASE, RULE, ChunkState, Line
-from protocol.operations import EscrowClose, Mint, Operation, Unbond
+from protocol.identity import Identity
+from protocol.operations import Claim, EscrowClose, Mint, Operation, Unbond
+from protocol.prefix import sign_prefix
 from protocol.units import CREDIT
 from tests.protocol.ledger_world import (
+    CHAIN,
     CLAIM_BY,
     DEADLINE,
     FUNDS,
@@ -116,6 +120,27 @@ def test_extension_rule(is_open: bool, is_owner: bool, amount: int, moved: int) 
 
 
 VOUCHER = 1_000_007
+LATER: Final[dict[str, object]] = {"claim_by": DEADLINE - 2, "verdict_by": DEADLINE}
+
+
+def blamed(world: World, e: bytes, epoch: int, provider: Identity, before: int, signer: Identity) -> bytes:
+    """Who went on from units of an earlier lease claims, and that one turns out to have done them badly."""
+    word = sign_prefix(signer, CHAIN, e, 0, before, 1, b"w" * 32)
+    world.ok(Claim(e, 0, epoch, bytes(32), b"t" * 32, 4, (word,)), provider)
+    found = verdict(e, "rejected", epoch=epoch, is_audited=True, auditor=OTHER)
+    return world.ok(replace(found, blamed=before), VALIDATOR)
+
+
+def void(world: World, e: bytes) -> None:
+    """An undecided lease counts for nothing, one of another's is given back, and the third goes on from there."""
+    world.ok(claim(e), P)
+    world.pass_time(VERDICT_BY + 1)
+    world.ok(assign(e, 0, 2, PROVIDERS[1], **LATER), STEWARD, PROVIDERS[1])
+    world.ok(surrender(e, epoch=2), PROVIDERS[1])
+    world.ok(assign(e, 0, 3, P, **LATER), STEWARD, P)
+    blamed(world, e, 3, P, 2, PROVIDERS[1])
+
+
 ENDS: dict[str, Callable[[World, bytes], object]] = {
     "accept": lambda world, e: (world.ok(claim(e), P), world.ok(verdict(e), VALIDATOR)),
     "settled": lambda world, e: world.ok(settle(e, VOUCHER), P, STEWARD),
@@ -130,6 +155,7 @@ ENDS: dict[str, Callable[[World, bytes], object]] = {
     "fenced": lambda world, e: world.ok(fence(e), STEWARD, STANDBY),
     "surrendered": lambda world, e: world.ok(surrender(e), P),
     "undecided": lambda world, e: world.ok(claim(e), P) and world.pass_time(VERDICT_BY + 1),
+    "void": void,
 }
 
 
@@ -159,6 +185,7 @@ NEXT: dict[str, Callable[[World, bytes], object]] = {
     "withheld": lambda world, e: judged(world, e, "withheld"),
     "missing": lambda world, e: judged(world, e, "missing"),
     "undecided": late,
+    "void": lambda world, e: (second(world, e), blamed(world, e, 2, PROVIDERS[1], 1, P)),
     "fenced": lambda world, e: (second(world, e), world.ok(fence(e, epoch=2), STEWARD, STANDBY)),
     "surrendered": lambda world, e: (second(world, e), world.ok(surrender(e, epoch=2), PROVIDERS[1])),
     "expired": lambda world, e: (second(world, e), world.pass_time(CLAIM_BY + 1)),

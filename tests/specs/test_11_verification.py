@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import specs
 from protocol import trace, units
+from protocol.operations import Inherited
 from protocol.proof import Leaf
 from protocol.units import PPM, Digest, PeerId
 from verifier import (
@@ -18,9 +19,14 @@ from verifier import (
     bench,
     case,
     challenge,
+    charges,
+    comparisons,
     course,
     deadlines,
     judge,
+    no_shows,
+    prefixes,
+    quoting,
     replays,
     sampling,
     settling,
@@ -30,7 +36,7 @@ from verifier import (
 from verifier.settling import Finding, Grade
 
 SPEC = specs.load("11-verification")
-HOLDERS = (units, sampling, deadlines, challenge, settling, case, trace, auditor)
+HOLDERS = (units, sampling, deadlines, challenge, settling, case, trace, auditor, no_shows)
 hashes = st.binary(min_size=32, max_size=32)
 
 
@@ -51,7 +57,7 @@ def test_every_code_a_judge_can_give_is_explained() -> None:
     """Whatever the judge's modules decide is in the table, and all that is in the table stands in them."""
     source = "".join(
         Path(module.__file__ or "").read_text(encoding="utf-8")
-        for module in (course, judge, audits, unfolding, bench, replays, case)
+        for module in (course, judge, audits, charges, comparisons, unfolding, quoting, bench, replays, case)
     )
     said = set(re.findall(r'"([a-z]+(?:_[a-z]+)*)"', source))
     table = {row["code"] for row in SPEC.table("verdicts")}
@@ -82,6 +88,17 @@ def test_auditor(beacon: bytes, turn: int, stakes: dict[PeerId, int]) -> None:
     place = (b"e" * 32, 1, 1)
     said = SPEC.functions["draw_auditor"](beacon, place, turn, stakes)
     assert sampling.draw_auditor(beacon, place, turn, stakes, frozenset()) == said
+
+
+@given(
+    signed=st.lists(st.integers(1, 20), max_size=5, unique=True).map(sorted),
+    bad=st.frozensets(st.integers(0, 24), max_size=4),
+)
+def test_suspects(signed: list[int], bad: frozenset[int]) -> None:
+    said = SPEC.functions["suspect"](signed, bad)
+    entries = [Inherited(epoch, count, bytes(32), bytes(64)) for epoch, count in enumerate(signed, start=1)]
+    found = prefixes.suspect(entries, bad)
+    assert said == (None if found is None else (entries.index(found[0]), found[1]))
 
 
 def test_comparison() -> None:

@@ -7,13 +7,30 @@ from typing import get_args, get_type_hints
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from msgspec.structs import replace
 
 import specs
-from protocol import automatic, beacon, beacons, disputes, exposure, penalties, policy, tallies, units
+from protocol import (
+    automatic,
+    beacon,
+    beacons,
+    disputes,
+    escrow_state,
+    exposure,
+    inheritance,
+    operations,
+    penalties,
+    policy,
+    tallies,
+    units,
+)
 from protocol.accounts import TREASURY
-from protocol.operations import Mint, Verdict
+from protocol.errors import Refused
+from protocol.escrow_state import ChunkLease, Escrow
+from protocol.operations import Claim, Mint, Verdict
 from protocol.policy import Policy
+from protocol.prefix import sign_prefix
 from protocol.units import CREDIT, PPM
 from tests.protocol.ledger_world import (
     OTHER,
@@ -36,6 +53,7 @@ from tests.protocol.ledger_world import (
 )
 
 SPEC = specs.load("32-economics")
+TEXT = SPEC.path.read_text(encoding="utf-8")
 P, Q = PROVIDERS[:2]
 money = st.integers(0, 2**50)
 shares = st.integers(0, PPM)
@@ -51,7 +69,7 @@ def divide(taken: int, burn: int, has_challenger: bool) -> tuple[int, int, int]:
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (units, policy, penalties, disputes, exposure, tallies, beacons, automatic):
+    for module in (units, policy, penalties, disputes, exposure, tallies, beacons, automatic, escrow_state, operations):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
 
@@ -97,6 +115,40 @@ def test_a_slash_is_divided_whole_and_half_of_it_is_gone(taken: int, burn: int, 
     burnt, reward, kept = divide(taken, burn, has_challenger)
     assert burnt + reward + kept == taken
     assert 2 * burnt >= taken >= 2 * reward
+
+
+@given(amount=money, count=st.integers(1, 9))
+def test_auditors_share(amount: int, count: int) -> None:
+    peers = [bytes([number]) for number in range(count)]
+    parts = dict(penalties.divided(amount, peers))
+    assert [parts.get(peer, 0) for peer in peers] == SPEC.functions["auditors_parts"](amount, count)
+    assert sum(parts.values()) == amount
+
+
+@pytest.mark.parametrize("code", [*sorted(tallies.UNHEARD), "not_sampled", "hash_equal"])
+def test_a_result_that_nobody_answered_for(code: str) -> None:
+    assert (f"`{code}`" in TEXT) == tallies.is_unheard(False, code)
+    assert not tallies.is_unheard(True, code)
+
+
+@given(
+    claimed=st.integers(1, 12),
+    entries=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 12), st.booleans()), max_size=4),
+)
+def test_words_that_bear_a_claim(claimed: int, entries: list[tuple[int, int, bool]]) -> None:
+    world = World(with_policy())
+    lease = ChunkLease(0, 9, former=dict.fromkeys(range(1, 5), P.peer))
+    escrow = Escrow(b"e" * 32, bytes(16), RENTER.peer, STEWARD.peer, 1, bytes(32), 1)
+    words = [
+        sign_prefix(P if good else Q, "test", escrow.id, 0, epoch, done, b"w" * 32) for epoch, done, good in entries
+    ]
+    op = Claim(escrow.id, 0, 9, bytes(32), b"t" * 32, claimed, tuple(words) or UNSET)
+    try:
+        is_borne = inheritance.heirloom(world.ledger._state, escrow, lease, op) is not None
+    except Refused as error:
+        is_borne = False
+        assert f"`{error.code}`" in TEXT
+    assert is_borne == SPEC.functions["is_borne"](claimed, entries)
 
 
 @given(price=money, number=st.integers(1, 3), least=st.integers(1, 2**30))

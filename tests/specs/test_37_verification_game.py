@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ import specs
 from node import drand
 from protocol import units
 from protocol.units import Digest, PeerId
+from tests.verifier.court import job
 from tests.verifier.duel import history
+from tests.verifier.test_blind_panels import trial
 from tests.verifier.test_game import play
 from verifier import (
     arbiter,
@@ -22,16 +27,22 @@ from verifier import (
     court,
     docket,
     game,
+    jury,
     leaf_question,
     operators,
     panel,
     referee,
     rehearing,
+    sampling,
     tournament,
+    witness,
 )
 
 SPEC = specs.load("37-verification-game")
-MODULES = (units, drand, arbiter, beacon, chess_clock, court, game, operators, panel, referee, rehearing, tournament)
+MODULES = (
+    *(units, drand, arbiter, beacon, chess_clock, court, game, jury, operators, panel, referee, rehearing),
+    *(tournament, witness),
+)
 votes = st.lists(st.sampled_from((bytes(32), b"a" * 32, b"b" * 32)), max_size=7)
 
 
@@ -46,6 +57,29 @@ def test_majority(found: list[bytes], more: int) -> None:
     by_peer = {PeerId(bytes([n]) * 32): Digest(vote) for n, vote in enumerate(found)}
     said = SPEC.functions["majority"](found, len(found) + more)
     assert panel.majority_of(by_peer, len(found) + more) == said
+
+
+@given(tickets=st.lists(st.binary(min_size=32, max_size=32), min_size=2, max_size=5, unique=True), data=st.data())
+def test_the_order(tickets: list[bytes], data: st.DataObject) -> None:
+    place = (b"e" * 32, 0, 1)
+    stakes = {PeerId(one): data.draw(st.integers(1, 2 * sampling.AUDITOR_STAKE_CAP)) for one in tickets}
+    called = jury.order(b"s" * 32, place, stakes, frozenset())
+    name = b"shoal/1\0juror\0" + b"s" * 32 + b"%s%d/%d\0" % place
+    scarce = [jury._scarcity(hashlib.sha256(name + peer).digest()) for peer in called]
+    cap = sampling.AUDITOR_STAKE_CAP
+    ranks = [SPEC.functions["rank"](one, stakes[peer], cap) for one, peer in zip(scarce, called, strict=True)]
+    assert all(int(str(one)) <= int(str(next_)) for one, next_ in pairwise(ranks))
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+@pytest.mark.parametrize("trace", [b"", b"t" * 32])
+@pytest.mark.parametrize("inherited", [0, 4])
+@pytest.mark.parametrize("unit", [None, 2, 4])
+def test_refuted(is_exact: bool, trace: bytes, inherited: int, unit: int | None) -> None:
+    about, facts = trial(job())
+    about.facts = replace(facts, numeric="D0" if is_exact else "D3")
+    about.trace, about.inherited, about.unit = trace, inherited, unit
+    assert about.found(False) == SPEC.functions["refuted"](is_exact, bool(trace), inherited, unit)
 
 
 def test_instances() -> None:
@@ -91,7 +125,7 @@ def test_tournament(claims: int, bond: int) -> None:
 
 
 def test_every_code_is_explained() -> None:
-    said = {row["code"] for title, rows in SPEC.tables for row in rows if title == "instances" and "code" in row}
+    said = {row["code"] for title, rows in SPEC.tables for row in rows if title == "votes" and "code" in row}
     source = "".join(
         Path(module.__file__ or "").read_text(encoding="utf-8")
         for module in (court, docket, arbiter, leaf_question, referee, operators, rehearing)

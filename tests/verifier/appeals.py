@@ -11,39 +11,51 @@ from msgspec import UNSET, UnsetType
 from protocol import wire
 from protocol.completions import Fetched, FetchFailed, RunDone, Scored
 from protocol.effects import Compute, Emit, Fetch, Machine, Run, Score
-from protocol.genesis import Genesis
+from protocol.errors import ShoalError
 from protocol.held import Held, held_id
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
-from protocol.operations import Appeal, Claim, EscrowOpen, Verdict, seal, signed_op
+from protocol.operations import (
+    Appeal,
+    Claim,
+    EscrowOpen,
+    Inherited,
+    SignedOp,
+    Surrender,
+    Verdict,
+    seal,
+    signed_op,
+)
 from protocol.policy import Policy
+from protocol.prefix import root_of, sign_prefix
 from protocol.proof import Leaf, Proof, Results, Tolerance, Trace, UnitResult
 from protocol.trace import TraceTree
 from protocol.units import CREDIT, MINUTE, PPM, Digest, Micros, PeerId
-from tests.protocol.ledger_world import CHAIN, DEADLINE, FUNDS, PROVIDERS, RENTER, STAKE, START, STEWARD, assign
-from tests.verifier.quorum import KEYS, Quorum
+from tests.protocol.ledger_world import CHAIN, DEADLINE, FUNDS, PROVIDERS, RENTER, STAKE, STEWARD, assign
+from tests.verifier.quorum import KEYS, Quorum, quorum_genesis
 from verifier.advocate import Advocate
 from verifier.auditor import Auditor
-from verifier.court import Bailiff, Court
+from verifier.bailiff import Bailiff
+from verifier.court import Court
+from verifier.jury import Fitness
 from verifier.orderer import Orderer
 
 GOOD, BAD, ODD = (Digest(bytes([letter]) * 32) for letter in b"gbo")
 AUDITORS: Final = tuple(Identity(bytes([70 + n]) * 32) for n in range(14))
 PROVIDER: Final = PROVIDERS[0]
+FORMER: Final = PROVIDERS[1]
+"""Had the chunk before, where a claim goes on from a snapshot."""
 CHALLENGER: Final = Identity(b"c" * 32)
 UNITS: Final = 40
 SALT: Final = bytes(32)
 
-GENESIS: Final = Genesis(
-    CHAIN,
-    START,
-    tuple((item.peer, 1) for item in KEYS),
+GENESIS: Final = quorum_genesis(
+    Policy(dispute_window=Micros(10 * MINUTE), rule_time=Micros(30 * MINUTE)),
     (
-        *(("U", item.peer, FUNDS) for item in (RENTER, PROVIDER, CHALLENGER)),
+        *(("U", item.peer, FUNDS) for item in (RENTER, PROVIDER, FORMER, CHALLENGER)),
         *(("S", item.peer, STAKE) for item in (*PROVIDERS, *AUDITORS)),
         ("S", CHALLENGER.peer, 10 * STAKE),
     ),
-    Policy(dispute_window=Micros(10 * MINUTE), rule_time=Micros(30 * MINUTE)),
 )
 
 
@@ -79,6 +91,7 @@ class Appeals:
         silent: frozenset[PeerId] = frozenset(),
         networks: Callable[[PeerId], frozenset[str]] = lambda peer: frozenset(),
         seats: int = len(AUDITORS),
+        job: JobSpec | None = None,
     ) -> None:
         self.claimed, self.trace, self.lying, self.lie = claimed, trace, lying, lie
         proof: Proof | UnsetType = UNSET
@@ -86,11 +99,13 @@ class Appeals:
             proof = Proof("training", UNITS, tolerance=Tolerance(1000, 10_000))
         elif trace is not None:
             proof = Proof("deterministic", UNITS)
-        self.job = JobSpec("job", "wasm", ("true",), (Chunk(),), numeric=numeric, proof=proof)  # type: ignore[arg-type]
+        self.job = job or JobSpec("job", "wasm", ("true",), (Chunk(),), numeric=numeric, proof=proof)  # type: ignore[arg-type]
         self.blobs: dict[bytes, bytes] = {}
         self.spec = self.keep(wire.encode(self.job))
         self.candidates = {item.peer: STAKE for item in AUDITORS[:seats]}
         self.networks = networks
+        self.books: dict[PeerId, dict[PeerId, Fitness]] = {}
+        """By judge: what it has heard of whom; everybody else is known to be fit."""
         self.missing: set[bytes] = set()
         validators = tuple(key.peer for key in KEYS)
         outside: dict[PeerId, Machine] = {
@@ -114,16 +129,25 @@ class Appeals:
     def _machines(self, key: Identity, orderer: Orderer) -> list[Machine]:
         validators = tuple(item.peer for item in KEYS)
         bailiff = Bailiff(
-            key, CHAIN, lambda: orderer.ledger, lambda: validators, lambda *_: self.candidates, self.read, self.networks
+            key,
+            CHAIN,
+            lambda: orderer.ledger,
+            lambda: validators,
+            lambda: self.candidates,
+            lambda facts, provider, peer: self.books.get(key.peer, {}).get(peer, "fit"),
+            self.read,
+            self.networks,
         )
         return [Court(bailiff), Auditor(key, CHAIN, lambda: validators, self.read)]
 
     def _work(self, peer: PeerId, effect: Compute) -> None:
         match effect.work:
             case Fetch(digest=digest):
-                is_here = digest in self.blobs and digest not in self.missing
-                done = Fetched(digest, len(self.blobs[digest])) if is_here else FetchFailed(digest, "gone")
-                self.quorum.give(peer, done)
+                try:
+                    size = len(self.read(digest)) if digest not in self.missing else 0
+                except (KeyError, ShoalError):
+                    size = 0
+                self.quorum.give(peer, Fetched(digest, size) if size else FetchFailed(digest, "gone"))
             case Score(task=task, items=items) as score:
                 wrong = sum(item.claimed != TRUTH.leaves[item.index + 1].state for item in items)
                 is_lie = score.auditor in self.lying
@@ -146,19 +170,25 @@ class Appeals:
         return RunDone(run.task, "ok", 0, self.lie if peer in self.lying else GOOD, 1, 1.0, "")
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def decided(self, outcome: str) -> None:
-        """The judges' first word about the claim."""
+    def decided(self, outcome: str, inherited: int = 0, is_blamed: bool = False) -> None:
+        """The judges' first word about the claim. `inherited`: so many units are those of FORMER's lease."""
         opened = signed_op(
             CHAIN, EscrowOpen(RENTER.peer, 0, 0, bytes(16), 100 * CREDIT, self.spec, STEWARD.peer, DEADLINE), RENTER
         )
-        self.place = (opened.op_id, 0, 1)
-        leased = signed_op(CHAIN, assign(opened.op_id), STEWARD, PROVIDER)
+        self.place = (opened.op_id, 0, 2 if inherited else 1)
+        before: list[SignedOp] = [opened]
+        if inherited:
+            given_up = Surrender(opened.op_id, 0, 1, "stopped")
+            leased = signed_op(CHAIN, assign(opened.op_id, provider=FORMER), STEWARD, FORMER)
+            before += [leased, signed_op(CHAIN, given_up, FORMER)]
+        before.append(signed_op(CHAIN, assign(opened.op_id, epoch=self.place[2]), STEWARD, PROVIDER))
         root = TraceTree(self.trace).root if self.trace is not None else UNSET
         claim = Claim(
             *self.place,
             sealed=seal(PROVIDER.peer, SALT, self.claimed),
             trace=root,
-            units=UNSET if self.trace is None else UNITS,
+            units=self.job.units or UNSET,
+            inherited=self._words(inherited) if inherited else UNSET,
         )
         verdict = Verdict(
             *self.place,
@@ -168,19 +198,28 @@ class Appeals:
             output=self.claimed,
             evidence=self.claimed,
             code="hash_equal",
+            blamed=1 if is_blamed else UNSET,
         )
         if self.trace is not None:
             self.advocates[PROVIDER.peer].find = lambda wanted: self.trace if wanted == root else None
-        self.quorum.submit(opened, leased, signed_op(CHAIN, claim, PROVIDER), signed_op(CHAIN, verdict, *KEYS))
+        self.quorum.submit(*before, signed_op(CHAIN, claim, PROVIDER), signed_op(CHAIN, verdict, *KEYS))
         self.quorum.run(1)
         assert self.held.finding == outcome
 
-    def appeal(self, who: Identity, rival: Trace | None = None, bond: int = 50 * CREDIT) -> None:
+    def _words(self, units: int) -> tuple[Inherited, ...]:
+        """What FORMER signed for the first units of the claim."""
+        assert self.trace is not None
+        escrow, chunk, _ = self.place
+        return (sign_prefix(FORMER, CHAIN, escrow, chunk, 1, units, root_of(self.trace, units)),)
+
+    def appeal(
+        self, who: Identity, rival: Trace | None = None, bond: int = 50 * CREDIT, speaker: PeerId | UnsetType = UNSET
+    ) -> None:
         root, before = TraceTree(rival).root if rival is not None else bytes(32), self.held.round
         if rival is not None and who is CHALLENGER:
             self.advocates[who.peer].find = lambda wanted: rival if wanted == root else None
         self.quorum.submit(
-            signed_op(CHAIN, Appeal(*self.place, appellant=who.peer, bond=bond, rival=root, round=before + 1), who)
+            signed_op(CHAIN, Appeal(*self.place, who.peer, bond, rival=root, round=before + 1, speaker=speaker), who)
         )
         self.quorum.run(0.5)
         assert self.held.appeal or self.held.round > before, "the appeal is open, or ruled upon already"

@@ -48,8 +48,14 @@ class Traffic:
         self.left = 2 * count
         self._next()
         self.town.run(lambda: not self.left, 3 * count * GAP)
-        everything = [record for kind in self.records.values() for record in kind]
-        self.town.run(lambda: all(record.is_final for record in everything), 3600)
+        unfinished = [record for kind in self.records.values() for record in kind]
+
+        def is_over() -> bool:
+            while unfinished and unfinished[-1].is_final:
+                unfinished.pop()
+            return not unfinished
+
+        self.town.run(is_over, 3600)
 
     def _habit(self) -> tuple[str, int, int, int]:
         """Name, estimate and limit in seconds, share of numbered runs."""

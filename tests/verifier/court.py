@@ -25,7 +25,7 @@ from protocol.messages import (
     Reveal,
     Submit,
 )
-from protocol.operations import Claim, Verdict
+from protocol.operations import Claim, Inherited, Verdict
 from protocol.units import MINUTE, SECOND, Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
 from verifier.bench import CARELESS, Caution
@@ -66,7 +66,10 @@ class Court:
         auditors: tuple[Identity, ...] = (ME,),
         spec: JobSpec | None = None,
         caution: Caution = CARELESS,
+        key: Identity = ME,
     ) -> None:
+        self.key = key
+        """The judge's."""
         self.blob = wire.encode(spec or job(audit_ppm))
         self.blobs: dict[Digest, bytes] = {}
         """What is here besides the specification."""
@@ -77,7 +80,7 @@ class Court:
         self.state.standings[PROVIDER.peer] = Standing(consecutive_valid=valid)
         stakes = {auditor.peer: 1 for auditor in auditors}
         self.judge = Judge(
-            ME,
+            key,
             CHAIN,
             lambda: self.state,
             lambda: (ME.peer, STRANGER.peer),
@@ -96,9 +99,16 @@ class Court:
         return Header(CHAIN, 5, NOW - LAG, zero, zero, zero, zero, zero, 1)
 
     def claim(
-        self, chunk: int = 0, output: Digest = GOOD, status: str = "applied", trace: bytes = b"", units: int = 0
+        self,
+        chunk: int = 0,
+        output: Digest = GOOD,
+        status: str = "applied",
+        trace: bytes = b"",
+        units: int = 0,
+        prefixes: tuple[Inherited, ...] = (),
+        signers: tuple[Identity, ...] = (),
     ) -> None:
-        """The ledger orders a claim, and this validator hears of it."""
+        """The ledger orders a claim, and this validator hears of it. `prefixes`: what it went on from, by `signers`."""
         sealed = operations.seal(PROVIDER.peer, SALT, output)
         self.escrow.chunks[chunk] = ChunkLease(
             chunk,
@@ -111,10 +121,14 @@ class Court:
             beacon=self.beacon or header_hash(self.header()),
             trace=trace,
             units=units,
+            prefixes=prefixes,
+            inherited={entry.epoch: signer.peer for entry, signer in zip(prefixes, signers, strict=True)},
         )
-        claimed = Claim(ESCROW, chunk, 1, sealed, trace=trace or UNSET, units=units or UNSET)
+        claimed = Claim(
+            ESCROW, chunk, 1, sealed, trace=trace or UNSET, units=units or UNSET, inherited=prefixes or UNSET
+        )
         operation = operations.signed_op(CHAIN, claimed, PROVIDER)
-        self.hear(ME, self.receipts(operation, status))
+        self.hear(self.key, self.receipts(operation, status))
 
     def receipts(self, operation: operations.SignedOp, status: str = "applied") -> Receipts:
         outcome = Outcome(operation.op_id, "applied" if status == "applied" else "refused", "ok", "")
@@ -164,7 +178,7 @@ class Court:
         assert isinstance(message, Submit)
         operation = wire.decode(message.operations[0].body, operation_decoder, ME.peer)
         assert isinstance(operation, Verdict)
-        assert message.operations[0].signatures[0].signer == ME.peer
+        assert message.operations[0].signatures[0].signer == self.key.peer
         return operation
 
     def found(self) -> tuple[str, str, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 from protocol.effects import Compute, Effect, Emit, Machine, Send, Store
 from protocol.errors import Refused, RemoteViolation
@@ -12,7 +12,9 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.messages import Message, Submit
 from protocol.operations import SignedOp
+from protocol.policy import Policy
 from protocol.units import SECOND, Micros, PeerId
+from tests.protocol.ledger_world import CHAIN, FUNDS, PROVIDERS, RENTER, STAKE, START
 from verifier.orderer import Orderer
 
 KEYS: Final = tuple(Identity(bytes([40 + n]) * 32) for n in range(4))
@@ -20,6 +22,18 @@ NOW: Final = Micros(5_000_000 * SECOND)
 TICK: Final = Micros(SECOND // 10)
 
 Make = Callable[[Identity, Orderer], Sequence[Machine]]
+Balances = tuple[tuple[Literal["U", "S"], bytes, int], ...]
+
+STAKED: Final[Balances] = (
+    ("U", RENTER.peer, FUNDS),
+    *(("S", item.peer, STAKE) for item in (*PROVIDERS, *KEYS)),
+)
+"""A renter with money, and providers and validators with stake."""
+
+
+def quorum_genesis(policy: Policy, balances: Balances = STAKED) -> Genesis:
+    """A ledger of these four with a policy."""
+    return Genesis(CHAIN, START, tuple((item.peer, 1) for item in KEYS), balances, policy)
 
 
 class Quorum:

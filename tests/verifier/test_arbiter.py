@@ -17,6 +17,7 @@ from tests.verifier.test_leaf_question import BEFORE, FACTS, MINE
 from tests.verifier.test_panel import PEERS, PLACE, REQUEST, SALT
 from verifier.arbiter import STEP_TIME, Arbiter, Seat
 from verifier.game import Dispute
+from verifier.jury import Bench
 from verifier.views import Facts
 
 NOW = Micros(10**15)
@@ -29,7 +30,7 @@ def facts(**changes: object) -> Facts:
     return Facts(**({name: getattr(FACTS, name) for name in Facts.__slots__} | changes))
 
 
-class Bench:
+class Trial:
     """An arbiter, and what it decided."""
 
     def __init__(self, members: int = 3, changes: dict[str, object] | None = None) -> None:
@@ -38,7 +39,11 @@ class Bench:
         self.arbiter = Arbiter(self._decide, lambda digest: self.blobs[digest])
         self.members = PEERS[:members]
         self.seat = Seat(
-            REQUEST, facts(**(changes or {})), Digest(b"o" * 32), (PEERS[10], PEERS[11]), tuple(self.members)
+            REQUEST,
+            facts(**(changes or {})),
+            Digest(b"o" * 32),
+            (PEERS[10], PEERS[11]),
+            Bench((*self.members,), (), len(self.members)),
         )
 
     def _decide(self, game: Digest, loser: int | None, code: str, now: Micros) -> list[Effect]:
@@ -76,7 +81,7 @@ def scores(effects: list[Effect]) -> list[Score]:
 
 
 def test_bitwise_replays_refute_a_claim() -> None:
-    bench = Bench()
+    bench = Trial()
     bench.begin()
     digest = bench.results(RIGHT)
     effects = bench.answers(digest, digest, digest)
@@ -88,7 +93,7 @@ def test_bitwise_replays_refute_a_claim() -> None:
 
 
 def test_a_minority_refutes_nothing() -> None:
-    bench = Bench()
+    bench = Trial()
     bench.begin()
     right, wrong = bench.results(RIGHT), bench.results(replace(RIGHT, state=THEIRS.state))
     bench.answers(right, wrong, right)
@@ -99,7 +104,7 @@ def test_a_minority_refutes_nothing() -> None:
 
 
 def test_both_wrong_both_lose() -> None:
-    bench = Bench(1)
+    bench = Trial(1)
     bench.begin()
     digest = bench.results(replace(RIGHT, state=b"x" * 32))
     bench.answers(digest)
@@ -112,14 +117,14 @@ def test_both_wrong_both_lose() -> None:
     [("inputs: gone", (0, "withheld")), ("exit: 1", (None, "wrong_step")), ("timeout", (1, "not_replayed"))],
 )
 def test_replays_that_fail(reason: str, expected: tuple[int | None, str]) -> None:
-    bench = Bench()
+    bench = Trial()
     bench.begin()
     bench.answers(*[(Digest(bytes(32)), reason)] * 3)
     assert bench.decided == [expected]
 
 
 def test_results_that_cannot_be_had_or_read_are_no_vote() -> None:
-    bench = Bench()
+    bench = Trial()
     bench.begin()
     right, junk, gone = bench.results(RIGHT), wire.digest(b"junk"), Digest(b"?" * 32)
     bench.blobs[junk] = b"junk"
@@ -132,7 +137,7 @@ def test_results_that_cannot_be_had_or_read_are_no_vote() -> None:
 
 
 def test_silence_ends_by_its_deadline() -> None:
-    bench = Bench()
+    bench = Trial()
     bench.begin()
     assert bench.arbiter.tick(Micros(NOW + 1)) == []
     assert bench.arbiter.tick(Micros(NOW + 10**7)), "asked again"
@@ -164,7 +169,7 @@ def score_all(bench: Bench, effects: list[Effect], fine: dict[tuple[PeerId, int]
 )
 def test_within_the_tolerance(mine: int, theirs: int, expected: tuple[int | None, str]) -> None:
     """`mine`, `theirs`: how many of three members find the claim within the tolerance."""
-    bench = Bench(changes=D3)
+    bench = Trial(changes=D3)
     bench.begin()
     digests = [bench.results(replace(RIGHT, state=bytes([n]) * 32)) for n in (1, 2, 3)]
     bench.answers(*digests)

@@ -179,6 +179,23 @@ def test_a_check_runs_over_the_named_output_which_its_askers_have() -> None:
     assert commit.sealed == operations.seal(ME.peer, reveal.salt, OUTPUT)
 
 
+def test_output_files_are_made_of_a_last_state_which_its_askers_have() -> None:
+    machine = auditor()
+    last = Leaf(8, b"l" * 32, 9, ZERO_DIGEST, ZERO_DIGEST, 0)
+    asked = msgspec.structs.replace(request(), last=last)
+    machine.receive(JUDGE.peer, asked, NOW)
+    (run,) = runs(machine.receive(ME.peer, Fetched(DIGEST, len(BLOB)), NOW))
+    assert (run.last, run.units, run.result) == (last, (), ZERO_DIGEST)
+    assert run.sources == (STRANGER.peer, JUDGE.peer)
+    machine.receive(ME.peer, done(run.task), NOW)
+    ((_, reveal),) = sends(machine.receive(JUDGE.peer, opening(), NOW), AuditReveal)
+    assert isinstance(reveal, AuditReveal)
+    assert reveal.output == OUTPUT
+    other = msgspec.structs.replace(asked, last=msgspec.structs.replace(last, state=b"m" * 32))
+    machine.receive(SECOND_JUDGE.peer, other, NOW)
+    assert len(machine) == 1, "of another state it is another question, asked when the first is answered"
+
+
 def test_the_work_and_the_check_of_one_chunk_are_opened_in_turn() -> None:
     machine = auditor(slots=2)
     machine.receive(JUDGE.peer, of_units(1), NOW)

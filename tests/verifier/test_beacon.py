@@ -6,43 +6,33 @@ from typing import Final
 
 import pytest
 
+from protocol import wire
 from protocol.beacon import seal_part
 from protocol.effects import Effect, Send, Store
 from protocol.errors import LocalError
 from protocol.escrow_state import ChunkLease
-from protocol.genesis import Genesis
 from protocol.identity import Identity
+from protocol.ledger import operation_decoder
 from protocol.messages import Submit
-from protocol.operations import BeaconReveal, signed_op
+from protocol.operations import BeaconCommit, BeaconReveal, signed_op
 from protocol.policy import Policy
 from protocol.units import SECOND, Micros
 from tests.protocol.ledger_world import (
     CHAIN,
-    FUNDS,
     PROVIDERS,
     RENTER,
     STAKE,
-    START,
     STEWARD,
     assign,
     claim,
     open_escrow,
 )
-from tests.verifier.quorum import KEYS, NOW, Quorum
+from tests.verifier.quorum import KEYS, NOW, Quorum, quorum_genesis
 from verifier.beacon import ASK_AGAIN, KEPT, KEY, STRAGGLERS, BeaconKeeper
 from verifier.orderer import Orderer
 
 BEACON_TIME: Final = Micros(10 * SECOND)
-GENESIS: Final = Genesis(
-    CHAIN,
-    START,
-    tuple((item.peer, 1) for item in KEYS),
-    (
-        ("U", RENTER.peer, FUNDS),
-        *(("S", item.peer, STAKE) for item in (*PROVIDERS, *KEYS)),
-    ),
-    Policy(has_beacon=True, beacon_time=BEACON_TIME),
-)
+GENESIS: Final = quorum_genesis(Policy(has_beacon=True, beacon_time=BEACON_TIME))
 
 
 class Shut(BeaconKeeper):
@@ -172,7 +162,7 @@ def submitted(effects: list[Effect]) -> list[object]:
 
 def test_the_secret_is_on_disk_before_its_seal_leaves_and_differs_each_time() -> None:
     view = View()
-    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
+    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view, lambda: b"drand")
     first = keeper.tick(NOW)
     assert [type(effect) for effect in first[:2]] == [Store, Send]
     assert not submitted(keeper.tick(Micros(NOW + 1))), "not again at once"
@@ -182,14 +172,14 @@ def test_the_secret_is_on_disk_before_its_seal_leaves_and_differs_each_time() ->
         view.beacon_wanted = number
         secrets |= {e.value for e in keeper.tick(NOW) if isinstance(e, Store) and e.value is not None}
     assert len(secrets) == 25
-    other = BeaconKeeper(KEYS[1], GENESIS.validator_set, lambda: view)
+    other = BeaconKeeper(KEYS[1], GENESIS.validator_set, lambda: view, lambda: b"drand")
     assert not secrets & {e.value for e in other.tick(NOW) if isinstance(e, Store)}
     assert len(keeper._secrets) <= KEPT
 
 
 def test_it_opens_when_a_quorum_sealed_and_stragglers_had_their_time() -> None:
     view = View()
-    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
+    keeper = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view, lambda: b"drand")
     (secret,) = [e.value for e in keeper.tick(NOW) if isinstance(e, Store)]
     assert secret is not None
     part = view.beacons[5] = Part()
@@ -214,10 +204,14 @@ def test_without_its_disk_it_opens_what_it_can_make_again_and_nothing_else() -> 
     mixed = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view, lambda: b"drand")
     for keeper, opens in ((one, 1), (mixed, 0)):
         view.beacons.clear()
-        (secret,) = [e.value for e in keeper.tick(NOW) if isinstance(e, Store)]
-        assert secret is not None
+        effects = keeper.tick(NOW)
+        assert any(isinstance(effect, Store) for effect in effects) == (keeper is mixed), "made again, or stored"
+        (send,) = submitted(effects)
+        assert isinstance(send, Send) and isinstance(send.message, Submit)
+        said = wire.decode(send.message.operations[0].body, operation_decoder, KEYS[0].peer)
+        assert isinstance(said, BeaconCommit)
         part = view.beacons[5] = Part()
-        part.sealed = {key.peer: seal_part(KEYS[0].peer, 5, secret) for key in KEYS}
+        part.sealed = dict.fromkeys((key.peer for key in KEYS), said.sealed)
         again = BeaconKeeper(KEYS[0], GENESIS.validator_set, lambda: view)
         assert len(submitted(again.tick(NOW))) == opens
     with pytest.raises(LocalError):

@@ -38,7 +38,7 @@ from tests.verifier.court import (
 )
 from verifier.auditor import Auditor
 from verifier.case import Auditing, Opening, Revealing
-from verifier.deadlines import OPEN_TIMEOUT, VERDICT_MARGIN
+from verifier.deadlines import AUDITOR_FAILURES_MAX, OPEN_TIMEOUT, VERDICT_MARGIN
 
 
 def test_drawn_audit_before_the_opening_and_equal() -> None:
@@ -124,8 +124,9 @@ def test_an_auditors_failure_is_drawn_again_and_at_last_ignored(fault: str) -> N
 
 
 def test_a_silent_auditor_is_replaced_then_done_without() -> None:
+    """Twice each: the one that there is, and then the judge itself."""
     court = in_audit(auditors=(SECOND_AUDITOR,))
-    for turn in range(2):
+    for turn in range(2 * AUDITOR_FAILURES_MAX):
         state = court.case.state
         assert isinstance(state, Auditing), turn
         court.wait(state.until - court.now)

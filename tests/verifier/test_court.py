@@ -85,6 +85,27 @@ def test_nobody_sits_twice_and_neither_party_sits() -> None:
     assert appeals.held.round == 2
 
 
+def test_who_stood_in_for_somebody_does_not_sit_in_the_next_round_either() -> None:
+    """The first two of the order are away, and known of by nobody: others sit, and are not asked again."""
+    appeals = Appeals(GOOD)
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    order = next(iter(court_of(appeals).docket.orders.values()))
+    appeals = Appeals(GOOD, silent=frozenset(order[:2]))
+    appeals.books = {key.peer: dict.fromkeys(order[:2], "unknown") for key in KEYS}
+    appeals.decided("accept")
+    appeals.appeal(RENTER)
+    assert next(iter(court_of(appeals).docket.orders.values())) == order
+    appeals.run(60)
+    assert appeals.held.round == 1 and appeals.held.heard == order[:3]
+    first = {peer for peer, _ in appeals.runs}
+    assert first == set(order[2:5])
+    appeals.appeal(RENTER)
+    appeals.run(60)
+    second = {peer for peer, _ in appeals.runs[len(first) :]}
+    assert appeals.held.round == 2 and len(second) == 7 and not first & second
+
+
 def test_one_of_each_operator() -> None:
     def networks(peer: PeerId) -> frozenset[str]:
         index = next((at for at, item in enumerate(AUDITORS) if item.peer == peer), 99)

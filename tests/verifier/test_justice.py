@@ -13,7 +13,6 @@ from protocol.completions import Completion, Fetched, RunDone
 from protocol.court_messages import PointsOpened, PointsRequest
 from protocol.effects import Compute, Effect, Fetch, Machine, Publish, Run, Send
 from protocol.errors import Refused, Unavailable
-from protocol.genesis import Genesis
 from protocol.held import Held, held_id
 from protocol.identity import Identity
 from protocol.jobspec import Chunk, JobSpec
@@ -26,19 +25,17 @@ from protocol.trace import TraceTree
 from protocol.units import CREDIT, GIB, MINUTE, Credits, Digest, Micros, PeerId
 from tests.protocol.ledger_world import CHAIN, DEADLINE, FUNDS, PROVIDERS, RENTER, STAKE, START, STEWARD, assign
 from tests.verifier.appeals import BAD, GOOD, TRUTH
-from tests.verifier.quorum import KEYS, Make, Quorum
+from tests.verifier.quorum import KEYS, Make, Quorum, quorum_genesis
+from verifier.attestation.makers import BUILT_IN
 from verifier.justice import advocate
 from verifier.orderer import Orderer
 from verifier.wiring import Machines, Outside, wire_machines
 
 PROVIDER: Final = PROVIDERS[0]
 SALT: Final = bytes(32)
-GENESIS: Final = Genesis(
-    CHAIN,
-    START,
-    tuple((item.peer, 1) for item in KEYS),
-    (("U", RENTER.peer, FUNDS), *(("S", item.peer, STAKE) for item in (*PROVIDERS, *KEYS))),
+GENESIS: Final = quorum_genesis(
     Policy(has_beacon=True, dispute_window=Micros(10 * MINUTE)),
+    (("U", RENTER.peer, FUNDS), *(("S", item.peer, STAKE) for item in (PROVIDER, *KEYS))),
 )
 JOB: Final = JobSpec("job", "python", ("true",), (Chunk(),), numeric="D0")
 TERMS: Final = Terms(
@@ -74,6 +71,11 @@ class Opener:
 class Town(Quorum):
     """Four validators with every machine that they have; what they execute gives `computed`."""
 
+    fresh = b"fresh"
+    """Mixed into every part of a beacon: another value is another draw."""
+    makers = BUILT_IN
+    """Whose trusted hardware they believe."""
+
     def __init__(self, claimed: Digest, computed: Digest) -> None:
         self.blobs = {wire.digest(wire.encode(JOB)): wire.encode(JOB)}
         self.computed = computed
@@ -90,7 +92,8 @@ class Town(Quorum):
             audits_at_once=1,
             now=lambda: self.now,
             dice=lambda: Random(1),
-            fresh=lambda: b"fresh",
+            fresh=lambda: self.fresh,
+            makers=self.makers,
         )
         machines = self.wired[key.peer] = wire_machines(key, GENESIS, outside)
         assert isinstance(machines.replica, Orderer)
@@ -163,8 +166,8 @@ def test_an_appeal_is_ruled_upon_by_the_wired_courts() -> None:
 def test_traces_are_shown_to_validators_while_an_appeal_is_open() -> None:
     tree = TraceTree(TRUTH)
     blob = wire.encode(TRUTH)
-    holding = SimpleNamespace(trace=tree.root, rival=bytes(32), appeal=b"")
-    ledger = SimpleNamespace(held={b"h": holding})
+    holding = SimpleNamespace(trace=tree.root, rival=bytes(32))
+    ledger = SimpleNamespace(appealed=[])
     speaker = advocate(
         PROVIDER.peer,
         (KEYS[0].peer,),
@@ -177,12 +180,12 @@ def test_traces_are_shown_to_validators_while_an_appeal_is_open() -> None:
         with pytest.raises(Refused) as caught:
             speaker.receive(sender, ask, Micros(0))
         assert caught.value.code == code
-    holding.appeal = b"a" * 32
+    ledger.appealed.append(holding)
     [sent] = speaker.receive(KEYS[0].peer, ask, Micros(0))
     assert isinstance(sent, Send)
     assert isinstance(sent.message, PointsOpened)
     assert speaker.held, "the tree is kept for the next question"
-    holding.appeal = b""
+    ledger.appealed.clear()
     with pytest.raises(Refused):
         speaker.receive(KEYS[0].peer, ask, Micros(0))
     assert not speaker.held
@@ -191,16 +194,15 @@ def test_traces_are_shown_to_validators_while_an_appeal_is_open() -> None:
 def test_who_is_no_validator_holds_no_court() -> None:
     town = Town(GOOD, GOOD)
     justice = town.wired[KEYS[0].peer].justice
-    assert len(justice.listed) == 3
-    assert [machine for machine, _ in justice.restored([])] == [justice.court, justice.beacon]
+    assert len(justice.listed) == 4
+    assert [machine for machine, _ in justice.restored([])] == [justice.witness, justice.court, justice.beacon]
     machine: Machine
     for machine, begin in justice.restored([]):
         assert begin(town.now) == [], machine
 
 
 def test_a_trace_that_is_gone_cannot_be_spoken_for() -> None:
-    holding = SimpleNamespace(trace=b"t" * 32, rival=bytes(32), appeal=b"a")
-    ledger = SimpleNamespace(held={b"h": holding})
+    ledger = SimpleNamespace(appealed=[SimpleNamespace(trace=b"t" * 32, rival=bytes(32))])
 
     def gone(digest: Digest) -> bytes:
         raise Unavailable("not here", code="no_blob")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from protocol import operations
-from protocol.effects import Send
+from protocol.effects import Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
-from protocol.units import CREDIT, Digest, Micros, PeerId
-from verifier.panel import OPEN_TIMEOUT, SEATS, Panel, draw
-from verifier.sampling import AUDITOR_STAKE_CAP
+from protocol.units import Digest, Micros, PeerId
+from verifier.jury import Bench
+from verifier.panel import OPEN_TIMEOUT, PATIENCE_MIN, Panel
 
 PLACE = (b"e" * 32, 0, 1)
 NOW = Micros(10**15)
@@ -36,31 +32,6 @@ def commit(sitting: Panel, peer: PeerId, output: Digest) -> list[object]:
 
 def reveal(sitting: Panel, peer: PeerId, output: Digest, reason: str = "ok") -> bool:
     return sitting.revealed(peer, AuditReveal(*PLACE, output=output, salt=SALT, reason=reason))
-
-
-@given(
-    seed=st.binary(min_size=32, max_size=32),
-    nets=st.lists(st.integers(0, 6), min_size=12, max_size=12),
-    seats=st.sampled_from(SEATS),
-)
-def test_one_of_each_network_and_none_of_the_excluded(seed: bytes, nets: list[int], seats: int) -> None:
-    networks = {peer: frozenset({str(net)}) for peer, net in zip(PEERS, nets, strict=False)}
-    candidates = dict.fromkeys(PEERS[:12], 1)
-    excluded = frozenset(PEERS[:2])
-    members = draw(seed, PLACE, seats, candidates, excluded, networks.__getitem__)
-    theirs = [next(iter(networks[peer])) for peer in members]
-    assert len(set(theirs)) == len(members) <= seats
-    assert not {next(iter(networks[peer])) for peer in excluded} & set(theirs)
-    free = {net for peer in PEERS[2:12] for net in networks[peer]} - {n for p in excluded for n in networks[p]}
-    assert len(members) == min(seats, len(free))
-    assert members == draw(seed, PLACE, seats, dict(reversed(candidates.items())), excluded, networks.__getitem__)
-
-
-def test_seats_go_by_stake_up_to_the_cap() -> None:
-    stakes = {PEERS[0]: 10**6 * CREDIT, PEERS[1]: int(AUDITOR_STAKE_CAP), PEERS[2]: AUDITOR_STAKE_CAP // 10}
-    found = Counter(draw(bytes([a, b]) * 16, PLACE, 1, stakes, frozenset())[0] for a in range(30) for b in range(30))
-    assert abs(found[PEERS[0]] - found[PEERS[1]]) < 120, "more than the cap buys nothing"
-    assert found[PEERS[2]] < 80
 
 
 def test_all_seal_before_anybody_opens() -> None:
@@ -119,3 +90,42 @@ def test_late_members_are_left_behind() -> None:
     assert sitting.majority() is None, "one is not two"
     reveal(sitting, PEERS[1], GOOD)
     assert sitting.majority() == GOOD
+
+
+def test_who_does_not_seal_is_replaced_by_the_next_in_the_order() -> None:
+    sitting = Panel.of(REQUEST, Bench(tuple(PEERS[:3]), tuple(PEERS[3:6]), 3), NOW, Micros(10**8), Micros(NOW + 10**9))
+    commit(sitting, PEERS[1], GOOD)
+    effects = sitting.late(NOW) or []
+    assert {effect.peer for effect in effects if isinstance(effect, Send)} == {PEERS[0], PEERS[2], PEERS[3], PEERS[4]}
+    assert not sitting.is_opening, "nothing is opened before the others have sealed"
+    commit(sitting, PEERS[4], GOOD)
+    assert commit(sitting, PEERS[0], BAD) == [Wake(sitting.until)], "full: those before them in the order get a while"
+    assert sitting.until == NOW + PATIENCE_MIN
+    commit(sitting, PEERS[3], GOOD)
+    sitting.late(NOW)
+    assert sitting.late(NOW) is None, "it is open"
+    for peer, output in ((PEERS[4], GOOD), (PEERS[3], GOOD), (PEERS[1], GOOD)):
+        assert not reveal(sitting, peer, output)
+    assert reveal(sitting, PEERS[0], BAD)
+    sitting.close()
+    assert sitting.members == (PEERS[0], PEERS[1], PEERS[3]), "the first three in the order, whoever was asked first"
+    assert sitting.majority() == GOOD
+
+
+def test_nobody_else_is_asked_when_the_time_is_over() -> None:
+    sitting = Panel.of(REQUEST, Bench(tuple(PEERS[:3]), tuple(PEERS[3:6]), 3), NOW, Micros(10**8), NOW)
+    assert sitting.late(NOW) is None
+    commit(sitting, PEERS[0], GOOD)
+    sitting.late(NOW)
+    assert sitting.is_opening
+
+
+def test_who_could_not_compute_anything_leaves_its_seat_to_the_next() -> None:
+    sitting = Panel.of(REQUEST, Bench(tuple(PEERS[:4]), (), 2), NOW, Micros(10**8), Micros(NOW + 10**9))
+    for peer in PEERS[:4]:
+        commit(sitting, peer, GOOD)
+    for peer, reason in zip(PEERS[:4], ("no_runtime", "exit: 1", "ok", "ok"), strict=False):
+        reveal(sitting, peer, GOOD, reason)
+    sitting.close()
+    assert sitting.members == (PEERS[1], PEERS[2])
+    assert not sitting.is_refused and sitting.majority() is None, "two seats, one word each way"

@@ -12,8 +12,9 @@ from protocol.proof import Numeric
 from protocol.units import PPM
 from simulations.units import EXACT, Conduct
 from tests.verifier.court import ESCROW, ME, PROVIDER, SECOND_AUDITOR, STRANGER, Court
-from tests.verifier.unit_court import THIRD, UNITS, UnitCourt, skipping, unit_job
+from tests.verifier.unit_court import AUDITORS, THIRD, UNITS, UnitCourt, skipping, unit_job
 from verifier.bench import Caution
+from verifier.deadlines import AUDIT_FAILURES_MAX, AUDITOR_FAILURES_MAX, UNREACHABLE_MAX
 
 PAIR = unit_job(samples=UNITS, auditors=2)
 FOUR = (ME, SECOND_AUDITOR, THIRD, STRANGER)
@@ -73,26 +74,34 @@ def test_where_there_is_one_auditor_one_is_enough() -> None:
 
 def test_auditors_who_cannot_get_the_states_prove_that_they_are_withheld() -> None:
     court = UnitCourt().begin().unfold()
-    auditor = court.requests()[0][0]
-    court.commit(ZERO_DIGEST, auditor)
-    court.show()
-    court.open(ZERO_DIGEST, auditor, "inputs: nobody has the state")
-    second = court.requests()[0][0]
-    assert second != auditor
-    court.commit(ZERO_DIGEST, second)
-    court.open(ZERO_DIGEST, second, "inputs: nobody has the state")
+    asked = [break_down(court, number, "inputs: nobody has the state") for number in range(UNREACHABLE_MAX)]
+    assert len(set(asked)) == UNREACHABLE_MAX
     assert court.found() == ("withheld", "withheld", False)
+
+
+def test_one_who_says_that_nothing_can_be_had_proves_nothing_against_others_who_broke_down() -> None:
+    court = UnitCourt().begin().unfold()
+    for number, reason in enumerate(("inputs: gone", "sandbox: broken", "inputs: gone", "stopped", "memory?", "x")):
+        break_down(court, number, reason)
+    assert court.found() == ("accept", "audit_failed", False)
 
 
 def test_auditors_who_break_down_themselves_condemn_nobody() -> None:
     court = UnitCourt().begin().unfold()
-    for number in range(2):
-        auditor = court.requests()[0][0]
-        court.commit(ZERO_DIGEST, auditor)
-        if not number:
-            court.show()
-        court.open(ZERO_DIGEST, auditor, "sandbox: it did not start")
+    asked = [break_down(court, number, "sandbox: it did not start") for number in range(AUDIT_FAILURES_MAX)]
+    assert {asked.count(auditor) for auditor in asked} == {AUDITOR_FAILURES_MAX}, "each once more, at the end"
+    assert set(asked[: len(AUDITORS)]) == set(AUDITORS)
     assert court.found() == ("accept", "audit_failed", False)
+
+
+def break_down(court: UnitCourt, number: int, reason: str) -> Identity:
+    """The one auditor that is asked seals nothing, and says why; the first of them before the claim is opened."""
+    auditor = court.requests()[0][0]
+    court.commit(ZERO_DIGEST, auditor)
+    if not number:
+        court.show()
+    court.open(ZERO_DIGEST, auditor, reason)
+    return auditor
 
 
 @pytest.mark.parametrize("numeric", ["D1", "D3"])
@@ -173,7 +182,7 @@ class TestCheck:
             (("exit: 1", "exit: 1"), ("fraud", "check_failed", True)),
             (("exit: 1", "timeout: 60 s"), ("rejected", "check_unfinished", True)),
             (("exit: 1", "", ""), ("accept", "check_passed", True)),
-            (("inputs: gone", "sandbox: broken"), ("accept", "not_sampled", False)),
+            (("inputs: gone", "sandbox: broken", "stopped") * 2, ("accept", "not_sampled", False)),
         ],
     )
     def test_what_fails_twice_is_bad(self, reasons: tuple[str, ...], found: tuple[str, str, bool]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.units import Digest, PeerId
-from verifier.settling import DISTINCT_MAX, Finding, Grade, lacking, settle
+from verifier.settling import DISTINCT_MAX, Finding, Grade, Settlement, joined, lacking, settle
 
 
 def found(word: str) -> list[Finding]:
@@ -101,3 +101,41 @@ def test_it_ends_and_one_word_condemns_nobody(word: str, wanted: int, is_exact: 
         assert len(others) >= 2
     if settled.end == "stands":
         assert sum(finding.grade != "other" for finding in findings[:end]) >= wanted
+
+
+def names(word: str, wanted: int, is_exact: bool) -> list[int]:
+    """Who decided it with the one that is named."""
+    settled = settle(found(word), wanted, is_exact)
+    assert settled is not None
+    return [peer[0] for peer in settled.agreed]
+
+
+def test_everybody_on_the_winning_side_is_named() -> None:
+    assert names("sss", 3, True) == [0, 1]
+    assert names("Xss", 1, True) == [1]
+    assert names("XsX", 1, True) == [0]
+    assert names("nn", 1, False) == [0]
+    assert names("sXY", 1, False) == [1]
+
+
+def test_bad_units_are_those_in_which_all_who_say_any_agree() -> None:
+    def units(*said: tuple[int, ...]) -> tuple[int, ...]:
+        others = [
+            Finding(PeerId(bytes([number]) * 32), Digest(bytes(32)), "other", b"", units=units)
+            for number, units in enumerate(said)
+        ]
+        settled = settle(others, 1, is_exact=False)
+        assert settled is not None
+        return settled.units
+
+    assert units((3, 1), (1, 2)) == (1,)
+    assert units((), (2, 5)) == (2, 5) == units((2, 5), ())
+    assert units((1,), (4,)) == (4,), "nothing in common: what the one says that is named"
+    assert units((), ()) == ()
+
+
+def test_hearings_that_uphold_a_claim_are_told_as_one() -> None:
+    one, two, three = (PeerId(bytes([number]) * 32) for number in range(3))
+    first = Settlement("stands", Finding(two, Digest(b"2" * 32), "same"), (three,))
+    second = Settlement("stands", Finding(three, Digest(b"3" * 32), "same"), agreed=(one, two))
+    assert joined([first, second]) == Settlement("stands", first.by, (three,), (one,))

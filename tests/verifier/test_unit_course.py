@@ -83,6 +83,8 @@ def act_out(plan: Plan) -> tuple[Verdict, list[str]]:
                 court.wait(REVEAL_TIMEOUT)
             case "Auditing":
                 seal(court, asked)
+            case "Checking":
+                look(court, asked)
             case "Opening":
                 uncover(court, asked)
             case "Decided":
@@ -103,6 +105,19 @@ def seal(court: UnitCourt, asked: dict[bytes, tuple[Identity, AuditRequest, str]
         court.commit(ZERO_DIGEST, auditor)
     else:
         court.seal(auditor, request, skipping(*range(COUNT)) if conduct == LIES else EXACT)
+
+
+def look(court: UnitCourt, asked: dict[bytes, tuple[Identity, AuditRequest, str]]) -> None:
+    """The one that is to make the output again seals: an invention of its own, nothing, or what came out."""
+    state = court.case.state
+    auditor, _, conduct = asked[state.auditors[0]]  # type: ignore[union-attr]
+    made = {LIES: court.spec, BREAKS: ZERO_DIGEST}.get(conduct, court.made.output)
+    if conduct == SILENT:
+        court.wait(int(state.until) - int(court.now))  # type: ignore[union-attr]
+        return
+    court.commit(made, auditor)
+    if conduct != SILENT:
+        court.open(made, auditor, "sandbox: it did not start" if conduct == BREAKS else "ok")
 
 
 def uncover(court: UnitCourt, asked: dict[bytes, tuple[Identity, AuditRequest, str]]) -> None:

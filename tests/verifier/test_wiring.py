@@ -32,11 +32,12 @@ from tests.protocol.ledger_world import (
     World,
     with_policy,
 )
+from verifier.acquaintance import Acquaintance
 from verifier.auditor import Auditor
 from verifier.judge import Judge
 from verifier.orderer import Orderer
 from verifier.views import Facts
-from verifier.wiring import Machines, Outside, _Judging, wire_machines
+from verifier.wiring import Machines, Outside, wire_machines
 
 NOW = Micros(START + SECOND)
 CAPABILITY = Capability(8_000, 16 * GIB, 64 * GIB, 1, 1)
@@ -96,7 +97,7 @@ def test_validators_order_and_judge_and_others_follow() -> None:
     assert isinstance(validator.replica, Orderer) and isinstance(validator.judge, Judge)
     assert isinstance(provider.replica, Follower) and provider.judge is None
     assert isinstance(provider.auditor, Auditor), "who is asked to compare results need not be a validator"
-    assert len(validator.listed) == 15 and len(provider.listed) == 12
+    assert len(validator.listed) == 16 and len(provider.listed) == 13
 
 
 def test_the_replica_hears_first_and_everybody_reads_it() -> None:
@@ -109,7 +110,7 @@ def test_the_replica_hears_first_and_everybody_reads_it() -> None:
 def test_a_peer_is_all_of_them() -> None:
     machines = wired(VALIDATOR)
     peer = machines.peer()
-    assert [peer.index(machine) for machine in machines.listed] == list(range(15))
+    assert [peer.index(machine) for machine in machines.listed] == list(range(16))
     assert peer.next_wake == 0, "everybody is asked for the first time at once"
 
 
@@ -193,7 +194,7 @@ def test_a_restarted_provider_gives_back_what_it_held_and_forgets_it() -> None:
     machines = wired(PROVIDERS[0])
     lease = ("lease/" + "ab" * 32, wire.encode((b"e" * 32, 0, 1)))
     commands = machines.restored([lease], PROVIDERS[0].peer)
-    assert [machine for machine, _ in commands] == [machines.steward, machines.provider]
+    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.justice.witness]
     effects = [effect for _, act in commands for effect in act(NOW)]
     assert Store(lease[0], None) in effects
     assert any(isinstance(effect, Send) for effect in effects), "a surrender goes to the ledger"
@@ -202,8 +203,8 @@ def test_a_restarted_provider_gives_back_what_it_held_and_forgets_it() -> None:
 def test_a_restarted_validator_goes_on_judging() -> None:
     machines = wired(VALIDATOR)
     commands = machines.restored([], VALIDATOR.peer)
-    court, beacon = machines.justice.court, machines.justice.beacon
-    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.judge, court, beacon]
+    justice = [machines.justice.witness, machines.justice.court, machines.justice.beacon]
+    assert [machine for machine, _ in commands] == [machines.steward, machines.provider, machines.judge, *justice]
     assert not any(isinstance(effect, Compute) for _, act in commands for effect in act(NOW))
 
 
@@ -275,7 +276,7 @@ def test_the_share_of_audits_follows_price_and_stake_where_there_is_a_policy() -
     world = World(with_policy())
     escrow = world.claimed()
     lease = world.ledger.escrows[escrow].chunks[0]
-    judging = _Judging(
+    judging = Acquaintance(
         VALIDATOR.peer, (VALIDATOR.peer,), OfferBook(), lambda: NOW, machines.maker, lambda: world.ledger
     )
     floor = judging.floor((escrow, 0, 1), PROVIDERS[0].peer)

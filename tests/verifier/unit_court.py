@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from msgspec import UNSET
 
+from protocol import wire
 from protocol.completions import Fetched, FetchFailed
 from protocol.effects import Compute, Fetch, Run, Score
 from protocol.identity import Identity
-from protocol.jobspec import Chunk, JobSpec, Resources
+from protocol.jobspec import Chunk, JobSpec, Manifest, OutputFile, Resources
 from protocol.messages import AuditRequest, Reveal, RevealRequest, UnitsOpened, UnitsRequest
 from protocol.proof import Kind, Numeric, Proof, Tolerance
 from protocol.provider_trace import LeaseTrace, committed
@@ -20,6 +21,7 @@ from simulations.units import EXACT, Conduct, Execution
 from tests.verifier.court import ESCROW, ME, PROVIDER, SALT, SECOND_AUDITOR, STRANGER, Court
 from verifier.bench import CARELESS, Caution
 from verifier.case import Decided, Unfolding
+from verifier.course import LAST_STATE
 
 THIRD = Identity(bytes([9]) * 32)
 AUDITORS = (ME, SECOND_AUDITOR, THIRD)
@@ -77,9 +79,10 @@ class UnitCourt(Court):
         auditors: tuple[Identity, ...] = AUDITORS,
         valid: int = 0,
         caution: Caution = CARELESS,
+        key: Identity = ME,
     ) -> None:
         self.job = spec or unit_job()
-        super().__init__(valid=valid, auditors=auditors, spec=self.job, caution=caution)
+        super().__init__(valid=valid, auditors=auditors, spec=self.job, caution=caution, key=key)
         self.by_peer = {identity.peer: identity for identity in (*auditors, ME, STRANGER)}
         self.made = units.execute(self.run(), conduct)
         trace = committed(self.made.trace, self.job.units, PROVIDER.peer, self.made.blobs.__getitem__)
@@ -95,9 +98,13 @@ class UnitCourt(Court):
     def begin(self, beacon: int = 0) -> UnitCourt:
         """The claim is ordered and the specification known. `beacon`: number of another than the block's hash."""
         self.beacon = hashlib.sha256(b"beacon %d" % beacon).digest() if beacon else b""
-        self.claim(output=self.made.output, trace=self.provided.trace.root, units=self.job.units)
+        self.order()
         self.know_spec()
         return self
+
+    def order(self) -> None:
+        """The claim is ordered."""
+        self.claim(output=self.made.output, trace=self.provided.trace.root, units=self.job.units)
 
     def asked(self) -> UnitsRequest:
         """The judge's last question about units."""
@@ -181,7 +188,37 @@ class UnitCourt(Court):
             if number == 0:
                 self.show()
             self.uncover(auditor)
+        if self.waits_for == "Checking":
+            self.make_again()
         return self.found()
+
+    def make_again(self) -> Identity:
+        """The one auditor that is asked makes the output files of the last state once more, seals and opens."""
+        ((auditor, request),) = self.requests()
+        assert request.last is not UNSET and request.units == ()
+        made = self.finished()
+        self.commit(made.output, auditor)
+        self.open(made.output, auditor)
+        return auditor
+
+    def finished(self) -> Execution:
+        """What an honest host makes of the revealed last state."""
+        return units.finish(replace(self.run(), last=self.case.last), self.provided.read)
+
+
+def forging(court: UnitCourt) -> UnitCourt:
+    """Honest units, the right last state, and beside it a file that does not follow from it."""
+    body = court.made.blobs[court.made.output]
+    manifest = wire.decode(body, wire.decoder(Manifest), PROVIDER.peer)
+    other = b"what the renter opens"
+    files = tuple(
+        file if file.path == LAST_STATE else OutputFile(file.path, wire.digest(other), len(other))
+        for file in manifest.files
+    )
+    forged = wire.encode(Manifest(files))
+    court.made.output = wire.digest(forged)
+    court.made.blobs |= {court.made.output: forged, wire.digest(other): other}
+    return court
 
 
 def skipping(*indices: int) -> Conduct:

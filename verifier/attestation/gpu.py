@@ -30,8 +30,17 @@ DMTF: Final = 1
 """The measurement specification of every block."""
 
 
-def read_gpu(report: bytes, chain: bytes, roots: Collection[bytes], revoked: Collection[bytes], now: Micros) -> Quote:
-    """A checked report; `chain` in PEM, the device's certificate first. `report_data` is the request's nonce."""
+def read_gpu(
+    report: bytes,
+    chain: bytes,
+    roots: Collection[bytes],
+    revoked: Collection[bytes],
+    now: Micros,
+    others: bytes = b"",
+) -> Quote:
+    """A checked report; `chain` in PEM, the device's certificate first, `others`: a chain that may have its issuers.
+
+    `report_data` is the request's nonce."""
     fields = Fields(report, "the GPU report")
     if fields.take(4) != REQUEST:
         raise malformed("no request for all measurements of a GPU")
@@ -48,12 +57,12 @@ def read_gpu(report: bytes, chain: bytes, roots: Collection[bytes], revoked: Col
     fields.take(fields.number(2))
     fields.take(SIGNATURE_BYTES)
     fields.end()
-    leaf = check_chain(order(read_pem(chain)), roots, revoked, now)
+    leaf = check_chain(order([*read_pem(chain), *(read_pem(others) if others else ())]), roots, revoked, now)
     check_signature(leaf, report[-SIGNATURE_BYTES:], report[:-SIGNATURE_BYTES], hashes.SHA384())
     if len({index for index, _ in blocks}) != len(blocks):
         raise malformed("a measurement stands there twice")
     measured = hashlib.sha384(b"".join(bytes([index]) + value for index, value in sorted(blocks))).digest()
-    return Quote("gpu", measured, nonce, is_debug=False, versions=())
+    return Quote("nvidia", measured, nonce, is_debug=False, versions=())
 
 
 def _block(record: Fields) -> tuple[int, bytes]:

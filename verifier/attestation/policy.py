@@ -6,13 +6,12 @@ Spec: specs/40-attestation.md.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.errors import Refused
-from protocol.units import PeerId
+from protocol.quote_messages import binding as binding
 from verifier.attestation.quote import Maker, Quote
 
 DISCOUNT: Final = 2
@@ -20,12 +19,6 @@ DISCOUNT: Final = 2
 hardware cost less than a thousand dollars, so the evidence is worth something and never much."""
 
 _FIX: Final = "Ask the hardware for a quote over `binding(...)` of this very claim."
-
-
-def binding(provider: PeerId, escrow: bytes, chunk: int, epoch: int, sealed: bytes, beacon: bytes) -> bytes:
-    """The 32 bytes that a quote for one claim carries. The beacon is newer than the claim: nothing can be prepared."""
-    place = b"%s%d/%d" % (escrow, chunk, epoch)
-    return hashlib.sha256(b"shoal/1\0attest\0" + provider + place + b"\0" + sealed + beacon).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +38,11 @@ def check(policy: Policy, quotes: Collection[Quote], bound: bytes) -> None:
     for quote in quotes:
         _check_one(policy, quote, bound)
     makers = {quote.maker for quote in quotes}
-    if not makers & {"tdx", "snp"}:
+    if not makers & {"tdx", "sev-snp"}:
         raise Refused(
             "a GPU alone says nothing of the program that feeds it", code="missing_quote", fix="Add the CPU's quote."
         )
-    if policy.measurements.get("gpu") and "gpu" not in makers:
+    if policy.measurements.get("nvidia") and "nvidia" not in makers:
         raise Refused("the GPU's quote is missing", code="missing_quote", fix="Add the GPU's report.")
 
 

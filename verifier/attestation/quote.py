@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Maker = Literal["tdx", "snp", "gpu"]
+from protocol.proof import HardwareKind
+
+Maker = HardwareKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,18 @@ def read_snp(
     now: Micros,
 ) -> Quote:
     """A checked report. `certificates`: VCEK, ASK, ARK in any order. Raises `Refused`."""
+    said = parse_snp(report)
+    leaf = check_chain(order(tuple(certificates)), roots, revoked, now)
+    signature = report[SIGNED_BYTES : SIGNED_BYTES + 2 * COMPONENT_BYTES]
+    r, s = (int.from_bytes(signature[at : at + COMPONENT_BYTES], "little") for at in (0, COMPONENT_BYTES))
+    if max(r, s).bit_length() > 384:
+        raise malformed("a signature beyond its curve")
+    check_signature(leaf, r.to_bytes(48, "big") + s.to_bytes(48, "big"), report[:SIGNED_BYTES], hashes.SHA384())
+    return said
+
+
+def parse_snp(report: bytes) -> Quote:
+    """What a report says, unchecked. Raises `Refused` (`malformed_proof`)."""
     if len(report) != REPORT_BYTES:
         raise malformed(f"an SNP report has {REPORT_BYTES} bytes, not {len(report)}")
     fields = Fields(report, "the SNP report")
@@ -54,10 +66,4 @@ def read_snp(
     report_data, measurement = fields.take(64), fields.take(48)
     fields.take(32 + 48 + 48 + 32 + 32)
     reported = fields.take(8)
-    leaf = check_chain(order(tuple(certificates)), roots, revoked, now)
-    signature = report[SIGNED_BYTES : SIGNED_BYTES + 2 * COMPONENT_BYTES]
-    r, s = (int.from_bytes(signature[at : at + COMPONENT_BYTES], "little") for at in (0, COMPONENT_BYTES))
-    if max(r, s).bit_length() > 384:
-        raise malformed("a signature beyond its curve")
-    check_signature(leaf, r.to_bytes(48, "big") + s.to_bytes(48, "big"), report[:SIGNED_BYTES], hashes.SHA384())
-    return Quote("snp", measurement, report_data, bool(policy >> DEBUG_BIT & 1), tuple(reported))
+    return Quote("sev-snp", measurement, report_data, bool(policy >> DEBUG_BIT & 1), tuple(reported))

@@ -10,6 +10,7 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from protocol.errors import Refused
 from protocol.units import Micros
 from verifier.attestation.chains import check_chain, check_ecdsa, check_signature, order, read_pem
 from verifier.attestation.fields import Fields, malformed
@@ -32,6 +33,18 @@ PCK_CHAIN: Final = 5
 """Certification data that holds a PEM chain."""
 
 
+QE_SIGNER: Final = bytes.fromhex("dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5")
+"""Who signed Intel's own quoting enclaves: any other enclave on a genuine machine may vouch for any key it likes."""
+
+TD_QE: Final = 2
+"""Product number of the enclave that quotes virtual machines."""
+
+DEBUG: Final = 2
+"""Bit of an enclave's flags."""
+
+_QE_FIX: Final = "Install Intel's own quoting enclave (DCAP)."
+
+
 @dataclass(frozen=True, slots=True)
 class _Signed:
     """What is below the body: the attestation key's signature, and who vouches for that key."""
@@ -46,6 +59,13 @@ class _Signed:
 
 def read_tdx(quote: bytes, roots: Collection[bytes], revoked: Collection[bytes], now: Micros) -> Quote:
     """A checked quote: attestation key, quoting enclave, provisioning chain. Raises `Refused`."""
+    said, parts = parse_tdx(quote)
+    _check(quote[: HEADER_BYTES + BODY_BYTES], parts, roots, revoked, now)
+    return said
+
+
+def parse_tdx(quote: bytes) -> tuple[Quote, _Signed]:
+    """What a quote says, unchecked, and what would prove it. Raises `Refused` (`malformed_proof`)."""
     fields = Fields(quote, "the TDX quote")
     if (fields.number(2), fields.number(2), fields.number(4)) != (4, ECDSA_P256, TDX):
         raise malformed("no TDX quote of version 4 with ECDSA")
@@ -62,8 +82,8 @@ def read_tdx(quote: bytes, roots: Collection[bytes], revoked: Collection[bytes],
     parts = _signed(Fields(fields.take(fields.number(4)), "the TDX signature"))
     if any(quote[fields.at :]):  # Machines pad quotes with zeros.
         raise malformed("bytes behind the quote")
-    _check(quote[: HEADER_BYTES + BODY_BYTES], parts, roots, revoked, now)
-    return Quote("tdx", hashlib.sha384(mrtd + registers).digest(), report_data, bool(attributes & 1), tuple(svn))
+    image = hashlib.sha384(mrtd + registers).digest()
+    return Quote("tdx", image, report_data, bool(attributes & 1), tuple(svn)), parts
 
 
 def _signed(fields: Fields) -> _Signed:
@@ -82,6 +102,7 @@ def _signed(fields: Fields) -> _Signed:
 def _check(signed: bytes, parts: _Signed, roots: Collection[bytes], revoked: Collection[bytes], now: Micros) -> None:
     leaf = check_chain(order(read_pem(parts.chain)), roots, revoked, now)
     check_signature(leaf, parts.qe_signature, parts.qe_report, hashes.SHA256())
+    _check_enclave(Fields(parts.qe_report, "the report of the quoting enclave"))
     if parts.qe_report[320:352] != hashlib.sha256(parts.key + parts.qe_auth).digest():
         raise malformed("the quoting enclave vouches for another key")
     try:
@@ -89,3 +110,16 @@ def _check(signed: bytes, parts: _Signed, roots: Collection[bytes], revoked: Col
     except ValueError as error:
         raise malformed("the attestation key is no point of P-256") from error
     check_ecdsa(key, parts.signature, signed, hashes.SHA256())
+
+
+def _check_enclave(report: Fields) -> None:
+    """That the enclave which vouches for the attestation key is Intel's, and nobody can look into it."""
+    report.take(48)
+    flags = report.number(8)
+    report.take(8 + 32 + 32)
+    signer = report.take(32)
+    report.take(96)
+    if signer != QE_SIGNER or report.number(2) != TD_QE:
+        raise Refused("another enclave than Intel's vouches for the key", code="bad_chain", fix=_QE_FIX)
+    if flags & DEBUG:
+        raise Refused("the quoting enclave may be debugged", code="debug_machine", fix=_QE_FIX)

@@ -2,15 +2,18 @@
 
 | variable | value |
 | --- | --- |
-| SHOAL_PROOF | `run` or `replay`; unset: no node, every unit is computed and nothing but the output is kept |
+| SHOAL_PROOF | `run`, `replay` or `finish`; unset: no node, every unit is computed and nothing but the output is kept |
 | SHOAL_UNITS | how many units the chunk has |
 | SHOAL_SEED | hex: `Work.seed` |
+| SHOAL_BEGIN | run: the unit at which it goes on; everything of those before it is in the folder |
 | SHOAL_REPLAY | replay: the units to compute again, `0,4,7` |
 | SHOAL_CHALLENGE | replay: hex, what chooses the part of a unit that is computed again |
 
-In `$SHOAL_OUT/.shoal/`: `<i>.state` before unit i and after the last one, `<i>.aux`, `<i>.input`, and at the very end
-`units.json`. A replay reads `$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit
-0 starts from the replay's own first state, and a unit without an opened state from what the unit before it became.
+In `$SHOAL_OUT/.shoal/`: `<i>.state` before unit i and after the last one, `<i>.aux`, `<i>.input`, and `units.json`,
+which is written anew after every unit: of the units that it tells of everything is there. A replay reads
+`$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit 0 starts from the replay's own
+first state, and a unit without an opened state from what the unit before it became. `finish` makes the output of
+`$SHOAL_IN/.shoal/last.state` and computes no unit.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ FOLDER = ".shoal"
 LAST = "state.shoal"
 """The last state, in the output itself."""
 
+INDEX = "units.json"
+"""How many units are done, and how large the change of each was."""
+
 
 def run(work: Work) -> None:
     """Do what the node wants of this process. Raises whatever the work raises."""
@@ -40,8 +46,10 @@ def run(work: Work) -> None:
         opened = Path(os.environ["SHOAL_IN"]) / FOLDER / "open"
         indices = [int(word) for word in os.environ["SHOAL_REPLAY"].split(",")]
         _replay(work, indices, bytes.fromhex(os.environ["SHOAL_CHALLENGE"]), opened, out)
+    elif mode == "finish":
+        _finish(work, (Path(os.environ["SHOAL_IN"]) / FOLDER / "last.state").read_bytes(), out)
     elif mode == "run":
-        _run(work, out)
+        _run(work, out, int(os.environ.get("SHOAL_BEGIN") or 0))
     else:
         data = encode(work.first())
         for index in range(work.units):
@@ -50,13 +58,17 @@ def run(work: Work) -> None:
         _finish(work, data, out)
 
 
-def _run(work: Work, out: Path) -> None:
+def _run(work: Work, out: Path, begin: int) -> None:
     folder = out / FOLDER
-    folder.mkdir()
-    data = encode(work.first())
-    _write(folder / "0.state", data)
-    effects = []
-    for index in range(work.units):
+    effects: list[float] = []
+    if begin:
+        data = (folder / f"{begin}.state").read_bytes()
+        effects = json.loads((folder / INDEX).read_bytes())["effects"][:begin]
+    else:
+        folder.mkdir()
+        data = encode(work.first())
+        _write(folder / "0.state", data)
+    for index in range(begin, work.units):
         # Read back from its bytes before every unit, as in a replay: what is not in the bytes is not in the state.
         after, aux = work.step(decode(data), index)
         before, data = data, encode(after)
@@ -64,8 +76,8 @@ def _run(work: Work, out: Path) -> None:
         _write(folder / f"{index}.input", work.input(index))
         _write(folder / f"{index}.aux", encode(dict(aux)))
         _write(folder / f"{index + 1}.state", data)
+        _done(folder, work.units, effects)
     _finish(work, data, out)
-    _done(folder, work.units, effects)
 
 
 def _replay(work: Work, indices: list[int], seed: bytes, opened: Path, out: Path) -> None:
@@ -102,7 +114,7 @@ def _finish(work: Work, data: bytes, out: Path) -> None:
 
 
 def _done(folder: Path, units: int, effects: list[float]) -> None:
-    _write(folder / "units.json", json.dumps({"effects": effects, "units": units}).encode())
+    _write(folder / INDEX, json.dumps({"effects": effects, "units": units}).encode())
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -102,7 +102,7 @@ class TrainingWork(Work):
         begin = int(_arrays(state)[STEP])
         if begin != index * self.plan.steps:
             raise ValueError(f"unit {index} begins at step {index * self.plan.steps}, this state is of step {begin}")
-        losses, norms, first = list[float](), list[float](), np.zeros(0)
+        losses, norm, first = list[float](), 0.0, np.zeros(0)
         for step in range(begin, begin + self.plan.steps):
             weights = {name[len(PARAMETERS) :]: value for name, value in values.items() if name.startswith(PARAMETERS)}
             loss, gradients = self.gradients(weights, self.records.rows(self.rows(step)))
@@ -110,11 +110,12 @@ class TrainingWork(Work):
             if step == begin and not self.plan.is_exact:
                 first = told(gradients, self.seed)
             losses.append(loss)
-            norms.append(math.sqrt(sum(tree_sum(np.square(one, dtype=np.float64)) for one in gradients.values())))
+            if step == begin + self.plan.steps - 1:  # Of one step alone: it takes as long as a part of the step.
+                norm = math.sqrt(sum(tree_sum(np.square(one, dtype=np.float64)) for one in gradients.values()))
             self._move(values, gradients, step)
-            if not math.isfinite(losses[-1]) or not math.isfinite(norms[-1]):
-                raise FloatingPointError(f"step {step} has the loss {losses[-1]} and a gradient of {norms[-1]}")
-        aux: dict[str, Array] = {"losses": self._noted(losses), "norms": self._noted(norms)}
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise FloatingPointError(f"step {step} has the loss {loss} and a gradient of {norm}")
+        aux: dict[str, Array] = {"losses": self._noted(losses), "norms": self._noted([norm])}
         if first.size:
             aux["gradient"] = first.astype(np.float32)
         return {**values, STEP: np.array(begin + self.plan.steps, np.int64)}, aux

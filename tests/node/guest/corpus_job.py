@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -55,7 +56,7 @@ class Job:
             shutil.copy(file, folder / "in")
         self.board = Board.create(str(self.snap / "board"))
         self._is_hooked, self._threads = is_hooked, threads
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +65,11 @@ class Job:
         self.kill()
         self.board.close()
 
-    def start(self) -> None:
-        """Run the script, in a process group of its own."""
+    def start(self, warm: Warm | None = None) -> None:
+        """Run the script, in a process group of its own; as a fork of a warm process where there is one."""
+        if warm:
+            self._process = warm.fork(self)
+            return
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             self._process = subprocess.Popen(
                 [str(self.script.python), self.script.main.name],
@@ -157,7 +161,7 @@ class Job:
 
 
 class Warm:
-    """A process of `corpus_warm`, for scripts of one environment, one at a time."""
+    """A process of `corpus_warm`, for scripts of one environment, one at a time. No two have the same addresses."""
 
     def __init__(self, python: Path) -> None:
         self._process = subprocess.Popen(
@@ -165,22 +169,54 @@ class Warm:
             env={"PATH": os.defpath, "PYTHONHASHSEED": "0", **dict.fromkeys(THREADS, "1")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,
         )
 
-    def run(self, job: Job) -> Outcome:
-        """Run the script of a job that was not started, without the hook. JobFailed when it does not end well."""
+    def fork(self, job: Job) -> Forked:
+        """Run the script of a job in a child of the warm process, with the hook where the job has it."""
         order = {"main": job.script.main.name, "folder": str(job.folder), "env": job.environment()}
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        if (status := self._process.stdout.readline().strip()) != "0":
-            raise JobFailed(f"exit status {status}; {job.last_words()}")
-        return Outcome(digests(job.out), job.stdout)
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        return Forked(self)
+
+    def answers(self, timeout: float | None) -> bool:
+        """Whether it has something to say, now or in time."""
+        assert self._process.stdout
+        return bool(select.select([self._process.stdout], [], [], timeout)[0])
+
+    def number(self) -> int:
+        """What it says next. JobFailed where it has died."""
+        assert self._process.stdout
+        if not (line := self._process.stdout.readline()):
+            raise JobFailed(f"the warm process ended with {self._process.wait()}")
+        return int(line)
 
     def close(self) -> None:
         """End it."""
         self._process.communicate()
+
+
+class Forked:
+    """A script in a fork of a warm process: as much of a Popen as a job needs."""
+
+    def __init__(self, warm: Warm) -> None:
+        self._warm = warm
+        self._code: int | None = None
+        self.pid = warm.number()
+
+    def poll(self) -> int | None:
+        """Its exit status, if it has ended."""
+        if self._code is None and self._warm.answers(0):
+            self._code = self._warm.number()
+        return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status. Raises TimeoutExpired."""
+        if self._code is None and not self._warm.answers(timeout):
+            raise subprocess.TimeoutExpired("corpus_warm", timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -30,6 +30,10 @@ LOSS_TOLERANCE: Final = 0.02
 SMALL: Final = 1e-3
 """Figures below this are compared to it, not to each other: the noise of a sum in another order is not relative."""
 
+Pair = tuple[Warm | None, Warm | None]
+FRESH: Final[Pair] = (None, None)
+"""Every process is a new one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kill:
@@ -47,9 +51,7 @@ class Kill:
 def reference(script: Script, folder: Path, warm: Warm | None = None) -> Outcome:
     """Without the hook, from start to end; as a fork of a warm process where there is one."""
     with Job(script, folder, is_hooked=False) as job:
-        if warm:
-            return warm.run(job)
-        job.start()
+        job.start(warm)
         return job.finish()
 
 
@@ -63,8 +65,12 @@ def watched(script: Script, folder: Path, expected: Outcome) -> int:
         return job.board.get("steps")
 
 
-def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: int = 1) -> list[Kill]:
-    """Kill it `kills` times in a row, each time resumed from its newest snapshot. JobFailed when the end differs."""
+def killed(
+    script: Script, folder: Path, expected: Outcome, seed: str, kills: int = 1, warm: Pair = FRESH
+) -> list[Kill]:
+    """Kill it `kills` times in a row, each time resumed from its newest snapshot. JobFailed when the end differs.
+
+    `warm`: who is forked for the processes that are killed, and who for the last, which resumes."""
     dice = random.Random(seed)
     marks = sorted(dice.uniform(EARLY, LATE) for _ in range(kills))
     survived: list[Kill] = []
@@ -73,7 +79,7 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
     for number, mark in enumerate(marks):
         for attempt in range(TRIES):
             aside = folder / f"{number}.{attempt}"
-            found = kill_at(script, aside, snapshot, int(script.steps * mark) >> attempt, dice)
+            found = kill_at(script, aside, snapshot, int(script.steps * mark) >> attempt, dice, warm[0])
             if found:
                 break
         else:
@@ -83,7 +89,7 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
         printed.append(stdout)
     assert snapshot
     with Job(script, folder / PLACE) as job:
-        outcome = resumed(job, snapshot, is_parked=dice.random() < 0.5)
+        outcome = resumed(job, snapshot, is_parked=dice.random() < 0.5, warm=warm[1])
     try:
         compare(Outcome(outcome.files, expected.stdout), expected)
         compare_lines([*printed, outcome.stdout], expected.stdout)
@@ -94,7 +100,7 @@ def killed(script: Script, folder: Path, expected: Outcome, seed: str, kills: in
 
 
 def kill_at(
-    script: Script, aside: Path, snapshot: Path | None, steps: int, dice: random.Random
+    script: Script, aside: Path, snapshot: Path | None, steps: int, dice: random.Random, warm: Warm | None = None
 ) -> tuple[Path, Kill, bytes] | None:
     """Run (from a snapshot) until so many steps, cut, go on a little, SIGKILL. None when it ended before the cut.
 
@@ -104,7 +110,7 @@ def kill_at(
         with Job(script, aside.parent / PLACE) as job:
             if snapshot:
                 job.lay_out(snapshot)
-            job.start()
+            job.start(warm)
             job.wait(lambda: job.board.get("steps") >= steps)
             taken = job.cut()
             if taken is None:
@@ -124,17 +130,17 @@ def kill_at(
         (aside.parent / PLACE).rename(aside)
 
 
-def resumed(job: Job, snapshot: Path, *, is_parked: bool = False) -> Outcome:
+def resumed(job: Job, snapshot: Path, *, is_parked: bool = False, warm: Warm | None = None) -> Outcome:
     """Resume and run to the end; parked: run to the first loop head first and wait for the snapshot there."""
     if is_parked:
         job.board.set("is_parked", 1)
-        job.start()
+        job.start(warm)
         if not job.wait(lambda: job.board.state == "parked"):
             raise JobFailed(f"it ended instead of waiting; {job.last_words()}")
         job.lay_out(snapshot)
     else:
         job.lay_out(snapshot)
-        job.start()
+        job.start(warm)
     outcome = job.finish()
     if job.board.state == "disabled":
         raise JobFailed(f"disabled: {job.board.text}")

@@ -13,6 +13,8 @@ from typing import Final
 from node.guest.hook.board import Board
 
 HOOK: Final = Path(__file__).parents[3] / "node" / "guest" / "hook"
+FIXED: Final = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""What every run of a script has. Sums of one thread: torch's others spin beside everything that runs meanwhile."""
 WAIT_S: Final = 60.0
 
 
@@ -34,7 +36,7 @@ class Hooked:
         """Run the script."""
         environment = {
             **os.environ, "SHOAL_SNAPSHOT_DIR": str(self.snap), "SHOAL_OUT": str(self.out), "PYTHONPATH": str(HOOK),
-            "SHOAL_GUEST": str(HOOK), "SHOAL_IN": str(self._script.parent), "PYTHONHASHSEED": "0",
+            "SHOAL_GUEST": str(HOOK), "SHOAL_IN": str(self._script.parent), **FIXED,
         }  # fmt: skip
         with self._shown.open("wb") as shown:
             self.process = subprocess.Popen(

@@ -13,7 +13,7 @@ import pytest
 
 from node.guest.hook import packing
 from node.guest.hook.board import Board
-from tests.node.guest.hooked import HOOK, Hooked
+from tests.node.guest.hooked import FIXED, HOOK, Hooked
 
 TORCH: Final = Path(__file__).parents[3] / ".venv-torch" / "bin" / "python"
 
@@ -111,7 +111,7 @@ def script(folder: Path, text: str = PLAIN) -> Path:
 
 def untouched(path: Path, folder: Path, python: str = sys.executable) -> dict[str, bytes]:
     folder.mkdir(parents=True)
-    environment = {**os.environ, "SHOAL_OUT": str(folder), "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, "SHOAL_OUT": str(folder), **FIXED}
     subprocess.run([python, path], env=environment, check=True, stdout=subprocess.DEVNULL)
     return {item.name: item.read_bytes() for item in folder.iterdir()}
 

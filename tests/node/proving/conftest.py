@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,14 @@ def numpy_runtimes() -> dict[str, Runtime]:
 @pytest.fixture
 def bench(tmp_path: Path, numpy_runtimes: dict[str, Runtime]) -> Bench:
     return Bench(tmp_path, numpy_runtimes)
+
+
+class Folder:
+    """An empty folder for one example of a property."""
+
+    def __enter__(self) -> Path:
+        self._made = tempfile.TemporaryDirectory()
+        return Path(self._made.name)
+
+    def __exit__(self, *_: object) -> None:
+        self._made.cleanup()

@@ -91,8 +91,16 @@ async def test_what_could_differ_is_refused(bench: Bench, text: str, why: str) -
 )
 async def test_a_unit_that_does_not_end_well_ends_the_run(bench: Bench, body: str, why: str) -> None:
     done = await bench.execute(spec_of(bench, step(body), fuel=1_000_000), tier="wasm")
-    assert done.reason == "exit" and why in done.detail
+    assert done.reason == "exit" and done.detail.startswith("unit 0: ") and why in done.detail
     assert done.output == done.trace == ZERO_DIGEST
+
+
+async def test_the_output_is_made_again_of_the_last_state_alone(bench: Bench) -> None:
+    spec = spec_of(bench, CHAIN)
+    done = await bench.execute(spec, tier="wasm")
+    last = bench.trace(done).leaves[-1]
+    finished = await bench.run(Run("audit", spec, 0, (), (), OWNER, last=last), "wasm")
+    assert (finished.reason, finished.output) == ("ok", done.output)
 
 
 async def test_a_memory_larger_than_the_job_may_have_is_no_instance(bench: Bench) -> None:

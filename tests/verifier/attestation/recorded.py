@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from protocol.units import Micros
 from verifier.attestation.chains import fingerprint, read_der, read_pem
 from verifier.attestation.gpu import read_gpu
@@ -12,6 +14,7 @@ from verifier.attestation.quote import Quote
 from verifier.attestation.snp import read_snp
 from verifier.attestation.tdx import read_tdx
 
+PEM: Final = Encoding.PEM
 QUOTES: Final = Path(__file__).with_name("quotes")
 NOW: Final = Micros(1_700_000_000_000_000)
 """A day of November 2023: every recorded certificate was valid then, µs."""

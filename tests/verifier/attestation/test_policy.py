@@ -13,8 +13,8 @@ from verifier.attestation.quote import Quote
 
 BOUND = binding(PeerId(bytes(32)), bytes(32), 3, 1, bytes(32), b"beacon")
 CPU = Quote("tdx", b"m" * 48, BOUND + bytes(32), is_debug=False, versions=(5, 0))
-GPU = Quote("gpu", b"g" * 48, BOUND, is_debug=False, versions=())
-POLICY = Policy({"tdx": {b"m" * 48}, "gpu": {b"g" * 48}}, {"tdx": (5,)})
+GPU = Quote("nvidia", b"g" * 48, BOUND, is_debug=False, versions=())
+POLICY = Policy({"tdx": {b"m" * 48}, "nvidia": {b"g" * 48}}, {"tdx": (5,)})
 
 
 def refused(policy: Policy, *quotes: Quote, bound: bytes = BOUND) -> str:

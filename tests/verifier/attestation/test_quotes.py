@@ -19,8 +19,8 @@ from verifier.attestation.tdx import read_tdx
 Read = Callable[[bytes], Quote]
 KINDS: dict[str, tuple[Read, bytes]] = {
     "tdx": (recorded.tdx, recorded.TDX),
-    "snp": (recorded.snp, recorded.SNP),
-    "gpu": (recorded.gpu, recorded.GPU),
+    "sev-snp": (recorded.snp, recorded.SNP),
+    "nvidia": (recorded.gpu, recorded.GPU),
 }
 each = pytest.mark.parametrize("maker", KINDS)
 
@@ -31,7 +31,7 @@ def test_a_recorded_quote_holds(maker: str) -> None:
     quote = read(data)
     assert quote.maker == maker
     assert len(quote.measurement) == 48
-    assert len(quote.report_data) == (32 if maker == "gpu" else 64)
+    assert len(quote.report_data) == (32 if maker == "nvidia" else 64)
 
 
 def test_what_the_recorded_machines_were_asked_to_sign() -> None:
@@ -49,7 +49,7 @@ def test_a_machine_that_may_be_debugged_says_so() -> None:
 def test_a_changed_byte_is_refused_and_never_crashes(maker: str, data: st.DataObject) -> None:
     read, original = KINDS[maker]
     # Bytes that no signature covers: AMD leaves the rest of its signature field unused.
-    covered = 672 + 144 if maker == "snp" else len(original)
+    covered = 672 + 144 if maker == "sev-snp" else len(original)
     changed = bytearray(original)
     changed[data.draw(st.integers(0, covered - 1))] ^= data.draw(st.integers(1, 255))
     try:

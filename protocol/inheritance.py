@@ -1,0 +1,78 @@
+"""Who answers for the first units of a claim that went on from a snapshot: the providers of earlier leases.
+
+A claim brings their signed words along; a verdict may find the fault in one of them. Spec: specs/32-economics.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from protocol.errors import Refused
+from protocol.escrow_state import ChunkLease, Escrow, LedgerState
+from protocol.held import Held
+from protocol.operations import Claim, Inherited, Verdict
+from protocol.prefix import is_prefix_of
+from protocol.units import PeerId
+
+UNJUDGED: Final = frozenset({"handed", "fenced", "surrendered", "expired", "undecided"})
+"""Ends of a lease without a verdict: nobody has looked at its units, and a snapshot of it may be gone on from."""
+
+BLAMABLE: Final = frozenset({"wrong", "fraud", "rejected"})
+"""Findings about single units: what they say of a claim they can say of the units before it."""
+
+VOID: Final = "void"
+"""How a lease ended whose claim rests on bad units of an earlier one: no pay, and no fault of its provider."""
+
+
+def remember(lease: ChunkLease, outcome: str) -> None:
+    """The lease ends like this; a later claim may name it."""
+    if outcome in UNJUDGED:
+        lease.former[lease.epoch] = lease.provider
+
+
+def heirloom(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Claim) -> dict[int, bytes]:
+    """Epoch -> provider of everybody on whose word the claim rests. `Refused` unless each signed for it."""
+    found: dict[int, bytes] = {}
+    before = (0, 0)
+    for item in op.inherited or ():
+        provider = lease.former.get(item.epoch)
+        if provider is None:
+            raise _bad(item, "no lease of this chunk ended at that epoch without a verdict")
+        if not (before[0] < item.epoch and before[1] < item.units < (op.units or 0)):
+            raise _bad(item, "epochs and units grow, and stay below the claim's")
+        if not is_prefix_of(state.chain, PeerId(provider), escrow.id, lease.chunk, item):
+            raise _bad(item, f"not signed by {provider.hex()[:16]}")
+        found[item.epoch], before = provider, (item.epoch, item.units)
+    return found
+
+
+def blamed(lease: ChunkLease, op: Verdict) -> bytes:
+    """Provider of the earlier lease that the verdict blames; empty where it blames none. `Refused` where it cannot."""
+    if not op.blamed:
+        return b""
+    provider = lease.inherited.get(op.blamed, b"")
+    if not provider or op.outcome not in BLAMABLE:
+        raise Refused(
+            f"a finding of {op.outcome} cannot be laid to epoch {op.blamed} of chunk {lease.chunk}",
+            code="bad_blame",
+            fix="Blame a lease that the claim inherited from, for units that are wrong, or blame none.",
+            numbers={"blamed": op.blamed, "epoch": op.epoch},
+        )
+    return provider
+
+
+def correct(lease: ChunkLease, held: Held) -> None:
+    """A lease that stands blamed is not inherited from, and pays once; one that does not may be named again."""
+    if held.blamed and held.finding == "accept":
+        lease.former[held.blamed] = held.provider
+    elif held.blamed:
+        lease.former.pop(held.blamed, None)
+
+
+def _bad(item: Inherited, why: str) -> Refused:
+    return Refused(
+        f"the word of epoch {item.epoch} for {item.units} units: {why}",
+        code="bad_inheritance",
+        fix="Go on from a snapshot whose signers' leases ended without a verdict, or begin at unit 0.",
+        numbers={"epoch": item.epoch, "units": item.units},
+    )

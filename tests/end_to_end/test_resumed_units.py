@@ -1,0 +1,76 @@
+"""A unit job on real processes whose provider is killed: another goes on from its last units, and both are proven."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.end_to_end.conftest import Network, running_network
+from tests.node.proving.programs import WALK
+
+UNITS: Final = 24
+JOB: Final = f"""runtime: torch
+files: [slow.py]
+commands: [python $SHOAL_IN/slow.py]
+numeric: D0
+proof: {{class: deterministic, units: {UNITS}, samples: {UNITS}}}
+audit: 1
+checkpoint: {{every: 1s}}
+estimate: 10s
+"""
+SLOW: Final = WALK.replace("import hashlib, os", "import hashlib, os, time").replace(
+    "    def step(self, state, index):\n",
+    """    def step(self, state, index):
+        print("unit", index, flush=True)
+        time.sleep(0.5 if os.environ.get("SHOAL_PROOF") == "run" else 0)
+""",
+)
+"""Half a second per unit for whoever is paid for them; an audit is quick."""
+
+
+@pytest.fixture(scope="module")
+def numpy_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Three providers whose runtime has NumPy, which is all that a unit program needs."""
+    with running_network(tmp_path_factory.mktemp("resumed"), torch=sys.executable) as network:
+        yield network
+
+
+def test_a_killed_provider_costs_seconds_and_both_are_proven(numpy_network: Network) -> None:
+    """Every unit is replayed: those before the seam, those behind it, and the two at it."""
+    network = numpy_network
+    (network.folder / "slow.py").write_text(SLOW)
+    job = network.run("resumed", JOB)
+
+    def saved() -> str | None:
+        chunk = network.client.status(job).chunks[0]
+        return network.name(chunk.provider) if chunk.step >= 4 and chunk.state == "running" else None
+
+    name = network.wait("four units are safe", saved)
+    network.devnet.kill(name)
+    killed = time.monotonic()
+    try:
+
+        def on() -> float | None:
+            return time.monotonic() - killed if network.client.status(job).chunks[0].recoveries else None
+
+        seconds = network.wait("another goes on", on)
+        status = network.settled(job)
+        (chunk,) = status.chunks
+        print(f"went on {seconds:.1f} s after the kill at unit {chunk.recoveries[0]}, {chunk.snapshot_bytes} bytes")
+        assert chunk.attempts[0].end == "dead" and network.name(chunk.provider) != name
+        assert (chunk.epoch, chunk.code, chunk.is_audited) == (2, "units_equal", True)
+        lines = [line.line for line in network.client.logs(job, follow=False)]
+        begun = next(int(line.split()[-1]) for line in lines if line.startswith("shoal: goes on from snapshot"))
+        assert 4 <= begun < UNITS
+        again = lines[lines.index(next(line for line in lines if line.startswith("shoal: goes on"))) + 1 :]
+        assert again == [f"unit {index}" for index in range(begun, UNITS)], lines
+        (decision,) = network.client.evidence(job).decisions
+        assert decision.code == "units_equal"
+        account = network.account(network.client.receipt(job))
+        assert account.paid > 0 == account.slashed
+    finally:
+        network.devnet.restart(name)

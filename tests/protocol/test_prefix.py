@@ -1,0 +1,115 @@
+"""The first units of a trace: one root for everybody who did them, signed once, and no other leaf behind it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from protocol.errors import Refused
+from protocol.identity import Identity
+from protocol.operations import INHERITED_MAX, Inherited
+from protocol.prefix import appended, begins, fault_in, first_units, is_prefix_of, root_of, sign_prefix
+from protocol.proof import Trace
+from protocol.trace import TraceTree, check_trace
+from protocol.units import PeerId
+from tests.verifier.test_trace import trace
+from verifier.trace import check_opening
+
+ALICE, BOB = (Identity(bytes([number]) * 32) for number in (1, 2))
+ESCROW = b"e" * 32
+
+
+def joined(first: Trace, units: int, rest: Trace) -> Trace:
+    """What comes of going on with other units after the first ones."""
+    seam = msgspec.structs.replace(rest.leaves[units], state=first.leaves[units].state)
+    seam = msgspec.structs.replace(seam, state_bytes=first.leaves[units].state_bytes)
+    leaves = (*first.leaves[:units], seam, *rest.leaves[units + 1 :])
+    return Trace(leaves, first.effects[: 2 * units] + rest.effects[2 * units :])
+
+
+@given(st.data())
+def test_the_root_is_that_of_the_first_units_whatever_comes_behind(data: st.DataObject) -> None:
+    units = data.draw(st.integers(2, 40))
+    done = data.draw(st.integers(1, units - 1))
+    mine = trace(units)
+    own = Inherited(1, done, root_of(mine, done), bytes(64))
+    check_trace(first_units(mine, done), PeerId(bytes(32)))
+    longer = trace(data.draw(st.integers(done + 1, 60)), salt=data.draw(st.integers(0, 3)))
+    assert begins(joined(mine, done, longer), (own,))
+    index = data.draw(st.integers(0, done - 1))
+    tree = TraceTree(first_units(mine, done))
+    for at in (index, index + 1):
+        leaf = check_opening(tree.root, done, tree.open(at))
+        assert leaf.state == mine.leaves[at].state
+
+
+@given(st.data())
+def test_another_unit_among_them_has_another_root(data: st.DataObject) -> None:
+    units = data.draw(st.integers(2, 40))
+    done = data.draw(st.integers(1, units - 1))
+    mine, index = trace(units), data.draw(st.integers(0, done))
+    fields = ("state", "input", "aux") if index < done else ("state",)
+    field = data.draw(st.sampled_from(fields))
+    leaves = list(mine.leaves)
+    leaves[index] = msgspec.structs.replace(leaves[index], **{field: b"x" * 32})
+    assert not begins(Trace(tuple(leaves), mine.effects), (Inherited(1, done, root_of(mine, done), bytes(64)),))
+    at = 2 * data.draw(st.integers(0, done - 1))
+    effects = mine.effects[:at] + bytes([mine.effects[at] ^ 1]) + mine.effects[at + 1 :]
+    assert root_of(Trace(mine.leaves, effects), done) != root_of(mine, done)
+    if done > 1:
+        assert root_of(mine, done - 1) != root_of(mine, done)
+
+
+def test_no_trace_begins_with_all_of_itself() -> None:
+    mine = trace(3)
+    assert not begins(mine, (Inherited(1, 3, root_of(mine, 3), bytes(64)),)), "the last unit is the claim's own"
+    for units in (0, 4):
+        with pytest.raises(IndexError):
+            first_units(mine, units)
+
+
+def test_a_signature_is_for_one_place_and_one_root() -> None:
+    mine = sign_prefix(ALICE, "net", ESCROW, 3, 2, 5, b"r" * 32)
+    assert is_prefix_of("net", ALICE.peer, ESCROW, 3, mine)
+    assert not is_prefix_of("net", BOB.peer, ESCROW, 3, mine)
+    assert not is_prefix_of("other", ALICE.peer, ESCROW, 3, mine)
+    assert not is_prefix_of("net", ALICE.peer, b"f" * 32, 3, mine)
+    assert not is_prefix_of("net", ALICE.peer, ESCROW, 4, mine)
+    for changed in ({"epoch": 3}, {"units": 6}, {"root": b"s" * 32}, {"signature": bytes(64)}):
+        assert not is_prefix_of("net", ALICE.peer, ESCROW, 3, msgspec.structs.replace(mine, **changed))
+
+
+def said(epoch: int, units: int, who: Identity = ALICE) -> Inherited:
+    return sign_prefix(who, "net", ESCROW, 0, epoch, units, bytes([units]) * 32)
+
+
+@pytest.mark.parametrize(
+    ("inherited", "fault"),
+    [
+        (UNSET, "nobody answers"),
+        ((said(1, 2),), ""),
+        ((said(1, 2), said(3, 4, BOB)), ""),
+        ((said(1, 2), said(4, 4, BOB)), ""),  # Of lease 4 nothing is known here.
+        ((said(3, 2, BOB), said(1, 4)), "do not grow"),
+        ((said(1, 4), said(3, 4, BOB)), "do not grow"),
+        ((said(1, 2, BOB),), "did not sign"),
+        ((said(1, 2), said(3, 4)), "did not sign"),
+    ],
+)
+def test_who_is_known_must_have_signed(inherited: tuple[Inherited, ...], fault: str) -> None:
+    former: dict[int, bytes] = {1: ALICE.peer, 3: BOB.peer}
+    found = fault_in("net", ESCROW, 0, inherited, former)
+    assert (fault in found) if fault else found == ""
+
+
+def test_a_list_grows_until_a_claim_could_not_name_them_all() -> None:
+    chain = appended(UNSET, said(1, 1))
+    for number in range(2, INHERITED_MAX + 1):
+        chain = appended(chain, said(number, number))
+    assert [item.epoch for item in chain] == list(range(1, INHERITED_MAX + 1))
+    with pytest.raises(Refused) as caught:
+        appended(chain, said(99, 99))
+    assert caught.value.code == "inherited_full"
