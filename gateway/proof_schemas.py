@@ -93,8 +93,14 @@ class Claim(Struct):
     collateral: int = 0
     is_audited: bool = False
     auditor: str = ""
+    agreed: list[str] = []
+    """Auditors beside it who found the same: they share what audits are paid."""
     refuted: list[str] = []
     """Auditors whose sealed result two others refuted."""
+    blamed: int = 0
+    """The earlier lease, by its epoch, whose units were bad: `provider` is its provider then. 0: the claim's own."""
+    claimant: str = ""
+    """Who made the claim, where another is blamed: it loses nothing."""
     held_until: int = 0
     """Until when somebody may appeal; 0: it is final."""
     end: str = ""

@@ -300,7 +300,10 @@ class Transport:
         self.overlay = Overlay(self._identity, self._network, parts.core, self._place(parts))
         parts.blobs.mapped = self.overlay.outlook.data_addresses
         stack.push_async_callback(self.overlay.puncher.close)
-        nursery.start_soon(self.overlay.run)
+        # Ends before what it looks at: it reads the listeners' addresses, which closed ones do not have.
+        around = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(around.cancel_scope.cancel)
+        around.start_soon(self.overlay.run)
         if self._config.peer_cache is not None:
             cache = PeerCache(self._config.peer_cache)
             stack.callback(lambda: cache.save(self._book.all()))

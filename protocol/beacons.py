@@ -1,7 +1,7 @@
 """Beacons on the ledger: sealed by a quorum, then opened, and whoever does not open pays. Spec: specs/32-economics.md.
 
 A beacon covers the claims ordered before its first part. What is opened last could be known to who opens it: keeping
-it shut changes the value once, for a percent of the stake.
+it shut changes the value once, for a percent of the stake, and for twice as much every further time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from protocol.policy import Policy
 
 KEPT: Final = 256
 """Finished beacons that the ledger remembers."""
+
+DOUBLINGS: Final = 5
+"""How often the price of silence doubles, for as long as the ledger remembers: 1, 2, 4 … 32 % of the stake. A machine
+that goes down between sealing and opening pays the first; who chooses beacons has lost half its stake by the sixth."""
 
 
 def wanted(state: LedgerState) -> int | None:
@@ -76,13 +80,19 @@ def expire(state: LedgerState, number: int) -> None:
         return
     if state.validators.is_quorum(beacon.sealed):
         for validator in sorted(beacon.sealed.keys() - beacon.secrets.keys()):
-            penalties.charge(state, validator, penalties.OFFLINE_PPM)
+            penalties.charge(state, validator, penalties.OFFLINE_PPM << min(DOUBLINGS, _silences(state, validator)))
     if state.validators.is_quorum(beacon.secrets):
         _finish(state, beacon)
     else:
         beacon.state = "failed"
         state.uncovered = [*beacon.covers, *state.uncovered]
         state.touched.add(("beacon", b"", number))
+
+
+def _silences(state: LedgerState, validator: bytes) -> int:
+    """Earlier beacons of which it kept its part shut although others opened theirs."""
+    over = (beacon for beacon in state.beacons.values() if beacon.state != "open" and beacon.secrets)
+    return sum(validator in beacon.sealed and validator not in beacon.secrets for beacon in over)
 
 
 def _open(state: LedgerState, policy: Policy, number: int) -> Beacon:

@@ -25,14 +25,18 @@ def check(state: LedgerState) -> None:
                 flights[lease.provider] = flights.get(lease.provider, 0) + lease.price
             for item in carried.waiting(lease):
                 promised |= {key: amount for key, amount, _ in carried.promises(item)}
+    owed: dict[bytes, int] = {}
     for items in held_by_escrow.values():
         for one in items:
             promised |= held.promises(one)
+            owed[one.provider] = owed.get(one.provider, 0) + one.price * one.is_pay
     pending = {key: pend.amount for key, pend in state.accounts.pending.items() if len(key) > _OP_ID_BYTES}
     if promised != pending:
         raise LocalError("promises and what is running or held differ", code="I4")
     if {key: amount for key, amount in flights.items() if amount} != state.flight:
         raise LocalError("what providers have in flight is not what they have leased", code="I4")
+    if {key: amount for key, amount in owed.items() if amount} != state.held_pay:
+        raise LocalError("the pay that is held for providers is not that of their results", code="I4")
 
 
 def _open_by_escrow(state: LedgerState) -> dict[bytes, list[held.Held]]:

@@ -201,6 +201,7 @@ _OLD_FIELDS: Final = {
 }
 _OLD_VALUES: Final = {kind: attrgetter(*names) for kind, names in _OLD_FIELDS.items()}
 _YOUNG_VALUES: Final = attrgetter(*YOUNG_FIELDS[ChunkLease])
+_YOUNG_COUNTS: Final = attrgetter(*YOUNG_FIELDS[Standing])
 _Rooted: Final = defstruct(
     "_Rooted",
     [
@@ -208,7 +209,9 @@ _Rooted: Final = defstruct(
         *((name, object, UNSET) for name in YOUNG_FIELDS[ChunkLease]),
     ],
 )
-"""What a state root has of a lease: the same bytes as those fields in a dictionary, in half the time."""
+"""What a state root has of a lease: the same bytes as those fields in a dictionary, in half the time. Both have more
+fields than fit into MessagePack's short head of a map; of a standing only the old ones do."""
+_RootedStanding: Final = defstruct("_RootedStanding", [(name, object) for name in _OLD_FIELDS[Standing]])
 
 
 def rooted(item: ChunkLease | Standing) -> object:
@@ -218,9 +221,11 @@ def rooted(item: ChunkLease | Standing) -> object:
         if item.beacon == item.claimed_in:
             young[0] = UNSET
         return _Rooted(*_OLD_VALUES[ChunkLease](item), *young)
-    fields: dict[str, object] = dict(zip(_OLD_FIELDS[Standing], _OLD_VALUES[Standing](item), strict=True))
-    fields |= {name: value for name in YOUNG_FIELDS[Standing] if (value := getattr(item, name))}
-    return fields
+    old, counts = _OLD_VALUES[Standing](item), _YOUNG_COUNTS(item)
+    if not any(counts):
+        return _RootedStanding(*old)
+    fields: dict[str, object] = dict(zip(_OLD_FIELDS[Standing], old, strict=True))
+    return fields | {name: value for name, value in zip(YOUNG_FIELDS[Standing], counts, strict=True) if value}
 
 
 class LedgerState:
@@ -249,6 +254,8 @@ class LedgerState:
         """Every open decision by `held_id`, every final one of an escrow that is open, and the newest others."""
         self.held_of: dict[bytes, list[Held]] = {}
         """The open ones of each provider, oldest first."""
+        self.held_pay: dict[bytes, int] = {}
+        """Sum of the prices of a provider's results that are accepted and not paid yet."""
         self.held_in: dict[bytes, dict[bytes, Held]] = {}
         """The open ones of each escrow, by `held_id`, oldest first."""
         self.retired: deque[bytes] = deque()
@@ -286,6 +293,7 @@ class LedgerState:
         self.held[name(held)] = held
         self.held_in.setdefault(held.escrow, {})[name(held)] = held
         self.held_of.setdefault(held.provider, []).append(held)
+        self._owe(held, held.price)
 
     def end_held(self, held: Held) -> None:
         """Close an item: it is kept, and no longer looked at."""
@@ -293,11 +301,19 @@ class LedgerState:
         mine.remove(held)
         if not mine:
             del self.held_of[held.provider]
+        self._owe(held, -held.price)
         there = self.held_in[held.escrow]
         del there[name(held)]
         if not there:
             del self.held_in[held.escrow]
         self.touched.add(("held", name(held), 0))
+
+    def _owe(self, held: Held, amount: int) -> None:
+        left = self.held_pay.get(held.provider, 0) + amount * held.is_pay
+        if left:
+            self.held_pay[held.provider] = left
+        else:
+            self.held_pay.pop(held.provider, None)
 
     def retire(self, escrow: Escrow) -> None:
         """A closed escrow's decisions are only looked at from now on; the oldest of all those are forgotten."""

@@ -50,7 +50,7 @@ def is_deterred(policy: Policy, price: int, stake: int) -> bool:
 
 def held_pay(state: LedgerState, provider: bytes) -> int:
     """Prices that judges accepted and that are not paid yet, smallest units."""
-    return sum(held.price for held in state.held_of.get(provider, ()) if held.is_pay)
+    return state.held_pay.get(provider, 0)
 
 
 def in_flight(state: LedgerState, provider: bytes) -> int:

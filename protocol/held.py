@@ -32,10 +32,11 @@ class Fine(Struct):
     amount: int
 
 
-class Held(Struct):
+class Held(Struct, omit_defaults=True):
     """One decided claim. It opens with the verdict and ends once: paid, slashed, unpaid or forfeited.
 
-    `provider` is whose fault it is if there is one, `price` and the rest are the claim's."""
+    `provider` is whose fault it is if there is one, `price` and the rest are the claim's. A state root has what says
+    something: most fields are empty in most of them."""
 
     escrow: bytes
     chunk: int

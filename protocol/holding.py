@@ -82,7 +82,9 @@ def ripen(state: LedgerState, key: bytes) -> None:
     if held is None or held.end or held.is_appealed or state.time <= held.until:
         return
     if held.finding == "accept":
-        accused = [item for item in state.held_of.get(held.payee, ()) if item.finding == "fraud"]
+        standing = state.standings.get(held.payee)  # It counts what is only found, too.
+        is_suspect = standing is not None and standing.fraud > 0
+        accused = [item for item in state.held_of.get(held.payee, ()) if item.finding == "fraud"] if is_suspect else []
         if accused:
             last = max(item.rule_by if item.is_appealed else item.until for item in accused)
             state.schedule(max(state.time, last) + 1, HOLD, key)

@@ -34,13 +34,14 @@ def heirloom(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Claim) -
     """Epoch -> provider of everybody on whose word the claim rests. `Refused` unless each signed for it."""
     found: dict[int, bytes] = {}
     before = (0, 0)
-    for item in op.inherited or ():
+    words = op.inherited or ()
+    for at, item in enumerate(words):
         provider = lease.former.get(item.epoch)
         if provider is None:
             raise _bad(item, "no lease of this chunk ended at that epoch without a verdict")
         if not (before[0] < item.epoch and before[1] < item.units < (op.units or 0)):
             raise _bad(item, "epochs and units grow, and stay below the claim's")
-        if not is_prefix_of(state.chain, PeerId(provider), escrow.id, lease.chunk, item):
+        if not is_prefix_of(state.chain, PeerId(provider), escrow.id, lease.chunk, item, words[:at]):
             raise _bad(item, f"not signed by {provider.hex()[:16]}")
         found[item.epoch], before = provider, (item.epoch, item.units)
     return found

@@ -194,7 +194,8 @@ class Inherited(Struct, frozen=True, forbid_unknown_fields=True):
     root: Hash
     """Of the trace of those units alone (`protocol.trace`)."""
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
-    """Ed25519 by that provider (kind `prefix`) over the canonical encoding of (escrow, chunk, epoch, units, root)."""
+    """Ed25519 by that provider (kind `prefix`) over the canonical encoding of (escrow, chunk, epoch, units, root,
+    digest of the encoded entries before this one)."""
 
 
 class Claim(Struct, frozen=True, forbid_unknown_fields=True, tag="claim"):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from protocol import wire
+from protocol.completions import FirstUnits
 from protocol.errors import Refused
 from protocol.identity import Identity, is_signed_by
 from protocol.jobspec import ZERO_DIGEST
@@ -27,22 +28,33 @@ FULL: Final = "inherited_full"
 """The code of a refusal to append to a list that names as many leases as one may."""
 
 
-def _signed_bytes(network: str, escrow: bytes, chunk: int, epoch: int, units: int, root: bytes) -> bytes:
-    return wire.signing_bytes(network, _KIND, wire.encode((escrow, chunk, epoch, units, root)))
+def _signed_bytes(network: str, escrow: bytes, chunk: int, said: Inherited, before: tuple[Inherited, ...]) -> bytes:
+    earlier = wire.digest(wire.encode(before))
+    return wire.signing_bytes(network, _KIND, wire.encode((escrow, chunk, said.epoch, said.units, said.root, earlier)))
 
 
 def sign_prefix(
-    identity: Identity, network: str, escrow: bytes, chunk: int, epoch: int, units: int, root: bytes
+    identity: Identity,
+    network: str,
+    escrow: bytes,
+    chunk: int,
+    epoch: int,
+    units: int,
+    root: bytes,
+    before: tuple[Inherited, ...] = (),
 ) -> Inherited:
-    """What the provider of lease `epoch` says about units 0..`units` − 1: the root of the trace over them alone."""
-    body = _signed_bytes(network, escrow, chunk, epoch, units, root)
-    return Inherited(epoch, units, root, identity.sign(body))
+    """What the provider of lease `epoch` says about units 0..`units` − 1: the root of the trace over them alone, and
+    who did the first of them. Nobody can leave those out later, and so lay their units on this provider."""
+    said = Inherited(epoch, units, root, bytes(64))
+    signature = identity.sign(_signed_bytes(network, escrow, chunk, said, before))
+    return msgspec.structs.replace(said, signature=signature)
 
 
-def is_prefix_of(network: str, provider: PeerId, escrow: bytes, chunk: int, inherited: Inherited) -> bool:
-    """Whether these are the words of that provider about that chunk."""
-    body = _signed_bytes(network, escrow, chunk, inherited.epoch, inherited.units, inherited.root)
-    return is_signed_by(provider, body, inherited.signature)
+def is_prefix_of(
+    network: str, provider: PeerId, escrow: bytes, chunk: int, inherited: Inherited, before: tuple[Inherited, ...] = ()
+) -> bool:
+    """Whether these are the words of that provider about that chunk, behind exactly these others."""
+    return is_signed_by(provider, _signed_bytes(network, escrow, chunk, inherited, before), inherited.signature)
 
 
 def first_units(trace: Trace, units: int) -> Trace:
@@ -64,13 +76,15 @@ def begins(trace: Trace, inherited: Iterable[Inherited]) -> bool:
     return all(item.units < trace.units and root_of(trace, item.units) == item.root for item in inherited)
 
 
-def appended(before: tuple[Inherited, ...] | UnsetType, own: Inherited) -> tuple[Inherited, ...]:
-    """The list of a snapshot of a lease that went on with the list `before`. Refused (`inherited_full`) when it names
-    INHERITED_MAX leases already: who goes on takes the last one's snapshot, as this lease did."""
-    known = before or ()
-    if len(known) >= INHERITED_MAX:
-        raise Refused(f"{len(known)} earlier leases did units of this chunk, and no more are listed", code=FULL)
-    return (*known, own)
+def signed(
+    identity: Identity, network: str, lease: tuple[bytes, int, int], first: FirstUnits, before: tuple[Inherited, ...]
+) -> tuple[Inherited, ...]:
+    """The list of a snapshot of a lease (escrow, chunk, epoch) that went on with the list `before`. Refused
+    (`inherited_full`) when that names INHERITED_MAX leases already: who goes on takes the last one's snapshot, as this
+    lease did."""
+    if len(before) >= INHERITED_MAX:
+        raise Refused(f"{len(before)} earlier leases did units of this chunk, and no more are listed", code=FULL)
+    return (*before, sign_prefix(identity, network, *lease, first.units, first.root, before))
 
 
 def fault_in(
@@ -87,8 +101,8 @@ def fault_in(
     places = [(item.epoch, item.units) for item in inherited]
     if any(not (one[0] < two[0] and one[1] < two[1]) for one, two in pairwise(places)):
         return "epochs or units of those who answer for earlier units do not grow"
-    for item in inherited:
+    for at, item in enumerate(inherited):
         provider = former.get(item.epoch)
-        if provider is not None and not is_prefix_of(network, PeerId(provider), escrow, chunk, item):
+        if provider is not None and not is_prefix_of(network, PeerId(provider), escrow, chunk, item, inherited[:at]):
             return f"the provider of lease {item.epoch} did not sign for its units"
     return ""

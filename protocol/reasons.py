@@ -245,6 +245,8 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     ("bad_challenge", "network", "The benchmark asked for makes no sense", "Ask for one within the bounds."),
     ("wrong_row", "provider", "An opened row of the benchmark is not the product", _PROVIDER),
     ("too_slow", "provider", "The benchmark took longer than the declared device needs", "Declare what you have."),
+    ("no_answer", "provider", "A claim of the offer is not shown, often as it was asked", "Give its card a runtime."),
+    ("not_the_issuer", "network", "A benchmark was asked for by a stranger", "Carry a job first, or be a validator."),
     ("unknown_gpu", "provider", "Nothing is known of the declared device", "Name the model as its maker does."),
     # LoRA deltas and usefulness: pay a bonus, never slash
     ("not_useful", "nobody", "The update does not lower the loss on hidden data: no bonus", "Nothing: work is paid."),

@@ -169,7 +169,8 @@ class Succession:
         it began with. RemoteViolation otherwise."""
         inherited = manifest.inherited or ()
         is_own = bool(inherited) and (inherited[-1].epoch, inherited[-1].units) == (manifest.epoch, manifest.step)
-        if not is_own or not is_prefix_of(self._network, worker, manifest.escrow, manifest.chunk, inherited[-1]):
+        where = (self._network, worker, manifest.escrow, manifest.chunk)
+        if not is_own or not is_prefix_of(*where, inherited[-1], inherited[:-1]):
             raise RemoteViolation(worker, "a worker signs for the units in its snapshot", code="bad_inheritance")
         newest = self.newest(chunk)
         before = (newest[1].inherited or ()) if newest is not None else ()

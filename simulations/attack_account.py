@@ -229,8 +229,7 @@ class AttackAccount(Observer):
                     self._harm("wrong_paid", lease.price, now)
             case Verdict(outcome=outcome, code=code) if report is not None:
                 report.slashed += slash(lease.price, lease.collateral, outcome)
-                barred = ", barred from the job" if overturned.end_of(outcome, code) in overturned.BARRED else ""
-                self._caught(peer, f"verdict {outcome} ({code}){barred}", now)
+                self._caught(peer, consequence(outcome, code), now)
             case Verdict(outcome="wrong"):
                 honest = self._world.driver.worker.output_of.get(operation.output)
                 if honest is not None and honest[0] == operation.output:
@@ -286,6 +285,16 @@ class AttackAccount(Observer):
                     if is_judge and gossip.scores.value(observer, peer.index, now) < bound:
                         self._caught(peer, "graylisted", now)
                         break
+
+
+def consequence(outcome: str, code: str) -> str:
+    """What a verdict means for who was judged.
+
+    >>> consequence("rejected", "out_of_tolerance")
+    'verdict rejected (out_of_tolerance), barred from the job'
+    """
+    barred = ", barred from the job" if overturned.end_of(outcome, code) in overturned.BARRED else ""
+    return f"verdict {outcome} ({code}){barred}"
 
 
 def _delivery_text(watch: DeliveryWatch) -> str:

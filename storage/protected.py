@@ -12,7 +12,7 @@ from protocol import wire
 from protocol.completions import FirstUnits, Sealed
 from protocol.identity import Identity
 from protocol.operations import Inherited, Signature
-from protocol.prefix import appended, sign_prefix
+from protocol.prefix import signed
 from protocol.provider_lease import Lease
 from protocol.snapshots import SHARDS_MAX, Manifest, Purpose, SnapshotNotice
 from protocol.units import Digest, Micros, PeerId
@@ -167,9 +167,9 @@ class Protected:
 
     def _inherited(self, first: FirstUnits, identity: Identity, network: str) -> tuple[Inherited, ...]:
         """Who answers for the units in it: those before this lease, if it went on from theirs, and this worker."""
-        own = sign_prefix(identity, network, *self.lease.key, first.units, first.root)
         resume = self.lease.resume
-        return appended(resume.manifest.inherited if resume is not None and first.begun else UNSET, own)
+        before = (resume.manifest.inherited or ()) if resume is not None and first.begun else ()
+        return signed(identity, network, self.lease.key, first, before)
 
     def retired(self) -> list[Snapshot]:
         """What need not be kept any more: nothing before a newer one is durable *and* verified; then all but the last

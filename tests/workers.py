@@ -18,30 +18,32 @@ WORKERS_MAX: Final = 4
 """Processes; a laptop stays usable, and more of them would make each other's clocks late."""
 
 TOGETHER: Final = (
-    "tests/attacks/",  # A flooded node and its honest peer, whose waits are measured.
-    "tests/end_to_end/",  # One devnet of six processes.
-    "tests/netlab/",  # Namespaces of the kernel, shaped links.
+    ("tests/attacks/",),  # A flooded node and its honest peer, whose waits are measured.
+    # One devnet of six processes; the others of that folder have a network each.
+    ("tests/end_to_end/test_devnet.py", "tests/end_to_end/test_tunnels.py", "tests/end_to_end/test_volumes.py"),
+    ("tests/netlab/",),  # Namespaces of the kernel, shaped links.
 )
-"""Folders whose tests run in one worker, one after the other."""
+"""Folders and files whose tests run in one worker, one after the other."""
 
-FIRST: Final = (
-    "tests/node/guest/test_corpus.py",
-    "tests/end_to_end/",
-    "tests/node/guest/test_hook.py",
+FIRST: Final[tuple[str | tuple[str, ...], ...]] = (
+    TOGETHER[1],
     "tests/netlab/",
+    "tests/end_to_end/",
+    "tests/node/guest/test_corpus.py",
     "tests/node/volumes/test_processes.py",
+    "tests/node/guest/test_hook.py",
     "tests/simulations/test_planted.py",
     "tests/failures/",
     "tests/docs/test_notebook.py",
     "tests/attacks/",
     "tests/node/volumes/test_mounts.py",
-    "tests/test_tidy.py",
+    "tests/gateway/",
     "tests/node/discovery/test_processes.py",
     "tests/simulations/",
     "tests/packaging/",
     "tests/examples/",
 )
-"""Pieces that take longest, the longest first: 10 s and more on one core."""
+"""Beginnings of the pieces that take longest, the longest first: 10 s and more on one core."""
 
 LAST: Final = (
     "tests/netlab/test_shaper.py",
@@ -59,7 +61,7 @@ def count() -> int:
 def piece(nodeid: str) -> str:
     """The piece of work that a test belongs to."""
     file = nodeid.partition("::")[0]
-    return file if file in LAST else next((folder for folder in TOGETHER if file.startswith(folder)), file)
+    return file if file in LAST else next((group[0] for group in TOGETHER if file.startswith(group)), file)
 
 
 def turn(nodeid: str) -> int:

@@ -77,8 +77,8 @@ class Acquaintance:
 
     def floor(self, place: Place, provider: PeerId) -> Callable[[int], int]:
         """The job's own, and where the network has a policy: what makes cheating at this price a loss, more of it while
-        much of what the whole network hands in fails (features A1). Where a claim rests on the word of earlier leases, the
-        smallest stake of all counts: else somebody with much to lose would have a pauper do the bad units."""
+        much of what the whole network hands in fails (features A1). Where a claim rests on the word of earlier leases
+        the smallest stake of all counts: else somebody with much to lose would have a pauper do the bad units."""
         ledger = self.ledger()
         if ledger.policy is None:
             return int

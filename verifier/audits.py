@@ -237,7 +237,7 @@ class Audits:
     def give_up(self, case: Case, code: str, now: Micros) -> list[Effect]:
         """Go on without: an unconfirmed difference neither pays nor slashes, everything else is as if not drawn."""
         hearing, case.hearing = hearing_of(case), None
-        if hearing.purpose == "work" and case.unfolded is not None and _is_withheld(hearing):
+        if hearing.purpose != "check" and case.unfolded is not None and _is_withheld(hearing):
             return self._bench.decide(case, "withheld", "withheld", now)
         if any(finding.grade == "other" for finding in hearing.findings):
             return self._bench.decide(case, "missing", "unconfirmed", now)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from protocol import wire
 from protocol.block import header_hash
 from protocol.completions import Completion, Fetched, FetchFailed, Scored
@@ -34,6 +37,7 @@ from verifier.docket import (
     Sitting,
     Trial,
     barred,
+    inherited,
     trial_seed,
 )
 from verifier.game import Dispute, Game
@@ -41,7 +45,7 @@ from verifier.jury import Bench, order, summon
 from verifier.panel import SEATS, VOTES_MIN, Panel
 from verifier.referee import Referee
 from verifier.rehearing import Rehearing
-from verifier.views import EscrowView, Facts
+from verifier.views import Facts
 
 SPEC_TIMEOUT: Final = Micros(60 * SECOND)
 """Microseconds to get a specification, which renter, steward and provider all hold."""
@@ -170,7 +174,7 @@ class Court:
             rival=held.rival,
             order=self.docket.orders[place],
             barred=barred(held, escrow),
-            inherited=_inherited(escrow, place),
+            inherited=inherited(escrow, place),
             state=Gathering(Micros(now + SPEC_TIMEOUT), now),
         )
         self.docket.trials[place] = trial
@@ -207,8 +211,8 @@ class Court:
         bench = self._summon(trial, facts, trial.seats)
         if bench.seats < VOTES_MIN:
             return self._rule(trial, None, "no_panel", now)
-        limit = Micros(min(max(0, trial.due - now) // 2, 2 * facts.timeout + AUDIT_MARGIN))
-        panel = Panel.of(trial.request(facts, self._outputs(trial, facts) or ()), bench, now, limit, trial.due)
+        request = trial.request(facts, self._outputs(trial, facts) or ())
+        panel = Panel.of(request, bench, now, _limit(trial, facts, now), trial.due)
         if facts.is_exact:
             trial.state = Sitting(panel, now)
             return [*panel.ask(), Wake(panel.until)]
@@ -259,8 +263,15 @@ class Court:
         output = panel.majority()
         if panel.request.result and output is None and panel.is_refused:
             return self._rule(trial, False, "check_failed", now)
+        is_finish = panel.request.last is not UNSET
+        if is_finish and output is None and panel.is_refused:
+            return self._rule(trial, False, "unit_unreplayable", now)
         if output is None:
             return self._rule(trial, None, "no_majority", now)
+        if is_finish and output == trial.claimed:
+            return self._rule(trial, True, "within_tolerance", now)
+        if is_finish:
+            return self._rule(trial, False, "output_differs", now, output)
         if panel.request.result:  # A member that votes at all votes for the result that it was given.
             return self._rule(trial, True, "check_passed", now, trial.claimed)
         code = "hash_equal" if output == trial.claimed else "hash_differs"
@@ -285,8 +296,18 @@ class Court:
             effects += step(rehearing)
             if rehearing.outcome is not None:
                 is_good, code = rehearing.outcome
-                effects += self._rule(trial, is_good, code, now)
+                is_finished = not is_good or rehearing.last is None
+                effects += self._rule(trial, is_good, code, now) if is_finished else self._finish(trial, rehearing, now)
         return effects
+
+    def _finish(self, trial: Trial, rehearing: Rehearing, now: Micros) -> list[Effect]:
+        """The units are right: let the same members make the output of the last state, which no unit shows."""
+        sat, facts = rehearing.panel, rehearing.facts
+        assert rehearing.last is not None
+        request = replace(trial.request(facts, self._outputs(trial, facts) or ()), last=rehearing.last)
+        panel = Panel.of(request, Bench(sat.members, (), sat.seats), now, _limit(trial, facts, now), trial.due)
+        trial.state = Sitting(panel, now)
+        return [*panel.ask(), Wake(panel.until)]
 
     # ── the game ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _leaf(self, game: Digest, dispute: Dispute, now: Micros) -> list[Effect]:
@@ -363,10 +384,9 @@ def _spec_of(trial: Trial) -> Effect:
     return Compute(Fetch(trial.spec, SPEC_BYTES_MAX, (trial.steward, trial.provider, trial.appellant)))
 
 
-def _inherited(escrow: EscrowView, place: Place) -> int:
-    """Units of the claim that earlier leases answer for, by the ledger."""
-    lease = escrow.chunks[place[1]]
-    return lease.prefixes[-1].units if lease.epoch == place[2] and lease.prefixes else 0
+def _limit(trial: Trial, facts: Facts, now: Micros) -> Micros:
+    """Microseconds that a panel gets: there is time for others after it."""
+    return Micros(min(max(0, trial.due - now) // 2, 2 * facts.timeout + AUDIT_MARGIN))
 
 
 def _due(end: Micros, now: Micros) -> Micros:

@@ -54,6 +54,8 @@ class HeldView(Protocol):
     @property
     def payee(self) -> bytes: ...
     @property
+    def is_audited(self) -> bool: ...
+    @property
     def auditors(self) -> tuple[bytes, ...]: ...
     @property
     def faulted(self) -> tuple[bytes, ...]: ...
@@ -75,8 +77,15 @@ def barred(held: HeldView, escrow: EscrowView) -> frozenset[PeerId]:
     """Who may not sit, by the ledger: who is accused, whose claim it is, who appeals or speaks for a rival, who pays or
     carries the job, who did a part of the chunk, and who has judged or audited it before."""
     listed = (held.provider, held.payee, held.appellant, held.speaker, escrow.owner, escrow.steward)
-    before = (*escrow.chunks[held.chunk].former.values(), *held.auditors, *held.faulted, *held.heard)
+    auditors = held.auditors if held.is_audited else ()  # Unaudited, a verdict names a judge in the place of one.
+    before = (*escrow.chunks[held.chunk].former.values(), *auditors, *held.faulted, *held.heard)
     return frozenset(PeerId(peer) for peer in (*listed, *before) if peer)
+
+
+def inherited(escrow: EscrowView, place: Place) -> int:
+    """Units of the claim that earlier leases answer for, by the ledger."""
+    lease = escrow.chunks[place[1]]
+    return lease.prefixes[-1].units if lease.epoch == place[2] and lease.prefixes else 0
 
 
 class _Record(Struct, frozen=True):

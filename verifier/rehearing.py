@@ -1,7 +1,8 @@
 """A panel about a D3 claim: units that the appeal's beacon chose, replayed by every member and compared with the claim.
 
 A whole run is not comparable within a tolerance, single units are. The provider opens the leaves before these units;
-the members replay and seal; then it opens the leaves behind them. Spec: specs/37-verification-game.md.
+the members replay and seal; then it opens the leaves behind them. Whether the output is made of the last state is asked
+of the same members afterwards (`verifier.court`). Spec: specs/37-verification-game.md.
 """
 
 from __future__ import annotations
@@ -81,9 +82,17 @@ class Rehearing:
 
     @property
     def wanted(self) -> set[int]:
-        """Leaves that the provider owes: those before the units, and when all have opened those behind."""
-        needed = set(self.indices) | ({index + 1 for index in self.indices} if self.is_reading else set())
+        """Leaves that the provider owes: those before the units, and when all have opened those behind and the last."""
+        behind = {index + 1 for index in self.indices}
+        if self.facts.kind not in challenge.INDEPENDENT:
+            behind.add(self.facts.units)
+        needed = set(self.indices) | (behind if self.is_reading else set())
         return needed - self.leaves.keys()
+
+    @property
+    def last(self) -> Leaf | None:
+        """The state that the output files are made of, where they are made of one."""
+        return None if self.facts.kind in challenge.INDEPENDENT else self.leaves.get(self.facts.units)
 
     def points(self, sender: PeerId, message: PointsOpened, now: Micros) -> list[Effect]:
         """Leaves, from anybody. Raises `RemoteViolation` (`bad_path`)."""

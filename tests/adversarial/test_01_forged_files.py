@@ -6,12 +6,17 @@ makes them of the revealed one. Honest twin: the same noisy machine with the fil
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from simulations.units import EXACT
+from tests.adversarial.unit_stand import Stand
+from tests.node.proving.programs import WALK
 from tests.verifier.court import STRANGER
 from tests.verifier.unit_court import AUDITORS, NOISE, UNITS, UnitCourt, forging, noisy, skipping, unit_job
 
+FORGED = "    def finish(self, state, out):\n        (out / 'more.txt').write_text('not of the state')\n"
 FOUR = (*AUDITORS, STRANGER)
 
 
@@ -41,6 +46,19 @@ def test_files_that_are_made_of_a_forged_state_do_not_help() -> None:
     """The state itself is then what no honest machine gets."""
     court = UnitCourt(unit_job("D3", samples=4), skipping(UNITS - 1), FOUR)
     assert court.judged(EXACT, EXACT) == ("rejected", "out_of_tolerance", True)
+
+
+async def test_in_a_sandbox_the_files_of_the_jobs_own_program_come_out_and_no_others(tmp_path: Path) -> None:
+    """The cheat computes every unit, and writes what it likes at the very end."""
+    stand = Stand(tmp_path)
+    spec = stand.spec(WALK)
+    honest, trace = await stand.run(spec)
+    assert await stand.finish(spec, trace) == honest.output
+    forging_program = WALK.replace("    def finish(self, state, out):\n", FORGED)
+    assert forging_program != WALK
+    cheat, same = await stand.cheat(spec, forging_program)
+    assert same == trace, "no replay of units can tell the two apart"
+    assert await stand.finish(spec, same) == honest.output != cheat.output
 
 
 @pytest.mark.parametrize("samples", [2, 4, UNITS])

@@ -13,10 +13,11 @@ from node.executors.wasm import engine_digest
 from node.runtimes import discover
 from protocol import wire
 from protocol.completions import RunDone
+from protocol.effects import Run
 from protocol.jobspec import ZERO_DIGEST, JobSpec
 from protocol.proof import Leaf, Results, Trace
 from protocol.units import Digest, PeerId
-from tests.node.proving.bench import Bench
+from tests.node.proving.bench import OWNER, Bench
 from verifier import openings, replays
 from verifier.views import Facts
 
@@ -55,6 +56,14 @@ class Stand:
         leaves = {leaf.index: leaf for leaf in trace.leaves}
         facts = Facts.of(wire.digest(wire.encode(spec)), len(wire.encode(spec)), spec)
         return replays.examine(facts, leaves, done.output, results).code
+
+    async def finish(self, spec: JobSpec, trace: Trace) -> Digest:
+        """The output that the auditor's program makes of the last state."""
+        last = trace.leaves[-1]
+        self.auditor.blobs.put(self.provider.content(last.state))
+        found = await self.auditor.run(Run("finish", spec, 0, (), (), OWNER, last=last), self.tier)
+        assert found.reason == "ok", (found, self.auditor.lines)
+        return found.output
 
     async def replay(self, spec: JobSpec, trace: Trace, indices: tuple[int, ...]) -> Results:
         """Blind: of neighbours only the first is opened, and inputs and aux are not."""

@@ -13,24 +13,27 @@ from typing import Final
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.schemas import JobStatus
 from protocol.quote_messages import binding
 from protocol.units import PeerId
 from shoal.client import Client
 from shoal.devnet import Devnet
 from tests.end_to_end.conftest import Network
+from tests.end_to_end.draws import draws
 from tests.node.tsm_folder import TsmFolder
 from tests.verifier.attestation.foundry import TDX_IMAGE, Foundry
 
 FOUNDRY: Final = Foundry()
 CHUNKS: Final = 12
-"""All claimed before the first verdict, so that each is a newcomer's: half of them lie in the band where evidence
-decides. That none of twelve does happens once in 4096 times."""
+"""Most are claimed before the first verdict, as a newcomer's: half of those lie in the band where evidence decides.
+Which ones, the blocks of the network say (tests/end_to_end/draws.py)."""
+
+FLOOR_PPM: Final = 10_000
+"""Of the job: 1 %."""
 
 JOB: Final = f"""runtime: python
 commands: ['sleep 4; echo $SHOAL_CHUNK > $SHOAL_OUT/n']
 chunks: {CHUNKS}
-audit: 0.01
+audit: {FLOOR_PPM / 1e6}
 proof: {{class: general, hardware: {{tdx: {{images: {TDX_IMAGE.hex()}, versions: [5]}}}}}}
 estimate: 5s
 """
@@ -75,30 +78,37 @@ def quotes(network: Network, count: int) -> list[str]:
     """What the judge found of as many quotes."""
     found: list[str] = []
     with network.devnet.control("validator") as control:
-        for event in control.iter_stream("node.events", {"since": 0}):
+        stream = control.iter_stream("node.events", {"since": 0})
+        while len(found) < count:
+            event = next(stream)
             if event["name"] == "quote":
                 fields = event["fields"]
                 assert isinstance(fields, dict)
                 found.append(str(fields["code"]))
-            if len(found) >= count:
-                break
     return found
 
 
-def codes(status: JobStatus) -> list[str | None]:
-    return [chunk.code for chunk in status.chunks]
+def ended(network: Network, job: str, in_band: str) -> int:
+    """The job is over, and each chunk ended as its draw says: `in_band` is the code of those that evidence decides.
+    How many these are."""
+    status = network.settled(job)
+    said = draws(
+        network.devnet.folder / "validator" / "blocks.journal", network.genesis, FLOOR_PPM, network.folder / "copy"
+    )
+    wanted = {"accept": "not_sampled", "ask": in_band, "audit": "hash_equal"}
+    drawn = {chunk: wanted[draw] for (_, chunk, _), draw in said.items()}
+    assert {chunk.index: chunk.code for chunk in status.chunks} == drawn
+    assert all(chunk.is_audited == (chunk.code == "hash_equal") for chunk in status.chunks)
+    return list(said.values()).count("ask")
 
 
 def test_quotes_of_this_very_claim_spare_it_its_audit(network: Network, hardware: TsmFolder) -> None:
     hardware.signs = FOUNDRY.tdx
     before = len(hardware.written)
-    status = network.settled(network.run("vouched", JOB))
+    count = ended(network, network.run("vouched", JOB), "attested")
     asked = hardware.written[before:]
-    assert asked and len(set(asked)) == len(asked), "asked in the band only, and once per claim"
-    assert codes(status).count("attested") == len(asked)
-    assert quotes(network, len(asked)) == ["attested"] * len(asked)
-    assert set(codes(status)) <= {"attested", "hash_equal", "not_sampled"}
-    assert all(chunk.is_audited == (chunk.code == "hash_equal") for chunk in status.chunks)
+    assert len(set(asked)) == len(asked) == count, "asked in the band only, and once per claim"
+    assert quotes(network, count) == ["attested"] * count
 
 
 def test_another_nodes_quote_and_an_old_one_change_nothing(network: Network, hardware: TsmFolder) -> None:
@@ -112,9 +122,6 @@ def test_another_nodes_quote_and_an_old_one_change_nothing(network: Network, har
 
     hardware.signs = stale
     before = len(hardware.written)
-    status = network.settled(network.run("relayed", JOB))
-    asked = hardware.written[before:]
-    assert asked
-    assert quotes(network, len(asked)) == ["stale_nonce"] * len(asked)
-    assert set(codes(status)) <= {"hash_equal", "not_sampled"}
-    assert len([chunk for chunk in status.chunks if chunk.is_audited]) >= len(asked)
+    count = ended(network, network.run("relayed", JOB), "hash_equal")
+    assert len(hardware.written) - before == count
+    assert quotes(network, count) == ["stale_nonce"] * count

@@ -84,7 +84,7 @@ def forwarded(network: Network, job: str, *flags: str) -> Iterator[tuple[str, Te
             yield f"http://127.0.0.1:{json.loads(line)['local']}", talk
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(60) == 130
 
 
 @pytest.fixture(params=["gateway", "node"])
@@ -147,7 +147,7 @@ def test_a_shell_has_this_terminal(network: Network, job: str) -> None:
         while select.select([master], [], [], 30)[0] and (data := os.read(master, 65_536)):
             shown += data
     os.close(master)
-    assert process.wait(10) == 5, shown
+    assert process.wait(60) == 5, shown
     assert b"41 123" in shown and b"/dev/pts/" in shown and b"/out" in shown, shown
 
 
@@ -156,7 +156,7 @@ def test_a_chunk_that_moves_is_found_again(network: Network, job: str) -> None:
     chunk = network.running(job)
     lost = network.name(chunk.provider)
     with forwarded(network, job) as (url, talk):
-        with urllib.request.urlopen(f"{url}/hold", timeout=20) as held:
+        with urllib.request.urlopen(f"{url}/hold", timeout=60) as held:
             assert held.read(4) == b"some"
             network.devnet.kill(lost)
             with pytest.raises(http.client.IncompleteRead):

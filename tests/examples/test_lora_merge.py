@@ -187,6 +187,7 @@ def test_the_loss_without_torch_is_the_loss_with_it(merge: ModuleType, secret: P
         f"weights = {{k: torch.from_numpy(v).double() for k, v in np.load({str(tmp_path / 'base.npz')!r}).items()}}\n"
         "print(json.dumps(adder.loss(weights, torch.from_numpy(rows)).item()))\n"
     )
-    done = subprocess.run([str(TORCH), "-c", program], capture_output=True, text=True, timeout=120)
+    alone = {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([str(TORCH), "-c", program], env=alone, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == pytest.approx(merge.hidden.loss(start, merge.hidden.read(secret)), rel=1e-9)

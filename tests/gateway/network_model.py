@@ -88,6 +88,7 @@ class Network:
         self.hold: asyncio.Event | None = None
         self.arrived = asyncio.Event()
         self.silent: set[str] = set()
+        self.replays: list[str] = []
         self.picture = picture()
         self.peers = [self._peer(OWN, ["steward"], 0, 0), self._peer(VALIDATOR, ["validator"], 0, 0)]
         self.peers += [self._peer(peer, ["provider"], 2, 2) for peer in PROVIDERS]
@@ -338,6 +339,10 @@ class Network:
                 for one in wanted
             ],
         }  # fmt: skip
+
+    def on_job_replay(self, params: Plain) -> Plain:
+        """An own node that runs the chunk: what it says, question by question."""
+        return {"speaker": "12D3KooWOwn", "rival": "cd" * 32, "why": "timeout", "replay": self.replays.pop(0)}
 
     def on_job_appeal(self, params: Plain) -> Plain:
         chunks = self._job(params).status["chunks"]

@@ -24,6 +24,8 @@ from protocol.errors import Refused, Unavailable
 from tests.gateway.network_model import Network, Plain
 
 T = TypeVar("T")
+PATIENCE_S: Final = 60.0
+"""For what takes milliseconds on a machine that does nothing else."""
 CERTIFICATES: Final = httpx.create_ssl_context()
 """Read once: a client reads all certificates of the machine, even to speak plain HTTP."""
 
@@ -173,11 +175,11 @@ class Site:
         """Run a move on the network, on its own loop."""
         done: Future[T] = Future()
         self.loop.call_soon_threadsafe(lambda: done.set_result(move(self.network)))
-        return done.result(5)
+        return done.result(PATIENCE_S)
 
     def do(self, step: Callable[[], Coroutine[object, object, T]]) -> T:
         """Run a coroutine function on the site's loop."""
-        return asyncio.run_coroutine_threadsafe(step(), self.loop).result(5)
+        return asyncio.run_coroutine_threadsafe(step(), self.loop).result(PATIENCE_S)
 
     def token(self, name: str = "anna", *scopes: str) -> str:
         """The token of an account with these scopes, made on first use."""
@@ -189,13 +191,13 @@ class Site:
     def client(self, token: str = "") -> httpx.Client:
         """An HTTP client of the gateway."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=10, verify=CERTIFICATES)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, verify=CERTIFICATES)
         self.clients.append(client)
         return client
 
     def __enter__(self) -> Self:
         self.thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_S)
         with self.client() as client:
             assert client.get("/readyz").status_code == 200
         return self
@@ -204,7 +206,7 @@ class Site:
         for client in self.clients:
             client.close()
         self.loop.call_soon_threadsafe(self.stop.set)
-        self.thread.join(10)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
         self.loop.close()
         self.listener.close()

@@ -88,7 +88,7 @@ def test_a_second_request_while_the_first_runs_is_told_so(site: Site) -> None:
 
     async def twice() -> list[httpx.Response]:
         async with httpx.AsyncClient(
-            base_url=site.url, headers={"Authorization": f"Bearer {token}"}, timeout=10
+            base_url=site.url, headers={"Authorization": f"Bearer {token}"}, timeout=60
         ) as client:
             await client.get("/account")
             site.act(lambda network: network.stall())

@@ -86,7 +86,7 @@ async def test_an_account_has_so_many_at_a_time(site: Site, job: str, monkeypatc
         assert isinstance(error, Unavailable) and error.code == "tunnel_limit"
         await line.send(Frame(Kind.END).pack())
         assert await line.receive()
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while True:
             try:
                 async with caller(site).opened(Target(job, 0, 8888)):

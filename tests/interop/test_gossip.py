@@ -27,7 +27,7 @@ async def meet(ours: Speaker, js: JsPeer) -> None:
     await js.do("gossip", subscribe=TOPIC)
     await js.do("dial", peer=f"{ours.host.get_addrs()[0]}".split("/p2p/")[0] + f"/p2p/{peer_text(ours.peer)}")
     await happens(lambda: peer_from_text(js.peer) in ours.gossip.router.mesh(TOPIC), 10)
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while peer_text(ours.peer) not in str((await js.do("gossip", topic=TOPIC))["mesh"]):  # noqa: ASYNC110
             await trio.sleep(0.05)
 

@@ -128,7 +128,9 @@ def test_the_path_through_pytorch_gives_the_same_products() -> None:
         "assert np.array_equal(on_card(0, 'cpu')(a, b), product(a, b))\n"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run([str(TORCH), "-P", "-c", program], env={"PYTHONPATH": str(root)}, capture_output=True)
+    done = subprocess.run(
+        [str(TORCH), "-P", "-c", program], env={"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, capture_output=True
+    )
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from libp2p.abc import IHost
 
+from node import libp2p_patches
 from node.blobs import BlobStore
 from node.overlay import RELAY, Overlay
 from node.transport import Transport, TransportConfig
@@ -70,6 +72,27 @@ async def test_who_can_relay_is_greeted_again_when_that_changes(tmp_path: Path) 
             return hello is not None and RELAY in hello.capabilities
 
         await happens(is_told)
+
+
+async def test_who_reads_the_listeners_ends_before_they_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed one has no address: a node that was asked to end would end with an error, if it looked meanwhile."""
+    monkeypatch.setattr("node.overlay.LOOK_S", 0.0)
+    monkeypatch.setattr("node.overlay.LISTENING_S", 0.0)
+    close = libp2p_patches.close_listeners
+
+    async def slowly(host: IHost) -> None:
+        await close(host)
+        await turns()
+
+    monkeypatch.setattr(libp2p_patches, "close_listeners", slowly)
+    async with opened(transport(tmp_path)):
+        await turns()
+
+
+async def turns() -> None:
+    """Everybody who can do something does."""
+    for _ in range(20):
+        await trio.lowlevel.checkpoint()
 
 
 async def test_another_node_with_our_key_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -93,7 +93,7 @@ async def test_whoever_is_slow_to_ask_keeps_nobody_waiting(tmp_path: Path) -> No
         slow = await alice._dialer.open_stream(BOB.peer, alice.protocol("add"))
         await write_all(slow, (60_000).to_bytes(4, "big"))
         await happens(lambda: bool(bob._reading))
-        with trio.fail_after(2):
+        with trio.fail_after(10):
             assert await alice.ask(BOB.peer, "add", Sum((1, 2)), TOTAL) == Total(3)
 
 

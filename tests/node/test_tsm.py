@@ -13,7 +13,7 @@ from protocol.errors import Unavailable
 from protocol.proof import Hardware
 from protocol.quote_messages import PART_BYTES_MAX, Evidence
 from protocol.units import Micros
-from tests.node.tsm_folder import TsmFolder
+from tests.node.tsm_folder import Signs, TsmFolder
 from tests.verifier.attestation import recorded
 from tests.verifier.attestation.foundry import SNP_IMAGE, TDX_IMAGE, Foundry
 from verifier.attestation.evidence import check
@@ -97,8 +97,7 @@ def test_somebody_elses_writes_are_noticed(tmp_path: Path) -> None:
         (lambda asked: bytes(PART_BYTES_MAX + 1), "tdx_guest", "more than"),
     ],
 )
-def test_what_is_no_quote_of_ours(tmp_path: Path, signs: object, provider: str, said: str) -> None:
-    assert callable(signs)
+def test_what_is_no_quote_of_ours(tmp_path: Path, signs: Signs, provider: str, said: str) -> None:
     with TsmFolder(tmp_path / "report", signs, provider), pytest.raises(Unavailable, match=said):
         Door(tmp_path / "report").sign(BOUND)
 

@@ -14,7 +14,7 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.operations import BeaconCommit, BeaconReveal
 from protocol.policy import Policy
-from protocol.units import CREDIT, SECOND
+from protocol.units import CREDIT, PPM, SECOND
 from tests.protocol.ledger_world import (
     GENESIS,
     OTHER,
@@ -56,8 +56,8 @@ def opened(judge: Identity, number: int = 1) -> BeaconReveal:
 class Court(World):
     """Four validators with stake, and blocks."""
 
-    def __init__(self) -> None:
-        super().__init__(CODE)
+    def __init__(self, code: Genesis = CODE) -> None:
+        super().__init__(code)
 
     def block(self, number: int) -> None:
         self.ledger.state_root()
@@ -151,6 +151,23 @@ def test_whoever_keeps_its_part_shut_pays_a_percent(court: Court) -> None:
     assert court.ledger.available("S", JUDGES[0].peer) == BOND
     assert -court.ledger.available(*RESERVE) == owed - BOND // 200
     assert (court.beacon().state, court.lease(e).beacon) == ("done", court.beacon().value)
+
+
+def test_every_further_silence_costs_twice_as_much() -> None:
+    """Choosing one beacon of two is cheap once; who goes on choosing has lost most of its stake after the seventh."""
+    court, left = Court(replace(CODE, policy=replace(POLICY, beacon_time=SECOND))), BOND
+    for number in range(1, beacons.DOUBLINGS + 3):
+        court.claimed()
+        for judge in JUDGES:
+            court.ok(sealed(judge, number), judge)
+        court.block(1)
+        for judge in JUDGES[:3]:
+            court.ok(opened(judge, number), judge)
+        court.pass_time(court.time + SECOND + 1)
+        left -= left * (10_000 << min(number - 1, beacons.DOUBLINGS)) // PPM
+        assert court.ledger.available("S", JUDGES[3].peer) == left
+    assert left < BOND // 3
+    assert court.ledger.available("S", JUDGES[0].peer) == BOND
 
 
 @pytest.mark.parametrize("count", [1, 3])

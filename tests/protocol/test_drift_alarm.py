@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import structs
+
 from simulations.units import Conduct
 from tests.protocol.test_steward import finish, start
 from tests.protocol.test_unit_jobs import TOLERANCE, UNITS, only, unit_spec
@@ -36,6 +38,22 @@ def test_a_push_at_every_unit_is_an_alarm_and_never_money(make_town: MakeTown) -
     assert int(said["units"]) > 25 and "z " in str(said["detail"])
     standing = town.ledger.standings[town.citizens["p0"].identity.peer]
     assert (standing.wrong, standing.rejected, standing.probation) == (0, 0, 0)
+
+
+def test_after_the_alarm_every_claim_of_that_profile_is_audited(make_town: MakeTown) -> None:
+    """Ten results in a row would bring the share of audits down to a tenth; who drifts stays at all of them."""
+
+    def audited(err: Callable[[int], int]) -> int:
+        town = make_town(providers=1, auditors=2)
+        biased(town, err)
+        drifting(town)
+        rarely = structs.replace(unit_spec("D3", chunks=CHUNKS, samples=UNITS), audit_ppm=1)
+        record = start(town, rarely, "b")
+        finish(town, record, 600)
+        return sum(lease.is_audited for lease in town.ledger.escrows[record.escrow].chunks.values())
+
+    assert audited(lambda index: MOST) == CHUNKS
+    assert audited(lambda index: MOST if index * 2654435761 % 7 < 3 else -MOST) < CHUNKS
 
 
 def test_honest_twin_errs_to_both_sides(make_town: MakeTown) -> None:

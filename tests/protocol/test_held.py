@@ -414,6 +414,14 @@ def _fly_lower(world: World, e: bytes) -> None:
     world.ledger._state.flight[P.peer] = 1
 
 
+def _owe_less(world: World, e: bytes) -> None:
+    world.ledger._state.held_pay[P.peer] -= 1
+
+
+def _lose_sight(world: World, e: bytes) -> None:
+    world.ledger._state.held_in[e].popitem()
+
+
 def _promise_less(world: World, e: bytes) -> None:
     world.held(e, 1).fines[0].amount -= 1
 
@@ -428,6 +436,8 @@ def _promise_less(world: World, e: bytes) -> None:
         _close_over_it,
         _close_for_nothing,
         _fly_lower,
+        _owe_less,
+        _lose_sight,
         _promise_less,
     ],
 )

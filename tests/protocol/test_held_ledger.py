@@ -158,7 +158,7 @@ class HeldMachine(RuleBasedStateMachine):
         words: list[Inherited] = []
         for epoch in sorted(lease.former)[-count:] if count else ():
             signer = self.provider(lease.former[epoch])
-            words.append(sign_prefix(signer, CHAIN, key, lease.chunk, epoch, len(words) + 1, TRACE))
+            words.append(sign_prefix(signer, CHAIN, key, lease.chunk, epoch, len(words) + 1, TRACE, tuple(words)))
         more = {"inherited": tuple(words)} if words else {}
         operation = Claim(key, lease.chunk, lease.epoch, bytes(32), TRACE, 4, **more)
         assert self.submit(operation, self.provider(lease.provider))

@@ -10,10 +10,10 @@ from protocol.accounts import FEES, RESERVE, TREASURY
 from protocol.held import Held
 from protocol.identity import Identity
 from protocol.operations import Claim as ClaimOp
-from protocol.operations import EscrowClose, Inherited, Surrender, Verdict, commission, seal
+from protocol.operations import EscrowClose, Inherited, Mint, Surrender, Verdict, commission, seal
 from protocol.policy import Policy
 from protocol.prefix import is_prefix_of, sign_prefix
-from protocol.units import PPM, Digest
+from protocol.units import CREDIT, PPM, Digest
 from tests.protocol.ledger_world import (
     CHAIN,
     DEADLINE,
@@ -27,6 +27,7 @@ from tests.protocol.ledger_world import (
     STEWARD,
     TRACE,
     VALIDATOR,
+    WINDOW,
     OutcomeName,
     World,
     appeal,
@@ -39,6 +40,7 @@ from tests.protocol.ledger_world import (
     verdict,
     with_policy,
 )
+from tests.protocol.words import chain
 
 A, B, C = PROVIDERS
 FEE: Final = commission(PRICE)
@@ -55,6 +57,10 @@ def world() -> World:
 
 def word(escrow: bytes, epoch: int, units: int, signer: Identity, chunk: int = 0) -> Inherited:
     return sign_prefix(signer, CHAIN, escrow, chunk, epoch, units, ROOT)
+
+
+def words(escrow: bytes, *entries: tuple[int, int, Identity]) -> tuple[Inherited, ...]:
+    return chain(CHAIN, escrow, 0, ((signer, epoch, units, ROOT) for epoch, units, signer in entries))
 
 
 def claim(escrow: bytes, epoch: int, signer: Identity, *words: Inherited, units: int = UNITS) -> ClaimOp:
@@ -117,7 +123,7 @@ def test_every_lease_that_ended_without_a_verdict_is_remembered(world: World) ->
     former = {1: A.peer, 2: B.peer, 3: C.peer, 4: A.peer, 5: B.peer}
     assert world.lease(escrow).former == former
     lease(world, escrow, 6, C)
-    world.ok(claim(escrow, 6, C, *(word(escrow, n, n, who) for n, who in enumerate((A, B, C, A, B), 1))), C)
+    world.ok(claim(escrow, 6, C, *words(escrow, *((n, n, who) for n, who in enumerate((A, B, C, A, B), 1)))), C)
     assert world.lease(escrow).inherited == former
 
 
@@ -157,7 +163,7 @@ def third(world: World) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "said",
     [
         ((1, 2, B),),  # Signed by somebody else.
         ((3, 2, C),),  # By the running lease itself.
@@ -170,12 +176,20 @@ def third(world: World) -> bytes:
     ],
 )
 def test_words_that_do_not_bear_a_claim_are_refused(
-    world: World, third: bytes, words: tuple[tuple[int, int, Identity], ...]
+    world: World, third: bytes, said: tuple[tuple[int, int, Identity], ...]
 ) -> None:
-    said = [word(third, epoch, units, signer) for epoch, units, signer in words]
-    assert world.refused(claim(third, 3, C, *said), C) == "bad_inheritance"
+    assert world.refused(claim(third, 3, C, *words(third, *said)), C) == "bad_inheritance"
     assert world.lease(third).state == "assigned"
-    world.ok(claim(third, 3, C, word(third, 1, 2, A), word(third, 2, 3, B)), C)
+    world.ok(claim(third, 3, C, *words(third, (1, 2, A), (2, 3, B))), C)
+
+
+def test_nobody_before_another_can_be_left_out_or_added(world: World, third: bytes) -> None:
+    """Else a claim could lay the first units on the second provider, who has only gone on from them."""
+    both = words(third, (1, 2, A), (2, 3, B))
+    assert world.refused(claim(third, 3, C, both[1]), C) == "bad_inheritance"
+    alone = word(third, 2, 3, B)
+    assert world.refused(claim(third, 3, C, both[0], alone), C) == "bad_inheritance"
+    world.ok(claim(third, 3, C, both[0]), C)
 
 
 def test_words_about_another_chunk_are_refused(world: World, third: bytes) -> None:
@@ -242,7 +256,7 @@ def test_shares_of_a_spoilt_chunk_are_void_and_it_begins_at_nothing(world: World
     lease(world, escrow, 2, B)
     world.ok(handover(escrow, 600_000, epoch=2), B, STEWARD)
     lease(world, escrow, 3, C)
-    world.ok(claim(escrow, 3, C, word(escrow, 1, 3, A), word(escrow, 2, 6, B)), C)
+    world.ok(claim(escrow, 3, C, *words(escrow, (1, 3, A), (2, 6, B))), C)
     world.ok(blame(escrow, epoch=3, blamed=2), VALIDATOR)
     assert [item.outcome for item in world.lease(escrow).carried] == ["void", "void"]
     assert world.lease(escrow).done_ppm == 0
@@ -338,11 +352,20 @@ def test_who_claimed_cannot_appeal_against_its_own_pay(world: World) -> None:
 
 
 def test_fraud_elsewhere_of_who_was_cleared_costs_the_claimant_nothing(world: World) -> None:
-    held = overturned(world)
-    other = world.ok(open_escrow(sequence=1), RENTER)
+    """Not even when that becomes final while the claim waits for its window to end."""
+    world.ok(Mint(b"r" * 32, A.peer, 100 * CREDIT), VALIDATOR)
+    other = world.ok(open_escrow(), RENTER)
     lease(world, other, 1, A)
     world.ok(claim(other, 1, A), A)
+    escrow = inherited(world)
     world.ok(verdict(other, "fraud"), VALIDATOR)
+    world.pass_time(world.time + WINDOW // 2)
+    world.ok(blame(escrow, "wrong"), VALIDATOR)
+    world.ok(appeal(escrow, A, epoch=2), A)
+    world.ok(ruling(escrow, "accept", epoch=2), VALIDATOR)
+    world.pass_time(world.held(other).until + 1)
+    held = world.held(escrow, epoch=2)
+    assert (world.held(other).end, held.end) == ("slashed", "")
     world.mature()
     assert held.end == "paid"
     assert world.ledger.available("U", B.peer) == PRICE - FEE

@@ -98,8 +98,8 @@ def saved(town: Town, record: JobRecord, name: str, *, done: int = DONE, signer:
     made = units.execute(run)
     whole = decode_trace(made.blobs[made.trace], PeerId(bytes(32)))
     identity = town.citizens[signer or name].identity
-    own = sign_prefix(identity, CHAIN, *run.lease, done, root_of(whole, done))
     before = (run.resume.manifest.inherited or ()) if run.resume is not None else ()
+    own = sign_prefix(identity, CHAIN, *run.lease, done, root_of(whole, done), before)
     return Manifest(record.job, *run.lease, 1, done, 0, "application", 0, 1000, 10, (PACK,), inherited=(*before, own))
 
 

@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from protocol.completions import FirstUnits
 from protocol.errors import Refused
 from protocol.identity import Identity
 from protocol.operations import INHERITED_MAX, Inherited
-from protocol.prefix import appended, begins, fault_in, first_units, is_prefix_of, root_of, sign_prefix
+from protocol.prefix import begins, fault_in, first_units, is_prefix_of, root_of, sign_prefix, signed
 from protocol.proof import Trace
 from protocol.trace import TraceTree, check_trace
-from protocol.units import PeerId
+from protocol.units import Digest, PeerId
+from tests.protocol.words import chain
 from tests.verifier.test_trace import trace
 from verifier.trace import check_opening
 
@@ -82,21 +84,22 @@ def test_a_signature_is_for_one_place_and_one_root() -> None:
         assert not is_prefix_of("net", ALICE.peer, ESCROW, 3, msgspec.structs.replace(mine, **changed))
 
 
-def said(epoch: int, units: int, who: Identity = ALICE) -> Inherited:
-    return sign_prefix(who, "net", ESCROW, 0, epoch, units, bytes([units]) * 32)
+def said(*entries: tuple[int, int, Identity]) -> tuple[Inherited, ...]:
+    return chain("net", ESCROW, 0, ((who, epoch, units, bytes([units]) * 32) for epoch, units, who in entries))
 
 
 @pytest.mark.parametrize(
     ("inherited", "fault"),
     [
         (UNSET, "nobody answers"),
-        ((said(1, 2),), ""),
-        ((said(1, 2), said(3, 4, BOB)), ""),
-        ((said(1, 2), said(4, 4, BOB)), ""),  # Of lease 4 nothing is known here.
-        ((said(3, 2, BOB), said(1, 4)), "do not grow"),
-        ((said(1, 4), said(3, 4, BOB)), "do not grow"),
-        ((said(1, 2, BOB),), "did not sign"),
-        ((said(1, 2), said(3, 4)), "did not sign"),
+        (said((1, 2, ALICE)), ""),
+        (said((1, 2, ALICE), (3, 4, BOB)), ""),
+        (said((1, 2, ALICE), (4, 4, BOB)), ""),  # Of lease 4 nothing is known here.
+        (said((3, 2, BOB), (1, 4, ALICE)), "do not grow"),
+        (said((1, 4, ALICE), (3, 4, BOB)), "do not grow"),
+        (said((1, 2, BOB)), "did not sign"),
+        (said((1, 2, ALICE), (3, 4, ALICE)), "did not sign"),
+        (said((1, 2, ALICE), (3, 4, BOB))[1:], "did not sign"),  # Who was before has been left out.
     ],
 )
 def test_who_is_known_must_have_signed(inherited: tuple[Inherited, ...], fault: str) -> None:
@@ -106,10 +109,12 @@ def test_who_is_known_must_have_signed(inherited: tuple[Inherited, ...], fault: 
 
 
 def test_a_list_grows_until_a_claim_could_not_name_them_all() -> None:
-    chain = appended(UNSET, said(1, 1))
-    for number in range(2, INHERITED_MAX + 1):
-        chain = appended(chain, said(number, number))
-    assert [item.epoch for item in chain] == list(range(1, INHERITED_MAX + 1))
+    found: tuple[Inherited, ...] = ()
+    for number in range(1, INHERITED_MAX + 1):
+        first = FirstUnits(number, Digest(bytes([number]) * 32), 0)
+        found = signed(ALICE, "net", (ESCROW, 0, number), first, found)
+    assert [item.epoch for item in found] == list(range(1, INHERITED_MAX + 1))
+    assert fault_in("net", ESCROW, 0, found, dict.fromkeys(range(99), ALICE.peer)) == ""
     with pytest.raises(Refused) as caught:
-        appended(chain, said(99, 99))
+        signed(ALICE, "net", (ESCROW, 0, 99), FirstUnits(99, Digest(bytes(32)), 0), found)
     assert caught.value.code == "inherited_full"

@@ -18,12 +18,12 @@ from msgspec import UNSET, UnsetType
 from protocol import genesis, matching, operations, reputation, wire
 from protocol.bidding import Counter
 from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
+from protocol.desk import Desk
 from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Score, Send, Stop, Store
 from protocol.errors import ShoalError
 from protocol.follower import Follower
 from protocol.identity import Identity
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec, Manifest, OutputFile
-from protocol.desk import Desk
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient
 from protocol.messages import Capability, Message, Offer, Runtime, message_decoder
@@ -313,6 +313,8 @@ class Town:
 
     def _find(self, citizen: Citizen, run: Run) -> Execution | str:
         """What a citizen gets for a run, or why it gets nothing."""
+        if run.last is not None:
+            return units.finish(run, self.blobs.__getitem__)
         if run.units:
             try:
                 return units.replay(run, self.blobs.__getitem__, citizen.units)

@@ -6,10 +6,12 @@ from typing import get_args
 
 import pytest
 
+from protocol import overturned
 from protocol.errors import Refused
+from protocol.operations import Found
 from simulations.adversaries import registry
 from simulations.adversaries.cheat import Cheat
-from simulations.attack_account import NEVER, AttackAccount, AttackReport
+from simulations.attack_account import NEVER, AttackAccount, AttackReport, consequence
 from simulations.observer import Observer
 from simulations.scenario import (
     NS,
@@ -338,6 +340,12 @@ def test_an_attacker_that_brings_invalid_statements_is_graylisted() -> None:
 
 
 # ── the account ──────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("outcome", get_args(Found))
+def test_who_is_barred_is_who_the_steward_bars(outcome: str) -> None:
+    assert consequence(outcome, "a_code").startswith(f"verdict {outcome} (a_code)")
+    assert consequence(outcome, "a_code").endswith(", barred from the job") == (outcome in overturned.BARRED)
+
+
 def test_the_account_is_written_into_the_recorder_and_into_a_sentence() -> None:
     world, reports = play(scenario(cheat("proof-forger"), cheat("free-riding-holder")))
     report = reports["proof-forger"]

@@ -30,5 +30,5 @@ def test_a_killed_parent_leaves_no_worker() -> None:
     assert done.returncode == -9
     worker = int(done.stdout)
     if psutil.pid_exists(worker):
-        psutil.Process(worker).wait(timeout=10)
+        psutil.Process(worker).wait(timeout=60)
     assert not psutil.pid_exists(worker)

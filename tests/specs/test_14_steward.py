@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import specs
-from protocol import extension, granting, job, leasing, shortfall, steward
+from protocol import extension, granting, job, leasing, overturned, shortfall, steward
 from protocol.job_record import JobRecord
 from protocol.units import Micros
 from tests.protocol.town import job_spec
@@ -16,7 +16,7 @@ SPEC = specs.load("14-steward")
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (extension, granting, job, leasing, shortfall, steward):
+    for module in (extension, granting, job, leasing, overturned, shortfall, steward):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
 

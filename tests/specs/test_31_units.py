@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,15 +13,19 @@ from hypothesis import strategies as st
 import specs
 from node.executors import wasm_units
 from node.guest.work import tensors as guest
-from node.proving import judgement, retention, scoring, taking
+from node.proving import judgement, resuming, retention, saving, scoring, taking
 from node.proving.program import seed_of
-from protocol import jobrules, proof, trace, wire
+from protocol import jobrules, operations, prefix, proof, provider_trace, trace, wire
+from protocol.identity import Identity
 from protocol.jobspec import Chunk, JobSpec
 from verifier import tensors
 from verifier.tensors import Array
 
 SPEC = specs.load("31-units")
-MODULES = (proof, tensors, trace, taking, wasm_units, retention, scoring, judgement)
+MODULES = (
+    proof, tensors, trace, taking, wasm_units, retention, scoring, judgement, operations, provider_trace, saving,
+    resuming,
+)  # fmt: skip
 
 
 def test_constants_are_those_of_the_code() -> None:
@@ -58,9 +66,36 @@ def test_seeds(chunk: int) -> None:
     assert seed_of(spec, chunk) == SPEC.functions["seed"](wire.digest, wire.encode(spec), chunk)
 
 
+@given(
+    st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=9), st.binary(max_size=9)), min_size=1, max_size=4)
+)
+def test_the_stream_of_a_snapshot(units: list[tuple[bytes, bytes, bytes]]) -> None:
+    with TemporaryDirectory() as name:
+        source, target = Path(name, "snapshot"), Path(name, "target")
+        source.mkdir()
+        target.mkdir()
+        whole = SPEC.functions["stream"](units, b"the last")
+        assert isinstance(whole, bytes)
+        (source / "0.units").write_bytes(whole)
+        sizes = tuple((len(state), len(read), len(aux)) for state, read, aux in units)
+        table = saving.Table((0.0,) * len(units), sizes, 8)
+        (source / saving.TABLE).write_bytes(msgspec.msgpack.encode(table))
+        _, made = resuming.unpack(source, target)
+    assert [leaf.state for leaf in made.leaves] == [*(wire.digest(unit[0]) for unit in units), wire.digest(b"the last")]
+
+
+def test_what_a_worker_signs() -> None:
+    worker, place, root = Identity(b"w" * 32), (b"e" * 32, 3, 7), b"r" * 32
+    before = (prefix.sign_prefix(worker, "net", place[0], 3, 2, 4, root),)
+    body = SPEC.functions["prefix"](wire.encode, wire.digest, place, 9, root, before)
+    said = prefix.sign_prefix(worker, "net", *place, 9, root, before)
+    assert isinstance(body, bytes)
+    assert said.signature == worker.sign(wire.signing_bytes("net", "prefix", body))
+
+
 def test_names_are_those_of_the_code() -> None:
     assert {row["variable"] for row in SPEC.table("unit programs")} == {
-        "SHOAL_PROOF", "SHOAL_UNITS", "SHOAL_SEED", "SHOAL_REPLAY", "SHOAL_CHALLENGE",
+        "SHOAL_PROOF", "SHOAL_UNITS", "SHOAL_SEED", "SHOAL_BEGIN", "SHOAL_REPLAY", "SHOAL_CHALLENGE",
     }  # fmt: skip
     codes = {row["code"] for row in SPEC.table("comparing")}
     assert codes == {"within_tolerance", tensors.MALFORMED, "withheld", "disk_full"}

@@ -30,7 +30,6 @@ from protocol.errors import Refused
 from protocol.escrow_state import ChunkLease, Escrow
 from protocol.operations import Claim, Mint, Verdict
 from protocol.policy import Policy
-from protocol.prefix import sign_prefix
 from protocol.units import CREDIT, PPM
 from tests.protocol.ledger_world import (
     OTHER,
@@ -51,6 +50,7 @@ from tests.protocol.ledger_world import (
     verdict,
     with_policy,
 )
+from tests.protocol.words import chain
 
 SPEC = specs.load("32-economics")
 TEXT = SPEC.path.read_text(encoding="utf-8")
@@ -139,10 +139,9 @@ def test_words_that_bear_a_claim(claimed: int, entries: list[tuple[int, int, boo
     world = World(with_policy())
     lease = ChunkLease(0, 9, former=dict.fromkeys(range(1, 5), P.peer))
     escrow = Escrow(b"e" * 32, bytes(16), RENTER.peer, STEWARD.peer, 1, bytes(32), 1)
-    words = [
-        sign_prefix(P if good else Q, "test", escrow.id, 0, epoch, done, b"w" * 32) for epoch, done, good in entries
-    ]
-    op = Claim(escrow.id, 0, 9, bytes(32), b"t" * 32, claimed, tuple(words) or UNSET)
+    said = [(P if good else Q, epoch, done, b"w" * 32) for epoch, done, good in entries]
+    words = chain("test", escrow.id, 0, said)
+    op = Claim(escrow.id, 0, 9, bytes(32), b"t" * 32, claimed, words or UNSET)
     try:
         is_borne = inheritance.heirloom(world.ledger._state, escrow, lease, op) is not None
     except Refused as error:

@@ -16,7 +16,7 @@ from node.guest.work import training as guest
 from protocol import proof
 from protocol.errors import Refused
 from protocol.proof import PPT, Tolerance
-from verifier import drift, drift_watch, grid, lora, score, training, usefulness
+from verifier import comparable, drift, drift_watch, grid, lora, score, training, usefulness
 from verifier.drift import SKETCH, SignedError
 from verifier.tensors import Array
 
@@ -43,7 +43,8 @@ def test_guest_and_judge_mean_the_same() -> None:
 
 
 def test_every_code_is_explained() -> None:
-    sources = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in (training, grid))
+    comparing = (training, grid, comparable)
+    sources = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in comparing)
     given_codes = set(re.findall(r'Comparison\(\s*[^"]*?"(\w+)",', sources))
     given_codes |= set(re.findall(r'"(off_grid|within_tolerance|gradient_differs|loss_differs|no_update)"', sources))
     assert {row["code"] for row in SPEC.table("comparison")} == given_codes

@@ -15,7 +15,7 @@ import specs
 from node.guest.work import counter_random
 from node.guest.work import rendering as guest
 from tests.verifier import tiles
-from verifier import rendering, variance
+from verifier import comparable, rendering, variance
 
 SPEC = specs.load("35-rendering-proof")
 MODULES = (guest, counter_random, rendering, variance)
@@ -31,7 +31,7 @@ def test_constants_are_those_of_the_code() -> None:
 
 
 def test_every_code_is_explained() -> None:
-    source = Path(rendering.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in (rendering, comparable))
     given_codes = set(re.findall(r'"(\w+)", fault\)', source)) | {"within_tolerance"}
     given_codes |= set(re.findall(r'Comparison\(math.inf, "(\w+)"', source))
     given_codes |= set(re.findall(r'else "(\w+)", said\)', source))

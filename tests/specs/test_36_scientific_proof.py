@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import specs
 from node.guest.work import scientific as guest
 from protocol.errors import Refused
-from verifier import invariants, merkle_sum, scientific, streams
+from verifier import comparable, invariants, merkle_sum, scientific, streams
 
 SPEC = specs.load("36-scientific-proof")
-MODULES = (merkle_sum, scientific, streams)
+MODULES = (comparable, merkle_sum, scientific, streams)
 numbers = st.integers(-merkle_sum.LEAF_MAX, merkle_sum.LEAF_MAX)
 
 

@@ -104,6 +104,8 @@ class Appeals:
         self.spec = self.keep(wire.encode(self.job))
         self.candidates = {item.peer: STAKE for item in AUDITORS[:seats]}
         self.networks = networks
+        self.finished = GOOD
+        """What an honest machine makes of the claim's last state; zeros: its program fails on it."""
         self.books: dict[PeerId, dict[PeerId, Fitness]] = {}
         """By judge: what it has heard of whom; everybody else is known to be fit."""
         self.missing: set[bytes] = set()
@@ -160,6 +162,10 @@ class Appeals:
                 raise AssertionError(effect)
 
     def _run(self, peer: PeerId, run: Run) -> RunDone:
+        if run.last is not None:
+            assert self.trace is not None and run.last.state == self.trace.leaves[UNITS].state
+            made = self.claimed if peer in self.lying else self.finished
+            return RunDone(run.task, "ok" if any(made) else "exit", 0, made, 1, 1.0, "")
         if run.units:
             results = []
             for leaf in run.units:

@@ -8,11 +8,12 @@ from protocol.identity import Identity
 from protocol.jobspec import JobSpec
 from protocol.messages import PrefixOpened, PrefixRequest
 from protocol.operations import Inherited
-from protocol.prefix import root_of, sign_prefix
+from protocol.prefix import root_of
 from protocol.proof import Trace
 from protocol.provider_trace import committed
 from protocol.trace import decode_trace
 from simulations.units import EXACT, Conduct
+from tests.protocol.words import chain
 from tests.verifier.court import CHAIN, ESCROW, ME, PROVIDER
 from tests.verifier.unit_court import AUDITORS, UnitCourt
 from verifier.case import Auditing, Opening, Revealing
@@ -84,8 +85,6 @@ class HeirCourt(UnitCourt):
 
 
 def words(trace: Trace, signed: tuple[int, ...]) -> tuple[Inherited, ...]:
-    """What the signers said about the first units of this trace."""
-    return tuple(
-        sign_prefix(signer, CHAIN, ESCROW, 0, epoch, units, root_of(trace, units))
-        for signer, epoch, units in zip(SIGNERS, EPOCHS, signed, strict=False)
-    )
+    """What the signers said about the first units of this trace, each knowing those before it."""
+    entries = zip(SIGNERS, EPOCHS, signed, strict=False)
+    return chain(CHAIN, ESCROW, 0, [(signer, epoch, units, root_of(trace, units)) for signer, epoch, units in entries])

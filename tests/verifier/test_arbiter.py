@@ -150,7 +150,7 @@ def test_silence_ends_by_its_deadline() -> None:
 D3: dict[str, object] = {"numeric": "D3", "kind": "training", "tolerance": Tolerance(1000, 10_000)}
 
 
-def score_all(bench: Bench, effects: list[Effect], fine: dict[tuple[PeerId, int], bool]) -> None:
+def score_all(bench: Trial, effects: list[Effect], fine: dict[tuple[PeerId, int], bool]) -> None:
     for work in scores(effects):
         member, side = work.auditor, (bench.seat.speakers.index(work.provider))
         value = PPM if fine[member, side] else 0

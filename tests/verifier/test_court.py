@@ -324,8 +324,31 @@ def test_a_panel_replays_units_within_the_tolerance(
     held = appeals.run()
     assert (held.finding, held.code, held.round) == (finding, code, 1)
     assert len({peer for peer, _ in appeals.runs}) == 3
-    assert {len(run.units) for _, run in appeals.runs} == {4}
+    assert {len(run.units) for _, run in appeals.runs if run.last is None} == {4}
     assert all(leaf.aux == leaf.input == bytes(32) for _, run in appeals.runs for leaf in run.units), "blind"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "finished", "finding", "code"),
+    [
+        ("accept", BAD, "rejected", "output_differs"),
+        ("rejected", BAD, "rejected", "output_differs"),
+        ("accept", Digest(bytes(32)), "rejected", "unit_unreplayable"),
+        ("rejected", GOOD, "accept", "within_tolerance"),
+    ],
+)
+def test_an_output_that_is_not_made_of_the_last_state_is_found_too(
+    verdict: str, finished: Digest, finding: str, code: str
+) -> None:
+    """Every unit is right; what is handed over is something else."""
+    appeals = Appeals(GOOD, "D3", TRUTH)
+    appeals.finished = finished
+    appeals.decided(verdict)
+    appeals.appeal(CHALLENGER if verdict == "accept" else PROVIDER)
+    held = appeals.run(40)
+    assert (held.finding, held.code, held.round) == (finding, code, 1)
+    units = {peer for peer, run in appeals.runs if run.units}
+    assert units == {peer for peer, run in appeals.runs if run.last is not None} and len(units) == 3
 
 
 def test_members_that_say_the_opposite_are_outvoted() -> None:

@@ -13,7 +13,7 @@ from tests.verifier.court import BAD, ODD, STRANGER
 from tests.verifier.heir_court import HeirCourt
 from tests.verifier.unit_court import AUDITORS, NOISE, UnitCourt, forging, noisy, unit_job
 from verifier.charges import is_unfinished
-from verifier.deadlines import AUDIT_FAILURES_MAX, AUDITOR_FAILURES_MAX
+from verifier.deadlines import AUDIT_FAILURES_MAX, AUDITOR_FAILURES_MAX, UNREACHABLE_MAX
 
 FOUR = (*AUDITORS, STRANGER)
 
@@ -82,6 +82,13 @@ def test_a_last_state_of_which_nothing_can_be_made_is_rejected() -> None:
     for _ in range(2):
         say(court, ZERO_DIGEST, "exit: shapes")
     assert court.found() == ("rejected", "unit_unreplayable", True)
+
+
+def test_a_last_state_that_no_auditor_can_read_is_withheld() -> None:
+    court = replayed(UnitCourt(unit_job("D3")))
+    for _ in range(UNREACHABLE_MAX):
+        say(court, ZERO_DIGEST, "inputs: malformed_proof: no tensors")
+    assert court.found() == ("withheld", "withheld", False)
 
 
 def test_where_nobody_makes_it_again_the_audit_has_failed() -> None:

@@ -282,6 +282,10 @@ def test_the_share_of_audits_follows_price_and_stake_where_there_is_a_policy() -
     floor = judging.floor((escrow, 0, 1), PROVIDERS[0].peer)
     needed = exposure.floor_ppm(lease.price, STAKE, POLICY.collusion)
     assert (floor(0), floor(PPM)) == (needed, PPM)
+    lease.inherited = {1: STEWARD.peer}
+    poor = exposure.floor_ppm(lease.price, world.ledger.available("S", STEWARD.peer), POLICY.collusion)
+    assert judging.floor((escrow, 0, 1), PROVIDERS[0].peer)(0) == poor > needed, "the smallest stake of its makers"
+    lease.inherited = {}
     for _ in range(60):
         world.ledger.standings.setdefault(OTHER.peer, Standing()).rejected += 1
     assert judging.floor((escrow, 0, 1), PROVIDERS[0].peer)(0) == 5 * needed, "all of the network's results fail"

@@ -95,7 +95,7 @@ async def test_shutdown_ends_connections_that_are_open(node: Make, serving: Serv
     a, b = node("a"), node("b")
     digest = a.blobs.put(bytes(10))
     async with serving(b):
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             async with serving(a):
                 b.transport.learn(a.peer, a.transport.addresses())
                 link = await b.plane._open_link(a.peer, (digest,))

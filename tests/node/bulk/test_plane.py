@@ -212,7 +212,7 @@ async def test_caps_are_held_and_jobs_share_by_weight(node: Make, serving: Servi
         b.plane.down.set_job(b"one", weight=3)
         started = trio.current_time()
         ended: dict[bytes, float] = {}
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
 
                 async def bring(job: bytes, digest: Digest) -> None:
@@ -221,8 +221,8 @@ async def test_caps_are_held_and_jobs_share_by_weight(node: Make, serving: Servi
 
                 for job, digest in zip((b"one", b"two"), digests, strict=True):
                     nursery.start_soon(bring, job, digest)
-    assert ended[b"two"] == pytest.approx(1.5, rel=0.15), "24 MiB at 16 MiB/s"
-    assert ended[b"one"] == pytest.approx(1.0, rel=0.2), "12 MiB at three quarters of it"
+    assert ended[b"two"] > 1.5 * 0.85, "24 MiB at 16 MiB/s; a busy machine may need longer"
+    assert ended[b"one"] / ended[b"two"] == pytest.approx(1.0 / 1.5, rel=0.2), "12 MiB at three quarters of it"
 
 
 async def test_a_fetch_that_is_cancelled_leaves_nothing_running(node: Make, serving: Serving) -> None:

@@ -171,6 +171,7 @@ async def test_neighbours_on_one_network_meet_by_mdns(
     ):
         await happens(lambda: one.all("up") == [ids("m1")] and other.all("up") == [ids("m0")], PATIENCE_S)
         await happens(lambda: one.all("table") == [ids("m1")], PATIENCE_S)
+        await happens(lambda: bool(mute.said), PATIENCE_S)
         assert mute.all("up") == [set()]
 
 

@@ -67,8 +67,9 @@ QUICK: Final = frozenset(
     sklearn_partial_fit numpy_sgd evolution monte_carlo
     """.split()  # noqa: SIM905  a list of words is read more easily
 )
-"""What every test run kills, a minute and a half on two cores: loading torch takes most of it. All the others repeat
-the ground of one of these, or need an environment of their own; SHOAL_LONG=1 and `make corpus` run them too."""
+"""What every test run kills, in a minute of one core: four processes load torch, and most scripts are forks of these.
+All the others repeat the ground of one of these, or need an environment of their own; SHOAL_LONG=1 and `make corpus`
+run them too."""
 
 SCRIPTS: Final = (
     Script("for_range", 900),

@@ -18,7 +18,7 @@ from node.runtimes import Runtime
 from protocol.completions import CutFailed, Recovering, RunDone
 from protocol.effects import Resume
 from protocol.operations import INHERITED_MAX
-from protocol.prefix import begins, root_of, sign_prefix
+from protocol.prefix import begins, root_of
 from tests.node.protection.stand import ESCROW, Stand
 from tests.node.proving.ways import (
     ALICE,
@@ -33,6 +33,7 @@ from tests.node.proving.ways import (
     trace,
 )
 from tests.node.waiting import happens
+from tests.protocol.words import chain
 
 
 @pytest.fixture
@@ -145,9 +146,8 @@ async def test_eight_others_are_enough(ways: Ways) -> None:
     resume = resuming(sealed, INHERITED_MAX)
     folder = ways.stand.folder / "opened"
     known = opened_trace(one, sealed, folder)
-    earlier = tuple(
-        sign_prefix(ALICE, NETWORK, ESCROW, 0, number, number, root_of(known, number))
-        for number in range(1, INHERITED_MAX)
+    earlier = chain(
+        NETWORK, ESCROW, 0, ((ALICE, number, number, root_of(known, number)) for number in range(1, INHERITED_MAX))
     )
     manifest = msgspec.structs.replace(resume.manifest, inherited=(*earlier, *(resume.manifest.inherited or ())))
     work = leased(spec, INHERITED_MAX + 1, Resume(manifest, resume.holders))
@@ -157,4 +157,24 @@ async def test_eight_others_are_enough(ways: Ways) -> None:
         await happens(lambda: INHERITED_MAX + 2 in done(two, work))
         answer = await two.cut(work.task)
         assert isinstance(answer, CutFailed) and "8 earlier leases" in answer.reason
+        ways.open()
+
+
+async def test_a_handover_takes_what_there_is_and_needs_a_unit_of_its_own(ways: Ways) -> None:
+    one, two = await ways.stand.host(), await ways.stand.host()
+    spec = ways.spec(one)
+    ways.shut(2)
+    async with trio.open_nursery() as nursery:
+        work = leased(spec, 1)
+        nursery.start_soon(one.run, work)
+        await happens(lambda: 2 in done(one, work))
+        first, again = await one.sealed(work.task), await one.sealed(work.task, hold=True)
+        one.runner.stop(work.task)
+    assert (first.step, again.step, again.number) == (2, 2, 2)
+    async with trio.open_nursery() as nursery:
+        work = leased(spec, 2, resuming(again, 1))
+        nursery.start_soon(two.run, work)
+        await happens(lambda: two.lines[-1:] == ["unit 2"])
+        answer = await two.cut(work.task, hold=True)
+        assert isinstance(answer, CutFailed) and "no unit was done" in answer.reason
         ways.open()

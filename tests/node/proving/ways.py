@@ -107,7 +107,7 @@ def opened_trace(host: Host, sealed: Sealed, folder: Path) -> Trace:
 def resuming(sealed: Sealed, epoch: int, before: tuple[Inherited, ...] = (), worker: Identity = ALICE) -> Resume:
     """What is granted once a worker has signed for the units of its snapshot."""
     assert sealed.first is not None
-    own = sign_prefix(worker, NETWORK, ESCROW, 0, epoch, sealed.first.units, sealed.first.root)
+    own = sign_prefix(worker, NETWORK, ESCROW, 0, epoch, sealed.first.units, sealed.first.root, before)
     resume = resume_of(sealed, epoch)
     return Resume(msgspec.structs.replace(resume.manifest, inherited=(*before, own)), resume.holders)
 

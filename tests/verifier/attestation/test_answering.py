@@ -37,7 +37,7 @@ class Stand:
         spec = spec or structs.replace(job(), proof=PROOF)
         assign = Assign(ESCROW, 0, 1, PROVIDER.peer, 1, 0, 0, 0, ())
         lease = Lease(Digest(bytes(32)), assign, b"j" * 16, STEWARD.peer, RENTER.peer, spec, (), (), "claimed", NOW)
-        self.leases = {KEY: lease}
+        self.leases: dict[LeaseKey, Lease] = {KEY: lease}
         self.witness = Witness(PROVIDER.peer, lambda: (ME.peer, STRANGER.peer), self.leases, lambda: self.court.state)
 
     def ask(self, now: Micros = NOW) -> list[Effect]:
