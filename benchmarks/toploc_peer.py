@@ -1,5 +1,9 @@
 """TOPLOC's own package beside `verifier/fingerprint.py` on the same activations; run by a Python that has `toploc`.
 
+Such a Python has torch, setuptools and, since the wheel wants another torch, the package from source:
+
+    pip install --no-build-isolation --no-binary toploc --no-deps toploc==0.1.6
+
 Prints one object of JSON. What accepts in TOPLOC is what its paper publishes: at least 90 of 128 exponents equal, their
 mantissas apart by 10 in the mean and 8 in the median at most.
 """

@@ -54,7 +54,7 @@ def protection_words(job: Job, chunk: ChunkRecord, manifest: Manifest | None) ->
         return "off"
     if manifest is None:
         return f"not protected: {chunk.exposed or 'no snapshot is durable yet'}"
-    if chunk.is_protected:
+    if chunk.is_protected or manifest.inherited:  # States that are signed for need no rehearsal: every run reads them.
         return f"protected, but: {chunk.exposed}" if chunk.exposed else "protected"
     return f"not proved: {chunk.exposed or UNPROVED.get(manifest.tier, manifest.tier)}"
 

@@ -22,7 +22,7 @@ estimate: 5s
 WITHIN = (
     JOB.replace("numeric: D0", "numeric: D3")
     .replace("class: deterministic", "class: scientific")
-    .replace("samples: 6", "samples: 3, tolerance: {ok: 1e-9, bad: 1e-3}")
+    .replace("samples: 6", "samples: 6, tolerance: {ok: 1e-9, bad: 1e-3}")
 )
 CERTIFICATE = """runtime: python
 commands: ['expr $SHOAL_CHUNK + 1 > $SHOAL_OUT/n; date +%N >> $SHOAL_OUT/n']

@@ -37,8 +37,8 @@ def test_a_status_says_what_trust_does_and_costs(anna: httpx.Client) -> None:
     job = anna.post(JOBS, json=wanted, headers={"Idempotency-Key": "trusting"}).json()["job"]
     trust = anna.get(f"{JOBS}/{job}").json()["trust"]
     assert (trust["level"], trust["audited"], trust["auditors"]) == ("high", 0.3, 2)
-    assert trust["surcharge"] == 0.5 and trust["surcharge_per_chunk"] == 1_833
-    assert trust["set_aside_per_chunk"] == 6_110  # A third of it is spent on the average.
+    assert trust["surcharge"] == 0.582 and trust["surcharge_per_chunk"] == 2_134
+    assert trust["set_aside_per_chunk"] == 7_113  # A third of it is spent on the average.
     chances = [one["in_job"] for one in trust["caught"]]
     assert chances == sorted(chances) and 0 < chances[-1] < 1
 

@@ -310,8 +310,8 @@ def test_a_certificate_has_no_odds() -> None:
 def test_the_price_of_trust_is_in_the_quote() -> None:
     total = chunk_cost(6_000, SPEC)
     view = quoted_trust(SPEC, total)
-    assert view["set_aside_per_chunk"] == total - 6_000 == 10_000
-    assert view["surcharge_per_chunk"] == 3_000
+    assert view["set_aside_per_chunk"] == total - 6_000 == 11_640
+    assert view["surcharge_per_chunk"] == 3_492
 
 
 def test_a_plan_counts_candidates_whose_stake_deters() -> None:

@@ -13,6 +13,7 @@ from protocol.job import Job
 from protocol.job_record import Attempt, ChunkRecord
 from protocol.jobspec import Checkpoint, Chunk, JobSpec
 from protocol.matching import Candidate, Plan
+from protocol.operations import Inherited
 from protocol.snapshots import Manifest, Pack
 from protocol.units import SECOND, Credits, Micros, PeerId
 
@@ -48,6 +49,14 @@ def test_a_protected_chunk() -> None:
     assert (view["protection"], view["tier"], view["kept"]) == ("protected", "framework", "kept by 3 peers")
     assert (view["lost_now_s"], view["standby"]) == (7.0, peer_text(STANDBY))
     assert view["recoveries"] == [{"epoch": 2, "reached": 1350, "step": 1320, "seconds": 6.42}]
+
+
+def test_signed_units_need_no_rehearsal() -> None:
+    said = (Inherited(2, 7, bytes(32), bytes(64)),)
+    units = structs.replace(MANIFEST, tier="application", inherited=said)
+    assert safety_view(job(units), chunk(), NOW)["protection"] == "protected"
+    kept = chunk(exposed="receipts from 1 failure domain")
+    assert safety_view(job(units), kept, NOW)["protection"] == "protected, but: receipts from 1 failure domain"
 
 
 def test_why_a_chunk_is_not_protected() -> None:

@@ -141,8 +141,8 @@ def test_a_reduce_step_does_not_go_on_with_what_was_overturned(make_town: MakeTo
 
 
 def test_a_job_that_cannot_pay_its_next_attempt_fails_with_the_numbers(make_town: MakeTown) -> None:
-    """The judges were mistaken, the innocent provider has what the escrow had, its output is nowhere to be had any more,
-    and the chunk is still to be done."""
+    """The judges were mistaken, the innocent provider has what the escrow had, its output is nowhere any more, and the
+    chunk is still to be done."""
     town = make_town(providers=1, policy=HELD_PAY)
     town.citizens["p0"].lies = True
     record = start(town, job_spec(1))

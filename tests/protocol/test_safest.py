@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import specs
 from protocol import wire
-from protocol.jobspec import Checkpoint, Chunk, JobSpec
 from protocol.desk import Desk
+from protocol.jobspec import Checkpoint, Chunk, JobSpec
 from protocol.matching import LOSS_CEILING, Candidate, nearest_first, plan, safest_first, safety, uplink_of
 from protocol.messages import Capability, Offer, Runtime
 from protocol.reputation import Rank
