@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from protocol import wire
 from protocol.errors import RemoteViolation
 from protocol.identity import Identity
-from protocol.operations import Signature
+from protocol.operations import Inherited, Signature
 from protocol.snapshots import Manifest, Pack, PackHolders, SnapshotNotice
 from protocol.succession import check_notice
 from protocol.units import HOUR, MINUTE, SECOND, Digest
@@ -211,6 +211,8 @@ def change(manifest: Manifest, field: str) -> Manifest:
     if inner:
         return msgspec.structs.replace(manifest, packs=(changed_pack(manifest.packs[0], inner), *manifest.packs[1:]))
     value = getattr(manifest, part)
+    if part == "inherited":
+        return msgspec.structs.replace(manifest, inherited=(Inherited(1, 1, bytes(32), bytes(64)),))
     if isinstance(value, bytes):
         return msgspec.structs.replace(manifest, **{part: bytes([value[0] ^ 1]) + value[1:]})
     if isinstance(value, str):
