@@ -90,7 +90,7 @@ BUGS: Final = (
     (old_epochs_may_claim, 10),
     (providers_work_on, 10),
     (votes_are_forgotten, 11),
-    (blocks_leave_before_they_are_stored, 68),
+    (blocks_leave_before_they_are_stored, 151),
     (promises_stay_open, 10),
     (nothing_is_sent_again, 2),
 )
