@@ -79,7 +79,11 @@ def test_amds_own_certificates_pass_through_a_table() -> None:
     assert chain == b"".join(recorded.SNP_CERTIFICATES[at].public_bytes(Encoding.PEM) for at in (0, 2))
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 23, VCEK + b"\xff" * 8, VCEK + bytes(8), HOST_TABLE[:60]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x" * 23, VCEK + b"\xff" * 8, VCEK + bytes(8), HOST_TABLE[:60]],
+    ids=["empty", "short", "far", "nothing", "cut"],
+)
 def test_a_broken_table_is_no_certificate(data: bytes) -> None:
     assert certificates_of(data) == b""
 
@@ -96,6 +100,7 @@ def test_somebody_elses_writes_are_noticed(tmp_path: Path) -> None:
         (FOUNDRY.tdx, "arm_cca_guest", "arm_cca_guest"),
         (lambda asked: bytes(PART_BYTES_MAX + 1), "tdx_guest", "more than"),
     ],
+    ids=["another maker", "too long"],
 )
 def test_what_is_no_quote_of_ours(tmp_path: Path, signs: Signs, provider: str, said: str) -> None:
     with TsmFolder(tmp_path / "report", signs, provider), pytest.raises(Unavailable, match=said):
