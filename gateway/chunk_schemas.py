@@ -29,7 +29,8 @@ class Recovery(Struct):
     step: int = 0
     """The step from which the next one went on."""
     seconds: float | None = None
-    """From the last sign of life of the lost attempt to the first step of the next; null: not known, or not yet."""
+    """From the last beat of the lost attempt (one comes each second) until the program of the next had the state of
+    `step` and went on; the first new step ends later. Null: not known, or not yet."""
 
 
 class ChunkStatus(Struct):

@@ -32,7 +32,7 @@ from protocol.units import Digest, Micros, PeerId
 from storage import exposure
 from storage.erasure import ErasureCode
 from storage.wiring import Vault
-from verifier.attestation.answering import Witness
+from verifier.attestation.answering import Attestant
 from verifier.case import Place
 from verifier.wiring import Machines, Outside, wire_machines
 
@@ -141,16 +141,16 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     validators = genesis.validator_set.peers
     benchmarks = wire_benchmarks(identity.peer, machines, validators, rtt, _benchmarks_per_hour(config))
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
-    driver = Driver(machines.peer([*vault.listed, *benchmarks.listed, _witness(identity, validators, machines)]), world)
+    driver = Driver(machines.peer([*vault.listed, *benchmarks.listed, _quoter(identity, validators, machines)]), world)
     return Assembly(
         config, identity, clock, blobs, records, journal, serves, host, machines,
         outcomes, transport, vault, uplink, stay, world, driver, erasure, answers, drand, benchmarks,
     )  # fmt: skip
 
 
-def _witness(identity: Identity, validators: tuple[PeerId, ...], machines: Machines) -> Witness:
+def _quoter(identity: Identity, validators: tuple[PeerId, ...], machines: Machines) -> Attestant:
     """Who speaks for this machine's trusted hardware."""
-    return Witness(identity.peer, lambda: validators, machines.provider.leases, lambda: machines.ledger)
+    return Attestant(identity.peer, lambda: validators, machines.provider.leases, lambda: machines.ledger)
 
 
 def _benchmarks_per_hour(config: Config) -> int:

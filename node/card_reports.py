@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +92,8 @@ def from_sdk(python: Path, nonce: bytes, seconds: float = SDK_SECONDS) -> tuple[
     """The same through NVIDIA's SDK, in the interpreter that has it. Raises `Unavailable`."""
     command = [str(python), "-I", "-c", PROGRAM, nonce.hex()]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+        with tempfile.TemporaryDirectory() as folder:  # The SDK leaves its logs where it runs.
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, cwd=folder)
     except OSError as error:
         raise Unavailable(f"nv-attestation-sdk: {error}", code="no_quote", fix=_FIX) from error
     except subprocess.TimeoutExpired as error:

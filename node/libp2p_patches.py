@@ -24,6 +24,8 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
+from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.tcp import tcp
 from multiaddr import Multiaddr
 
 from node.mux.connection import Connection
@@ -66,6 +68,7 @@ def install() -> None:
     _fit_frames()
     _batch_window_updates()
     _notice_dead_links()
+    _close_cancelled_dials()
     _quiet()
     if os.environ.get(MUXER_VARIABLE) != STOCK_MUXER:
         _own_muxer()
@@ -171,6 +174,26 @@ def _notice_dead_links() -> None:
             streams.add(self)
 
     TrioTCPStream.__init__ = init  # type: ignore[method-assign]
+
+
+def _close_cancelled_dials() -> None:
+    """A dial from a port closes its socket when it is cancelled, too: libp2p 0.8.1 does so after errors only, and the port
+    stays taken until the socket is collected. (No upstream issue found.)"""
+
+    async def open_from(host: str, port: int, source: tuple[str, int]) -> trio.SocketStream:
+        sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET)
+        try:
+            tcp._set_reuse_flags(sock)
+            await sock.bind(source)
+            await sock.connect((host, port))
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError):
+                raise OpenConnectionError(f"no connection to {host}:{port} from port {source[1]}: {error}") from error
+            raise
+        return trio.SocketStream(sock)
+
+    tcp._open_tcp_stream_from = open_from
 
 
 def _quiet() -> None:

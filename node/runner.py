@@ -39,7 +39,7 @@ from node.proving import program
 from node.proving.hosting import UnitHost
 from node.proving.outcome import Outcome, broken, take
 from node.proving.retention import Retention
-from node.runtimes import WASM_NAME, Runtime
+from node.runtimes import Runtime
 from node.volumes.shelf import TreeShelf
 from protocol.completions import CutFailed, Guest, RunDone
 from protocol.effects import Cut, Run
@@ -285,9 +285,9 @@ class Runner:
 
     def _is_protected(self, work: Run) -> bool:
         """Audits have no lease: they run without a hook."""
-        is_wanted = work.spec.protection.is_on and work.spec.runtime != WASM_NAME and self._shelter is not None
+        is_wanted = work.spec.protection.is_on and work.spec.can_be_saved(work.chunk)
         writes = any(ref.is_writable for ref in work.spec.mounts)  # What lies in a volume is in no snapshot.
-        return is_wanted and not writes and work.lease is not None and bool(work.secret)
+        return is_wanted and not writes and work.lease is not None and bool(work.secret) and self._shelter is not None
 
     def _restores(self, work: Run) -> bool:
         """Whether it starts waiting for a snapshot of its memory."""

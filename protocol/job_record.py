@@ -31,12 +31,13 @@ class Attempt(Struct):
     heard: int = 0
     """When its last beat came."""
     went_on: int = 0
-    """When the first beat came from beyond the snapshot that it began from; 0: never, or it began from none."""
+    """When the first beat came that its program stands at the step of the snapshot again and computes, or is further; 0:
+    never, or it began from none."""
 
     def beat(self, step: int, now: int) -> None:
         """Its provider lives, and is so far."""
         self.heard, self.reached = now, max(self.reached, step)
-        if 0 < self.step < step and not self.went_on:
+        if 0 < self.step <= step and not self.went_on:
             self.went_on = now
 
 

@@ -111,9 +111,9 @@ def _check_checkpoint(spec: JobSpec) -> None:
         )
     if every and not spec.protection.is_on:
         raise broken("/checkpoint/every", "an interval makes no sense with snapshots off", "Leave one of them out.")
-    if spec.runtime == "wasm" and spec.checkpoint is not UNSET and spec.protection.is_on:
-        fix = "Leave `checkpoint` out: a lost chunk is computed again from its start."
-        raise broken("/checkpoint", "there are no snapshots of a WASM module", fix)
+    if not spec.can_be_saved(0) and spec.checkpoint is not UNSET and spec.protection.is_on:
+        fix = "Leave `checkpoint` out: a lost chunk is computed again from its start. Or cut the work into units."
+        raise broken("/checkpoint", "there are no snapshots of a WASM module without units", fix)
 
 
 def _check_proof(spec: JobSpec) -> None:

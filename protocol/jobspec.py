@@ -179,10 +179,14 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
         """How chunks are protected."""
         return self.checkpoint if isinstance(self.checkpoint, Checkpoint) else PLATFORM_CHOICE
 
+    def can_be_saved(self, chunk: int) -> bool:
+        """Whether snapshots of a step can be taken. A WASM module has no hook: only between its units."""
+        return self.runtime != "wasm" or self.units_of(chunk) > 0
+
     @property
     def is_protected(self) -> bool:
-        """Whether snapshots of running chunks are wanted at all. A WASM module has no hook."""
-        if self.runtime == "wasm" or not self.protection.is_on:
+        """Whether snapshots of running chunks are wanted at all."""
+        if not self.protection.is_on or not self.can_be_saved(0):
             return False
         return isinstance(self.checkpoint, Checkpoint) or self.estimate >= PROTECTED_FROM
 

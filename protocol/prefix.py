@@ -93,9 +93,10 @@ def fault_in(
     chunk: int,
     inherited: tuple[Inherited, ...] | UnsetType,
     former: Mapping[int, bytes],
+    is_whole: bool = False,
 ) -> str:
     """What is wrong with a list, empty when nothing is. `former`: who had which lease, by epoch; of a lease that is not
-    among them nothing can be said here."""
+    among them nothing can be said here, unless `is_whole`: then no claim may name it."""
     if inherited is UNSET or not inherited:
         return "nobody answers for the units of the snapshot"
     places = [(item.epoch, item.units) for item in inherited]
@@ -103,6 +104,8 @@ def fault_in(
         return "epochs or units of those who answer for earlier units do not grow"
     for at, item in enumerate(inherited):
         provider = former.get(item.epoch)
+        if provider is None and is_whole:
+            return f"lease {item.epoch} did not end without a verdict, so that no claim may rest on it"
         if provider is not None and not is_prefix_of(network, PeerId(provider), escrow, chunk, item, inherited[:at]):
             return f"the provider of lease {item.epoch} did not sign for its units"
     return ""

@@ -14,14 +14,16 @@ from protocol.provider_lease import Lease
 
 def check(lease: Lease, network: str, ledger: Ledger) -> list[Effect]:
     """Before a lease of a chunk with units begins: without those who answer for what it would inherit it begins at its
-    beginning. The states themselves are checked where they arrive."""
+    beginning. The states themselves are checked where they arrive. A ledger that has come to this very lease knows all
+    before it: what it does not know the claim would be refused for, after the work."""
     resume = lease.resume
     if resume is None or not lease.units:
         return []
     escrow = ledger.escrows.get(lease.assign.escrow)
     known = escrow.chunks.get(lease.assign.chunk) if escrow is not None else None
     former = known.former if known is not None else {}
-    fault = fault_in(network, lease.assign.escrow, lease.assign.chunk, resume.manifest.inherited, former)
+    is_whole = known is not None and known.epoch == lease.assign.epoch
+    fault = fault_in(network, lease.assign.escrow, lease.assign.chunk, resume.manifest.inherited, former, is_whole)
     if not fault:
         return []
     lease.resume = None

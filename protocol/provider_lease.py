@@ -85,8 +85,10 @@ class Lease:
     secret: bytes = b""
     """Of which the keys of its snapshots are made; empty: it is not protected."""
     resume: Resume | None = None
+    is_back: bool = False
+    """Whether its program stands where the snapshot was taken that it began from."""
     went_on: bool = False
-    """Whether it has made a step beyond the snapshot that it began from."""
+    """Whether it has made a step beyond that."""
     is_started: bool = False
     is_unwanted: bool = False
     """The steward cancelled it, or the owner wants the machine back."""
@@ -157,10 +159,17 @@ class Lease:
             self.words.rehearsal = guest.text.removeprefix(NOT_PROTECTED)
         elif guest.state == "disabled" and guest.text:
             self.words.hook = guest.text
-        if self.went_on or self.resume is None or guest.steps <= self.resume.manifest.step:
+        return [] if self.resume is None else self._back_at(guest.steps, self.resume.manifest.step, now)
+
+    def _back_at(self, steps: int, step: int, now: Micros) -> list[Effect]:
+        """Of a lease that began from the snapshot of a step: it is there again, and then beyond. Not told with the next
+        beat: the renter waits for it."""
+        is_back, went_on = 0 < step <= steps, steps > step
+        if (is_back, went_on) <= (self.is_back, self.went_on):
             return []
-        self.went_on = True  # Not with the next beat: the renter waits for this one.
-        return [*self._recovery("went_on", now), Send(self.steward, self.beat())]
+        told = self._recovery("went_on", now) if went_on else []
+        self.is_back, self.went_on = is_back, went_on
+        return [*told, Send(self.steward, self.beat())]
 
     def _recovery(self, phase: str, now: Micros) -> list[Effect]:
         """How far a takeover is, and the time since its lease was ordered."""

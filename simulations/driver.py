@@ -320,6 +320,8 @@ class Driver:
                 if peer.vault is None or not peer.vault.pins.is_pinned(digest):
                     self._library.drop(peer.index, digest)
             task = self.worker.run(peer, run, 0 if why else manifest.step, rest)
+            if not why and task.first != manifest.step:
+                why = "snapshot_bad"
             self._resumed(task, why, waited + rest, len(brought))
 
         self.restoring(peer)

@@ -58,7 +58,7 @@ class Injector:
                     world.peers[index].starved_until = max(item.until, world.peers[index].starved_until)
             case "reclaim":
                 for index in item.peers:
-                    self._reclaim(index, item)
+                    self.reclaim(index, item)
             case "ambush":
                 self._ambushes.append(item)
             case "disk":
@@ -68,7 +68,7 @@ class Injector:
                     world.peers[index].computer.corrupt = item.amount
                 world.queue.at(item.until, self._heal, item)
 
-    def _reclaim(self, index: int, item: Injection) -> None:
+    def reclaim(self, index: int, item: Injection) -> None:
         """The owner wants the machine back: notice first, as `node.reclaim` gives it; then the host goes."""
         world, peer = self._world, self._world.peers[index]
         if not peer.is_up:

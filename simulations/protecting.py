@@ -11,15 +11,17 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol import wire
-from protocol.completions import Completion, CutFailed, Encoded, Guest, Proved, Sealed
+from protocol.completions import Completion, CutFailed, Encoded, FirstUnits, Guest, Proved, Sealed
 from protocol.effects import Cut, Encode, Forget, Park, Prove, Run, Unpark
 from protocol.snapshots import PACKS_MAX, Pack, proof_of, shard_of
+from protocol.trace import TraceTree
 from protocol.units import MIB, PPM, Digest
 from simulations.library import Library
 from simulations.queue import Queue
 from simulations.scenario import NS
 from simulations.simpeer import SimPeer
 from simulations.tasks import Task
+from simulations.units import FirstPart, first_part
 
 Give = Callable[[SimPeer, int, Completion], None]
 
@@ -58,6 +60,8 @@ class Protecting:
         """Bytes that a snapshot of a job has; 0: it cannot be cut."""
         self.again: Callable[[Task], None]
         """A task goes on later than it was to: its end has to be set anew."""
+        self.parts: dict[Digest, FirstPart] = {}
+        """First shard of a snapshot of units -> what it holds."""
         self.shards: dict[Digest, tuple[str, int, int]] = {}
         """Every shard that was ever made -> (task, number of the snapshot, pack)."""
 
@@ -69,7 +73,8 @@ class Protecting:
             self._give(peer, peer.boots, CutFailed(work.task, "it cannot be cut now"))
             return
         task.is_sealing = True
-        head = now if task.is_held else task.since + task.at_step(task.step(now) + 1) - task.done
+        is_now = task.is_held or (work.hold and task.made is not None)  # For a handover what units there are will do.
+        head = now if is_now else task.since + task.at_step(task.step(now) + 1) - task.done
         self._queue.at(max(now, head), self._at_head, (task, work))
 
     def _at_head(self, cut: tuple[Task, Cut]) -> None:
@@ -77,8 +82,13 @@ class Protecting:
         if not task.is_running():
             return
         now, size = self._queue.now, self.state_of(task.run)
-        stall = CUT_NS + size * NS // COPY_RATE
-        step, task.done = task.step(now), task.work(now)
+        step = task.step(now)
+        if task.made is not None and not task.first < step < task.steps:
+            task.is_sealing = False
+            self._give(task.peer, task.boot, CutFailed(work.task, "no unit was done since the last snapshot"))
+            return
+        stall = CUT_NS + size * NS // COPY_RATE if task.made is None else 0  # Unit programs write states by themselves.
+        task.done = task.work(now)
         task.since, task.is_held = now + stall, task.is_held or work.hold
         task.number += 1
         self.again(task)
@@ -91,19 +101,23 @@ class Protecting:
             return
         size = self.state_of(task.run)
         packs = self._packs(task, number, size, work)
-        name = task.run.task
+        name, first = task.run.task, None
+        if task.made is not None:
+            part = self.parts[Digest(packs[0].shards[0])] = first_part(task.made, step)
+            first = FirstUnits(step, TraceTree(part.trace).root, task.first)
         self._give(task.peer, task.boot, Guest(name, "running", "", step))
         done = Sealed(
             task=name,
             number=number,
             step=step,
             progress_ppm=step * PPM // task.steps,
-            tier="framework",
+            tier="framework" if first is None else "application",
             size=size,
             stall_us=stall // 1_000,
             index_bytes=min(INDEX_BYTES, packs[-1].size),
             packs=packs,
             is_rehearsed=True,
+            first=first,
         )
         self._give(task.peer, task.boot, done)
 

@@ -15,7 +15,7 @@ NS: Final = 1_000_000_000
 Role = Literal["validator", "steward", "provider"]
 """What a peer of the simulation does: orders and judges; carries jobs for renters; computes."""
 
-Check = Literal["ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody"]
+Check = Literal["ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody", "heirs"]
 Disk = Literal["torn", "lost", "rot", "full", "dead"]
 """What disks do; dead: the host is gone, and when it comes back its disk is empty."""
 Plot = Literal["delivery_cdf", "makespan", "payout", "attack_cost", "throughput", "timeline"]
@@ -37,7 +37,9 @@ class Simulation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Whether the genesis has a policy: held pay, appeals, full slashes, beacons of the validators."""
     gossip: Literal["gossipsub", "direct"] = "gossipsub"
     """direct: a statement reaches every peer after one network delay; for worlds that do not study gossip."""
-    checks: tuple[Check, ...] = ("ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody")
+    checks: tuple[Check, ...] = (
+        "ledger", "epochs", "acknowledged", "agreement", "faultless", "liveness", "custody", "heirs",
+    )  # fmt: skip
     stop_on_violation: bool = True
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from random import Random
 from typing import Final, TypeVar
 
+from msgspec import structs
+
 from simulations import chance
 from simulations.scenario import (
     NS,
+    Adversary,
     Arrival,
     Duration,
     Fault,
@@ -43,8 +46,21 @@ STEWARD_JUMP_MAX: Final = 20.0
 """The same for stewards: whose clock is off by more than the skew that peers allow is heard by nobody, by design."""
 
 
+HEIRS: Final = 0.2
+"""Share of worlds whose jobs are of units and take snapshots, so that others go on with what was begun."""
+
+FORGERS: Final = 0.6
+"""Share of those in which a provider invents units and is then lost."""
+
+
 def scenario_of(seed: int) -> Scenario:
     """A small world, drawn from the seed alone."""
+    random = chance.stream(seed, "swarm", "heirs")
+    found = _any(seed)
+    return _with_heirs(found, random) if random.random() < HEIRS else found
+
+
+def _any(seed: int) -> Scenario:
     random, extra = chance.stream(seed, "swarm"), chance.stream(seed, "swarm", "proof")
     duration = _between(random, 60, 180) * NS
     chunks = _between(random, 2, 8)
@@ -108,6 +124,44 @@ def _population(random: Random, validators: int) -> Population:
     )
 
 
+def _with_heirs(found: Scenario, random: Random) -> Scenario:
+    """The same world with fewer, longer chunks of units, snapshots of them, and hosts that are lost meanwhile."""
+    plan, load, people = found.simulation, found.workload.jobs, found.population
+    assert load is not None
+    work = structs.replace(
+        load,
+        arrival=Arrival(model="regular", per_hour=120),
+        chunks=_between(random, 3, 6),
+        chunk_time=Duration(model="lognormal", value=_between(random, 20_000, 40_000) * MS, sigma=0.3),
+        limit=min(load.limit, 3),
+        audit=_pick(random, (0.3, 1.0, 1.0)),
+        units=_between(random, 4, 8),
+        samples=_pick(random, (4, 8)),
+        state=(_between(random, 1 << 12, 1 << 22),),
+        every=_between(random, 1, 3) * NS,
+    )
+    # Ten others at most: from eleven on a snapshot is put on shards that more hosts must take than there are providers.
+    providers = structs.replace(people.providers, n=8 if people.validators.n == 1 else 5, straggle=0.0)
+    stewards = structs.replace(people.stewards, n=min(2, people.stewards.n))
+    forger = Adversary(
+        strategy="prefix-forger",
+        n=_between(random, 2, 3),
+        options={
+            "share": _pick(random, (0.5, 1.0)),
+            "away": _between(random, 20, 90),
+            "frames": int(random.random() < 0.5),
+        },
+    )
+    return structs.replace(
+        found,
+        simulation=structs.replace(plan, duration=max(120 * NS, plan.duration)),
+        population=structs.replace(people, stewards=stewards, providers=providers),
+        workload=Workload(jobs=work),
+        faults=(*(fault for fault in found.faults if random.random() < 0.5), _loss_of_workers(random)),
+        adversaries=(forger,) if random.random() < FORGERS else (),
+    )
+
+
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _faults(random: Random, duration: int) -> tuple[Fault, ...]:
     """Every kind with its own chance, so that some seeds have few and some have all of them."""
@@ -153,6 +207,19 @@ def _kill(random: Random, duration: int, role: Role, n: int) -> Fault:
         n=n,
         last=_between(random, 500, 40_000) * MS,
         disk="torn" if random.random() < 0.9 else "lost",
+    )
+
+
+def _loss_of_workers(random: Random) -> Fault:
+    """Often enough that some chunk is begun, snapshot and lost."""
+    return Fault(
+        kind="kill",
+        at=_between(random, 15, 30) * NS,
+        every=_between(random, 15, 30) * NS,
+        role="provider",
+        n=1,
+        last=_between(random, 15, 40) * NS,
+        disk="torn",
     )
 
 

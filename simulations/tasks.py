@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.effects import Run
 from simulations.scenario import NS
+from simulations.units import Execution
 
 if TYPE_CHECKING:
     from simulations.proving import Result
@@ -60,6 +61,12 @@ class Task:
     def lost(self, step: int, now: int) -> int:
         """ns of this host's work behind a step."""
         return max(0, self.work(now) - self.at_step(step))
+
+    @property
+    def made(self) -> Execution | None:
+        """Of a chunk with units: what comes of all of it."""
+        made = self.result.made
+        return made if isinstance(made, Execution) and made.whole is not None else None
 
     def is_running(self) -> bool:
         """Whether its host still executes it."""

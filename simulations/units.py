@@ -16,6 +16,7 @@ from protocol import wire
 from protocol.completions import Scored, UnitError
 from protocol.effects import Run, Score
 from protocol.jobspec import ZERO_DIGEST, Manifest, OutputFile
+from protocol.prefix import first_units
 from protocol.proof import PPT, Leaf, Results, Trace, UnitResult
 from protocol.trace import encode_effect
 from protocol.units import PPM, Digest, PeerId
@@ -74,26 +75,56 @@ class Execution:
     trace: Digest = ZERO_DIGEST
     skipped: int = 0
     """Units that were not computed."""
+    whole: Trace | None = None
+    """Of a whole chunk."""
+    bad: dict[int, str] = field(default_factory=dict)
+    """Units that nobody has computed -> the execution that invented them: this one, or one that it went on from."""
 
 
-def execute(run: Run, conduct: Conduct = EXACT) -> Execution:
-    """A whole chunk: its output, its trace, and every state."""
+@dataclass(frozen=True, slots=True)
+class FirstPart:
+    """What a snapshot of a chunk holds: everything about the units that were done."""
+
+    trace: Trace
+    blobs: dict[Digest, bytes]
+    """Their states and auxiliary files, and the state behind them."""
+    bad: dict[int, str]
+
+
+def first_part(made: Execution, units: int) -> FirstPart:
+    """The first units of a chunk that was, or will be, made like this."""
+    assert made.whole is not None
+    trace = first_units(made.whole, units)
+    named = {Digest(digest) for leaf in trace.leaves for digest in (leaf.state, leaf.aux)} - {ZERO_DIGEST}
+    bad = {index: task for index, task in made.bad.items() if index < units}
+    return FirstPart(trace, {digest: made.blobs[digest] for digest in named}, bad)
+
+
+def execute(run: Run, conduct: Conduct = EXACT, before: FirstPart | None = None) -> Execution:
+    """A whole chunk: its output, its trace, and every state. `before`: the units that it goes on from."""
     units, blobs = run.spec.units, dict[Digest, bytes]()
-    content = _put(blobs, first(run))
-    leaves, effects, skipped = list[Leaf](), bytearray(), 0
-    for index in range(units):
+    leaves, effects, skipped, bad = list[Leaf](), bytearray(), 0, dict[int, str]()
+    if before is None:
+        content = _put(blobs, first(run))
+    else:
+        blobs |= before.blobs
+        *leaves, last = before.trace.leaves
+        content, bad = blobs[Digest(last.state)], dict(before.bad)
+        effects += before.trace.effects
+    for index in range(len(leaves), units):
         fed = unit_input(run, index) if not conduct.feeds(index) else b"other data"
         aux = wire.encode(("aux", wire.digest(content), index))
         leaves.append(Leaf(index, wire.digest(content), len(content), wire.digest(fed), _keep(blobs, aux), len(aux)))
         after = step(content, index, conduct.err(index))
         if conduct.skips(index):
             skipped, after = skipped + 1, State(wire.digest(b"invented" + content), 0)
+            bad[index] = run.task
         content = _put(blobs, after)
         effects += encode_effect(conduct.effect(index))
     leaves.append(Leaf(units, wire.digest(content), len(content), ZERO_DIGEST, ZERO_DIGEST, 0))
-    trace = wire.encode(Trace(tuple(leaves), bytes(effects)))
+    trace = Trace(tuple(leaves), bytes(effects))
     output, size = _output(blobs, content)
-    return Execution(output, size, blobs, _keep(blobs, trace), skipped)
+    return Execution(output, size, blobs, _keep(blobs, wire.encode(trace)), skipped, trace, bad)
 
 
 def replay(run: Run, read: Read, conduct: Conduct = EXACT) -> Execution:

@@ -57,6 +57,7 @@ class Worker:
         self.protecting = Protecting(queue, library, give)
         self.protecting.again, self.protecting.state_of = self._expect, self.state_of
         self.proving = Proving(seed, library, self.output_of)
+        self.protecting.parts = self.proving.parts
         self._running: dict[int, dict[str, Task]] = {}
         """By peer and name."""
         self.seconds: dict[int, int] = {}
@@ -65,11 +66,14 @@ class Worker:
     def run(self, peer: SimPeer, run: Run, first: int = 0, boot_ns: int = START_NS) -> Task:
         """Start a chunk whose inputs are here. Its `RunDone` comes after its time, unless the peer dies first.
 
-        `first`: the step that its snapshot is of; `boot_ns`: how long it takes until the job's own code runs on."""
+        `first`: the step that its snapshot is of; `boot_ns`: how long it takes until the job's own code runs on. Of
+        units, a snapshot for which nobody signed is begun again at unit 0."""
         queue, boot, work = self._queue, peer.boots, self._work(run)
-        is_flipped = peer.computer.is_corrupt()
+        is_flipped, steps = peer.computer.is_corrupt(), steps_of(work)
         if self.proving.is_unit_work(run):
-            result = self.proving.result(peer, run, peer.computer.time(work), is_flipped, queue.now)
+            before = self.proving.inherited(run.resume.manifest) if first and run.resume is not None else None
+            first, steps = before.trace.units if before is not None else 0, run.spec.units
+            result = self.proving.result(peer, run, peer.computer.time(work), is_flipped, queue.now, before)
         else:
             honest = Result(honest_content(run), peer.computer.time(work))
             if is_flipped:
@@ -78,7 +82,7 @@ class Worker:
         self._later(boot_ns, peer, boot, RunStarted(run.task, EXECUTOR))
         self._later(boot_ns, peer, boot, RunLog(run.task, (f"chunk {run.chunk}",)))
         began = queue.now + boot_ns
-        task = Task(peer, boot, run, result, steps_of(work), first, began, since=began)
+        task = Task(peer, boot, run, result, steps, first, began, since=began)
         task.done = task.at_step(first)
         self._running.setdefault(peer.index, {})[run.task] = task
         if run.lease is not None:
@@ -117,9 +121,7 @@ class Worker:
         return draw(self._load.chunk_time, chance.stream(self._seed, "chunk", run.spec.name, run.chunk))
 
     def state_of(self, run: Run) -> int:
-        """Bytes that a snapshot of a chunk of this job has; of units none are taken here."""
-        if run.spec.units_of(run.chunk):
-            return 0
+        """Bytes that a snapshot of a chunk of this job has."""
         if self._load is None or not self._load.state or not self._is_of_load(run):
             return 0
         return self._load.state[int(run.spec.name.rpartition("-")[2]) % len(self._load.state)]
@@ -144,7 +146,7 @@ class Worker:
             self._give(peer, boot, RunDone(run.task, "timeout", -1, ZERO_DIGEST, 0, seconds, "over its time limit"))
             return
         if self.proving.is_unit_work(run):
-            self._give(peer, boot, self.proving.done(peer, run, result.made, seconds))
+            self._give(peer, boot, self.proving.done(peer, run, result.made, seconds, task.first))
             return
         size = self._load.output if self._load else 1
         digest = self._keep(peer, result.content, size)

@@ -59,7 +59,9 @@ def job_spec(load: Jobs, name: str) -> JobSpec:
         price_per_hour_max=Credits(load.price_max),
         spend_cap=Credits(1 << 50),
         audit_ppm=round(load.audit * PPM),
-        checkpoint=UNSET if load.units else Checkpoint(is_on=bool(load.state), every=Micros(load.every // 1_000)),
+        checkpoint=UNSET
+        if load.units and not load.state
+        else Checkpoint(is_on=bool(load.state), every=Micros(load.every // 1_000)),
         numeric=load.numeric if load.units else "D2",
         proof=proof if load.units else UNSET,
     )

@@ -13,8 +13,8 @@ from protocol.offers import OfferBook, OfferMaker
 from protocol.units import Digest, Micros, PeerId
 from verifier.bailiff import Bailiff
 from verifier.case import Place
-from verifier.jury import Fitness, roll
 from verifier.networks import networks
+from verifier.summons import Fitness, roll
 from verifier.views import Facts
 
 

@@ -22,10 +22,10 @@ from protocol.messages import AuditCommit, AuditRequest, AuditReveal
 from protocol.proof import Results, UnitResult
 from protocol.units import KIB, MINUTE, SECOND, Digest, Micros, PeerId
 from verifier.game import Dispute
-from verifier.jury import Bench
 from verifier.leaf_question import Question, Settled, blind, question
 from verifier.panel import Panel
 from verifier.score import SECOND as SCORE_MIN
+from verifier.summons import Summons
 from verifier.views import Facts
 
 STEP_TIME: Final = Micros(10 * MINUTE)
@@ -56,7 +56,7 @@ class Seat:
     claimed: Digest
     """Output of claim 0."""
     speakers: tuple[PeerId, PeerId]
-    bench: Bench
+    summons: Summons
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Arbiter:
         if asked.what != "whole":
             request = _of_unit(request, asked, game)
         limit = Micros(min(STEP_TIME, 2 * seat.facts.timeout + READ_TIME))
-        panel = Panel.of(request, seat.bench, now, limit, Micros(now + 2 * limit))
+        panel = Panel.of(request, seat.summons, now, limit, Micros(now + 2 * limit))
         self.steps[game] = Step(game, seat, asked, panel, now)
         return [*panel.ask(), Wake(Micros(now + ASK_AGAIN))]
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from protocol.identity import Identity
 from protocol.units import Digest, PeerId
 from verifier.docket import HeldView
-from verifier.jury import Fitness, Networks
+from verifier.summons import Fitness, Networks
 from verifier.views import Facts, LedgerView
 
 
@@ -33,7 +33,7 @@ class Bailiff:
     ledger: Callable[[], CourtLedger]
     validators: Callable[[], tuple[PeerId, ...]]
     roll: Callable[[], Mapping[PeerId, int]]
-    """Who may be called to a panel, and the stake that counts: by the ledger alone (`verifier.jury.roll`)."""
+    """Who may be called to a panel, and the stake that counts: by the ledger alone (`verifier.summons.roll`)."""
     fits: Fits
     read_blob: Callable[[Digest], bytes]
     networks: Networks = lambda peer: frozenset()

@@ -58,8 +58,8 @@ RETEST: Final = Micros(10 * MINUTE)
 AGAIN: Final = Micros(24 * HOUR)
 """After which an unchanged claim is put to the test again, µs."""
 
-RECORDS_MAX: Final = 4_096
-"""Claims remembered, as many as offers."""
+RECORDS_MAX: Final = 8_192
+"""Claims remembered: two for each of the offers that a peer keeps (`protocol.offers`)."""
 
 
 @dataclass(slots=True)
@@ -73,6 +73,11 @@ class _Record:
     slow: int = 0
     refusals: int = 0
     shown: Shown | None = None
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it was shown to be false."""
+        return self.shown is not None and self.shown.code in DOUBTED
 
 
 @dataclass(slots=True)
@@ -131,7 +136,8 @@ class Issuer:
 
     def is_doubted(self, peer: PeerId) -> bool:
         """Whether a claim of it was shown to be false, and none of that kind to be true since."""
-        return any(one.code in DOUBTED for one in self.found(peer).values())
+        rows = (self._records.get((peer, kind)) for kind in KINDS)
+        return any(row is not None and row.is_doubted for row in rows)
 
     def trusted(self, peer: PeerId, offer: Offer) -> Offer:
         """The offer with the lower of what it claims and what was shown; cards that were not shown are none."""
@@ -163,11 +169,16 @@ class Issuer:
         due = [item for peer, offer in sorted(self._offers(now).items()) for item in self._due(peer, offer, now)]
         if not due:
             return []
-        fresh = [item for item in due if self._records[item[0], item[1]].is_new]
+        fresh = [item for item in due if self._is_new(item[0], item[1])]
         peer, kind, card, claim = self._dice.choice(fresh or due)
         request = order(self._dice.randbytes(16), kind, card, claim)
         self._running = _Running(peer, request, claim, Micros(now + READY_WITHIN))
         return [Send(peer, request), Wake(self._running.until)]
+
+    def _is_new(self, peer: PeerId, kind: BenchKind) -> bool:
+        """Whether nobody has put the claim to the test yet; one that was forgotten meanwhile is new again."""
+        record = self._records.get((peer, kind))
+        return record is None or record.is_new
 
     def _later(self, now: Micros) -> Micros:
         """Exponential, so that none tells of the next."""
@@ -184,7 +195,7 @@ class Issuer:
                 continue
             card = self._dice.randrange(cards)
             record, claim = self._record(peer, kind, offer), claimed(offer, kind, card)
-            if not claim and kind == "gpu":
+            if not claim and kind == "gpu" and not record.is_doubted:
                 record.shown = Shown("unknown_gpu", 0, 0, at=now)
             elif claim and record.due <= now:
                 found.append((peer, kind, card, claim))
@@ -197,8 +208,9 @@ class Issuer:
         claims = (has.cpu_gflops,) if kind == "cpu" else tuple((card.name, card.gemm_gflops) for card in has.gpus)
         known = self._records.get((peer, kind))
         if known is None:
-            while len(self._records) >= RECORDS_MAX:
-                del self._records[next(iter(self._records))]
+            if len(self._records) >= RECORDS_MAX:  # Names are free: many of them wash no doubt away.
+                oldest = next((key for key, row in self._records.items() if not row.is_doubted), None)
+                del self._records[oldest or next(iter(self._records))]
             known = self._records[peer, kind] = _Record(claims)
         elif known.claims != claims:
             last = known.shown.at if known.shown is not None else Micros(0)
@@ -289,7 +301,7 @@ class Issuer:
         record.slow = record.slow + 1 if code == "too_slow" else 0
         record.refusals = record.refusals + 1 if code == "no_answer" else 0
         is_final = code in ("plausible", "wrong_row") or record.slow >= SLOW_MAX or record.refusals >= REFUSALS_MAX
-        keeps_doubt = code == "no_answer" and record.shown is not None and record.shown.code in DOUBTED
+        keeps_doubt = code == "no_answer" and record.is_doubted
         record.due = Micros(now + (AGAIN if code == "plausible" else RETEST))
         if is_final and not keeps_doubt:
             record.shown = Shown(code, running.claim, rate, running.took, running.limit, now)

@@ -41,10 +41,10 @@ from verifier.docket import (
     trial_seed,
 )
 from verifier.game import Dispute, Game
-from verifier.jury import Bench, order, summon
 from verifier.panel import SEATS, VOTES_MIN, Panel
 from verifier.referee import Referee
 from verifier.rehearing import Rehearing
+from verifier.summons import Summons, order, summon
 from verifier.views import Facts
 
 SPEC_TIMEOUT: Final = Micros(60 * SECOND)
@@ -208,11 +208,11 @@ class Court:
         is_traced = bool(trial.trace and facts.units_of(trial.place[1]))
         if not facts.is_exact and not is_traced:
             return self._rule(trial, None, "not_comparable", now)
-        bench = self._summon(trial, facts, trial.seats)
-        if bench.seats < VOTES_MIN:
+        summons = self._summon(trial, facts, trial.seats)
+        if summons.seats < VOTES_MIN:
             return self._rule(trial, None, "no_panel", now)
         request = trial.request(facts, self._outputs(trial, facts) or ())
-        panel = Panel.of(request, bench, now, _limit(trial, facts, now), trial.due)
+        panel = Panel.of(request, summons, now, _limit(trial, facts, now), trial.due)
         if facts.is_exact:
             trial.state = Sitting(panel, now)
             return [*panel.ask(), Wake(panel.until)]
@@ -220,7 +220,7 @@ class Court:
         trial.state = Rehearsing(rehearing, now)
         return [*rehearing.ask(), Wake(rehearing.until)]
 
-    def _summon(self, trial: Trial, facts: Facts, seats: int) -> Bench:
+    def _summon(self, trial: Trial, facts: Facts, seats: int) -> Summons:
         """Whom this judge asks, in the order that all share, by what it has heard of them."""
         bailiff, sat = self._bailiff, self.docket.sat.get(trial.place, frozenset())
         return summon(
@@ -266,6 +266,8 @@ class Court:
         is_finish = panel.request.last is not UNSET
         if is_finish and output is None and panel.is_refused:
             return self._rule(trial, False, "unit_unreplayable", now)
+        if is_finish and output is None and panel.is_withheld:
+            return self._rule(trial, False, "withheld", now)
         if output is None:
             return self._rule(trial, None, "no_majority", now)
         if is_finish and output == trial.claimed:
@@ -305,7 +307,7 @@ class Court:
         sat, facts = rehearing.panel, rehearing.facts
         assert rehearing.last is not None
         request = replace(trial.request(facts, self._outputs(trial, facts) or ()), last=rehearing.last)
-        panel = Panel.of(request, Bench(sat.members, (), sat.seats), now, _limit(trial, facts, now), trial.due)
+        panel = Panel.of(request, Summons(sat.members, (), sat.seats), now, _limit(trial, facts, now), trial.due)
         trial.state = Sitting(panel, now)
         return [*panel.ask(), Wake(panel.until)]
 
@@ -318,8 +320,8 @@ class Court:
         trial.game, trial.unit = game, dispute.index - 1
         me = self._bailiff.identity.peer
         is_own = trial.facts.numeric in ("D0", "D1") and me not in trial.sides
-        bench = Bench((me,), (), 1) if is_own else self._summon(trial, trial.facts, SEATS[0])
-        seat = trial.seat(trial.facts, self._outputs(trial, trial.facts) or (), bench)
+        summons = Summons((me,), (), 1) if is_own else self._summon(trial, trial.facts, SEATS[0])
+        seat = trial.seat(trial.facts, self._outputs(trial, trial.facts) or (), summons)
         return self.arbiter.begin(game, dispute, seat, now)
 
     def _game_over(self, game: Digest, winner: Digest | None, code: str, now: Micros) -> list[Effect]:

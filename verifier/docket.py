@@ -21,9 +21,9 @@ from protocol.units import Digest, Micros, PeerId
 from verifier.arbiter import Seat
 from verifier.case import Place
 from verifier.game import game_id
-from verifier.jury import Bench
 from verifier.panel import SEATS, Panel
 from verifier.rehearing import Rehearing
+from verifier.summons import Summons
 from verifier.views import EscrowView, Facts
 
 KEY: Final = "appeal/"
@@ -220,11 +220,11 @@ class Trial:
             result=self.claimed if facts.kind == "certificate" and facts.is_checked(self.place[1]) else b"",
         )
 
-    def seat(self, facts: Facts, outputs: tuple[Digest, ...], bench: Bench) -> Seat:
+    def seat(self, facts: Facts, outputs: tuple[Digest, ...], summons: Summons) -> Seat:
         """Who replays the step at issue of this trial's game. Either side has the state that both agree on."""
         request = self.request(facts, outputs)
         request = structs.replace(request, sources=(*request.sources, self.speaker))
-        return Seat(request, facts, self.claimed, (self.provider, self.speaker), bench)
+        return Seat(request, facts, self.claimed, (self.provider, self.speaker), summons)
 
     def ruling(
         self,

@@ -16,7 +16,7 @@ from protocol.effects import Effect, Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
 from protocol.units import SECOND, Digest, Micros, PeerId
-from verifier.jury import Bench
+from verifier.summons import Summons
 
 OPEN_TIMEOUT: Final = Micros(30 * SECOND)
 """Microseconds for a member to open its seal; it needs only a connection."""
@@ -69,10 +69,10 @@ class Panel:
         self.seats = self.seats or len(self.members)
 
     @classmethod
-    def of(cls, request: AuditRequest, bench: Bench, now: Micros, limit: Micros, last: Micros) -> Panel:
+    def of(cls, request: AuditRequest, summons: Summons, now: Micros, limit: Micros, last: Micros) -> Panel:
         """One that begins now, with `limit` microseconds for everybody who is asked, and ends asking at `last`."""
         until = Micros(min(now + limit, last))
-        return cls(request, bench.members, until, bench.seats, bench.reserve, now, last)
+        return cls(request, summons.members, until, summons.seats, summons.reserve, now, last)
 
     @property
     def place(self) -> tuple[bytes, int, int]:
@@ -154,6 +154,11 @@ class Panel:
     def is_refused(self) -> bool:
         """Whether for more than half of the members, VOTES_MIN at least, the program ended with an error."""
         return len(self.broken) >= max(VOTES_MIN, self.enough)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether as many could not get what the claim owes them."""
+        return len(self.blaming) >= max(VOTES_MIN, self.enough)
 
     def majority(self) -> Digest | None:
         """What more than half of the members got, and VOTES_MIN at least; None when nothing is."""

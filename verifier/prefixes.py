@@ -8,21 +8,18 @@ the signer's, else its own. Spec: specs/11-verification.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
 
 from protocol.effects import Effect, Send, Wake
 from protocol.errors import Refused, RemoteViolation
+from protocol.inheritance import BLAMABLE
 from protocol.messages import PrefixOpened, PrefixRequest
-from protocol.operations import Found, Inherited
+from protocol.operations import Inherited
 from protocol.proof import Leaf
 from protocol.units import Micros, PeerId
 from verifier import trace
 from verifier.bench import Bench
 from verifier.case import Case, Charge, Decided, Tracing
 from verifier.deadlines import PREFIX_TIMEOUT, next_look
-
-BLAMABLE: Final = frozenset[Found](("wrong", "fraud", "rejected"))
-"""Findings about single units: only those can be somebody else's."""
 
 
 def suspect(inherited: Sequence[Inherited], units: Collection[int]) -> tuple[Inherited, int] | None:

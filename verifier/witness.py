@@ -24,7 +24,7 @@ from protocol.ledger import Ledger
 from protocol.messages import Message
 from protocol.operations import Hash
 from protocol.proof import Proof
-from protocol.trace import TraceTree, decode_trace
+from protocol.provider_trace import committed
 from protocol.units import MIB, Digest, Micros, PeerId
 from verifier.case import Place
 
@@ -116,7 +116,7 @@ class Witness:
                 f"{WAITING_MAX} chunks are executed or wait already", code="queue_full", fix="Ask again later."
             )
         item = self._known[place] = Testimony(place)
-        return [Compute(Fetch(self._spec_of(item), SPEC_BYTES_MAX, self._sources(item)))]
+        return [Compute(Fetch(self._spec_of(item), SPEC_BYTES_MAX, self._sources(item, held)))]
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
@@ -159,9 +159,8 @@ class Witness:
     def _spec_of(self, item: Testimony) -> Digest:
         return Digest(self._ledger().escrows[item.place[0]].spec)
 
-    def _sources(self, item: Testimony) -> tuple[PeerId, ...]:
+    def _sources(self, item: Testimony, held: Held) -> tuple[PeerId, ...]:
         """Steward and provider have what the chunk reads."""
-        held = self._ledger().held[held_id(*item.place)]
         return (PeerId(self._ledger().escrows[item.place[0]].steward), PeerId(held.payee))
 
     def _waiting(self, spec: Digest) -> list[Testimony]:
@@ -192,9 +191,12 @@ class Witness:
         outputs = self._outputs(escrow, chunk, item.spec)
         if outputs is None:
             return [*self._fail(item, "inputs_missing"), *self._start()]
+        held = self._ledger().held.get(held_id(*item.place))
+        if held is None or held.end:
+            return [*self._fail(item, "not_held"), *self._start()]
         item.phase = "running"
         renter = PeerId(self._ledger().escrows[escrow].owner)
-        return [Compute(Run(item.task, item.spec, chunk, outputs, self._sources(item), renter))]
+        return [Compute(Run(item.task, item.spec, chunk, outputs, self._sources(item, held), renter))]
 
     def _outputs(self, escrow: bytes, chunk: int, spec: JobSpec) -> tuple[Digest, ...] | None:
         """What the reduce step reads, by the ledger; None when one of them is not there any more."""
@@ -211,9 +213,14 @@ class Witness:
             return []
         if done.reason != "ok":
             return [*self._fail(item, f"{done.reason}: {done.detail}"), *self._start()]
+        units = item.spec.units_of(item.place[1]) if item.spec is not None else 0
+        if units:
+            try:
+                item.root = committed(done.trace, units, self._me, self._read).root
+            except (Refused, RemoteViolation, Unavailable) as error:  # A job's program wrote it.
+                forgotten = [Compute(Forget(done.trace))] if done.trace != ZERO_DIGEST else []
+                return [*forgotten, *self._fail(item, f"trace: {error.detail}"), *self._start()]
         item.output, item.trace, item.phase, item.spec = done.output, done.trace, "done", None
-        if done.trace != ZERO_DIGEST:
-            item.root = TraceTree(decode_trace(self._read(done.trace), self._me)).root
         self._keep(item)
         record = _Record(item.place, item.output, item.trace, item.root)
         return [Store(_key(item.place), wire.encode(record)), _said(item), *self._start()]

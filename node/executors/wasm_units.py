@@ -2,11 +2,13 @@
 
 Every unit runs in a fresh instance whose memory is overwritten with the state: globals, tables and the stack begin as
 the module says, in the run and in every replay. No imports at all, no growing, a fuel limit per unit. So the same state
-and index give the same memory and the same fuel everywhere. Spec: specs/31-units.md.
+and index give the same memory and the same fuel everywhere, also where a run goes on from another's states. What it
+leaves is what `shoal_work` leaves, so that snapshots are taken of it alike. Spec: specs/31-units.md.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 import wasmtime
 
 from node.executors.interface import Exit, Task
+from node.proving.taking import INDEX
 from protocol import merkle
 from protocol.errors import Refused
 from protocol.jobrules import PROOF_FOLDER
@@ -58,23 +61,43 @@ class Units:
         if env["SHOAL_PROOF"] == "finish":
             return self._finish()
         folder = self.task.outside / PROOF_FOLDER
-        folder.mkdir()
         if env["SHOAL_PROOF"] == "replay":
+            folder.mkdir()
             return self._replay(folder, [int(word) for word in env["SHOAL_REPLAY"].split(",")])
-        state = self._first()
-        (folder / "0.state").write_bytes(_packed(state))
-        units = int(env["SHOAL_UNITS"])
-        effects = []
-        for index in range(units):
+        return self._run(folder, int(env["SHOAL_UNITS"]), int(env.get("SHOAL_BEGIN") or 0))
+
+    def _run(self, folder: Path, units: int, begin: int) -> Exit:
+        """All units from `begin` on; everything of those before it is in the folder."""
+        effects: list[float] = []
+        if begin:
+            state = self._given(folder / f"{begin}.state")
+            effects = json.loads((folder / INDEX).read_bytes())["effects"][:begin]
+        else:
+            folder.mkdir()
+            state = self._first()
+            (folder / "0.state").write_bytes(_packed(state))
+        _tell(folder, units, effects)
+        for index in range(begin, units):
             after, fuel = self._step(state, index)
             effects.append(float(sum(a != b for a, b in zip(_pages(state), _pages(after), strict=True))))
             state = after
             (folder / f"{index}.input").write_bytes(b"")
             (folder / f"{index}.aux").write_bytes(_aux(state, fuel))
             (folder / f"{index + 1}.state").write_bytes(_packed(state))
-        (folder / "units.json").write_text(f'{{"effects": {effects}, "units": {units}}}')
+            _tell(folder, units, effects)
         (self.task.outside / STATE).write_bytes(_packed(state))
         return Exit("ok", 0)
+
+    def _given(self, path: Path) -> bytes:
+        """A stranger's state. Refused (`exit`: not the job's fault) where it is no memory of this module."""
+        try:
+            state = _unpacked(path.read_bytes())
+        except Refused as error:
+            raise Refused(f"the state of the snapshot cannot be gone on from: {error.detail}", code="exit") from None
+        wanted = _pages_of(self.module) * PAGE_BYTES
+        if len(state) != wanted:
+            raise Refused(f"the state of the snapshot has {len(state)} bytes, the memory {wanted}", code="exit")
+        return state
 
     def _replay(self, folder: Path, indices: list[int]) -> Exit:
         opened = self.task.inside / PROOF_FOLDER / "open"
@@ -172,6 +195,20 @@ def check(module: wasmtime.Module) -> None:
 def page_root(memory: bytes) -> bytes:
     """The Merkle root over the pages of a memory: a court may look at one page."""
     return merkle.root(_pages(memory))
+
+
+def _pages_of(module: wasmtime.Module) -> int:
+    """Of a module that was checked."""
+    memory = next(export.type for export in module.exports if export.name == "memory")
+    assert isinstance(memory, wasmtime.MemoryType)
+    return int(memory.limits.min)
+
+
+def _tell(folder: Path, units: int, effects: list[float]) -> None:
+    """Complete or not at all: a snapshot is taken of the units of which it tells."""
+    part = folder / f"{INDEX}.part"
+    part.write_text(json.dumps({"effects": effects, "units": units}))
+    part.replace(folder / INDEX)
 
 
 def _pages(memory: bytes) -> list[bytes]:

@@ -66,13 +66,14 @@ def _hand_in(folder: Path, manifest: Manifest, units: int, task: Task, shelf: Un
     except (ShoalError, OSError):
         remove(target, task.folder)
         raise
-    (target / INDEX).write_text(json.dumps({"effects": table.effects, "units": units}))
+    given = json.dumps({"effects": table.effects, "units": units}).encode() + b"\n"  # Programs write no line's end.
+    (target / INDEX).write_bytes(given)
     for path in target.iterdir():
         path.chmod(0o444)
     target.chmod(0o777)  # The job, which may have another user id, goes on in it.
     target.rename(task.outside / PROOF_FOLDER)
     (folder / TABLE).unlink()
-    shelf.adopt(folder, table, trace)
+    shelf.adopt(folder, table, trace, given)
 
 
 def check(trace: Trace, manifest: Manifest, units: int) -> None:

@@ -77,27 +77,31 @@ class UnitShelf:
         self._bytes = self.begun = 0
         self._table = Table((), (), 0)
         self._trace: Trace | None = None
+        self._given = b""
 
     @property
     def saved(self) -> int:
         """Units of which everything lies in the segments."""
         return len(self._table.sizes)
 
-    def adopt(self, folder: Path, table: Table, trace: Trace) -> None:
-        """Go on with the segments of a snapshot that was checked, in a folder of our own."""
+    def adopt(self, folder: Path, table: Table, trace: Trace, given: bytes) -> None:
+        """Go on with the segments of a snapshot that was checked, in a folder of our own. `given`: the list of units
+        that the program finds, and writes anew as it begins."""
         remove(self._folder, self._task.folder)
         folder.rename(self._folder)
         self._folder.chmod(0o700)
-        self._table, self._trace, self.begun = table, trace, trace.units
+        self._table, self._trace, self.begun, self._given = table, trace, trace.units, given
         self._bytes = sum(path.stat().st_size for path in self._segments())
 
     def done(self) -> int:
-        """Units that can be saved now: never the last one, whose end is the claim."""
+        """Units that can be saved now: never the last one, whose end is the claim. None before the program has begun,
+        though it found some."""
         try:
             with opened(self._task.outside) as shelf:
-                return min(len(effects_in(index_of(shelf), self._units)), self._units - 1)
+                text = index_of(shelf)
+                return 0 if text == self._given else min(len(effects_in(text, self._units)), self._units - 1)
         except Refused:  # Nothing yet, or nothing that a unit program writes: its end will tell.
-            return self.begun
+            return 0
 
     def save(self) -> tuple[Path, Contents, FirstUnits]:
         """The folder of a snapshot, what is in it, and which units these are. Refused (`output`, `snapshot_bad`,

@@ -13,6 +13,7 @@ import trio
 from node.executors.interface import Exit, Task
 from node.protection.agent import CUT_SECONDS, STEPS_SECONDS, Agent, Voice
 from node.protection.contents import Contents
+from node.protection.guest_link import POLL_SECONDS
 from node.protection.sealing import SealedFolder, Sealer
 from node.proving.saving import NOTHING_NEW, UnitShelf
 from protocol.completions import FirstUnits, Guest, Sealed
@@ -57,7 +58,8 @@ class UnitAgent(Agent):
                 self.voice.tell(Guest(self.name, "running", "", told))
                 self._grew.set()
                 self._grew = trio.Event()
-            await trio.sleep(STEPS_SECONDS)
+            # That it goes on is told of at once: until then nobody computes.
+            await trio.sleep(STEPS_SECONDS if self._done >= self._shelf.begun else POLL_SECONDS)
 
     async def _snapshot(self, hold: bool) -> SealedFolder:
         if self._sealer is None:

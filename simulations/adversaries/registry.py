@@ -18,6 +18,7 @@ from simulations.adversaries.double_claimer import DoubleClaimer
 from simulations.adversaries.eclipse import Eclipse
 from simulations.adversaries.free_riding_holder import FreeRidingHolder
 from simulations.adversaries.lazy_auditor import LazyAuditor
+from simulations.adversaries.prefix_forger import PrefixForger
 from simulations.adversaries.proof_forger import ProofForger
 from simulations.adversaries.result_copier import ResultCopier
 from simulations.adversaries.sybil import Sybil
@@ -38,6 +39,7 @@ STRATEGIES: Final[dict[str, type[Strategy]]] = {
     "eclipse": Eclipse,
     "free-riding-holder": FreeRidingHolder,
     "lazy-auditor": LazyAuditor,
+    "prefix-forger": PrefixForger,
     "proof-forger": ProofForger,
     "result-copier": ResultCopier,
     "sybil": Sybil,

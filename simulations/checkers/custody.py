@@ -130,8 +130,9 @@ class Custody(Checker):
 
     # ── what machines say ────────────────────────────────────────────────────────────────────────────────────────────
     def handled(self, peer: Subject, cause: object, effects: list[Effect], now: int) -> None:
-        if not self._is_on or not is_honest(peer):
+        if not self._is_on:
             return
+        is_bound = is_honest(peer)  # What a cheat lets go of is let go of; what it keeps is its own business.
         if type(cause) is RunDone:
             assert isinstance(cause, RunDone)
             task = self._world.driver.worker.protecting.tasks.get(cause.task)
@@ -139,16 +140,16 @@ class Custody(Checker):
                 self._done.add(_place(task))
         for effect in effects:
             match effect:
-                case Emit("snapshot") if isinstance(cause, SnapshotNotice):
+                case Emit("snapshot") if isinstance(cause, SnapshotNotice) and is_bound:
                     self._noticed(cause, now)
                 case Emit("snapshot_durable", fields):
                     self._said(peer, fields)
                 case Emit("handover", {"phase": "handed", "job": str(job), "chunk": int(chunk), **rest}):
                     epoch, step = rest["epoch"], rest["step"]
                     self._handed[job, chunk, int(epoch)] = int(step)
-                case Send(_, Grant() as grant):
+                case Send(_, Grant() as grant) if is_bound:
                     self._granted(peer, grant, now)
-                case Compute(Forget(digest)):
+                case Compute(Forget(digest)) if is_bound:
                     self._forgotten(peer, digest, now)
                 case _:
                     pass
@@ -184,9 +185,10 @@ class Custody(Checker):
         )
         if record is None:
             return
+        target = _target(grant)
         for (escrow, chunk), known in self._newest.items():
             state = record.chunks[chunk] if escrow == record.escrow and chunk < len(record.chunks) else None
-            if state is None or bytes(state.provider) != bytes(_target(grant)) or state.state != "granted":
+            if state is None or (bytes(state.provider), chunk) != target or state.state != "granted":
                 continue
             told = (
                 wire.decode(grant.resume[0].body, _manifests, PeerId(known.manifest.escrow)) if grant.resume else None
@@ -344,8 +346,9 @@ def _place(task: Task) -> Place:
     return task.run.lease[0], task.run.lease[1]
 
 
-def _target(grant: Grant) -> bytes:
+def _target(grant: Grant) -> tuple[bytes, int]:
+    """To whom which chunk is granted."""
     from protocol.ledger import operation_decoder
 
     operation = wire.decode(grant.assign.body, operation_decoder, PeerId(grant.job))
-    return bytes(getattr(operation, "provider", b""))
+    return bytes(getattr(operation, "provider", b"")), int(getattr(operation, "chunk", -1))

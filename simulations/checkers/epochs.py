@@ -1,7 +1,4 @@
-"""One lease at a time: a second, simpler reading of the chain that says which lease holds, held against the real one.
-
-Fed by the receipts that the ordering validator gives itself, so it sees every operation once, in the ledger's order.
-"""
+"""One lease at a time: another, simpler reading of the chain that says which lease holds, against the real one."""
 
 from __future__ import annotations
 
@@ -11,10 +8,11 @@ from typing import ClassVar, Final, NoReturn
 import msgspec
 
 from protocol.completions import RunDone
-from protocol.effects import Compute, Effect, Run, Send, Stop
+from protocol.effects import Compute, Effect, Run, Stop
 from protocol.held import SPOILS
 from protocol.messages import Receipts
 from protocol.operations import Assign, Claim, Fence, Handover, Operation, Ruling, Settle, SignedOp, Surrender, Verdict
+from simulations.checkers.chain import Chain
 from simulations.checkers.checker import Checker
 from simulations.scenario import NS, Check
 from simulations.subject import Subject, is_honest
@@ -62,11 +60,7 @@ class Epochs(Checker):
 
     def __init__(self) -> None:
         super().__init__()
-        self._read = (0, -1)
-        """(height, index) of the last operation read."""
-        self._unwritten: dict[int, list[Receipts]] = {}
-        """What a validator is about to say: true once anything has left it, because its block is on the disk then."""
-        self._applied: set[bytes] = set()
+        self._chain = Chain(self._apply)
         self._leases: dict[Place, Lease] = {}
         """The newest of each chunk."""
         self._tasks: dict[str, Lease] = {}
@@ -84,13 +78,9 @@ class Epochs(Checker):
 
     # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────────────
     def handled(self, peer: Subject, cause: object, effects: list[Effect], now: int) -> None:
-        if peer.index in self._unwritten:
-            self._follow(peer.index, now)
+        self._chain.handled(peer, effects, now)
         for effect in effects:
-            if type(effect) is Send and type(effect.message) is Receipts:
-                if effect.peer == peer.identity.peer and is_honest(peer) and peer.role == "validator":
-                    self._unwritten.setdefault(peer.index, []).append(effect.message)
-            elif type(effect) is Compute:
+            if type(effect) is Compute:
                 self._compute(peer, effect, now)
         if type(cause) is Receipts:
             assert isinstance(cause, Receipts)
@@ -100,22 +90,7 @@ class Epochs(Checker):
             self._running.get(peer.index, {}).pop(cause.task, None)
 
     def sent(self, source: int, target: int, message: object, now: int, arrives: int) -> None:
-        if source in self._unwritten:
-            self._follow(source, now)
-
-    def _follow(self, peer: int, now: int) -> None:
-        for receipts in self._unwritten.pop(peer):
-            self._read_block(receipts, peer, now)
-
-    def _read_block(self, receipts: Receipts, peer: int, now: int) -> None:
-        header = receipts.header
-        for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
-            if (header.height, receipt.index) <= self._read:
-                continue
-            self._read = (header.height, receipt.index)
-            if receipt.outcome.status == "applied" and receipt.outcome.op not in self._applied:
-                self._applied.add(receipt.outcome.op)  # Ordered again, it gets its first outcome and does nothing.
-                self._apply(_operations.decode(signed.body), signed, header.time, peer, now)
+        self._chain.sent(source, now)
 
     def _apply(self, op: Operation, signed: SignedOp, time: int, peer: int, now: int) -> None:
         match op:
@@ -226,7 +201,7 @@ class Epochs(Checker):
 
     def moved(self, peer: Subject, is_up: bool, now: int) -> None:
         self._running.pop(peer.index, None)
-        self._unwritten.pop(peer.index, None)
+        self._chain.moved(peer.index)
 
     def second(self, now: int) -> None:
         for index, tasks in self._running.items():

@@ -11,12 +11,13 @@ from simulations.checkers.checker import Checker
 from simulations.checkers.custody import Custody
 from simulations.checkers.epochs import Epochs
 from simulations.checkers.faultless import Faultless
+from simulations.checkers.heirs import Heirs
 from simulations.checkers.ledger import Ledgers
 from simulations.checkers.liveness import Liveness
 from simulations.scenario import Check
 
 CHECKERS: Final[dict[Check, type[Checker]]] = {
-    kind.name: kind for kind in (Ledgers, Epochs, Acknowledged, Agreement, Faultless, Liveness, Custody)
+    kind.name: kind for kind in (Ledgers, Epochs, Acknowledged, Agreement, Faultless, Liveness, Custody, Heirs)
 }
 """Every checker by the name that a scenario calls it."""
 

@@ -16,7 +16,7 @@ from protocol.units import CREDIT
 TEXT: Final = (Path(__file__).parents[2] / "docs" / "owner.md").read_text(encoding="utf-8")
 ROWS: Final = dict(re.findall(r"^\| `([a-z_]+)` \| `?(.+?)`? \| ", TEXT, re.MULTILINE))
 FOR_TESTS: Final = {"misbehave"}
-IN_WORDS: Final = {"data", "genesis", "executors"}
+IN_WORDS: Final = {"attestation_python", "data", "executors", "genesis", "trust_roots"}
 """Their defaults are no values that anybody would write."""
 
 

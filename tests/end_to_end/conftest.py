@@ -129,7 +129,8 @@ class Network:
             peers = self.ask("steward", "node.peers")["peers"]
             assert isinstance(peers, list)
             known = {self.name(peer["peer"]): peer for peer in peers}
-            return True if known[name]["connected"] and known[name]["slots_free"] else None
+            back = known.get(name)  # One that died is forgotten, until it says its offer again.
+            return True if back is not None and back["connected"] and back["slots_free"] else None
 
         self.wait(f"{name} is back", look)
 

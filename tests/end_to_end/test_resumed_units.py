@@ -1,4 +1,4 @@
-"""A unit job on real processes whose provider is killed: another goes on from its last units, and both are proven."""
+"""Unit jobs on real processes whose provider is killed: another goes on from its last units, and both are proven."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from tests.end_to_end.conftest import Network, running_network
+from tests.node.proving.modules import CHAIN, binary
 from tests.node.proving.programs import WALK
 
 UNITS: Final = 24
@@ -22,6 +23,15 @@ audit: 1
 checkpoint: {{every: 1s}}
 estimate: 10s
 """
+MODULE: Final = """wasm: slow.wasm
+fuel: 100000000000
+proof: {class: deterministic, units: 40, samples: 8}
+audit: 1
+checkpoint: {every: 1s}
+estimate: 10s
+"""
+CHAIN_SLOW: Final = CHAIN.replace("i32.const 5000", "i32.const 200000000")
+"""Some tenths of a second per unit, for an audit too."""
 SLOW: Final = WALK.replace("import hashlib, os", "import hashlib, os, time").replace(
     "    def step(self, state, index):\n",
     """    def step(self, state, index):
@@ -39,11 +49,17 @@ def numpy_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]
         yield network
 
 
-def test_a_killed_provider_costs_seconds_and_both_are_proven(numpy_network: Network) -> None:
-    """Every unit is replayed: those before the seam, those behind it, and the two at it."""
+@pytest.mark.parametrize(("text", "units", "is_said"), [(JOB, UNITS, True), (MODULE, 40, False)], ids=["py", "wasm"])
+def test_a_killed_provider_costs_seconds_and_both_are_proven(
+    numpy_network: Network, text: str, units: int, is_said: bool
+) -> None:
+    """Of the program every unit is replayed: those before the seam, those behind it, and the two at it. A module says
+    nothing."""
     network = numpy_network
     (network.folder / "slow.py").write_text(SLOW)
-    job = network.run("resumed", JOB)
+    (network.folder / "slow.wasm").write_bytes(binary(CHAIN_SLOW))
+    began = time.monotonic()
+    job = network.run("resumed", text)
 
     def saved() -> str | None:
         chunk = network.client.status(job).chunks[0]
@@ -55,22 +71,26 @@ def test_a_killed_provider_costs_seconds_and_both_are_proven(numpy_network: Netw
     try:
 
         def on() -> float | None:
-            return time.monotonic() - killed if network.client.status(job).chunks[0].recoveries else None
+            recoveries = network.client.status(job).chunks[0].recoveries
+            return recoveries[0].seconds if recoveries else None
 
-        seconds = network.wait("another goes on", on)
+        told = network.wait("another goes on", on)
+        seconds = time.monotonic() - killed
+        assert 0 < told < time.monotonic() - began
         status = network.settled(job)
         (chunk,) = status.chunks
-        print(f"went on {seconds:.1f} s after the kill at unit {chunk.recoveries[0]}, {chunk.snapshot_bytes} bytes")
+        print(f"went on {seconds:.1f} s after the kill: {chunk.recoveries[0]}, {chunk.snapshot_bytes} bytes")
         assert chunk.attempts[0].end == "dead" and network.name(chunk.provider) != name
         assert (chunk.epoch, chunk.code, chunk.is_audited) == (2, "units_equal", True)
         lines = [line.line for line in network.client.logs(job, follow=False)]
         begun = next(int(line.split()[-1]) for line in lines if line.startswith("shoal: goes on from snapshot"))
-        assert 4 <= begun < UNITS
+        assert 4 <= begun < units and begun == chunk.recoveries[0].step
         again = lines[lines.index(next(line for line in lines if line.startswith("shoal: goes on"))) + 1 :]
-        assert again == [f"unit {index}" for index in range(begun, UNITS)], lines
+        assert again == [f"unit {index}" for index in range(begun, units) if is_said], lines
         (decision,) = network.client.evidence(job).decisions
         assert decision.code == "units_equal"
         account = network.account(network.client.receipt(job))
         assert account.paid > 0 == account.slashed
     finally:
         network.devnet.restart(name)
+        network.joined(name)

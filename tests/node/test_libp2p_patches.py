@@ -18,6 +18,8 @@ from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
+from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
 from node import libp2p_patches
@@ -126,6 +128,32 @@ def test_only_error_unwraps_one() -> None:
     assert only_error(ExceptionGroup("outer", [ExceptionGroup("inner", [one])])) is one
     both = ExceptionGroup("both", [one, two])
     assert only_error(both) is both
+
+
+@pytest.mark.parametrize("method", ["bind", "connect"])
+async def test_a_cancelled_dial_from_a_port_leaves_no_socket(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[trio.socket.SocketType] = []
+    plain = trio.socket.socket
+
+    def remembered(family: int) -> trio.socket.SocketType:
+        made.append(plain(family))
+        return made[-1]
+
+    async def never(self: object, address: object) -> None:
+        await trio.sleep_forever()
+
+    with plain() as sample:
+        monkeypatch.setattr(type(sample), method, never)
+    monkeypatch.setattr(trio.socket, "socket", remembered)
+    with trio.move_on_after(0.05) as deadline:
+        await TCP().dial_with_source(Multiaddr("/ip4/127.0.0.1/tcp/9"), ("0.0.0.0", 0))
+    assert deadline.cancelled_caught
+    assert [sock.fileno() for sock in made] == [-1]
+
+
+async def test_a_dial_from_a_port_that_fails_says_from_where() -> None:
+    with pytest.raises(OpenConnectionError, match=r"127\.0\.0\.1:9 from port 0"):
+        await TCP().dial_with_source(Multiaddr("/ip4/127.0.0.1/tcp/9"), ("0.0.0.0", 0))
 
 
 def test_our_muxer_is_installed() -> None:

@@ -108,6 +108,13 @@ def test_who_is_known_must_have_signed(inherited: tuple[Inherited, ...], fault: 
     assert (fault in found) if fault else found == ""
 
 
+def test_where_all_leases_are_known_nobody_goes_on_from_another() -> None:
+    former: dict[int, bytes] = {1: ALICE.peer}
+    listed = said((1, 2, ALICE), (4, 4, BOB))
+    assert fault_in("net", ESCROW, 0, listed[:1], former, is_whole=True) == ""
+    assert "lease 4" in fault_in("net", ESCROW, 0, listed, former, is_whole=True)
+
+
 def test_a_list_grows_until_a_claim_could_not_name_them_all() -> None:
     found: tuple[Inherited, ...] = ()
     for number in range(1, INHERITED_MAX + 1):

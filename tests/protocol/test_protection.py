@@ -80,11 +80,14 @@ def test_a_job_without_snapshots_says_nothing() -> None:
     assert told(one, SECOND) is None
 
 
-def test_an_attempt_knows_when_it_went_beyond_its_snapshot() -> None:
+def test_an_attempt_knows_when_it_stood_where_its_snapshot_was_taken() -> None:
     attempt = Attempt(2, ME, 100, step=50)
     for step, now in ((0, 110), (50, 120), (51, 130), (60, 140)):
         attempt.beat(step, now)
-    assert (attempt.heard, attempt.reached, attempt.went_on) == (140, 60, 130)
+    assert (attempt.heard, attempt.reached, attempt.went_on) == (140, 60, 120)
+    quick = Attempt(2, ME, 100, step=50)
+    quick.beat(53, 110)
+    assert quick.went_on == 110, "a step may be over before it is told of"
     fresh = Attempt(1, ME, 100)
     fresh.beat(9, 110)
     assert fresh.went_on == 0

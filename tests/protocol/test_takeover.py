@@ -124,18 +124,34 @@ def phases(effects: list[Effect]) -> list[tuple[object, object]]:
     return [(one.fields["phase"], one.fields["us"]) for one in effects if isinstance(one, Emit)]
 
 
-def test_every_phase_is_told_with_its_time_and_the_first_new_step_at_once() -> None:
+def beats(effects: list[Effect]) -> list[int]:
+    """The steps of which a watching steward hears at once."""
+    sent = [item.message for item in effects if isinstance(item, Send) and item.peer == STEWARD]
+    return [beat.step for beat in sent if isinstance(beat, Beat)]
+
+
+def test_every_phase_is_told_with_its_time_and_where_it_goes_on_and_the_first_new_step_at_once() -> None:
     one = lease(resumes=True)
     began = one.begin(Micros(1_000))
     assert [type(item.work) for item in began if isinstance(item, Compute)] == [Run]
     assert phases(began) == [("leased", 0)]
     assert phases(one.heard(Recovering(one.task, "ready"), Micros(1_200))) == [("ready", 200)]
-    assert one.heard(Guest(one.task, "restored", "", 50), Micros(1_300)) == []
+    assert one.heard(Guest(one.task, "running", "", 0), Micros(1_250)) == []
+    back = one.heard(Guest(one.task, "restored", "", 50), Micros(1_300))
+    assert (phases(back), beats(back)) == ([], [50])
+    assert one.heard(Guest(one.task, "running", "", 50), Micros(1_350)) == []
     told = one.heard(Guest(one.task, "running", "", 51), Micros(1_400))
     assert phases(told) == [("went_on", 400)]
-    beats = [item.message for item in told if isinstance(item, Send) and item.peer == STEWARD]
-    assert [beat.step for beat in beats if isinstance(beat, Beat)] == [51]
+    assert beats(told) == [51]
     assert one.heard(Guest(one.task, "running", "", 52), Micros(1_500)) == []
+
+
+def test_whose_first_new_step_is_over_before_it_is_told_of_is_back_as_well() -> None:
+    one = lease(resumes=True)
+    one.begin(Micros(1_000))
+    told = one.heard(Guest(one.task, "running", "", 52), Micros(1_400))
+    assert (phases(told), beats(told)) == ([("went_on", 400)], [52])
+    assert one.heard(Guest(one.task, "running", "", 53), Micros(1_500)) == []
 
 
 def test_who_begins_at_the_beginning_tells_of_no_takeover() -> None:

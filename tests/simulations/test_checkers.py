@@ -114,7 +114,8 @@ def broken(match: str) -> pytest.RaisesExc[Violation]:
 def test_every_check_of_a_scenario_has_a_checker() -> None:
     found = checkers(("liveness", "ledger"))
     assert [type(item) for item in found] == [Liveness, Ledgers]
-    assert set(CHECKERS) == {"ledger", "epochs", "acknowledged", "agreement", "faultless", "custody", "liveness"}
+    names = {"ledger", "epochs", "acknowledged", "agreement", "faultless", "custody", "liveness", "heirs"}
+    assert set(CHECKERS) == names
 
 
 # ── epochs ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,12 +10,12 @@ from typing import Final
 
 import pytest
 
-from protocol import escrow, leases_ledger, leasing, provider
+from protocol import escrow, inheritance, leases_ledger, leasing, provider, provider_inheritance
 from protocol.operations import Claim, Fence
 from simulations.minimise import minimise
 from simulations.scenario import Injection
 from simulations.swarm import run_seed
-from verifier import orderer
+from verifier import orderer, prefixes
 
 SEEDS: Final = range(1, 201)
 """What `make sim` runs by default."""
@@ -83,6 +83,38 @@ def nothing_is_sent_again(patch: pytest.MonkeyPatch) -> str:
     """An operation that got lost is lost."""
     patch.setattr("protocol.ledger_client.LedgerClient.tick", lambda self, now: [])
     return "liveness"
+
+
+def heirs_are_blamed(patch: pytest.MonkeyPatch) -> str:
+    """The judge hears whose bad unit it was, and finds against the claimant all the same."""
+    changed = flipped(prefixes.Prefixes.opened, "state.entry.epoch if is_proven else 0", "0")
+    patch.setattr(prefixes.Prefixes, "opened", changed)
+    return "heirs"
+
+
+def nobody_is_asked(patch: pytest.MonkeyPatch) -> str:
+    """The judge forgets that a claim rests on others."""
+    patch.setattr(prefixes, "suspect", lambda inherited, units: None)
+    return "heirs"
+
+
+def anybody_may_be_named(patch: pytest.MonkeyPatch) -> str:
+    """The ledger takes a claim that rests on a lease that never was, or on a word that its provider did not give."""
+    changed = flipped(inheritance.heirloom, "lease.former.get(item.epoch)", "lease.provider")
+    patch.setattr(inheritance, "heirloom", changed)
+    return "heirs"
+
+
+def heirs_are_fined(patch: pytest.MonkeyPatch) -> str:
+    """The ledger hears whom the judges blame, and takes it from the claimant."""
+    patch.setattr(inheritance, "blamed", lambda lease, op: lease.provider if op.blamed else b"")
+    return "heirs"
+
+
+def heirs_keep_silent(patch: pytest.MonkeyPatch) -> str:
+    """A provider that went on claims everything as its own."""
+    patch.setattr(provider_inheritance, "of", lambda lease, done: ())
+    return "heirs"
 
 
 BUGS: Final = (

@@ -14,6 +14,7 @@ import specs
 from node import triggers
 from protocol import handover, reclaim, secret_box, standby, succession
 from protocol.identity import Identity
+from protocol.job_record import Attempt
 from protocol.units import HOUR, SECOND, Micros
 from storage import hazard, interval
 from tests.protocol import test_succession
@@ -51,6 +52,21 @@ def test_interval_rule(profile: interval.Profile, stall: int, way: int, step: in
     assert SPEC.functions["interval"](profile, stall, way, step, expected, every) == (
         interval.plan(profile, *spans_of).interval
     )
+
+
+@given(
+    st.integers(0, 9), st.integers(1, 1_000), st.lists(st.tuples(st.integers(0, 12), st.integers(1, 50)), max_size=8)
+)
+def test_the_pause_of_a_takeover(step: int, heard: int, spans: list[tuple[int, int]]) -> None:
+    earlier, later = Attempt(1, bytes(32), 0), Attempt(2, bytes(32), heard, step=step)
+    earlier.beat(step, heard)
+    now, beats = heard, []
+    for reached, span in spans:
+        now += span
+        later.beat(reached, now)
+        beats.append((reached, now))
+    told = later.went_on - earlier.heard if later.went_on else None
+    assert told == SPEC.functions["pause"](step, heard, beats)
 
 
 @pytest.mark.parametrize("row", SPEC.table("what the renter is told"), ids=lambda row: row["state"])

@@ -27,20 +27,20 @@ from verifier import (
     court,
     docket,
     game,
-    jury,
     leaf_question,
     operators,
     panel,
     referee,
     rehearing,
     sampling,
+    summons,
     tournament,
     witness,
 )
 
 SPEC = specs.load("37-verification-game")
 MODULES = (
-    *(units, drand, arbiter, beacon, chess_clock, court, game, jury, operators, panel, referee, rehearing),
+    *(units, drand, arbiter, beacon, chess_clock, court, game, summons, operators, panel, referee, rehearing),
     *(tournament, witness),
 )
 votes = st.lists(st.sampled_from((bytes(32), b"a" * 32, b"b" * 32)), max_size=7)
@@ -63,9 +63,9 @@ def test_majority(found: list[bytes], more: int) -> None:
 def test_the_order(tickets: list[bytes], data: st.DataObject) -> None:
     place = (b"e" * 32, 0, 1)
     stakes = {PeerId(one): data.draw(st.integers(1, 2 * sampling.AUDITOR_STAKE_CAP)) for one in tickets}
-    called = jury.order(b"s" * 32, place, stakes, frozenset())
-    name = b"shoal/1\0juror\0" + b"s" * 32 + b"%s%d/%d\0" % place
-    scarce = [jury._scarcity(hashlib.sha256(name + peer).digest()) for peer in called]
+    called = summons.order(b"s" * 32, place, stakes, frozenset())
+    name = b"shoal/1\0panel\0" + b"s" * 32 + b"%s%d/%d\0" % place
+    scarce = [summons._scarcity(hashlib.sha256(name + peer).digest()) for peer in called]
     cap = sampling.AUDITOR_STAKE_CAP
     ranks = [SPEC.functions["rank"](one, stakes[peer], cap) for one, peer in zip(scarce, called, strict=True)]
     assert all(int(str(one)) <= int(str(next_)) for one, next_ in pairwise(ranks))

@@ -18,7 +18,7 @@ from verifier.attestation import answering, chains, fields, policy, quote
 SPEC = specs.load("40-attestation")
 HOLDERS = (fields, chains, policy, quote_messages, proof, deadlines, quoting, answering)
 ANSWERING = {"not_accepted", "not_a_validator"}
-"""What the witness says of who asks: no judgement of a quote."""
+"""What the attestant says of who asks: no judgement of a quote."""
 hashes = st.binary(min_size=32, max_size=32)
 
 

@@ -37,8 +37,8 @@ from verifier.advocate import Advocate
 from verifier.auditor import Auditor
 from verifier.bailiff import Bailiff
 from verifier.court import Court
-from verifier.jury import Fitness
 from verifier.orderer import Orderer
+from verifier.summons import Fitness
 
 GOOD, BAD, ODD = (Digest(bytes([letter]) * 32) for letter in b"gbo")
 AUDITORS: Final = tuple(Identity(bytes([70 + n]) * 32) for n in range(14))
@@ -105,7 +105,8 @@ class Appeals:
         self.candidates = {item.peer: STAKE for item in AUDITORS[:seats]}
         self.networks = networks
         self.finished = GOOD
-        """What an honest machine makes of the claim's last state; zeros: its program fails on it."""
+        """What an honest machine makes of the claim's last state; zeros: that fails for the reason `unfinished`."""
+        self.unfinished = "exit"
         self.books: dict[PeerId, dict[PeerId, Fitness]] = {}
         """By judge: what it has heard of whom; everybody else is known to be fit."""
         self.missing: set[bytes] = set()
@@ -165,7 +166,7 @@ class Appeals:
         if run.last is not None:
             assert self.trace is not None and run.last.state == self.trace.leaves[UNITS].state
             made = self.claimed if peer in self.lying else self.finished
-            return RunDone(run.task, "ok" if any(made) else "exit", 0, made, 1, 1.0, "")
+            return RunDone(run.task, "ok" if any(made) else self.unfinished, 0, made, 1, 1.0, "")
         if run.units:
             results = []
             for leaf in run.units:

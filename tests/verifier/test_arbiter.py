@@ -17,7 +17,7 @@ from tests.verifier.test_leaf_question import BEFORE, FACTS, MINE
 from tests.verifier.test_panel import PEERS, PLACE, REQUEST, SALT
 from verifier.arbiter import STEP_TIME, Arbiter, Seat
 from verifier.game import Dispute
-from verifier.jury import Bench
+from verifier.summons import Summons
 from verifier.views import Facts
 
 NOW = Micros(10**15)
@@ -43,7 +43,7 @@ class Trial:
             facts(**(changes or {})),
             Digest(b"o" * 32),
             (PEERS[10], PEERS[11]),
-            Bench((*self.members,), (), len(self.members)),
+            Summons((*self.members,), (), len(self.members)),
         )
 
     def _decide(self, game: Digest, loser: int | None, code: str, now: Micros) -> list[Effect]:

@@ -12,7 +12,16 @@ from protocol.messages import Gpu
 from protocol.units import HOUR, MINUTE, SECOND, Micros, PeerId
 from tests.verifier.bench_stand import H100, ISSUER, PROVIDER, Stand, changed, offer
 from verifier.bench_orders import PRODUCT_OF_FLOP, SPARE, claimed, limit, order
-from verifier.benchmarking import AGAIN, PATIENCE, REFUSALS_MAX, RETEST, RTT_COUNTED_MAX, SLOW_MAX, Issuer
+from verifier.benchmarking import (
+    AGAIN,
+    PATIENCE,
+    RECORDS_MAX,
+    REFUSALS_MAX,
+    RETEST,
+    RTT_COUNTED_MAX,
+    SLOW_MAX,
+    Issuer,
+)
 
 
 def limit_of(stand: Stand, kind: str = "cpu") -> int:
@@ -115,6 +124,27 @@ def test_silence_does_not_wash_a_finding_off() -> None:
         stand.hours(1)
         stand.ask()
     assert stand.issuer.is_doubted(PROVIDER)
+
+
+def test_an_unknown_card_does_not_wash_a_finding_off() -> None:
+    stand = Stand(offered=offer(cpu_gflops=0, gpus=(H100,)), code="wrong_row")
+    assert stand.ask() == ["wrong_row"]
+    stand.offered = offer(cpu_gflops=0, gpus=(Gpu("nvidia", "Quantum 9000", 80 << 30, 0, 0),))
+    stand.hours(1)
+    assert stand.ask() == []
+    assert stand.issuer.is_doubted(PROVIDER)
+
+
+def test_many_names_wash_no_finding_off() -> None:
+    stand = Stand(code="wrong_row")
+    stand.ask()
+    many = {PeerId(number.to_bytes(32, "big")): offer(gpus=(H100,)) for number in range(RECORDS_MAX)}
+    issuer = stand.issuer
+    issuer._offers = lambda now: many
+    (asked, _) = issuer.ask(stand.now)
+    assert isinstance(asked, Send) and asked.peer in many
+    assert len(issuer._records) == RECORDS_MAX
+    assert issuer.is_doubted(PROVIDER)
 
 
 def test_who_is_not_asked() -> None:

@@ -15,9 +15,9 @@ from tests.verifier.appeals import TRUTH, UNITS
 from tests.verifier.court import ESCROW, GOOD, NOW, PROVIDER, RENTER, STEWARD, STRANGER, Court, job
 from tests.verifier.unit_court import UnitCourt, unit_job
 from verifier.docket import Gathering, Trial
-from verifier.jury import Bench
 from verifier.panel import Panel
 from verifier.rehearing import Rehearing
+from verifier.summons import Summons
 from verifier.views import Facts
 
 APPELLANT = PeerId(b"A" * 32)
@@ -67,7 +67,7 @@ def test_of_single_units_all_but_the_lot() -> None:
     court = UnitCourt(spec).begin().unfold()
     ordinary = asked(court)
     about, facts = trial(spec)
-    panel = Panel.of(about.request(facts, ()), Bench((STRANGER.peer,), (), 1), NOW, LATER, LATER)
+    panel = Panel.of(about.request(facts, ()), Summons((STRANGER.peer,), (), 1), NOW, LATER, LATER)
     rehearing = Rehearing.of(about.seed, PROVIDER.peer, b"r" * 32, facts, panel, NOW)
     rehearing.leaves = {index: TRUTH.leaves[index] for index in rehearing.indices}
     [sent] = [effect.message for effect in rehearing._begin(NOW) if isinstance(effect, Send)]

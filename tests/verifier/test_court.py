@@ -351,6 +351,17 @@ def test_an_output_that_is_not_made_of_the_last_state_is_found_too(
     assert units == {peer for peer, run in appeals.runs if run.last is not None} and len(units) == 3
 
 
+@pytest.mark.parametrize("verdict", ["accept", "rejected"])
+def test_a_last_state_that_nobody_gets_is_withheld(verdict: str) -> None:
+    """Else files that are made of something else would stand wherever their state is kept back from the panel."""
+    appeals = Appeals(GOOD, "D3", TRUTH)
+    appeals.finished, appeals.unfinished = Digest(bytes(32)), "inputs"
+    appeals.decided(verdict)
+    appeals.appeal(CHALLENGER if verdict == "accept" else PROVIDER)
+    held = appeals.run(40)
+    assert (held.finding, held.code, held.round) == ("rejected", "withheld", 1)
+
+
 def test_members_that_say_the_opposite_are_outvoted() -> None:
     appeals = Appeals(GOOD, "D3", TRUTH, lying=frozenset([AUDITORS[0].peer, AUDITORS[1].peer]), seats=7)
     appeals.decided("rejected")

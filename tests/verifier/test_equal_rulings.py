@@ -16,7 +16,7 @@ from tests.protocol.ledger_world import RENTER
 from tests.verifier.appeals import AUDITORS, BAD, GOOD, Appeals
 from tests.verifier.quorum import KEYS
 from verifier.court import Court
-from verifier.jury import Fitness
+from verifier.summons import Fitness
 
 heard = st.lists(st.sampled_from(("fit", "unknown")), min_size=len(AUDITORS), max_size=len(AUDITORS))
 books = st.tuples(heard, heard, heard, heard)

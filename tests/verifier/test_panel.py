@@ -10,8 +10,8 @@ from protocol.errors import RemoteViolation
 from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
 from protocol.units import Digest, Micros, PeerId
-from verifier.jury import Bench
 from verifier.panel import OPEN_TIMEOUT, PATIENCE_MIN, Panel
+from verifier.summons import Summons
 
 PLACE = (b"e" * 32, 0, 1)
 NOW = Micros(10**15)
@@ -93,7 +93,9 @@ def test_late_members_are_left_behind() -> None:
 
 
 def test_who_does_not_seal_is_replaced_by_the_next_in_the_order() -> None:
-    sitting = Panel.of(REQUEST, Bench(tuple(PEERS[:3]), tuple(PEERS[3:6]), 3), NOW, Micros(10**8), Micros(NOW + 10**9))
+    sitting = Panel.of(
+        REQUEST, Summons(tuple(PEERS[:3]), tuple(PEERS[3:6]), 3), NOW, Micros(10**8), Micros(NOW + 10**9)
+    )
     commit(sitting, PEERS[1], GOOD)
     effects = sitting.late(NOW) or []
     assert {effect.peer for effect in effects if isinstance(effect, Send)} == {PEERS[0], PEERS[2], PEERS[3], PEERS[4]}
@@ -113,7 +115,7 @@ def test_who_does_not_seal_is_replaced_by_the_next_in_the_order() -> None:
 
 
 def test_nobody_else_is_asked_when_the_time_is_over() -> None:
-    sitting = Panel.of(REQUEST, Bench(tuple(PEERS[:3]), tuple(PEERS[3:6]), 3), NOW, Micros(10**8), NOW)
+    sitting = Panel.of(REQUEST, Summons(tuple(PEERS[:3]), tuple(PEERS[3:6]), 3), NOW, Micros(10**8), NOW)
     assert sitting.late(NOW) is None
     commit(sitting, PEERS[0], GOOD)
     sitting.late(NOW)
@@ -121,7 +123,7 @@ def test_nobody_else_is_asked_when_the_time_is_over() -> None:
 
 
 def test_who_could_not_compute_anything_leaves_its_seat_to_the_next() -> None:
-    sitting = Panel.of(REQUEST, Bench(tuple(PEERS[:4]), (), 2), NOW, Micros(10**8), Micros(NOW + 10**9))
+    sitting = Panel.of(REQUEST, Summons(tuple(PEERS[:4]), (), 2), NOW, Micros(10**8), Micros(NOW + 10**9))
     for peer in PEERS[:4]:
         commit(sitting, peer, GOOD)
     for peer, reason in zip(PEERS[:4], ("no_runtime", "exit: 1", "ok", "ok"), strict=False):

@@ -16,6 +16,7 @@ from protocol.held import Held, held_id
 from protocol.jobspec import ZERO_DIGEST, Chunk, JobSpec
 from protocol.ledger import Ledger
 from protocol.messages import Submit
+from protocol.prefix import first_units
 from protocol.proof import Proof, Tolerance, Trace
 from protocol.trace import TraceTree
 from protocol.units import Digest, Micros, PeerId
@@ -149,6 +150,28 @@ def test_every_way_to_fail_is_told_and_may_be_tried_again() -> None:
     assert bench.end(bench.bring()[0], None, ZERO_DIGEST, "timeout")
     assert bench.phase(place) == ("failed", "timeout: why")
     assert bench.witness.receive(ME, RunDone("another", "ok", 0, GOOD, 1, 1.0, ""), NOW) == []
+
+
+@pytest.mark.parametrize("wrong", [b"none", wire.encode(first_units(TRUTH, UNITS - 1)), wire.encode(Trace((), b""))])
+def test_a_program_whose_trace_is_none_has_failed_and_others_follow(wrong: bytes) -> None:
+    bench = Bench()
+    place = bench.order(0)
+    bench.order(1)
+    [run] = bench.bring()
+    bad = bench.keep(wrong)
+    ended = bench.witness.receive(ME, RunDone(run.task, "ok", 0, GOOD, 1, 1.0, "", bad), NOW)
+    phase, why = bench.phase(place)
+    assert phase == "failed" and why.startswith("trace: ")
+    assert Compute(Forget(bad)) in ended and not bench.witness.by_root
+    assert [one.chunk for one in runs(ended)] == [1]
+
+
+def test_what_is_final_before_its_turn_is_not_executed() -> None:
+    bench = Bench()
+    place = bench.order()
+    del bench.held[held_id(*place)]
+    assert bench.bring() == []
+    assert bench.phase(place) == ("failed", "not_held")
 
 
 def test_only_what_can_be_contested_is_executed_and_not_without_end() -> None:

@@ -25,7 +25,7 @@ WORDS_CHARS_MAX: Final = 128
 """Characters of a reason: what the message carries."""
 
 
-class Witness:
+class Attestant:
     """Speaks for this machine's hardware, about the claims of its own leases and nothing else."""
 
     accepts: tuple[type, ...] = (QuoteRequest, Attested)
@@ -53,7 +53,7 @@ class Witness:
             case Attested():
                 return self._attested(message)
             case _:
-                raise LocalError(f"{type(message).__name__} is not for the witness", code="not_accepted")
+                raise LocalError(f"{type(message).__name__} is not for the attestant", code="not_accepted")
 
     def tick(self, now: Micros) -> list[Effect]:
         """Begin what waited for a beacon; forget leases that are over."""

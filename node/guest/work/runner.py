@@ -10,7 +10,7 @@
 | SHOAL_CHALLENGE | replay: hex, what chooses the part of a unit that is computed again |
 
 In `$SHOAL_OUT/.shoal/`: `<i>.state` before unit i and after the last one, `<i>.aux`, `<i>.input`, and `units.json`,
-which is written anew after every unit: of the units that it tells of everything is there. A replay reads
+which is written anew before the first unit of a run and after each: of the units that it tells of everything is there. A replay reads
 `$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit 0 starts from the replay's
 own first state, and a unit without an opened state from what the unit before it became. `finish` makes the output of
 `$SHOAL_IN/.shoal/last.state` and computes no unit.
@@ -68,6 +68,7 @@ def _run(work: Work, out: Path, begin: int) -> None:
         folder.mkdir()
         data = encode(work.first())
         _write(folder / "0.state", data)
+    _done(folder, work.units, effects)  # It has begun: whoever waits for the units of a lost run hears of it.
     for index in range(begin, work.units):
         # Read back from its bytes before every unit, as in a replay: what is not in the bytes is not in the state.
         after, aux = work.step(decode(data), index)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from node.executors.interface import Task
 from node.proving.resuming import check, unpack
-from node.proving.saving import PAD, TABLE, Table
+from node.proving.saving import PAD, TABLE, Table, UnitShelf
+from node.proving.taking import INDEX
 from protocol import wire
 from protocol.errors import Refused
+from protocol.jobrules import PROOF_FOLDER
 from protocol.operations import Inherited
 from protocol.prefix import root_of
 from protocol.proof import Trace
@@ -121,6 +127,21 @@ def test_what_nobody_signed_for_is_refused(tmp_path: Path, changes: dict[str, ob
     trace = read(laid(tmp_path / "snapshot"))
     with pytest.raises(Refused, match=why):
         check(trace, manifest(trace, **changes), units)
+
+
+def test_no_unit_counts_as_done_before_the_program_has_begun(tmp_path: Path) -> None:
+    """What it finds was laid there by the node; that it goes on is seen by the list that it writes anew."""
+    shelf = UnitShelf(cast("Task", SimpleNamespace(folder=tmp_path, outside=tmp_path / "out")), UNITS)
+    (tmp_path / "out").mkdir()
+    assert shelf.done() == 0
+    table, trace = unpack(laid(tmp_path / "snapshot"), tmp_path / "target")
+    (tmp_path / "out" / PROOF_FOLDER).mkdir()
+    index, told = tmp_path / "out" / PROOF_FOLDER / INDEX, json.dumps({"effects": table.effects, "units": UNITS})
+    index.write_text(told + "\n")
+    shelf.adopt(tmp_path / "snapshot", table, trace, index.read_bytes())
+    assert (shelf.done(), shelf.begun) == (0, 3)
+    index.write_text(told)
+    assert shelf.done() == 3
 
 
 def test_every_one_of_those_who_came_before_must_fit(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from protocol.escrow_state import Standing
 from protocol.units import CREDIT, PeerId
-from verifier import jury
-from verifier.jury import ORDER_MAX, Fitness, order, roll, summon
+from verifier import summons
 from verifier.panel import SEATS
 from verifier.sampling import AUDITOR_STAKE_CAP
+from verifier.summons import ORDER_MAX, Fitness, order, roll, summon
 
 PLACE = (b"e" * 32, 0, 1)
 PEERS = [PeerId(bytes([n]) * 32) for n in range(1, 30)]
@@ -30,7 +30,7 @@ def test_the_roll_is_whoever_has_stake_and_every_judge_but_no_cheat() -> None:
 @given(ticket=seeds)
 def test_scarcity_is_the_logarithm(ticket: bytes) -> None:
     number = int.from_bytes(ticket[:8], "big") | 1
-    assert math.isclose(jury._scarcity(ticket) / 2**48, 64 - math.log2(number), rel_tol=1e-9, abs_tol=1e-9)
+    assert math.isclose(summons._scarcity(ticket) / 2**48, 64 - math.log2(number), rel_tol=1e-9, abs_tol=1e-9)
 
 
 @given(seed=seeds, stakes=st.lists(st.integers(0, 5), min_size=12, max_size=12), gone=st.integers(0, 11))
@@ -65,13 +65,15 @@ def test_who_is_asked(nets: list[int], fits: list[Fitness], seats: int) -> None:
     fitness = dict(zip(PEERS, fits, strict=False))
     sides = PEERS[:2]
     called = PEERS[2:12]
-    bench = summon(called, seats, fitness.__getitem__, networks.__getitem__, sides)
-    everybody = (*bench.members, *bench.reserve)
+    called_up = summon(called, seats, fitness.__getitem__, networks.__getitem__, sides)
+    everybody = (*called_up.members, *called_up.reserve)
     assert everybody == tuple(peer for peer in called if peer in everybody), "in the order"
     theirs = [next(iter(networks[peer])) for peer in everybody]
     assert len(set(theirs)) == len(theirs) and not {next(iter(networks[peer])) for peer in sides} & set(theirs)
     assert not [peer for peer in everybody if fitness[peer] == "unfit"]
-    assert bench.seats == min(seats, len(everybody))
-    sure = [peer for peer in bench.members if fitness[peer] == "fit"]
-    assert len(sure) <= seats and len(bench.members) <= 2 * seats
-    assert len(sure) == seats or len(bench.members) == 2 * seats or not bench.reserve, "as many as there are seats"
+    assert called_up.seats == min(seats, len(everybody))
+    sure = [peer for peer in called_up.members if fitness[peer] == "fit"]
+    assert len(sure) <= seats and len(called_up.members) <= 2 * seats
+    assert len(sure) == seats or len(called_up.members) == 2 * seats or not called_up.reserve, (
+        "as many as there are seats"
+    )

@@ -50,7 +50,7 @@ def order(
 
     Each has a ticket of its own (weighted sampling after Efraimidis and Spirakis, 2006): somebody who comes, goes, or
     gets other stake moves nobody else."""
-    name = b"shoal/1\0juror\0" + seed + b"%s%d/%d\0" % place
+    name = b"shoal/1\0panel\0" + seed + b"%s%d/%d\0" % place
     ranks = {
         peer: (_scarcity(hashlib.sha256(name + peer).digest()) << _SCALE) // min(AUDITOR_STAKE_CAP, stake)
         for peer, stake in stakes.items()
@@ -60,7 +60,7 @@ def order(
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Summons:
     """Who is asked at once, who next, and how many words decide."""
 
     members: tuple[PeerId, ...]
@@ -74,7 +74,7 @@ def summon(
     fitness: Callable[[PeerId], Fitness],
     networks: Networks = lambda peer: frozenset(),
     sides: Collection[PeerId] = (),
-) -> Bench:
+) -> Summons:
     """As many as there are seats who can sit, and at most as many more of whom nothing is known, in this order.
 
     Nobody sits who cannot, who shares a network with `sides`, or with another member. Fewer seats where fewer can."""
@@ -92,7 +92,7 @@ def summon(
     asked = 0
     while asked < min(len(able), 2 * seats) and len(sure.intersection(able[:asked])) < seats:
         asked += 1
-    return Bench(tuple(able[:asked]), tuple(able[asked:]), min(seats, len(able)))
+    return Summons(tuple(able[:asked]), tuple(able[asked:]), min(seats, len(able)))
 
 
 def _scarcity(ticket: bytes) -> int:
