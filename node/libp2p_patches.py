@@ -177,8 +177,8 @@ def _notice_dead_links() -> None:
 
 
 def _close_cancelled_dials() -> None:
-    """A dial from a port closes its socket when it is cancelled, too: libp2p 0.8.1 does so after errors only, and the port
-    stays taken until the socket is collected. (No upstream issue found.)"""
+    """A cancelled dial from a port closes its socket: libp2p 0.8.1 closes it after errors only, and the port stays
+    taken until the socket is collected. (No upstream issue found.)"""
 
     async def open_from(host: str, port: int, source: tuple[str, int]) -> trio.SocketStream:
         sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET)

@@ -251,16 +251,17 @@ class Provider:
         """Claim what came out; give back what cannot be claimed."""
         if lie := lease.misled(self._counter.ledger()):
             return self._surrender(lease, lie, now)
+        kept: list[Effect] = []
         if lease.units:
             try:
                 read, me = self._counter.read_blob, self._identity.peer
                 lease.trace = committed(done.trace, lease.units, me, read, inheritance.of(lease, done))
             except (Refused, RemoteViolation, Unavailable) as error:
                 return self._surrender(lease, f"trace: {error.detail}", now)
-            self.traces.keep(lease.key, lease.trace)
+            kept = self.traces.keep(lease.key, lease.trace, lease.assign.verdict_by)
         lease.phase, lease.since, lease.output, lease.output_bytes = "claiming", now, done.output, done.output_bytes
         signed = operations.signed_op(self._network, lease.claim(self._identity), self._identity)
-        return [*self.guards.ended(lease, now), *self._client.submit(signed, now), *self._start(now)]
+        return [*kept, *self.guards.ended(lease, now), *self._client.submit(signed, now), *self._start(now)]
 
     def _surrender(self, lease: Lease, why: str, now: Micros) -> list[Effect]:
         lease.phase = "claiming"

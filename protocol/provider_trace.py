@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from protocol.effects import Compute, Effect, Forget, LeaseKey
+from msgspec import Struct
+
+from protocol import wire
+from protocol.effects import Compute, Effect, Forget, LeaseKey, Store
 from protocol.errors import Refused, RemoteViolation
 from protocol.held import held_id
 from protocol.ledger import Ledger
@@ -43,6 +46,10 @@ class LeaseTrace:
     """What each validator was shown of the traces of earlier leases: epoch and unit."""
     early: dict[PeerId, UnitsRequest] = field(default_factory=dict)
     """Requests that came before the word that the claim is ordered."""
+
+    def kept(self) -> tuple[bytes, bytes, int, tuple[Inherited, ...]]:
+        """What outlives a run of the node."""
+        return self.digest, self.root, self.units, self.inherited
 
     def answer(self, asker: PeerId, request: UnitsRequest, read: Read) -> UnitsOpened:
         """The effects, and the leaves before the units that were asked for. Raises `RemoteViolation` (`equivocation`,
@@ -96,6 +103,23 @@ def committed(digest: Digest, units: int, me: PeerId, read: Read, inherited: tup
     return LeaseTrace(digest, TraceTree(trace).root, units, inherited)
 
 
+class KeptTrace(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """The record of the trace of a claim that rests on others, under `trace/`."""
+
+    escrow: bytes
+    chunk: int
+    epoch: int
+    digest: bytes
+    root: bytes
+    units: int
+    inherited: tuple[Inherited, ...]
+    until: int
+
+
+def _record(key: LeaseKey) -> str:
+    return f"trace/{key[0].hex()}-{key[1]}-{key[2]}"
+
+
 class Traces:
     """Traces of claims that are judged, until nobody can appeal any more."""
 
@@ -103,6 +127,8 @@ class Traces:
         self.by_root: dict[bytes, Digest] = {}
         """Trace root -> digest of the blob: for whoever speaks for a claim in a dispute."""
         self._kept: dict[LeaseKey, LeaseTrace] = {}
+        self._until: dict[LeaseKey, int] = {}
+        """Of those from an earlier run: ledger time until which a judge may ask."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -111,19 +137,32 @@ class Traces:
         """The trace of a claim, as long as it is kept."""
         return self._kept.get(key)
 
-    def keep(self, key: LeaseKey, trace: LeaseTrace) -> None:
-        """A claim with this trace is on its way."""
+    def keep(self, key: LeaseKey, trace: LeaseTrace, until: int = 0) -> list[Effect]:
+        """A claim with this trace is on its way. `until`: ledger time at which it has to be judged, µs. Who went on with
+        the units of others can show whose they are after a restart, too: else it answered for them itself."""
         self._kept[key] = trace
         self.by_root[trace.root] = trace.digest
+        if not trace.inherited:
+            return []
+        return [Store(_record(key), wire.encode(KeptTrace(*key, *trace.kept(), until)))]
+
+    def restore(self, kept: Iterable[KeptTrace]) -> None:
+        """Traces of an earlier run of this node, whose leases are not known any more."""
+        for one in kept:
+            trace = LeaseTrace(Digest(one.digest), Digest(one.root), one.units, one.inherited)
+            self.keep((one.escrow, one.chunk, one.epoch), trace)
+            self._until[one.escrow, one.chunk, one.epoch] = one.until
 
     def release(self, running: Iterable[LeaseKey], ledger: Ledger) -> list[Effect]:
         """Forget every trace whose lease is over and whose verdict is final."""
         effects: list[Effect] = []
         for key in sorted(self._kept.keys() - set(running)):
             held = ledger.held.get(held_id(*key))
-            if held is not None and not held.end:
+            if (held is not None and not held.end) or ledger.time <= self._until.get(key, -1):
                 continue
             trace = self._kept.pop(key)
+            self._until.pop(key, None)
             self.by_root.pop(trace.root, None)
             effects.append(Compute(Forget(trace.digest)))
+            effects += [Store(_record(key), None)] if trace.inherited else []
         return effects

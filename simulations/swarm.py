@@ -10,11 +10,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
 from simulations.checkers.faultless import RAISED
+from simulations.checkers.heirs import Heirs
 from simulations.checkers.registry import checkers
 from simulations.observer import Observer
 from simulations.quiet import ending
@@ -64,7 +65,7 @@ def run_seed(
         auditor=world.driver.auditor.hexdigest(),
         events=world.queue.executed,
         ended=world.queue.now,
-        counts=_counts(world),
+        counts=_counts(world) | _inherited(found),
         folder=folder,
     )
 
@@ -90,6 +91,12 @@ def _counts(world: World) -> dict[str, int]:
     return counts
 
 
+def _inherited(rules: Sequence[Observer]) -> dict[str, int]:
+    """How often a provider went on from the units of another, and what became of it."""
+    found = next((rule.findings for rule in rules if isinstance(rule, Heirs)), None)
+    return {f"inherited/{name}": amount for name, amount in asdict(found).items()} if found is not None else {}
+
+
 def run_swarm(
     seeds: Sequence[int],
     jobs: int = 1,
@@ -112,7 +119,7 @@ def run_swarm(
 
 SUMMED: Final = (
     "injected/", "peers/", "disk/", "messages/", "jobs/", "refused/", "emit/block", "emit/verdict", "emit/audit",
-    "emit/auditor_fault", "emit/lease_ended", "emit/no_bid", "emit/liveness", "emit/refused", "fault/",
+    "emit/auditor_fault", "emit/lease_ended", "emit/no_bid", "emit/liveness", "emit/refused", "fault/", "inherited/",
 )  # fmt: skip
 """Counts by the beginning of their names that say what a swarm has exercised."""
 

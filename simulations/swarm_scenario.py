@@ -49,7 +49,7 @@ STEWARD_JUMP_MAX: Final = 20.0
 HEIRS: Final = 0.2
 """Share of worlds whose jobs are of units and take snapshots, so that others go on with what was begun."""
 
-FORGERS: Final = 0.6
+FORGERS: Final = 0.7
 """Share of those in which a provider invents units and is then lost."""
 
 
@@ -145,7 +145,7 @@ def _with_heirs(found: Scenario, random: Random) -> Scenario:
     stewards = structs.replace(people.stewards, n=min(2, people.stewards.n))
     forger = Adversary(
         strategy="prefix-forger",
-        n=_between(random, 2, 3),
+        n=3,
         options={
             "share": _pick(random, (0.5, 1.0)),
             "away": _between(random, 20, 90),

@@ -23,11 +23,13 @@ def wanted(facts: Facts, seed: bytes) -> int:
 
 def is_unfinished(case: Case) -> bool:
     """Whether the replay of units does not say that the output files are made of the last state: where no auditor gets
-    that very state. Requests of inference do not follow from each other, and are delivered one by one."""
+    that very state, or none was asked for the last unit (a job with few samples). Requests of inference do not follow
+    from each other, and are delivered one by one."""
     facts = case.facts
     if facts is None or case.unfolded is None or facts.kind in challenge.INDEPENDENT:
         return False
-    return not facts.is_exact or facts.kind in challenge.PARTIAL
+    is_last_replayed = facts.units - 1 in case.unfolded.indices
+    return not facts.is_exact or facts.kind in challenge.PARTIAL or not is_last_replayed
 
 
 def upheld_as(case: Case, settled: Settlement) -> Literal["hash_equal", "units_equal", "within_tolerance"]:

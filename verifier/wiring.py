@@ -31,6 +31,7 @@ from protocol.overlay.place import Coordinate, estimate
 from protocol.overlay.vivaldi import RTT_MAX
 from protocol.peer import Peer
 from protocol.provider import Provider
+from protocol.provider_trace import KeptTrace
 from protocol.ranking import rank, standing_record
 from protocol.reclaim import Reclaim
 from protocol.standby import Standby
@@ -58,6 +59,7 @@ Command = tuple[Machine, Callable[[Micros], list[Effect]]]
 """A method of a machine, called by its owner and not by a message."""
 
 _record_decoder: Final = wire.decoder(JobRecord)
+_trace_decoder: Final = wire.decoder(KeptTrace)
 _lease_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, int, int])
 
 
@@ -160,14 +162,18 @@ class Machines:
         records = list(records)
         jobs: list[JobRecord] = []
         leases: dict[str, tuple[bytes, int, int]] = {}
+        traces: list[KeptTrace] = []
         for key, value in records:
             if key.startswith("job/"):
                 jobs.append(wire.decode(value, _record_decoder, me, RECORD_BYTES_MAX))
             elif key.startswith("lease/"):
                 leases[key] = _lease_decoder.decode(value)
+            elif key.startswith("trace/"):
+                traces.append(wire.decode(value, _trace_decoder, me))
 
         def give_back(now: Micros) -> list[Effect]:
             forget: list[Effect] = [Store(key, None) for key in leases]
+            self.provider.traces.restore(traces)
             return [*self.provider.restore(list(leases.values()), now), *forget]
 
         first: list[Command] = [(self.steward, lambda now: self.steward.restore(jobs, now)), (self.provider, give_back)]

@@ -113,7 +113,7 @@ class Heirs(Checker):
         heard = self._heard.get(peer.index)
         if heard is not None:  # It begins its cases again, or goes on with a verdict that it has signed already.
             heard.answered.clear()
-            heard.asked.update(self._leases)
+            heard.asked.update(key for key, lease in self._leases.items() if lease.words and not lease.is_judged)
 
     # ── the chain ────────────────────────────────────────────────────────────────────────────────────────────────────
     def _apply(self, op: Operation, signed: SignedOp, time: int, peer: int, now: int) -> None:
@@ -197,15 +197,15 @@ class Heirs(Checker):
             self._stakes = dict(ledger.stakes) if ledger is not None else {}
 
     def finished(self, now: int) -> None:
-        """Whose units nobody found bad has lost nothing, whatever it inherited."""
+        """A provider whose units nobody found bad has lost nothing, whatever it inherited."""
         ledger = self._ledger() if self._is_on else None
         if ledger is None:
             return
         for peer in self.peers:
             who = peer.identity.peer
-            if who in self._judged or not is_honest(peer) or who not in self._stakes:
+            if peer.role != "provider" or who in self._judged or not is_honest(peer):
                 continue
-            lost = self._stakes[who] - ledger.stakes.get(who, 0)
+            lost = self._stakes.get(who, 0) - ledger.stakes.get(who, 0)
             standing = ledger.standings.get(who)
             faults = standing.wrong + standing.severe + standing.rejected if standing is not None else 0
             if lost > 0 or faults:

@@ -14,9 +14,10 @@ import pytest
 from node.guest.work.scientific import Darts
 from node.guest.work.tensors import encode
 from protocol.errors import Refused
+from protocol.quote_messages import binding
 from protocol.units import PeerId
 from tests.verifier.attestation import recorded
-from verifier.attestation.policy import Policy, binding, check
+from verifier.attestation.policy import Policy, check
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rendering-and-science.md"
 PROVIDER, HIDDEN = PeerId(b"\1" * 32), PeerId(b"\2" * 32)

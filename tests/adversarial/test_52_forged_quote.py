@@ -12,13 +12,13 @@ import pytest
 
 from protocol.errors import Refused
 from protocol.messages import AuditRequest, RevealRequest
-from protocol.quote_messages import CpuQuote, Evidence
+from protocol.quote_messages import CpuQuote, Evidence, binding
 from protocol.units import PeerId
 from tests.verifier.attestation import recorded
 from tests.verifier.attestation.foundry import Foundry
 from tests.verifier.court import PROVIDER
 from tests.verifier.quote_court import BELOW, FOUNDRY, bound, court, quote, told
-from verifier.attestation.policy import Policy, attested_ppm, binding, check
+from verifier.attestation.policy import Policy, attested_ppm, check
 
 QUOTE = recorded.tdx()
 POLICY = Policy({"tdx": {QUOTE.measurement}})

@@ -125,6 +125,11 @@ BUGS: Final = (
     (blocks_leave_before_they_are_stored, 151),
     (promises_stay_open, 10),
     (nothing_is_sent_again, 2),
+    (heirs_are_blamed, 35),
+    (nobody_is_asked, 35),
+    (anybody_may_be_named, 35),
+    (heirs_are_fined, 35),
+    (heirs_keep_silent, 35),
 )
 """Each with the seed that found it when it was planted first: tried before the others, only to save time."""
 
@@ -143,7 +148,9 @@ def test_a_planted_bug_is_found(
 
 
 def test_without_a_bug_these_seeds_find_nothing() -> None:
-    assert [run_seed(seed).violation for seed in sorted({first for _, first in BUGS})] == [None] * 5
+    assert not [
+        found for seed in sorted({first for _, first in BUGS}) if (found := run_seed(seed).violation) is not None
+    ]
 
 
 def test_the_faults_that_show_a_bug_are_minimised(monkeypatch: pytest.MonkeyPatch) -> None:

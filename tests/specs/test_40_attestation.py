@@ -42,7 +42,7 @@ def test_every_code_is_explained() -> None:
 @given(hashes, hashes, st.integers(0, 4096), st.integers(1, 1000), hashes, hashes)
 def test_binding(provider: bytes, escrow: bytes, chunk: int, epoch: int, sealed: bytes, beacon: bytes) -> None:
     place = (escrow, chunk, epoch, sealed, beacon)
-    assert policy.binding(PeerId(provider), *place) == SPEC.functions["binding"](provider, *place)
+    assert quote_messages.binding(PeerId(provider), *place) == SPEC.functions["binding"](provider, *place)
 
 
 @given(st.integers(0, PPM), st.integers(0, PPM))

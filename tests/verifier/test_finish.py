@@ -11,7 +11,7 @@ from protocol.units import Digest
 from simulations.units import EXACT
 from tests.verifier.court import BAD, ODD, STRANGER
 from tests.verifier.heir_court import HeirCourt
-from tests.verifier.unit_court import AUDITORS, NOISE, UnitCourt, forging, noisy, unit_job
+from tests.verifier.unit_court import AUDITORS, NOISE, UNITS, UnitCourt, forging, noisy, unit_job
 from verifier.charges import is_unfinished
 from verifier.deadlines import AUDIT_FAILURES_MAX, AUDITOR_FAILURES_MAX, UNREACHABLE_MAX
 
@@ -49,6 +49,35 @@ def test_the_question_shows_the_last_state_and_not_what_was_made_of_it() -> None
 def test_it_is_asked_where_the_replay_does_not_say_it(numeric: Numeric, kind: Kind, is_asked: bool) -> None:
     court = UnitCourt(unit_job(numeric, kind)).begin().unfold()
     assert is_unfinished(court.case) == is_asked
+
+
+def test_it_is_asked_of_few_samples_where_the_last_unit_is_none_of_them() -> None:
+    """Else the files of an exact job with one sample would be whatever its provider likes."""
+    found = set()
+    for beacon in range(1, 30):
+        court = UnitCourt(unit_job(samples=1)).begin(beacon).unfold()
+        assert court.case.unfolded is not None
+        has_last = UNITS - 1 in court.case.unfolded.indices
+        assert is_unfinished(court.case) == (not has_last)
+        found.add(has_last)
+    assert found == {True, False}
+
+
+def test_forged_files_of_an_exact_job_are_fraud() -> None:
+    court = forging(UnitCourt(unit_job(samples=1), auditors=FOUR))
+    court.begin(next(beacon for beacon in range(1, 30) if not _replays_last(beacon))).unfold()
+    auditor = court.replay()
+    court.show()
+    court.uncover(auditor)
+    honest = court.finished().output
+    say(court, honest)
+    say(court, honest)
+    assert court.found() == ("fraud", "output_differs", True)
+
+
+def _replays_last(beacon: int) -> bool:
+    case = UnitCourt(unit_job(samples=1)).begin(beacon).unfold().case
+    return case.unfolded is not None and UNITS - 1 in case.unfolded.indices
 
 
 def test_forged_files_are_rejected_when_two_say_so_and_slash_nobody() -> None:

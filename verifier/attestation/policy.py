@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from protocol.errors import Refused
-from protocol.quote_messages import binding as binding
 from verifier.attestation.quote import Maker, Quote
 
 DISCOUNT: Final = 2

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from protocol.errors import Refused
+from protocol.quote_messages import binding
 from protocol.units import PeerId
-from verifier.attestation.policy import Policy, attested_ppm, binding, check
+from verifier.attestation.policy import Policy, attested_ppm, check
 from verifier.attestation.quote import Quote
 
 BOUND = binding(PeerId(bytes(32)), bytes(32), 3, 1, bytes(32), b"beacon")
