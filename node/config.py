@@ -93,7 +93,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     attestation_python: Path | None = None
     """An interpreter with nv-attestation-sdk; None: NVIDIA's driver is asked directly."""
     trust_roots: Path | None = None
-    """Validators: a folder of makers' root certificates; None: those of Intel, AMD and NVIDIA (specs/40-attestation.md)."""
+    """Validators: a folder of makers' root certificates; None: those of Intel, AMD and NVIDIA (specs/40)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     canaries_per_hour: Annotated[int, Meta(ge=0, le=3600)] = 0
     """Validators: finished jobs issued once more as canaries, on average; 0: none (specs/38-canaries.md)."""

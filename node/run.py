@@ -226,7 +226,8 @@ def _restore(machines: Machines, vault: Vault, identity: Identity, records: Reco
     for key, _ in records.scan("renter/"):
         renter = renter_identity(identity, key.removeprefix("renter/"))
         machines.steward.renters[renter.peer] = renter
-    kept = [item for prefix in ("job/", "lease/", "trace/", "appeal/", "beacon/", "rival/") for item in records.scan(prefix)]
+    prefixes = ("job/", "lease/", "trace/", "appeal/", "beacon/", "rival/")
+    kept = [item for prefix in prefixes for item in records.scan(prefix)]
     held = [item for prefix in ("shard/", "guard/", "snapshot/") for item in records.scan(prefix)]
     for machine, act in (*vault.restored(held), *machines.restored(kept, identity.peer)):
         driver.later(machine, act)

@@ -31,8 +31,8 @@ class Attempt(Struct):
     heard: int = 0
     """When its last beat came."""
     went_on: int = 0
-    """When the first beat came that its program stands at the step of the snapshot again and computes, or is further; 0:
-    never, or it began from none."""
+    """When the first beat came that its program stands at the step of the snapshot again, or is further; 0: never, or
+    it began from none."""
 
     def beat(self, step: int, now: int) -> None:
         """Its provider lives, and is so far."""

@@ -47,10 +47,6 @@ class LeaseTrace:
     early: dict[PeerId, UnitsRequest] = field(default_factory=dict)
     """Requests that came before the word that the claim is ordered."""
 
-    def kept(self) -> tuple[bytes, bytes, int, tuple[Inherited, ...]]:
-        """What outlives a run of the node."""
-        return self.digest, self.root, self.units, self.inherited
-
     def answer(self, asker: PeerId, request: UnitsRequest, read: Read) -> UnitsOpened:
         """The effects, and the leaves before the units that were asked for. Raises `RemoteViolation` (`equivocation`,
         `out_of_range`)."""
@@ -138,13 +134,14 @@ class Traces:
         return self._kept.get(key)
 
     def keep(self, key: LeaseKey, trace: LeaseTrace, until: int = 0) -> list[Effect]:
-        """A claim with this trace is on its way. `until`: ledger time at which it has to be judged, µs. Who went on with
-        the units of others can show whose they are after a restart, too: else it answered for them itself."""
+        """A claim with this trace is on its way; it has to be judged until that ledger time, µs. Who went on with units
+        of others can show whose they are after a restart, too: else it would answer for them itself."""
         self._kept[key] = trace
         self.by_root[trace.root] = trace.digest
         if not trace.inherited:
             return []
-        return [Store(_record(key), wire.encode(KeptTrace(*key, *trace.kept(), until)))]
+        record = KeptTrace(*key, trace.digest, trace.root, trace.units, trace.inherited, until)
+        return [Store(_record(key), wire.encode(record))]
 
     def restore(self, kept: Iterable[KeptTrace]) -> None:
         """Traces of an earlier run of this node, whose leases are not known any more."""

@@ -168,15 +168,16 @@ class Succession:
         """Of a chunk with units: the worker has signed for those in the snapshot, and names who signed for those that
         it began with. RemoteViolation otherwise."""
         inherited = manifest.inherited or ()
-        is_own = bool(inherited) and (inherited[-1].epoch, inherited[-1].units) == (manifest.epoch, manifest.step)
+        own, earlier = next(reversed(inherited), None), inherited[:-1]
         where = (self._network, worker, manifest.escrow, manifest.chunk)
-        if not is_own or not is_prefix_of(*where, inherited[-1], inherited[:-1]):
+        is_own = own is not None and (own.epoch, own.units) == (manifest.epoch, manifest.step)
+        if own is None or not is_own or not is_prefix_of(*where, own, earlier):
             raise RemoteViolation(worker, "a worker signs for the units in its snapshot", code="bad_inheritance")
         newest = self.newest(chunk)
         before = (newest[1].inherited or ()) if newest is not None else ()
         if newest is not None and newest[1].epoch == manifest.epoch:
             before = before[:-1]
-        if inherited[:-1] not in ((), before):
+        if earlier not in ((), before):
             raise RemoteViolation(worker, "a snapshot names others than its lease began with", code="bad_inheritance")
 
     def _held_by_more(self, chunk: ChunkRecord, notice: SnapshotNotice) -> list[Effect]:

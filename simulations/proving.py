@@ -68,7 +68,7 @@ class Proving:
         conduct = self._conduct(peer, run, is_flipped, now)
         if not run.units:
             made = units.execute(run, conduct, before)
-            done = run.spec.units - made.skipped
+            done = run.spec.units - (0 if conduct.waits else made.skipped)
             return Result(b"", max(1, time * done // run.spec.units), made)
         try:
             found: Execution | str = units.replay(run, self._reader(peer), conduct)

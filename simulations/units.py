@@ -58,6 +58,8 @@ class Conduct:
     """Whether a unit reads other data than the job's schedule says."""
     effect: Callable[[int], float] = lambda index: 1.0
     """What it says of the size of a unit's change."""
+    waits: bool = False
+    """Whether it takes its time for what it leaves out."""
 
 
 EXACT: Final = Conduct()

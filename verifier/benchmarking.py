@@ -131,8 +131,12 @@ class Issuer:
     # ── what follows from it ─────────────────────────────────────────────────────────────────────────────────────────
     def found(self, peer: PeerId) -> dict[BenchKind, Shown]:
         """What was found of a peer so far, for the newest claims that were put to the test."""
-        rows = ((kind, self._records.get((peer, kind))) for kind in KINDS)
-        return {kind: row.shown for kind, row in rows if row is not None and row.shown is not None}
+        found: dict[BenchKind, Shown] = {}
+        for kind in KINDS:
+            row = self._records.get((peer, kind))
+            if row is not None and row.shown is not None:
+                found[kind] = row.shown
+        return found
 
     def is_doubted(self, peer: PeerId) -> bool:
         """Whether a claim of it was shown to be false, and none of that kind to be true since."""

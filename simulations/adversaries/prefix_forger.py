@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class PrefixForger(Cheat):
-    """Invents `share` of the units of each chunk. Once a snapshot of such a chunk is durable, its host is lost for
-    `away` seconds; in every second case its owner takes it back with notice, so that the chunk is handed over for a
-    share of its price. `frames`: 1: beside its own claims it hands in one that names an earlier lease, unsigned by it.
+    """Invents `share` of the units of each chunk, in the time that they would take. Once a snapshot of such a chunk is
+    durable, its host is lost for `away` seconds; in every second case its owner takes it back with notice, so that the
+    chunk is handed over for a share of its price. `frames`: 1: beside its own claims it hands in one that names an
+    earlier lease, unsigned by it.
 
     Hopes for: another provider goes on from its snapshot, claims all units, and is slashed in its place.
     What should stop it: the claim carries the forger's own signature over the states of its units, and the judge lays
@@ -48,7 +49,7 @@ class PrefixForger(Cheat):
         forged = frozenset(index for index in range(count) if dice.random() < share)
         if forged:
             self.took(lease, "forged", run.spec.estimate * 1_000 * len(forged) // count)
-        return Conduct(skips=lambda index: index in forged or honest.skips(index), err=honest.err)
+        return Conduct(skips=lambda index: index in forged or honest.skips(index), err=honest.err, waits=True)
 
     def acts(self, peer: SimPeer, effects: list[Effect], now: int) -> list[Effect]:
         for effect in effects:

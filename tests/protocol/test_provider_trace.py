@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from protocol import wire
-from protocol.effects import Compute, Forget
+from protocol.effects import Compute, Forget, Store
 from protocol.errors import Refused, RemoteViolation
 from protocol.held import Held, held_id
 from protocol.ledger import Ledger
-from protocol.messages import UnitsRequest
-from protocol.provider_trace import LeaseTrace, Traces, committed
+from protocol.messages import PrefixRequest, UnitsRequest
+from protocol.operations import Inherited
+from protocol.prefix import root_of
+from protocol.provider_trace import KeptTrace, LeaseTrace, Traces, committed
 from protocol.units import Digest, PeerId
 from tests.protocol.ledger_world import GENESIS
 from tests.verifier.test_trace import trace
@@ -83,3 +85,23 @@ def test_a_trace_is_kept_while_its_lease_runs_or_its_verdict_can_be_appealed() -
     held.end = "paid"
     assert traces.release([], ledger) == [Compute(Forget(mine.digest))]
     assert (len(traces), traces.by_root) == (0, {})
+
+
+def test_who_went_on_with_units_of_others_can_show_them_after_a_restart() -> None:
+    """Else a provider that is started again while it is judged would answer for units that it did not do."""
+    inherited = (Inherited(7, 4, root_of(trace(UNITS), 4), bytes(64)),)
+    mine = committed(wire.digest(BODY), UNITS, ME, BLOBS.__getitem__, inherited)
+    ledger, place = Ledger(GENESIS), (b"e" * 32, 0, 9)
+    (stored,) = Traces().keep(place, mine, until=ledger.time)
+    assert isinstance(stored, Store) and stored.key.startswith("trace/") and stored.value is not None
+    again = Traces()
+    again.restore([wire.decode(stored.value, wire.decoder(KeptTrace), ME)])
+    assert again.release([], ledger) == [], "its lease is forgotten, and the judge may still ask"
+    found = again.get(place)
+    assert found is not None
+    request = PrefixRequest(*place, 7, 3)
+    assert found.prefix(JUDGE, request, BLOBS.__getitem__) == mine.prefix(JUDGE, request, BLOBS.__getitem__)
+    late = Traces()
+    late.restore([KeptTrace(*place, mine.digest, mine.root, UNITS, inherited, ledger.time - 1)])
+    assert late.release([], ledger) == [Compute(Forget(mine.digest)), Store(stored.key, None)]
+    assert Traces().keep(PLACE, kept()) == [], "who began at the beginning needs no record"

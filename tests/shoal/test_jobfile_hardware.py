@@ -10,8 +10,8 @@ import pytest
 from protocol.errors import Refused
 from protocol.jobcodec import spec_from_plain, spec_to_plain
 from protocol.proof import Hardware, Proof
-from tests.shoal.proof_mistakes import proof
-from tests.shoal.test_jobfile_proof import START, spec_of
+from tests.shoal.proof_mistakes import START, proof
+from tests.shoal.test_jobfile_proof import spec_of
 
 A, B = "0a" * 48, "0B" * 48
 TDX: Final = f"tdx: {{images: [{A}, {B}], versions: [5, 0, 6]}}"

@@ -16,7 +16,7 @@ from protocol.escrow_state import ChunkLease, Escrow
 from protocol.proof import Numeric
 from protocol.steward import job_id
 from protocol.units import Digest, PeerId
-from verifier import audits, canaries, canary_book, gpu_challenge, indistinguishable, plausibility
+from verifier import canaries, canary_book, charges, gpu_challenge, indistinguishable, plausibility
 from verifier.views import Facts
 
 SPEC = specs.load("38-canaries")
@@ -62,7 +62,7 @@ def test_forced_audits(seed: bytes, auditors: int, numeric: Numeric) -> None:
         digest=Digest(seed), size=0, floor_ppm=0, chunks=1, steps=1, disk_bytes=0, timeout=units.SECOND,
         numeric=numeric, runtime="python", auditors=auditors,
     )  # fmt: skip
-    assert audits.wanted(facts, seed) == SPEC.functions["wanted"](auditors, facts.is_exact, seed)
+    assert charges.wanted(facts, seed) == SPEC.functions["wanted"](auditors, facts.is_exact, seed)
 
 
 @given(

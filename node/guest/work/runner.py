@@ -10,10 +10,10 @@
 | SHOAL_CHALLENGE | replay: hex, what chooses the part of a unit that is computed again |
 
 In `$SHOAL_OUT/.shoal/`: `<i>.state` before unit i and after the last one, `<i>.aux`, `<i>.input`, and `units.json`,
-which is written anew before the first unit of a run and after each: of the units that it tells of everything is there. A replay reads
-`$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit 0 starts from the replay's
-own first state, and a unit without an opened state from what the unit before it became. `finish` makes the output of
-`$SHOAL_IN/.shoal/last.state` and computes no unit.
+which is written anew before the first unit of a run and after each: of the units that it tells of everything is
+there. A replay reads `$SHOAL_IN/.shoal/open/<i>.state` and writes `<i>.state` as the state *after* unit i. Unit 0
+starts from the replay's own first state, and a unit without an opened state from what the unit before it became.
+`finish` makes the output of `$SHOAL_IN/.shoal/last.state` and computes no unit.
 """
 
 from __future__ import annotations
