@@ -84,3 +84,10 @@ def test_nothing_is_watched_where_units_are_in_no_snapshot() -> None:
     )
     _, heirs, tasks = played(bare)
     assert (heirs.findings.claims, [task for task in tasks if task.first]) == (0, [])
+
+
+def test_a_snapshot_that_is_not_what_was_signed_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulations.proving.root_of", lambda trace, units: bytes(32))
+    _, heirs, tasks = played(worked(faults=(KILLS,)))
+    assert any(task.run.resume is not None for task in tasks)
+    assert all(task.first == 0 for task in tasks) and not heirs.findings.claims

@@ -127,7 +127,7 @@ BUGS: Final = (
     (nothing_is_sent_again, 2),
     (heirs_are_blamed, 35),
     (nobody_is_asked, 35),
-    (anybody_may_be_named, 35),
+    (anybody_may_be_named, 54),
     (heirs_are_fined, 35),
     (heirs_keep_silent, 35),
 )
