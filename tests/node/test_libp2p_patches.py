@@ -15,6 +15,7 @@ import trio
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network import swarm
 from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
@@ -128,6 +129,19 @@ def test_only_error_unwraps_one() -> None:
     assert only_error(ExceptionGroup("outer", [ExceptionGroup("inner", [one])])) is one
     both = ExceptionGroup("both", [one, two])
     assert only_error(both) is both
+
+
+async def test_a_stream_is_opened_on_a_connection_and_dials_nobody() -> None:
+    async with AsyncExitStack() as stack:
+        alice, bob = (make_host(one, ["/ip4/127.0.0.1/tcp/0"], bytes(32)) for one in (ALICE, BOB))
+        for host in (alice, bob):
+            await listen(host, ["/ip4/127.0.0.1/tcp/0"], stack)
+        alice.get_peerstore().add_addrs(bob.get_id(), bob.get_addrs(), 60)
+        with pytest.raises(SwarmException, match="not connected"):
+            await alice.get_network().new_stream(bob.get_id())
+        assert not bob.get_network().get_connections(alice.get_id())
+        await alice.get_network().dial_peer(bob.get_id())
+        await alice.get_network().new_stream(bob.get_id())
 
 
 @pytest.mark.parametrize("method", ["bind", "connect"])

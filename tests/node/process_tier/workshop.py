@@ -29,7 +29,8 @@ from tests.node.waiting import happens
 NETWORK: Final = "test"
 WORKER: Final = Identity(bytes(range(32)))
 LAST: Final = 150
-TICK_S: Final = 0.005
+TICK_S: Final = 0.02
+"""A job takes three seconds: on a busy machine it is still there when somebody gets round to its dump."""
 
 PYTHON: Final = f"""
 import os, time

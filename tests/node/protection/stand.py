@@ -74,15 +74,21 @@ class Host:
         return answer
 
     async def cut_and_stop(self, work: Run, lines: int = 4, then: Callable[[], None] = lambda: None) -> Sealed:
-        """Let a job say so many lines, take a snapshot, let it go on a little, and kill it."""
+        """Let a job say so many lines, take a snapshot, let it go on a little, and kill it, if it is still there."""
         found: list[Sealed] = []
+        ended = trio.Event()
+
+        async def run() -> None:
+            await self.run(work)
+            ended.set()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.run, work)
+            nursery.start_soon(run)
             await happens(lambda: len(self.lines) >= lines)
             found.append(await self.sealed(work.task))
             then()
             seen = len(self.lines)
-            await happens(lambda: len(self.lines) > seen)
+            await happens(lambda: len(self.lines) > seen or ended.is_set())
             self.runner.stop(work.task)
         return found[0]
 
