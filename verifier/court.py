@@ -45,7 +45,7 @@ from verifier.panel import SEATS, VOTES_MIN, Panel
 from verifier.referee import Referee
 from verifier.rehearing import Rehearing
 from verifier.summons import Summons, order, summon
-from verifier.views import Facts
+from verifier.views import Facts, outputs_read
 
 SPEC_TIMEOUT: Final = Micros(60 * SECOND)
 """Microseconds to get a specification, which renter, steward and provider all hold."""
@@ -232,12 +232,7 @@ class Court:
         )
 
     def _outputs(self, trial: Trial, facts: Facts) -> tuple[Digest, ...] | None:
-        """What the chunk read of earlier ones, by the ledger; None when one of them is not there any more."""
-        if trial.place[1] < facts.chunks:
-            return ()
-        chunks = self._bailiff.ledger().escrows[trial.place[0]].chunks
-        found = [lease for index in range(facts.chunks) if (lease := chunks.get(index)) is not None and lease.output]
-        return tuple(Digest(lease.output) for lease in found) if len(found) == facts.chunks else None
+        return outputs_read(self._bailiff.ledger().escrows[trial.place[0]], trial.place[1], facts.chunks)
 
     # ── panels ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _committed(self, sender: PeerId, message: AuditCommit, now: Micros) -> list[Effect]:

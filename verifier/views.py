@@ -92,6 +92,14 @@ class LedgerView(Protocol):
     def standings(self) -> Mapping[bytes, RecordView]: ...
 
 
+def outputs_read(escrow: EscrowView, chunk: int, chunks: int) -> tuple[Digest, ...] | None:
+    """What a step of a job of so many chunks has read of earlier ones; None when one of them is not there any more."""
+    if chunk < chunks:
+        return ()
+    found = [lease for index in range(chunks) if (lease := escrow.chunks.get(index)) is not None and lease.output]
+    return tuple(Digest(lease.output) for lease in found) if len(found) == chunks else None
+
+
 # ── of the specification ─────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:

@@ -27,6 +27,7 @@ from protocol.proof import Proof
 from protocol.provider_trace import committed
 from protocol.units import MIB, Digest, Micros, PeerId
 from verifier.case import Place
+from verifier.views import outputs_read
 
 KEY: Final = "rival/"
 """Under `rival/<place>`: what an own execution came to."""
@@ -188,7 +189,7 @@ class Witness:
         if item is None or item.spec is None:
             return []
         escrow, chunk, _ = item.place
-        outputs = self._outputs(escrow, chunk, item.spec)
+        outputs = outputs_read(self._ledger().escrows[escrow], chunk, len(item.spec.chunks))
         if outputs is None:
             return [*self._fail(item, "inputs_missing"), *self._start()]
         held = self._ledger().held.get(held_id(*item.place))
@@ -197,15 +198,6 @@ class Witness:
         item.phase = "running"
         renter = PeerId(self._ledger().escrows[escrow].owner)
         return [Compute(Run(item.task, item.spec, chunk, outputs, self._sources(item, held), renter))]
-
-    def _outputs(self, escrow: bytes, chunk: int, spec: JobSpec) -> tuple[Digest, ...] | None:
-        """What the reduce step reads, by the ledger; None when one of them is not there any more."""
-        count = len(spec.chunks)
-        if chunk < count:
-            return ()
-        leases = self._ledger().escrows[escrow].chunks
-        found = [lease for index in range(count) if (lease := leases.get(index)) is not None and lease.output]
-        return tuple(Digest(lease.output) for lease in found) if len(found) == count else None
 
     def _done(self, done: RunDone) -> list[Effect]:
         item = next((one for one in self._known.values() if one.phase == "running" and one.task == done.task), None)
