@@ -10,9 +10,8 @@ from typing import Final
 from protocol.errors import Refused
 from protocol.escrow_state import ChunkLease, Escrow, LedgerState
 from protocol.held import Held
-from protocol.operations import Claim, Inherited, Verdict
-from protocol.prefix import is_prefix_of
-from protocol.units import PeerId
+from protocol.operations import Claim, Verdict
+from protocol.prefix import fault_in
 
 UNJUDGED: Final = frozenset({"handed", "fenced", "surrendered", "expired", "undecided"})
 """Ends of a lease without a verdict: nobody has looked at its units, and a snapshot of it may be gone on from."""
@@ -32,19 +31,20 @@ def remember(lease: ChunkLease, outcome: str) -> None:
 
 def heirloom(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Claim) -> dict[int, bytes]:
     """Epoch -> provider of everybody on whose word the claim rests. `Refused` unless each signed for it."""
-    found: dict[int, bytes] = {}
-    before = (0, 0)
-    words = op.inherited or ()
-    for at, item in enumerate(words):
-        provider = lease.former.get(item.epoch)
-        if provider is None:
-            raise _bad(item, "no lease of this chunk ended at that epoch without a verdict")
-        if not (before[0] < item.epoch and before[1] < item.units < (op.units or 0)):
-            raise _bad(item, "epochs and units grow, and stay below the claim's")
-        if not is_prefix_of(state.chain, PeerId(provider), escrow.id, lease.chunk, item, words[:at]):
-            raise _bad(item, f"not signed by {provider.hex()[:16]}")
-        found[item.epoch], before = provider, (item.epoch, item.units)
-    return found
+    words, former = op.inherited or (), lease.former
+    if not words:
+        return {}
+    fault = fault_in(state.chain, escrow.id, lease.chunk, words, former, is_whole=True)
+    if not fault and words[-1].units >= (op.units or 0):
+        fault = "the units that others did are all that the claim has"
+    if fault:
+        raise Refused(
+            fault,
+            code="bad_inheritance",
+            fix="Go on from a snapshot whose signers' leases ended without a verdict, or begin at unit 0.",
+            numbers={"epoch": op.epoch, "units": op.units or 0, "inherited": words[-1].units},
+        )
+    return {item.epoch: former[item.epoch] for item in words}
 
 
 def blamed(lease: ChunkLease, op: Verdict) -> bytes:
@@ -68,12 +68,3 @@ def correct(lease: ChunkLease, held: Held) -> None:
         lease.former[held.blamed] = held.provider
     elif held.blamed:
         lease.former.pop(held.blamed, None)
-
-
-def _bad(item: Inherited, why: str) -> Refused:
-    return Refused(
-        f"the word of epoch {item.epoch} for {item.units} units: {why}",
-        code="bad_inheritance",
-        fix="Go on from a snapshot whose signers' leases ended without a verdict, or begin at unit 0.",
-        numbers={"epoch": item.epoch, "units": item.units},
-    )

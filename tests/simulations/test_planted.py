@@ -100,7 +100,7 @@ def nobody_is_asked(patch: pytest.MonkeyPatch) -> str:
 
 def anybody_may_be_named(patch: pytest.MonkeyPatch) -> str:
     """The ledger takes a claim that rests on a lease that never was, or on a word that its provider did not give."""
-    changed = flipped(inheritance.heirloom, "lease.former.get(item.epoch)", "lease.provider")
+    changed = flipped(inheritance.heirloom, "lease.former", "dict.fromkeys(range(1_001), lease.provider)")
     patch.setattr(inheritance, "heirloom", changed)
     return "heirs"
 
