@@ -107,17 +107,20 @@ class Finder:
         neighbours: Callable[[], Collection[PeerId]],
     ) -> None:
         """Join, and stay: for ever. `profile` is asked every second, so that a new address is told at once."""
-        async with trio.open_nursery() as self._nursery:
-            now = self._clock.now()
-            self._perform(self.directory.announce(profile(), now))
-            self._requests.serve("find", find_decoder, self._answer)
-            self._requests.serve("keep", keep_decoder, self._answer)
-            self._suggest(bootstraps, neighbours())
-            self._perform(self.directory.join(now))
-            while True:
-                self._tick(profile(), bootstraps, neighbours())
-                await self._let_go(neighbours())
-                await trio.sleep(TICK_S)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                now = self._clock.now()
+                self._perform(self.directory.announce(profile(), now))
+                self._requests.serve("find", find_decoder, self._answer)
+                self._requests.serve("keep", keep_decoder, self._answer)
+                self._suggest(bootstraps, neighbours())
+                self._perform(self.directory.join(now))
+                while True:
+                    self._tick(profile(), bootstraps, neighbours())
+                    await self._let_go(neighbours())
+                    await trio.sleep(TICK_S)
+        finally:
+            self._nursery = None  # Peers are answered for a moment longer, and nothing more comes of it.
 
     async def find(self, peer: PeerId) -> Contact | None:
         """The newest record of a peer, its addresses learned; None when the directory has none."""

@@ -18,7 +18,8 @@ from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.overlay.own_record import MEMBERS, OwnRecord, Profile
 from protocol.overlay.place import Coordinate, Place
-from protocol.overlay.questions import Found, Ping, Pong
+from protocol.overlay.peer_record import key_of
+from protocol.overlay.questions import Find, Found, Ping, Pong
 from protocol.units import SECOND, Micros, PeerId
 from tests.node.discovery.small_node import NETWORK, Plan, SmallNode, identity_of
 from tests.node.waiting import happens
@@ -72,6 +73,17 @@ async def test_strangers_are_asked_one_after_the_other() -> None:
         await happens(lambda: len(finder._checks) == 7)
         await trio.sleep(2 * TICK_S)
         assert len(finder._checks) == 7
+
+
+async def test_a_question_that_comes_while_the_node_ends_is_answered() -> None:
+    """Streams are served a moment longer than the directory looks for others, which a newcomer's record asks for."""
+    async with crowd("a") as (a,):
+        finder = a.around.finder
+    finder._dialer.is_connected = lambda peer: True  # type: ignore[method-assign]
+    record = OwnRecord(identity_of("newcomer"), NETWORK)
+    record.sign(Profile(addresses=("/ip4/127.0.0.1/tcp/1",)), Clock().now())
+    reply = await finder._answer(record.contact.peer, Find(key_of(a.peer), record.contact.signed))
+    assert isinstance(reply, Found)
 
 
 async def test_a_new_address_is_told_and_an_old_record_forgotten() -> None:
