@@ -21,7 +21,8 @@ from multiaddr import Multiaddr
 
 from node import libp2p_patches
 from node.addresses import AddressBook, Backoff, split_circuit, without_target
-from node.libp2p_rim import HANDSHAKE_S, dial, libp2p_id, peer_of, protocol_id, rim
+from node.libp2p_rim import HANDSHAKE_S, dial, libp2p_id, peer_of, protocol_id, rim, was_refused
+from node.reach import half_open
 from node.reach.sockets import abort, local_port
 from protocol.errors import Refused, Unavailable
 from protocol.identity import peer_from_text, peer_text
@@ -166,6 +167,7 @@ class Dialer:
 
     async def close(self) -> None:
         """At the very end: close what libp2p left open."""
+        half_open.end_all(self.listen_port)
         for stream in list(self._sockets):
             await stream.close()
 
@@ -267,6 +269,7 @@ class Dialer:
         failures: list[Unavailable] = []
         answered: set[TrioTCPStream] = set()
         tried = trio.Event()
+        is_refused = False
         async with trio.open_nursery() as nursery:
 
             async def go(source: tuple[str, int] | None) -> None:
@@ -283,8 +286,10 @@ class Dialer:
             if answered:
                 await tried.wait()  # A handshake that takes its time: from this port others see what our router does.
             answered = set()
-            nursery.start_soon(go, None)
-        if len(failures) == 2:
+            is_refused = bool(failures) and was_refused(failures[0])  # From one port is from all of them.
+            if not is_refused:
+                nursery.start_soon(go, None)
+        if is_refused or len(failures) == 2:
             raise failures[0]
 
     async def _dial_from(

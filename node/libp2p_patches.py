@@ -31,6 +31,7 @@ from multiaddr import Multiaddr
 
 from node.mux.connection import Connection
 from node.mux.net_streams import lean_read, lean_write
+from node.reach import half_open
 from protocol.errors import LocalError
 
 VERSION: Final = "0.8.1"
@@ -69,7 +70,7 @@ def install() -> None:
     _fit_frames()
     _batch_window_updates()
     _notice_dead_links()
-    _close_cancelled_dials()
+    _keep_cancelled_dials()
     _quiet()
     if os.environ.get(MUXER_VARIABLE) != STOCK_MUXER:
         _own_muxer()
@@ -190,22 +191,15 @@ def _notice_dead_links() -> None:
     TrioTCPStream.__init__ = init  # type: ignore[method-assign]
 
 
-def _close_cancelled_dials() -> None:
-    """A cancelled dial from a port closes its socket: libp2p 0.8.1 closes it after errors only, and the port stays
-    taken until the socket is collected. (No upstream issue found.)"""
+def _keep_cancelled_dials() -> None:
+    """A cancelled dial from a port is kept for the next between the same two (`node/reach/half_open.py`). libp2p 0.8.1
+    leaves its socket to the garbage collector: the port stays taken, for no one. (No upstream issue found.)"""
 
     async def open_from(host: str, port: int, source: tuple[str, int]) -> trio.SocketStream:
-        sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET)
         try:
-            tcp._set_reuse_flags(sock)
-            await sock.bind(source)
-            await sock.connect((host, port))
-        except BaseException as error:
-            sock.close()
-            if isinstance(error, OSError):
-                raise OpenConnectionError(f"no connection to {host}:{port} from port {source[1]}: {error}") from error
-            raise
-        return trio.SocketStream(sock)
+            return await half_open.open_from(host, port, source)
+        except OSError as error:
+            raise OpenConnectionError(f"no connection to {host}:{port} from port {source[1]}: {error}") from error
 
     tcp._open_tcp_stream_from = open_from
 

@@ -41,6 +41,9 @@ CONNECTIONS_PER_PEER: Final = 2
 HANDSHAKE_S: Final = 10.0
 """Deadline of one dial, of the upgrade to Noise and yamux, and of opening a stream."""
 
+CAUSE_MAX: Final = 300
+"""Characters of an error of libp2p that are passed on: some of it may be a stranger's words."""
+
 log: Final = logging.getLogger("shoal.transport")
 
 
@@ -52,14 +55,20 @@ def rim(doing: str) -> Iterator[None]:
     except ShoalError:
         raise
     except Exception as error:
-        raise Unavailable(f"{doing}: {_cause(error)}", code="link") from error
+        cause = _cause(error)
+        raise Unavailable(f"{doing}: {type(cause).__name__}: {cause!s:.{CAUSE_MAX}}", code="link") from error
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost message of an error that libp2p wrapped several times."""
+def was_refused(error: Unavailable) -> bool:
+    """Whether the other end's machine said that nobody listens there: a dial from another port hears the same."""
+    return isinstance(_cause(error), ConnectionRefusedError)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost of the errors that libp2p wrapped several times."""
     while isinstance(error, BaseExceptionGroup) or error.__cause__ is not None:
         error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error
-    return f"{type(error).__name__}: {error}"[:300]
+    return error
 
 
 def libp2p_id(peer: PeerId) -> ID:

@@ -126,6 +126,7 @@ class Overlay:
         self.relays = Relays(self.relay_client, self._candidates, self._needs_no_relay, self._clock, counts)
         surroundings = Surroundings(
             observed=self.outlook.candidates,
+            told=self.outlook.punch_addresses,
             nat_kind=lambda: self.outlook.nat.kind,
             kind_of=self._kind_of,
             known=dialer.book.of,

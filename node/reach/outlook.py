@@ -128,6 +128,10 @@ class Outlook:
         outside = [text for text in every if (found := endpoint(text)) is not None and is_global(found.ip)]
         return tuple(dict.fromkeys(outside))[:ADDRESSES_MAX]
 
+    def punch_addresses(self) -> tuple[str, ...]:
+        """Where somebody who punches should knock, the likeliest first."""
+        return tuple(dict.fromkeys((*self.candidates(), *self.observations.mappings())))[:ADDRESSES_MAX]
+
     def external_addresses(self) -> tuple[str, ...]:
         """What to tell others beside the addresses listened on: what is proven; while nothing is, what is likely."""
         machine = self.witnesses.machine

@@ -67,6 +67,8 @@ class Surroundings:
 
     observed: Callable[[], Sequence[str]]
     """Our own addresses as several others see them, `/ip4/…/tcp/…`, with the port that the router keeps for us."""
+    told: Callable[[], Sequence[str]]
+    """The addresses that the other side is told to dial: a port that a single peer sees is worth a knock."""
     nat_kind: Callable[[], NatKind]
     """What our own router does."""
     kind_of: Callable[[PeerId], NatKind]
@@ -183,7 +185,7 @@ class Puncher:
 
     def _punch(self, peer: PeerId) -> Punch:
         around = self._surroundings
-        addresses = tuple(around.observed())[:ADDRESSES_MAX]
+        addresses = tuple(around.told())[:ADDRESSES_MAX]
         return Punch(peer, addresses, (around.nat_kind(), around.kind_of(peer)), around.is_allowed)
 
     async def _initiate(self, peer: PeerId) -> None:

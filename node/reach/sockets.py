@@ -26,10 +26,15 @@ async def abort(streams: Iterable[trio.SocketStream]) -> None:
     with trio.CancelScope(shield=True):
         for stream in streams:
             try:
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                reset_at_end(stream.socket)
             except OSError:
                 continue  # Closed in the meantime.
             await trio.aclose_forcefully(stream)
+
+
+def reset_at_end(sock: socket.socket | trio.socket.SocketType) -> None:
+    """The end of this connection will be a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def local_port(connection: object) -> int:

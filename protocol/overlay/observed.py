@@ -137,6 +137,12 @@ class Observations:
         stable = [word for word in self._words.values() if word.is_way_in and is_global(word.seen.ip)]
         return tuple(found.text for found in self._agreed(stable, lambda word: word.seen))
 
+    def mappings(self) -> tuple[str, ...]:
+        """Endpoints from which dials of our listening port come out, the newest word first. One observer is enough: it
+        names a port of an address that several confirmed, so a lie makes whoever punches knock at our own router."""
+        words = sorted((word for word in self._words.values() if word.has_port), key=lambda word: -word.at)
+        return tuple(dict.fromkeys(word.seen.text for word in words if word.seen.ip == self._external))
+
     def nat(self, router: str = "") -> Nat:
         """What is known of the NAT. `router` = the outside address that our router claims, empty when it said none."""
         stable = self._newest_port([word for word in self._words.values() if word.has_port and ":" not in word.seen.ip])

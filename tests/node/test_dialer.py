@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from node.transport import Transport, TransportConfig
 from protocol.errors import Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.units import GIB, PeerId
+from tests.node.silent_port import SilentPort, free_port
 
 ALICE, BOB, CAROL = Identity(b"a" * 32), Identity(b"b" * 32), Identity(b"c" * 32)
 CONFIG = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
@@ -46,6 +47,22 @@ async def test_a_dead_and_a_silent_address_cost_a_moment(tmp_path: Path) -> None
                 await alice._serving.dialer.connect(BOB.peer)
         assert alice._serving.dialer.paths(BOB.peer) == [PeerPath("direct", direct(bob))]
         assert alice._serving.dialer.book.of(BOB.peer)[0] == direct(bob)
+
+
+async def test_what_is_refused_from_the_listening_port_is_not_tried_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins to listen between the two would be connected from a port that tells nothing of our router."""
+    monkeypatch.setattr("node.dialer.is_global_address", lambda address: True)
+    monkeypatch.setattr("node.dialer.BESIDE_S", 0.05)
+    async with two(tmp_path) as (alice, _):
+        dialer = alice._serving.dialer
+        with pytest.raises(Unavailable, match="Connection refused"):
+            await dialer._dial_one(BOB.peer, f"/ip4/127.0.0.1/tcp/{free_port()}")
+        assert dialer.dials == 1
+        with ExitStack() as stack, trio.move_on_after(0.5):
+            await dialer._dial_one(BOB.peer, f"/ip4/127.0.0.1/tcp/{SilentPort(stack).port}")
+        assert dialer.dials == 3, "nobody answered the listening port: another may get through"
 
 
 async def test_an_address_of_somebody_else_is_told(tmp_path: Path) -> None:

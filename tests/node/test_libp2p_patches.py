@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 import trio
@@ -30,6 +30,7 @@ from node.mux.net_streams import lean_read, lean_write
 from protocol.errors import LocalError, Refused, Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.units import PeerId
+from tests.node.silent_port import SilentPort, free_port
 
 ALICE = Identity(b"a" * 32)
 BOB = Identity(b"b" * 32)
@@ -144,25 +145,18 @@ async def test_a_stream_is_opened_on_a_connection_and_dials_nobody() -> None:
         await alice.get_network().new_stream(bob.get_id())
 
 
-@pytest.mark.parametrize("method", ["bind", "connect"])
-async def test_a_cancelled_dial_from_a_port_leaves_no_socket(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[trio.socket.SocketType] = []
-    plain = trio.socket.socket
-
-    def remembered(family: int) -> trio.socket.SocketType:
-        made.append(plain(family))
-        return made[-1]
-
-    async def never(self: object, address: object) -> None:
-        await trio.sleep_forever()
-
-    with plain() as sample:
-        monkeypatch.setattr(type(sample), method, never)
-    monkeypatch.setattr(trio.socket, "socket", remembered)
-    with trio.move_on_after(0.05) as deadline:
-        await TCP().dial_with_source(Multiaddr("/ip4/127.0.0.1/tcp/9"), ("0.0.0.0", 0))
-    assert deadline.cancelled_caught
-    assert [sock.fileno() for sock in made] == [-1]
+async def test_a_cancelled_dial_from_a_port_is_kept_for_the_next() -> None:
+    with ExitStack() as stack:
+        silent = SilentPort(stack)
+        target, source = Multiaddr(f"/ip4/127.0.0.1/tcp/{silent.port}"), ("127.0.0.1", free_port())
+        with trio.move_on_after(0.05) as deadline:
+            await TCP().dial_with_source(target, source)
+        assert deadline.cancelled_caught
+        async with await silent.wake().accept() as other:
+            connection = await TCP().dial_with_source(target, source)
+            await connection.write(b"here")
+            assert (other.socket.getpeername(), await other.receive_some(4)) == (source, b"here")
+            await connection.close()
 
 
 async def test_a_dial_from_a_port_that_fails_says_from_where() -> None:

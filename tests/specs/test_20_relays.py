@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import specs
-from node.reach import circuit_messages, punch_talk, punching, relay_client, relay_server, relays
+from node.reach import circuit_messages, half_open, punch_talk, punching, relay_client, relay_server, relays
 from protocol.overlay import punch, relay_budget, relay_choice
 from protocol.overlay.nat_kind import NatKind
 from protocol.overlay.relay_budget import Circuit, RelayBudget, RelayLimits
@@ -19,7 +19,8 @@ from protocol.units import SECOND, Micros, PeerId
 
 SPEC = specs.load("20-relays")
 MODULES = (
-    punch, relay_budget, relay_choice, circuit_messages, punch_talk, punching, relay_client, relay_server, relays,
+    circuit_messages, half_open, punch, punch_talk, punching, relay_budget, relay_choice, relay_client, relay_server,
+    relays,
 )  # fmt: skip
 NOW = Micros(1_700_000_000 * SECOND)
 HERE, THERE = PeerId(b"h" * 32), PeerId(b"t" * 32)

@@ -95,7 +95,7 @@ class Node:
         """Let this node punch; dials leave from the port that it listens on."""
         port = int(self.address.rpartition("/")[2])
         around = Surroundings(
-            observed, lambda: kinds[0], lambda peer: kinds[1], lambda peer: known, lambda: port, is_allowed
+            observed, observed, lambda: kinds[0], lambda peer: kinds[1], lambda peer: known, lambda: port, is_allowed
         )
         upgraded = self.upgraded.append
         puncher = Puncher(

@@ -151,6 +151,19 @@ def test_a_word_without_a_port_is_replaced_by_one_that_tells_the_router() -> Non
     assert seen.nat().kind == "cone", "a word that says less does not take away what was known"
 
 
+def test_one_observer_tells_where_to_knock() -> None:
+    """Whoever punches needs the port, and one connection from the listening port is enough to know it."""
+    seen = Observations([HOME])
+    seen.receive(said(1, "44.1.2.3:21965"))
+    assert seen.mappings() == (), "nobody confirms the address"
+    seen.receive(said(2, "44.1.2.3:50000", port=50000, stable=False))
+    assert (seen.mappings(), seen.candidates()) == (("/ip4/44.1.2.3/tcp/21965",), ())
+    seen.receive(said(3, "66.6.6.6:80", at=SECOND))
+    assert seen.mappings() == ("/ip4/44.1.2.3/tcp/21965",), "a lie names no other machine"
+    seen.receive(said(4, "44.1.2.3:30000", at=2 * SECOND))
+    assert seen.mappings() == ("/ip4/44.1.2.3/tcp/30000", "/ip4/44.1.2.3/tcp/21965")
+
+
 def test_other_interfaces_make_old_words_void() -> None:
     seen = Observations([HOME])
     for number in (1, 2):
