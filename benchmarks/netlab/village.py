@@ -243,6 +243,14 @@ class Village(Devnet):
             raise
         return True
 
+    def said(self, word: str) -> str:
+        """The lines of all nodes' logs with a word in them, each behind the node's name."""
+        lines: list[str] = []
+        for name in self.names:
+            text = (self.folder / name / "node.log").read_text(encoding="utf-8", errors="replace")
+            lines += [f"{name}: {line}" for line in text.splitlines() if word in line]
+        return "\n".join(lines)
+
     def is_whole(self) -> bool:
         """Whether the steward is connected to every provider, and every one is free for work."""
         with self.control("steward") as control:

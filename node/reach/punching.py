@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -81,6 +81,17 @@ class Surroundings:
     """Which addresses others may make us dial."""
 
 
+@dataclass(slots=True)
+class _Active:
+    """A punch under way."""
+
+    scope: trio.CancelScope
+    is_ours: bool
+    """Whether we began it."""
+    has_yielded: bool = False
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
 class Puncher:
     """Punches for the listener of every relayed connection, and answers when we are the other side.
 
@@ -106,8 +117,9 @@ class Puncher:
         self._dials = PunchDials(host, nursery, surroundings.listen_port)
         self._talk = PunchTalk(host, self._dials, punish, clock)
         host.get_network().register_notifee(_Notices(self.arrived))
-        self._active: set[PeerId] = set()
-        """Peers with which a punch is under way."""
+        self._me = peer_of(host.get_id())
+        self._active: dict[PeerId, _Active] = {}
+        """Punches under way."""
         self._behind_relays: set[PeerId] = set()
         """Peers that were connected through a relay."""
         self._retiring: set[PeerId] = set()
@@ -137,11 +149,12 @@ class Puncher:
         try:
             if not is_relayed(stream):
                 raise Unavailable("a punch over a direct connection", code="not_relayed")
+            await self._yield_to(peer)
             is_busy = len(self._active) >= PUNCHES_MAX or peer in self._active
             if is_busy or not self._memory.may_answer(peer, self._clock.now()):
-                raise Unavailable("too many punches", code="busy")
+                raise Unavailable("one is under way, or too many are", code="busy")
             punch = self._punch(peer)
-            await self._drive(punch, punch.answer(self._clock.now()), stream)
+            await self._drive(punch, punch.answer(self._clock.now()), stream, is_ours=False)
         except Unavailable as error:
             log.info("a punch of %s is not answered: %s", peer_text(peer), error.detail)
         finally:
@@ -171,7 +184,7 @@ class Puncher:
         inbound = [isinstance(one, SwarmConn) and one.direction == Direction.INBOUND for one in relayed]
         if not any(inbound) or is_connected_directly(self._host, peer):
             return False
-        return all(inbound) or peer_of(self._host.get_id()) < peer
+        return all(inbound) or self._me < peer
 
     def _consider(self, peer: PeerId) -> None:
         """Begin a punch in the background where it is ours to begin, and may work."""
@@ -194,7 +207,8 @@ class Puncher:
         known = tuple(filter(self._surroundings.is_allowed, self._surroundings.known(peer)))[:ADDRESSES_MAX]
         self._dials.begin(peer, known, "client", DIAL_US / SECOND, is_from_port=False)
         punch = self._punch(peer)
-        await self._drive(punch, punch.initiate(started), None)
+        if await self._drive(punch, punch.initiate(started), None, is_ours=True):
+            return  # The other side's punch goes on, and what comes of it is the other side's to remember.
         left = max(0, started + DIAL_US - self._clock.now()) if known else 0
         with trio.move_on_after(left / SECOND):
             await self._until_direct(peer)
@@ -210,11 +224,23 @@ class Puncher:
             why = punch.state.why if isinstance(punch.state, Ended) else "it took too long"
             log.info("%s stays behind its relay after %.2f s: %s", peer_text(peer), took, why)
 
-    async def _drive(self, punch: Punch, effects: tuple[Effect, ...], stream: INetStream | None) -> None:
-        """Do what the machine says until it ends, or a direct connection is there, whoever made it."""
-        self._active.add(punch.peer)
-        try:
-            async with trio.open_nursery() as nursery:
+    async def _yield_to(self, peer: PeerId) -> None:
+        """Both may have begun, each when it saw the other's relayed connection: the smaller key's punch goes on."""
+        ours = self._active.get(peer)
+        if ours is not None and ours.is_ours and peer < self._me:
+            ours.has_yielded = True
+            ours.scope.cancel()
+            await ours.ended.wait()
+
+    async def _drive(
+        self, punch: Punch, effects: tuple[Effect, ...], stream: INetStream | None, *, is_ours: bool
+    ) -> bool:
+        """Do what the machine says until it ends, or a direct connection is there, whoever made it.
+
+        True when it yielded to a punch that the other side began."""
+        async with trio.open_nursery() as nursery:
+            active = self._active[punch.peer] = _Active(nursery.cancel_scope, is_ours)
+            try:
 
                 async def watch() -> None:
                     await self._until_direct(punch.peer)
@@ -225,8 +251,10 @@ class Puncher:
                 nursery.start_soon(watch)
                 await self._talk.hold(punch, effects, stream)
                 nursery.cancel_scope.cancel()
-        finally:
-            self._active.discard(punch.peer)
+            finally:
+                del self._active[punch.peer]
+                active.ended.set()
+        return active.has_yielded
 
     async def _until_direct(self, peer: PeerId) -> None:
         while not is_connected_directly(self._host, peer):

@@ -58,7 +58,7 @@ def test_a_punched_and_a_relayed_pair_do_a_job(lab: Laboratory, make_village: Ca
             return
         with suppress(Unavailable):
             until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], SETTLED_S)
-    assert misses(kinds, watch.pairs) == []
+    assert misses(kinds, watch.pairs) == [], village.said("shoal.reach")
     assert watch.pairs["cone", "remapping"].best == "punched"
     assert watch.pairs["cone", "symmetric"].best == "relayed"
 
@@ -78,7 +78,7 @@ def test_ten_peers_behind_all_routers_do_both_jobs(lab: Laboratory, make_village
         if village.knows_paths():
             with suppress(Unavailable):
                 until("every pair is at its best", lambda: not misses(kinds, watch.pairs) or None, [], SETTLED_S)
-            assert misses(kinds, watch.pairs) == []
+            assert misses(kinds, watch.pairs) == [], village.said("shoal.reach")
             beliefs = {name: NAT_WORDS[ROUTERS[kind].mapping] for name, kind in kinds.items()}
 
             def right() -> bool | None:

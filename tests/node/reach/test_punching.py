@@ -18,7 +18,7 @@ from benchmarks.netlab.routers import Kind
 from node.libp2p_rim import libp2p_id, protocol_id
 from node.reach.circuit_messages import DCUTR_PROTOCOL, MessageReader, say_punch
 from node.reach.punching import Puncher, is_public
-from node.reach.relayed_connection import open_directly
+from node.reach.relayed_connection import is_connected_directly, open_directly
 from node.reach.sockets import abort
 from protocol.errors import Unavailable
 from protocol.overlay.nat_kind import NatKind
@@ -109,6 +109,21 @@ async def test_the_smaller_id_initiates_when_both_listen() -> None:
             nursery.start_soon(upgrade, first, other.peer)
         assert results == [True, True]
         assert (one.counts["punches_tried"], other.counts["punches_tried"]) == (1, 0)
+
+
+async def test_of_two_that_begin_at_once_the_larger_id_yields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has seen only the other's relayed connection, and begins."""
+    monkeypatch.setattr(Puncher, "_initiates", lambda self, peer: not is_connected_directly(self._host, peer))
+    async with nodes(3) as (relay, alice, bob):
+        await relayed(relay, alice, bob)
+        one, other = sorted((alice, bob), key=lambda node: node.peer)
+        first, second = punches(one), punches(other)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.upgrade, other.peer)
+            nursery.start_soon(second.upgrade, one.peer)
+        assert [node.counts["punches_tried"] for node in (one, other)] == [1, 1]
+        assert [node.counts["punches_succeeded"] for node in (one, other)] == [1, 0]
+        assert [node.counts["punches_failed"] for node in (one, other)] == [0, 0]
 
 
 async def test_a_public_peer_is_dialled_back_at_once() -> None:
