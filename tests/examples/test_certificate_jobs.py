@@ -73,7 +73,6 @@ async def test_an_answer_holds_for_its_chunk_and_for_no_other(name: str, tmp_pat
     holds = await stage.check(1, done.output)
     assert (holds.reason, holds.output) == ("ok", done.output)
     assert (await stage.check(2, done.output)).reason == "exit"
-    assert holds.seconds < done.seconds
 
 
 async def test_one_wrong_bit_breaks_a_model(tmp_path: Path) -> None:
