@@ -19,7 +19,7 @@ from protocol import wire
 from protocol.bulk.handshake import Open
 from protocol.errors import Unavailable
 from protocol.units import KIB
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 if TYPE_CHECKING:
     from tests.node.bulk.conftest import Node, Serving
@@ -41,7 +41,7 @@ async def test_an_honest_peer_is_served_beside_a_thousand_silent_connections(nod
             started = trio.current_time()
             assert await b.fetch(digest, a) == 100_000
             assert b.count("bulk_connections_direct") == 1, "straight through the crowd"
-            assert trio.current_time() - started < 5
+            assert trio.current_time() - started < 20
             await happens(lambda: a.plane._listener.pending <= listener.PENDING_PER_ADDRESS)
             assert a.count("bulk_handshakes_evicted") > 0
         await happens(lambda: a.plane._listener.pending == 0)
@@ -95,7 +95,7 @@ async def test_shutdown_ends_connections_that_are_open(node: Make, serving: Serv
     a, b = node("a"), node("b")
     digest = a.blobs.put(bytes(10))
     async with serving(b):
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             async with serving(a):
                 b.transport.learn(a.peer, a.transport.addresses())
                 link = await b.plane._open_link(a.peer, (digest,))

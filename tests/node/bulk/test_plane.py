@@ -20,7 +20,7 @@ from protocol.bulk.chunks import CHUNK_BYTES, ChunkList
 from protocol.errors import Refused, Unavailable
 from protocol.jobspec import Manifest, OutputFile
 from protocol.units import KIB, MIB, Digest
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 if TYPE_CHECKING:
     from tests.node.bulk.conftest import Node, Serving
@@ -212,7 +212,7 @@ async def test_caps_are_held_and_jobs_share_by_weight(node: Make, serving: Servi
         b.plane.down.set_job(b"one", weight=3)
         started = trio.current_time()
         ended: dict[bytes, float] = {}
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             async with trio.open_nursery() as nursery:
 
                 async def bring(job: bytes, digest: Digest) -> None:

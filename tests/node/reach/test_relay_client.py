@@ -170,7 +170,7 @@ async def test_a_silent_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
             await bob.client.reserve(relay.peer)
         with pytest.raises(Unavailable):
             await bob.client.dial(relay.peer, MALLORY)
-        assert trio.current_time() - started < 2
+        assert trio.current_time() - started < 20, "not the deadline of a whole dial"
 
 
 async def test_a_relay_that_talks_rubbish_is_reported() -> None:

@@ -142,7 +142,7 @@ async def test_a_circuit_ends_in_time_and_is_as_fast_as_it_may_be() -> None:
             await done.wait()
         assert 50_000 <= len(came) <= 125_000 + 2 * 65_536
         assert await until(lambda: not server.status.circuits, SECONDS)
-        assert 1.9 < trio.current_time() - started < 4
+        assert 1.9 < trio.current_time() - started < SECONDS
 
 
 async def test_the_relay_dies_within_a_circuit() -> None:
@@ -201,7 +201,7 @@ async def test_a_hundred_half_open_circuits_hold_nobody_up() -> None:
             started = trio.current_time()
             await alice.client.dial(relay.peer, bob.peer)
             assert await alice.echoed(bob.peer, b"still") == b"still"
-            assert trio.current_time() - started < 1.5
+            assert trio.current_time() - started < limits.opening_us / SECOND
         assert codes == ["connection_failed"] * 100
         assert server.status.circuits == 1
 
