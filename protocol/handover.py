@@ -45,9 +45,19 @@ class HandoverAnswer(Struct, frozen=True, forbid_unknown_fields=True, tag="hando
     """Who goes on with it, where somebody stands by."""
 
 
-def done_share(progress_ppm: int, before_ppm: int, elapsed: Micros, estimate: Micros) -> int:
+def shown_share(step: int, units: int) -> int:
+    """The share of a chunk, ppm, that a snapshot of so many steps can show: of a chunk with units those that its worker
+    signed for, of another (`units` 0) whatever its loops tell.
+
+    >>> shown_share(3, 8), shown_share(3, 0)
+    (375000, 1000000)
+    """
+    return min(PPM, step * PPM // units) if units else PPM
+
+
+def done_share(progress_ppm: int, before_ppm: int, elapsed: Micros, estimate: Micros, shown_ppm: int = PPM) -> int:
     """The share of the whole chunk, ppm, that a lease brought it to: what its loops tell, but not faster than PACE_MAX;
-    where they tell nothing, the hours worked, which is what the price is made of.
+    where they tell nothing, the hours worked, which is what the price is made of. Never more than the snapshot shows.
 
     >>> done_share(400_000, 0, Micros(20), Micros(60)), done_share(0, 0, Micros(20), Micros(60))
     (400000, 333333)
@@ -57,7 +67,7 @@ def done_share(progress_ppm: int, before_ppm: int, elapsed: Micros, estimate: Mi
         reached = min(progress_ppm, before_ppm + timed * PACE_MAX)
     else:
         reached = min(before_ppm + timed, TIMED_PPM_MAX)
-    return max(before_ppm, min(reached, HANDED_PPM_MAX))
+    return max(before_ppm, min(reached, shown_ppm, HANDED_PPM_MAX))
 
 
 def review(
@@ -66,9 +76,10 @@ def review(
     snapshot: tuple[bytes, Manifest] | None,
     estimate: Micros,
     ledger_now: Micros,
+    units: int = 0,
 ) -> str:
     """Why the steward would not sign; '' = it signs. `lease`: the ledger's; `snapshot`: body and content of the newest
-    durable manifest that the steward has checked."""
+    durable manifest that the steward has checked; `units`: of the whole chunk."""
     if lease.epoch != operation.epoch:
         return "stale_epoch" if operation.epoch < lease.epoch else "future_epoch"
     if lease.state != "assigned":
@@ -78,7 +89,8 @@ def review(
     manifest = snapshot[1]
     if (manifest.chunk, manifest.epoch, manifest.step) != (operation.chunk, operation.epoch, operation.step):
         return "other_snapshot"
-    most = done_share(manifest.progress_ppm, lease.done_ppm, Micros(ledger_now - lease.assigned_at), estimate)
+    elapsed, shown = Micros(ledger_now - lease.assigned_at), shown_share(manifest.step, units)
+    most = done_share(manifest.progress_ppm, lease.done_ppm, elapsed, estimate, shown)
     return "" if lease.done_ppm <= operation.done_ppm <= most else "bad_share"
 
 

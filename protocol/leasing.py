@@ -168,7 +168,8 @@ class Leasing:
         if known is None or known.provider != provider:
             raise RemoteViolation(provider, "a handover is of the sender's own lease", code="not_provider")
         snapshot = self.succession.newest(record.chunks[operation.chunk])
-        code = handover.review(operation, known, snapshot, record.spec.estimate, desk.client.ledger_now(now))
+        units = record.spec.units_of(operation.chunk)
+        code = handover.review(operation, known, snapshot, record.spec.estimate, desk.client.ledger_now(now), units)
         standby = self.succession.standby(operation.chunk)
         to = (standby,) if standby is not None and not code else ()
         answer = HandoverAnswer(operation.escrow, operation.chunk, operation.epoch, code, to)

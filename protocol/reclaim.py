@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol
 from protocol import operations, wire
 from protocol.completions import Completion, RunDone, Sealed
 from protocol.effects import Effect, Emit, LeaseKey, Send, Wake
-from protocol.handover import HandoverAnswer, HandoverProposal, done_share
+from protocol.handover import HandoverAnswer, HandoverProposal, done_share, shown_share
 from protocol.identity import Identity, peer_text
 from protocol.ledger import Ledger
 from protocol.ledger_client import LedgerClient, Ordered
@@ -171,7 +171,8 @@ class Reclaim:
             elapsed = Micros(self._client.ledger_now(now) - known.assigned_at)
             before = known.done_ppm
             item.step = manifest.step
-            item.done_ppm = done_share(manifest.progress_ppm, before, elapsed, lease.spec.estimate)
+            shown = shown_share(manifest.step, lease.units)
+            item.done_ppm = done_share(manifest.progress_ppm, before, elapsed, lease.spec.estimate, shown)
             item.share = operations.handed_share(lease.assign.price, before, item.done_ppm)
             item.phase, item.reason = "proposed", ""
         operation = Handover(*lease.key, item.done_ppm, item.step, wire.digest(wire.encode(manifest)))

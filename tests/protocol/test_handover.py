@@ -86,6 +86,19 @@ def test_a_chunk_is_not_believed_to_run_ten_times_faster_than_estimated() -> Non
     assert story.review(story.operation(), Micros(751 * SECOND)) == "bad_share"
 
 
+@pytest.mark.parametrize("progress", [0, 400_000, 900_000])
+def test_of_a_chunk_in_units_no_more_is_signed_than_the_worker_signed_for(progress: int) -> None:
+    """Seven units, whatever its loops tell, and where they tell nothing the clock."""
+    story = Leaving()
+    story.manifest = manifest(story.escrow, progress_ppm=progress)
+    story.body = wire.encode(story.manifest)
+    snapshot = (story.body, story.manifest)
+    for units, most in ((100, 70_000), (20, 350_000), (7, min(progress or TIMED_PPM_MAX, HANDED_PPM_MAX))):
+        for asked, code in ((most, ""), (most + 1, "bad_share")):
+            operation = story.operation(done_ppm=asked)
+            assert handover.review(operation, story.lease, snapshot, ESTIMATE, story.now, units) == code
+
+
 def test_nothing_is_signed_without_a_snapshot_or_after_the_end() -> None:
     story = Leaving()
     assert handover.review(story.operation(), story.lease, None, ESTIMATE, story.now) == "unknown_snapshot"
@@ -115,13 +128,14 @@ def test_any_bytes_in_a_proposal_are_a_violation(body: bytes) -> None:
         handover.opened(CHAIN, PeerId(P.peer), HandoverProposal(SignedOp(body, ())))
 
 
-@given(progress=shares, before=st.integers(0, HANDED_PPM_MAX), elapsed=spans, more=spans)
+@given(progress=shares, before=st.integers(0, HANDED_PPM_MAX), elapsed=spans, more=spans, shown=shares)
 def test_shares_are_bounded_and_time_never_lowers_them(
-    progress: int, before: int, elapsed: Micros, more: Micros
+    progress: int, before: int, elapsed: Micros, more: Micros, shown: int
 ) -> None:
-    share = done_share(progress, before, elapsed, ESTIMATE)
+    share = done_share(progress, before, elapsed, ESTIMATE, shown)
     assert before <= share <= HANDED_PPM_MAX
-    assert share <= done_share(progress, before, Micros(elapsed + more), ESTIMATE)
+    assert share <= max(before, shown)
+    assert share <= done_share(progress, before, Micros(elapsed + more), ESTIMATE, shown)
     if progress:
         assert share <= max(before, progress)
         assert share <= before + elapsed * PPM // ESTIMATE * PACE_MAX

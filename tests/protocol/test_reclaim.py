@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from protocol.ledger import operation_decoder
 from protocol.ledger_client import LedgerClient, Ordered
 from protocol.messages import Header
 from protocol.operations import SignedOp, Surrender, commission, signed_op
+from protocol.proof import Proof
 from protocol.provider_lease import Lease, Phase
 from protocol.reclaim import NOTICE, PROPOSE_AGAIN, Reclaim
 from protocol.units import SECOND, Digest, Micros
@@ -293,3 +295,14 @@ def test_hours_are_paid_where_the_loops_do_not_tell(progress: int) -> None:
     story.sealed(lease)
     story.durable(lease, progress_ppm=progress)
     assert story.reclaim.leaving[lease.key].done_ppm == (progress or 500_000), "30 of the 60 s that it should take"
+
+
+def test_of_a_chunk_in_units_as_much_is_claimed_as_was_signed_for() -> None:
+    """More than the seven units in the snapshot the steward would not sign."""
+    story = Story()
+    (lease,) = story.leases
+    lease.spec = msgspec.structs.replace(SPEC, proof=Proof("training", 20))
+    story.begin()
+    story.sealed(lease)
+    story.durable(lease)
+    assert story.reclaim.leaving[lease.key].done_ppm == 350_000

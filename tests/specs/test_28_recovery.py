@@ -103,11 +103,20 @@ def test_the_intervals_of_young_are_the_best_of_their_rows() -> None:
 
 
 @given(
-    progress=st.integers(0, 1_000_000), before=st.integers(0, 990_000), elapsed=spans, estimate=st.integers(1_000, HOUR)
+    progress=st.integers(0, 1_000_000),
+    before=st.integers(0, 990_000),
+    elapsed=spans,
+    estimate=st.integers(1_000, HOUR),
+    shown=st.integers(0, 1_000_000),
 )
-def test_share_rule(progress: int, before: int, elapsed: int, estimate: int) -> None:
-    said = SPEC.functions["done_share"](progress, before, elapsed, estimate)
-    assert said == handover.done_share(progress, before, Micros(elapsed), Micros(estimate))
+def test_share_rule(progress: int, before: int, elapsed: int, estimate: int, shown: int) -> None:
+    said = SPEC.functions["done_share"](progress, before, elapsed, estimate, shown)
+    assert said == handover.done_share(progress, before, Micros(elapsed), Micros(estimate), shown)
+
+
+@given(step=st.integers(0, 2**62), units=st.integers(0, 4096))
+def test_what_a_snapshot_shows(step: int, units: int) -> None:
+    assert SPEC.functions["shown_share"](step, units) == handover.shown_share(step, units)
 
 
 def test_phases_are_those_of_the_machine() -> None:
