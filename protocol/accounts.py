@@ -112,6 +112,13 @@ class Accounts:
         account = self._accounts.get(key)
         return 0 if account is None else account.credits_posted - account.debits_posted
 
+    def forget(self, key: AccountKey) -> None:
+        """Keep nothing of an account that is empty for good: what came in has gone out, and no sum changes."""
+        account = self._accounts.pop(key, None)
+        if account is not None and (account.available or account.debits_pending or account.credits_pending):
+            raise LocalError(f"account {key} is forgotten with {account.encode()!r}", code="I3")
+        self.touched.discard(key)
+
     def apply(self, moves: Sequence[Move]) -> None:
         """Make all moves or none. Raises `Refused` (`insufficient_…`) when an account cannot cover its debits.
 

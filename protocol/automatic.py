@@ -51,16 +51,18 @@ def _release(state: LedgerState, owner: bytes, amount: int) -> None:
 
 def _close(state: LedgerState, escrow_id: bytes) -> None:
     """Close an escrow whose deadline passed. An extended one is due again at its later deadline."""
-    escrow = state.escrows[escrow_id]
+    escrow = state.escrows.get(escrow_id)
+    if escrow is None:
+        return
     if not escrow.is_closed and not escrow.is_closing and state.time > escrow.deadline:
         closing.begin(state, escrow, "deadline passed")
 
 
 def _expire(state: LedgerState, escrow_id: bytes, chunk: int, epoch: int) -> None:
     """End a lease that is over its time: unclaimed counts against the provider, undecided against nobody."""
-    escrow = state.escrows[escrow_id]
-    lease = escrow.chunks[chunk]
-    if lease.epoch != epoch:
+    escrow = state.escrows.get(escrow_id)
+    lease = escrow.chunks[chunk] if escrow is not None else None
+    if escrow is None or lease is None or lease.epoch != epoch:
         return
     if lease.state == "assigned" and state.time > lease.claim_by:
         standing = state.standing(lease.provider)

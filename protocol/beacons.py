@@ -117,8 +117,8 @@ def _finish(state: LedgerState, beacon: Beacon) -> None:
 
 def _waits(state: LedgerState, escrow: bytes, chunk: int, epoch: int) -> bool:
     """Whether a claim still has to be judged."""
-    lease = state.escrows[escrow].chunks[chunk]
-    return lease.epoch == epoch and lease.state == "claimed"
+    found = state.escrows.get(escrow)
+    return found is not None and (lease := found.chunks[chunk]).epoch == epoch and lease.state == "claimed"
 
 
 def _newest(state: LedgerState) -> Beacon | None:

@@ -1,10 +1,23 @@
-"""The end of an escrow: at once when nothing in it is open, else as soon as the last held decision is final."""
+"""The end of an escrow: at once when nothing in it is open, else as soon as the last held decision is final.
+
+A closed one is looked at for a while. Then its totals are kept, and nothing else. Spec: specs/07-escrow.md.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from protocol import carried
 from protocol.accounts import Post
 from protocol.escrow_state import Escrow, LedgerState, Line
+from protocol.policy import UNBOND_TIME
+from protocol.units import Micros
+
+KEPT_TIME: Final = Micros(UNBOND_TIME)
+"""µs that a closed escrow is kept whole: by then the stake of everybody who had a part in it may have left."""
+
+KEPT_MIN: Final = 1_024
+"""Closed escrows that are kept whole however old they are, the newest: a few kilobytes a chunk, for who asks late."""
 
 
 def begin(state: LedgerState, escrow: Escrow, note: str) -> None:
@@ -24,6 +37,7 @@ def close(state: LedgerState, escrow: Escrow, note: str) -> None:
     for lease in escrow.chunks.values():
         carried.void(state, escrow, lease)
         lease.former.clear()
+        lease.tainted.clear()
     left = state.accounts.available(escrow.account)
     owner = ("U", escrow.owner)
     if left:
@@ -33,3 +47,12 @@ def close(state: LedgerState, escrow: Escrow, note: str) -> None:
     escrow.is_closed = True
     state.retire(escrow)
     state.touched.add(("escrow", escrow.id, 0))
+    state.closed.append((state.time, escrow.id))
+    forget_oldest(state)
+
+
+def forget_oldest(state: LedgerState) -> None:
+    """Nothing is promised, held, leased or due in a closed escrow, and every operation on it is refused: what is left
+    of it answers those operations as the whole of it did."""
+    while len(state.closed) > KEPT_MIN and state.closed[0][0] + KEPT_TIME < state.time:
+        state.forget(*state.closed.popleft())

@@ -111,6 +111,8 @@ class ChunkLease(Struct):
     """Their words, oldest first."""
     former: dict[int, bytes] = field(default_factory=dict)
     """Epoch -> provider of the leases that ended without a verdict; forgotten with the end of the escrow."""
+    tainted: dict[int, bytes] = field(default_factory=dict)
+    """The same of those that were found bad while this lease was at work: its own claim may still name them."""
 
     @property
     def done_ppm(self) -> int:
@@ -150,6 +152,24 @@ class Escrow(Struct):
     def account(self) -> AccountKey:
         """Its account."""
         return ("E", self.id)
+
+
+class Bygone(Struct, frozen=True):
+    """What is kept for good of an escrow that nothing can refer to any more (`protocol.closing`)."""
+
+    job: bytes
+    owner: bytes
+    steward: bytes
+    cap: int
+    paid: int
+    commission: int
+    evidence: int
+    slashed: int
+    refunded: int
+    closed: int
+    """Ledger time, µs."""
+    shares: tuple[tuple[int, Carried], ...]
+    """(chunk, what a provider got that handed it over)."""
 
 
 class Standing(Struct):
@@ -192,7 +212,7 @@ YOUNG_FIELDS: Final[dict[type, tuple[str, ...]]] = {
 }
 """Fields that younger ledgers have: left out of a state root while they are empty, so that older roots hold."""
 
-_ROOTED_BEFORE: Final = frozenset({"former", "prefixes"})
+_ROOTED_BEFORE: Final = frozenset({"former", "prefixes", "tainted"})
 """Fields that say again what earlier records of the same chain of roots have said."""
 
 _OLD_FIELDS: Final = {
@@ -238,6 +258,11 @@ class LedgerState:
         self.time = time
         self.accounts = Accounts()
         self.escrows: dict[bytes, Escrow] = {}
+        """Every open one, and the newest that are closed."""
+        self.closed: deque[tuple[int, bytes]] = deque()
+        """(ledger time, id) of the closed ones among them, oldest first."""
+        self.bygone: dict[bytes, Bygone] = {}
+        """All others by id: it was used, and is never used again."""
         self.standings: dict[bytes, Standing] = {}
         self.lanes: dict[tuple[bytes, int], int] = {}
         """(owner, lane) -> the next sequence."""
@@ -251,7 +276,8 @@ class LedgerState:
         self.touched: set[tuple[str, bytes, int]] = set()
         """Records other than accounts that changed since the last state root: (kind, key, chunk or lane)."""
         self.held: dict[bytes, Held] = {}
-        """Every open decision by `held_id`, every final one of an escrow that is open, and the newest others."""
+        """Every open decision by `held_id`, every final one of an escrow that is open, and the newest others; of no
+        escrow that is bygone."""
         self.held_of: dict[bytes, list[Held]] = {}
         """The open ones of each provider, oldest first."""
         self.held_pay: dict[bytes, int] = {}
@@ -274,10 +300,10 @@ class LedgerState:
     def open_escrow(self, escrow_id: bytes) -> Escrow:
         """The escrow, or `Refused` when there is none or it is closed."""
         escrow = self.escrows.get(escrow_id)
+        if escrow_id in self.bygone or (escrow is not None and (escrow.is_closed or escrow.is_closing)):
+            raise Refused(f"escrow {escrow_id.hex()[:16]} is closed", code="escrow_closed", fix="Open another escrow.")
         if escrow is None:
             raise Refused(f"no escrow {escrow_id.hex()[:16]}", code="no_escrow", fix="Open it first, or check the id.")
-        if escrow.is_closed or escrow.is_closing:
-            raise Refused(f"escrow {escrow_id.hex()[:16]} is closed", code="escrow_closed", fix="Open another escrow.")
         return escrow
 
     def standing(self, provider: bytes) -> Standing:
@@ -320,6 +346,16 @@ class LedgerState:
         places = ((lease.chunk, epoch) for lease in escrow.chunks.values() for epoch in range(1, lease.epoch + 1))
         self.retired.extend(key for key in (held_id(escrow.id, *place) for place in places) if key in self.held)
         while len(self.retired) > RETIRED_MAX:
+            del self.held[self.retired.popleft()]
+
+    def forget(self, closed: int, key: bytes) -> None:
+        """Keep no more of a closed escrow than its totals."""
+        escrow = self.escrows.pop(key)
+        shares = tuple((lease.chunk, item) for lease in escrow.chunks.values() for item in lease.carried)
+        totals = (escrow.cap, escrow.paid, escrow.commission, escrow.evidence, escrow.slashed, escrow.refunded)
+        self.bygone[key] = Bygone(escrow.job, escrow.owner, escrow.steward, *totals, closed, shares)
+        self.accounts.forget(escrow.account)
+        while self.retired and self.retired[0].startswith(key):  # Decisions retire in the order in which escrows close.
             del self.held[self.retired.popleft()]
 
     def open_held(self, escrow: bytes, chunk: int, epoch: int) -> Held:

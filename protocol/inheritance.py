@@ -9,7 +9,7 @@ from typing import Final
 
 from protocol.errors import Refused
 from protocol.escrow_state import ChunkLease, Escrow, LedgerState
-from protocol.held import Held
+from protocol.held import Held, held_id
 from protocol.operations import Claim, Verdict
 from protocol.prefix import fault_in
 
@@ -31,7 +31,7 @@ def remember(lease: ChunkLease, outcome: str) -> None:
 
 def heirloom(state: LedgerState, escrow: Escrow, lease: ChunkLease, op: Claim) -> dict[int, bytes]:
     """Epoch -> provider of everybody on whose word the claim rests. `Refused` unless each signed for it."""
-    words, former = op.inherited or (), lease.former
+    words, former = op.inherited or (), lease.former | lease.tainted
     if not words:
         return {}
     fault = fault_in(state.chain, escrow.id, lease.chunk, words, former, is_whole=True)
@@ -63,8 +63,21 @@ def blamed(lease: ChunkLease, op: Verdict) -> bytes:
 
 
 def correct(lease: ChunkLease, held: Held) -> None:
-    """A lease that stands blamed is not inherited from, and pays once; one that does not may be named again."""
+    """A lease that stands blamed is not inherited from; one that does not may be named again. Who has gone on from it
+    between two rulings could not know, and is not refused after the work: judges look at all such claims."""
     if held.blamed and held.finding == "accept":
         lease.former[held.blamed] = held.provider
-    elif held.blamed:
-        lease.former.pop(held.blamed, None)
+    elif held.blamed in lease.former:
+        del lease.former[held.blamed]
+        if lease.state == "assigned":
+            lease.tainted[held.blamed] = held.provider
+
+
+def is_blamed_twice(state: LedgerState, held: Held) -> bool:
+    """Whether another decision about the chunk stands against the same lease: nobody pays twice for one unit."""
+    if not held.blamed:
+        return False
+    last = state.escrows[held.escrow].chunks[held.chunk].epoch
+    places = (held_id(held.escrow, held.chunk, epoch) for epoch in range(held.blamed + 1, last + 1))
+    others = (item for place in places if (item := state.held.get(place)) is not None and item is not held)
+    return any(item.blamed == held.blamed and item.finding != "accept" for item in others)

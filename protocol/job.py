@@ -260,7 +260,8 @@ class Job:
             if not self._is_watched:
                 return []
             escrow = self._desk.ledger().escrows.get(record.escrow)
-            self._is_watched = overturned.can_be(record) and not (escrow is not None and escrow.is_closed)
+            is_closed = escrow.is_closed if escrow is not None else record.escrow in self._desk.ledger().bygone
+            self._is_watched = overturned.can_be(record) and not is_closed
             wake: list[Effect] = [Wake(Micros(now + STEP))] if self._is_watched else []
             return [*self._reconcile(now), *([self._store()] if self._is_dirty else []), *wake]
         if record.state == "quoted":

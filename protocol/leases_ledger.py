@@ -107,7 +107,7 @@ def assign(state: LedgerState, op: Assign, op_id: bytes, signers: Signers) -> No
     lease.evidence = op.evidence or 0
     lease.outcome = lease.code = ""
     lease.is_audited = False
-    lease.inherited, lease.prefixes = {}, ()
+    lease.inherited, lease.prefixes, lease.tainted = {}, (), {}
     escrow.leased += 1
     state.fly(op.provider, op.price)
     note = f"chunk {op.chunk} epoch {op.epoch}"

@@ -18,7 +18,7 @@ from protocol.accounts import RESERVE, Post
 from protocol.beacon import Beacon
 from protocol.errors import Refused, RemoteViolation
 from protocol.escrow import SEQUENCED, admit, apply_operation
-from protocol.escrow_state import Escrow, LedgerState, Standing, rooted
+from protocol.escrow_state import Bygone, Escrow, LedgerState, Standing, rooted
 from protocol.genesis import Genesis
 from protocol.held import Held
 from protocol.identity import is_signed_by
@@ -88,8 +88,13 @@ class Ledger:
 
     @property
     def escrows(self) -> dict[bytes, Escrow]:
-        """By id; read only."""
+        """The open ones, and the newest that are closed, by id; read only."""
         return self._state.escrows
+
+    @property
+    def bygone(self) -> dict[bytes, Bygone]:
+        """What is kept of all others, by id, oldest first; read only."""
+        return self._state.bygone
 
     @property
     def standings(self) -> dict[bytes, Standing]:
@@ -221,6 +226,8 @@ class Ledger:
             list(state.retired),
             list(state.beacons.items()),
             state.uncovered,
+            list(state.closed),
+            list(state.bygone.items()),
         )
         pending = sorted(state.accounts.pending.items())
         outcomes = sorted(self.outcomes.items())
@@ -234,9 +241,11 @@ class Ledger:
         state = self._state
         match kind:
             case "chunk":
-                return rooted(state.escrows[key].chunks[number])
+                return rooted(state.escrows[key].chunks[number]) if key in state.escrows else None
             case "escrow":
-                escrow = state.escrows[key]
+                escrow = state.escrows.get(key)
+                if escrow is None:
+                    return None
                 later = () if self.policy is None else (escrow.is_closing, escrow.held)
                 if escrow.evidence:
                     later = (*later, escrow.evidence)

@@ -112,7 +112,10 @@ class Rescue:
         """The chunks that have their result by this."""
         found = []
         for index in [index for index, (output, _) in self._asked.items() if output == digest]:
-            chunk, known = self._record.chunks[index], ledger.escrows[self._record.escrow].chunks[index]
+            escrow = ledger.escrows.get(self._record.escrow)
+            if escrow is None:  # Closed, and so long ago that nothing of it is kept.
+                continue
+            chunk, known = self._record.chunks[index], escrow.chunks[index]
             is_good = known.epoch == chunk.epoch and known.state == "free" and known.outcome == "accept"
             if is_here and is_good and chunk.state == "waiting" and self._record.is_open:
                 self._take(chunk, known)

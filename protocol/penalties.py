@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from protocol import inheritance
 from protocol.accounts import FEES, RESERVE, TREASURY, AccountKey, Pend, Post
 from protocol.escrow_state import Escrow, LedgerState
 from protocol.held import EVIDENCE, FAULT, FINE, SPOILS, Fine, Held
@@ -45,6 +46,8 @@ def withheld_ppm(times: int) -> int:
 
 def amount(state: LedgerState, held: Held) -> int:
     """What the finding costs the provider, collateral included, smallest units."""
+    if inheritance.is_blamed_twice(state, held):
+        return 0
     whole = stake(state, held.provider)
     match held.finding:
         case "wrong":

@@ -293,6 +293,8 @@ class Provider:
         ledger, assign = self._counter.ledger(), lease.assign
         escrow = ledger.escrows.get(assign.escrow)
         known = escrow.chunks.get(assign.chunk) if escrow is not None else None
+        if assign.escrow in ledger.bygone:
+            return self._drop(lease, "escrow_closed", now)
         if known is None or known.epoch < assign.epoch:
             return []
         if known.epoch > assign.epoch or known.assign != lease.op:

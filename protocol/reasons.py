@@ -137,7 +137,7 @@ _ROWS: Final[tuple[tuple[str, Fault, str, str], ...]] = (
     ("malformed_audit", "auditor", "The auditor's own result cannot be read", _TENSORS),
     ("undecided", "nobody", "Too few words to tell this model from another: more are looked at", _AGAIN),
     # Rulings of appeals
-    ("upheld", "nobody", "The panel found what the judges had found", "Nothing: the bond pays for the panel."),
+    ("upheld", "nobody", "The panel found what the judges had found", "Nothing: the bond is lost."),
     ("overturned", "auditor", "The panel found otherwise than the judges; the bond comes back",
      "Nothing: what was held or taken is given back."),
     ("no_ruling", "network", "Nobody ruled in time; the last decision stands", "Appeal to the next round."),

@@ -20,7 +20,7 @@ from verifier.deadlines import AUDITOR_FAILURES_MAX, REVEAL_TIMEOUT, next_look
 from verifier.drift_watch import DriftWatch
 from verifier.no_shows import NoShows
 from verifier.settling import Settlement
-from verifier.views import Facts, LedgerView
+from verifier.views import Facts, LedgerView, outputs_read
 
 Auditors = Callable[[Facts, PeerId], Mapping[PeerId, int]]
 """Peers whose execution of this specification can be compared with this provider's, and their stakes."""
@@ -76,13 +76,10 @@ class Bench:
         self.drifts = DriftWatch(hashlib.sha256(mine).digest())
 
     def outputs(self, escrow: bytes, chunk: int, facts: Facts) -> tuple[Digest, ...] | None:
-        """What a step reads of earlier ones, by the ledger's own record; None when one of them is not accepted."""
-        if chunk < facts.chunks:
-            return ()
-        chunks = self.ledger().escrows[escrow].chunks
-        leases = [chunks.get(index) for index in range(facts.chunks)]
-        outputs = tuple(Digest(lease.output) for lease in leases if lease is not None and lease.state == "paid")
-        return outputs if len(outputs) == facts.chunks else None
+        """What a step reads of earlier ones, as court and witness read it; None when one is not accepted now."""
+        job = self.ledger().escrows[escrow]
+        earlier = [lease for index, lease in job.chunks.items() if index < facts.chunks <= chunk]
+        return outputs_read(job, chunk, facts.chunks) if all(lease.state == "paid" for lease in earlier) else None
 
     def draw(self, case: Case, hearing: Hearing, is_fresh: bool, now: Micros) -> PeerId | None:
         """The next auditor of a case: nobody who has a part in it or shares a network with who has.

@@ -257,6 +257,10 @@ class Case:
     """Evidence of trusted hardware that has spared it an audit for which it was drawn."""
     repeats: int = 0
     """How often its verdict was sent again because the ledger did not apply it."""
+    others: dict[Digest, set[PeerId]] = field(default_factory=dict)
+    """Id of a verdict of other judges -> who signed it (`verifier.concurrence`)."""
+    joined: dict[Digest, SignedOp] = field(default_factory=dict)
+    """Verdicts of others that this judge signed besides its own, by their ids."""
     code: str = "not_sampled"
     """Why an accepted result was not executed again."""
 

@@ -248,7 +248,8 @@ class Course:
                 return self.quotes.audit_after_all(case, now)
             case Decided(verdict=verdict):
                 case.state = Decided(verdict, now)
-                return [Send(peer, Submit((verdict,))) for peer in self._bench.validators()]
+                said = Submit((verdict, *case.joined.values()))
+                return [Send(peer, said) for peer in self._bench.validators()]
 
     def _gather(self, case: Case, state: Gathering, now: Micros) -> list[Effect]:
         """Without a specification there is nothing to pay for; without a beacon there is no verdict at all."""

@@ -78,7 +78,8 @@ def barred(held: HeldView, escrow: EscrowView) -> frozenset[PeerId]:
     carries the job, who did a part of the chunk, and who has judged or audited it before."""
     listed = (held.provider, held.payee, held.appellant, held.speaker, escrow.owner, escrow.steward)
     auditors = held.auditors if held.is_audited else ()  # Unaudited, a verdict names a judge in the place of one.
-    before = (*escrow.chunks[held.chunk].former.values(), *auditors, *held.faulted, *held.heard)
+    lease = escrow.chunks[held.chunk]
+    before = (*lease.former.values(), *lease.tainted.values(), *auditors, *held.faulted, *held.heard)
     return frozenset(PeerId(peer) for peer in (*listed, *before) if peer)
 
 

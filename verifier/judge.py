@@ -23,6 +23,7 @@ from protocol.messages import (
     PrefixOpened,
     Receipts,
     Reveal,
+    Submit,
     UnitsOpened,
 )
 from protocol.operations import Claim, SignedOp, Verdict
@@ -30,6 +31,7 @@ from protocol.quote_messages import Quote, QuoteRequest
 from protocol.units import PPM, Digest, Micros, PeerId
 from verifier.bench import CARELESS, Auditors, Bench, Caution
 from verifier.case import Case, Decided, Fetching, Gathering, Place, Scoring
+from verifier.concurrence import Concurrence
 from verifier.course import Course
 from verifier.deadlines import INPUTS_TIMEOUT, SPEC_BYTES_MAX, next_look
 from verifier.drift import Drift
@@ -50,6 +52,7 @@ class Judge:
 
     accepts: tuple[type, ...] = (
         Receipts,
+        Submit,
         InputsNotice,
         Quote,
         QuoteRequest,
@@ -83,11 +86,14 @@ class Judge:
         self.cases: dict[Place, Case] = {}
         self._bench = Bench(identity, chain, ledger, validators, auditors, read_blob, caution, self._facts, self.cases)
         self._course = Course(self._bench)
+        self._concurrence = Concurrence(self._bench)
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
             case Receipts():
                 return self._ordered(message, now) if sender == self._me else []
+            case Submit():
+                return self._concurrence.submitted(message, now)
             case InputsNotice():
                 return self._inputs(sender, message)
             case QuoteRequest():
@@ -178,7 +184,7 @@ class Judge:
             beacon=Digest(lease.beacon),
             # A claim is trusted as little as the least of those who made it.
             consecutive_valid=min(one.consecutive_valid if one is not None else 0 for one in standings),
-            on_probation=any(one is not None and one.probation > 0 for one in standings),
+            on_probation=_is_tainted(lease) or any(one is not None and one.probation > 0 for one in standings),
             took=Micros(lease.claimed_at - lease.assigned_at),
             done_ppm=max(lease.done_ppm, *_shares(lease)),
             inherited=lease.prefixes,
@@ -305,3 +311,8 @@ class Judge:
 def _shares(lease: LeaseView) -> list[int]:
     """Of the chunk's units, how many were done before this lease by others who signed for them, ppm."""
     return [0, *(PPM * entry.units // lease.units for entry in lease.prefixes if lease.units)]
+
+
+def _is_tainted(lease: LeaseView) -> bool:
+    """Whether it rests on units that were found bad while it was at work."""
+    return any(epoch in lease.tainted for epoch in lease.inherited)

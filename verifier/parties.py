@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from protocol.escrow_state import Escrow
 from protocol.ledger import Checked, Ledger
 from protocol.operations import (
     Absence,
@@ -30,7 +31,7 @@ def parties(ledger: Ledger, checked: Checked) -> set[PeerId]:
             found.add(op.steward)
         case EscrowExtend():
             found.discard(op.owner)
-            escrow = ledger.escrows.get(op.escrow)
+            escrow = ledger.escrows.get(op.escrow) or ledger.bygone.get(op.escrow)
             if escrow is not None:
                 found.add(escrow.steward)
         case WithdrawExt() | Transfer() | Bond() | Unbond():
@@ -40,10 +41,10 @@ def parties(ledger: Ledger, checked: Checked) -> set[PeerId]:
         case Mint() | WithdrawEnd() | BeaconCommit() | BeaconReveal():
             pass
         case _:
-            escrow = ledger.escrows.get(op.escrow)
+            escrow = ledger.escrows.get(op.escrow) or ledger.bygone.get(op.escrow)
             if escrow is not None:
                 found.discard(escrow.owner)
                 found.add(escrow.steward)
-                if not isinstance(op, EscrowClose) and op.chunk in escrow.chunks:
+                if isinstance(escrow, Escrow) and not isinstance(op, EscrowClose) and op.chunk in escrow.chunks:
                     found.add(escrow.chunks[op.chunk].provider)
     return {PeerId(key) for key in found}

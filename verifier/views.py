@@ -11,6 +11,7 @@ from protocol.jobspec import JobSpec
 from protocol.operations import Inherited
 from protocol.proof import Hardware, Kind, Numeric, Proof, Tolerance
 from protocol.units import PPM, Digest, Micros
+from protocol.validators import ValidatorSet
 from verifier.plausibility import hard_floor
 
 EXACT: Final = Tolerance(t_ok=1, t_bad=5)
@@ -47,6 +48,8 @@ class LeaseView(Protocol):
     def units(self) -> int: ...
     @property
     def former(self) -> Mapping[int, bytes]: ...
+    @property
+    def tainted(self) -> Mapping[int, bytes]: ...
     @property
     def inherited(self) -> Mapping[int, bytes]: ...
     @property
@@ -90,6 +93,8 @@ class LedgerView(Protocol):
     def escrows(self) -> Mapping[bytes, EscrowView]: ...
     @property
     def standings(self) -> Mapping[bytes, RecordView]: ...
+    @property
+    def validators(self) -> ValidatorSet: ...
 
 
 def outputs_read(escrow: EscrowView, chunk: int, chunks: int) -> tuple[Digest, ...] | None:

@@ -117,7 +117,8 @@ class Witness:
                 f"{WAITING_MAX} chunks are executed or wait already", code="queue_full", fix="Ask again later."
             )
         item = self._known[place] = Testimony(place)
-        return [Compute(Fetch(self._spec_of(item), SPEC_BYTES_MAX, self._sources(item, held)))]
+        spec = Digest(self._ledger().escrows[place[0]].spec)
+        return [Compute(Fetch(spec, SPEC_BYTES_MAX, self._sources(item, held)))]
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
@@ -137,7 +138,7 @@ class Witness:
         held = self._ledger().held
         over = [
             item for place, item in self._known.items()
-            if item.is_over and ((found := held.get(held_id(*place))) is None or found.end)
+            if item.phase not in ("queued", "running") and ((one := held.get(held_id(*place))) is None or one.end)
         ]  # fmt: skip
         effects: list[Effect] = []
         for item in over:
@@ -157,15 +158,17 @@ class Witness:
         return []
 
     # ── one chunk ────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _spec_of(self, item: Testimony) -> Digest:
-        return Digest(self._ledger().escrows[item.place[0]].spec)
+    def _reads(self, item: Testimony, spec: Digest) -> bool:
+        """Whether it waits for this specification. Of a job that was over long ago the ledger knows none."""
+        escrow = self._ledger().escrows.get(item.place[0])
+        return item.phase == "fetching" and escrow is not None and escrow.spec == spec
 
     def _sources(self, item: Testimony, held: Held) -> tuple[PeerId, ...]:
         """Steward and provider have what the chunk reads."""
         return (PeerId(self._ledger().escrows[item.place[0]].steward), PeerId(held.payee))
 
     def _waiting(self, spec: Digest) -> list[Testimony]:
-        return [item for item in self._known.values() if item.phase == "fetching" and self._spec_of(item) == spec]
+        return [item for item in self._known.values() if self._reads(item, spec)]
 
     def _fetched(self, digest: Digest) -> list[Effect]:
         effects: list[Effect] = []
@@ -189,12 +192,12 @@ class Witness:
         if item is None or item.spec is None:
             return []
         escrow, chunk, _ = item.place
-        outputs = outputs_read(self._ledger().escrows[escrow], chunk, len(item.spec.chunks))
-        if outputs is None:
-            return [*self._fail(item, "inputs_missing"), *self._start()]
         held = self._ledger().held.get(held_id(*item.place))
         if held is None or held.end:
             return [*self._fail(item, "not_held"), *self._start()]
+        outputs = outputs_read(self._ledger().escrows[escrow], chunk, len(item.spec.chunks))
+        if outputs is None:
+            return [*self._fail(item, "inputs_missing"), *self._start()]
         item.phase = "running"
         renter = PeerId(self._ledger().escrows[escrow].owner)
         return [Compute(Run(item.task, item.spec, chunk, outputs, self._sources(item, held), renter))]

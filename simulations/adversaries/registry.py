@@ -11,6 +11,7 @@ from typing import Final
 from protocol.errors import Refused
 from simulations import chance
 from simulations.adversaries.censor import Censor
+from simulations.adversaries.choosy_auditor import ChoosyAuditor
 from simulations.adversaries.cold_boot import ColdBoot
 from simulations.adversaries.colluding_auditor import ColludingAuditor
 from simulations.adversaries.covert_flash import CovertFlash
@@ -32,6 +33,7 @@ from simulations.strategy import Strategy
 
 STRATEGIES: Final[dict[str, type[Strategy]]] = {
     "censor": Censor,
+    "choosy-auditor": ChoosyAuditor,
     "cold-boot": ColdBoot,
     "colluding-auditor": ColludingAuditor,
     "covert-flash": CovertFlash,

@@ -41,6 +41,7 @@ from protocol.operations import (
 from protocol.policy import Policy, longest_dispute
 from protocol.prefix import sign_prefix
 from protocol.units import CREDIT, DAY, SECOND
+from tests.protocol import forgetful
 from tests.protocol.ledger_world import (
     CHAIN,
     GENESIS,
@@ -156,8 +157,9 @@ class HeldMachine(RuleBasedStateMachine):
     def claim(self, key: bytes, lease: ChunkLease, count: int) -> None:
         """All units, the first of which so many earlier leases signed for."""
         words: list[Inherited] = []
-        for epoch in sorted(lease.former)[-count:] if count else ():
-            signer = self.provider(lease.former[epoch])
+        former = lease.former | lease.tainted
+        for epoch in sorted(former)[-count:] if count else ():
+            signer = self.provider(former[epoch])
             words.append(sign_prefix(signer, CHAIN, key, lease.chunk, epoch, len(words) + 1, TRACE, tuple(words)))
         more = {"inherited": tuple(words)} if words else {}
         operation = Claim(key, lease.chunk, lease.epoch, bytes(32), TRACE, 4, **more)
@@ -276,6 +278,7 @@ class HeldMachine(RuleBasedStateMachine):
         for lease in (chunk for escrow in self.ledger.escrows.values() for chunk in escrow.chunks.values()):
             assert max(lease.former, default=0) <= lease.epoch
             assert all(lease.former.get(epoch, key) == key for epoch, key in lease.inherited.items())
+            assert not lease.former.keys() & lease.tainted.keys()
         for provider in PROVIDERS:
             running = sum(
                 lease.price for _, lease in self.leases("assigned", "claimed") if lease.provider == provider.peer
@@ -295,6 +298,7 @@ class HeldMachine(RuleBasedStateMachine):
                 other.state_root()
                 other.commit((-time).to_bytes(32, "big"))
         assert other.encode() == self.ledger.encode()
+        forgetful.compare(LAW, self.history)
         self.now += 2 * longest_dispute(POLICY)
         self.ledger.advance(self.now)
         self.ledger.advance(self.now + 1)

@@ -339,6 +339,50 @@ def test_who_is_cleared_may_be_inherited_from_again(world: World) -> None:
     assert (held.end, stake(world, A)) == ("slashed", 0)
 
 
+def tainted(world: World) -> bytes:
+    """C went on from A's snapshot after A was cleared; then A is found to blame again."""
+    held = overturned(world)
+    lease(world, held.escrow, 3, C)
+    world.ok(appeal(held.escrow, RENTER, epoch=2, number=2), RENTER)
+    world.ok(ruling(held.escrow, "wrong", epoch=2, number=2), VALIDATOR)
+    assert held.end == "slashed" and stake(world, A) == STAKE - PRICE // 10
+    return held.escrow
+
+
+def test_who_went_on_between_two_rulings_has_not_worked_in_vain(world: World) -> None:
+    escrow = tainted(world)
+    world.ok(claim(escrow, 3, C, word(escrow, 1, 2, A)), C)
+    assert (world.lease(escrow).inherited, world.lease(escrow).tainted) == ({1: A.peer}, {1: A.peer})
+    world.ok(verdict(escrow, epoch=3), VALIDATOR)
+    world.mature()
+    assert world.ledger.available("U", C.peer) == PRICE - FEE
+
+
+def test_whoever_is_leased_to_later_knows_and_is_refused(world: World) -> None:
+    escrow = tainted(world)
+    world.ok(Surrender(escrow, 0, 3, "draining"), C)
+    lease(world, escrow, 4, B)
+    assert world.lease(escrow).tainted == {}
+    assert world.refused(claim(escrow, 4, B, word(escrow, 1, 2, A)), B) == "bad_inheritance"
+
+
+def test_who_is_found_to_blame_twice_for_the_same_units_pays_once(world: World) -> None:
+    escrow = tainted(world)
+    world.ok(claim(escrow, 3, C, word(escrow, 1, 2, A)), C)
+    world.ok(blame(escrow, "wrong", epoch=3), VALIDATOR)
+    assert world.lease(escrow).outcome == "void"
+    world.mature()
+    assert (world.held(escrow, epoch=3).end, stake(world, A), stake(world, C)) == ("unpaid", STAKE - PRICE // 10, STAKE)
+
+
+def test_an_ended_escrow_forgets_whose_units_were_found_bad(world: World) -> None:
+    escrow = tainted(world)
+    world.ok(Surrender(escrow, 0, 3, "draining"), C)
+    world.ok(EscrowClose(escrow), STEWARD)
+    world.mature()
+    assert (world.ledger.escrows[escrow].is_closed, world.lease(escrow).tainted) == (True, {})
+
+
 def test_nobody_plays_a_third_round_for_another(world: World) -> None:
     held = overturned(world)
     world.ok(appeal(held.escrow, RENTER, epoch=2, number=2), RENTER)

@@ -45,6 +45,7 @@ from protocol.operations import (
 )
 from protocol.policy import UNBOND_TIME
 from protocol.units import CREDIT, SECOND, Micros, PeerId
+from tests.protocol import forgetful
 from tests.protocol.ledger_world import (
     CHAIN,
     GENESIS,
@@ -317,7 +318,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert held == reserve.debits_posted - reserve.credits_posted
 
     def teardown(self) -> None:
-        """I9: another replica with the same history holds the same bytes."""
+        """I9: another replica with the same history holds the same bytes; one that forgets gives the same answers."""
         other = Ledger(GENESIS)
         for time, signed in self.history:
             if signed is None:
@@ -326,6 +327,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 other.apply(signed, time, verified=True)
         assert other.encode() == self.ledger.encode()
         assert other.state_root() == self.ledger.state_root()
+        forgetful.compare(GENESIS, self.history)
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)

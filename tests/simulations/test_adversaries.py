@@ -29,6 +29,7 @@ from simulations.scenario import (
 )
 from simulations.strategy import Strategy
 from simulations.world import World
+from verifier import concurrence
 
 PRICE = 280
 """What a chunk of two seconds costs, smallest units."""
@@ -49,6 +50,7 @@ def scenario(
     chunk: int = 2,
     stewards: int = 1,
     providers: Group | None = None,
+    validators: int = 1,
 ) -> Scenario:
     """A quiet little town: regular jobs of eight chunks, all hosts alike."""
     chunk_time = Duration(model="fixed", value=chunk * NS)
@@ -57,7 +59,7 @@ def scenario(
         simulation=Simulation(duration=seconds * NS, settle=30 * NS, gossip="direct"),
         topology=Topology(latency="uniform"),
         population=Population(
-            validators=Group(n=1, slots=0),
+            validators=Group(n=validators, slots=0),
             stewards=Group(n=stewards, slots=0),
             providers=providers or Group(n=4, gpus="uniform"),
         ),
@@ -266,6 +268,19 @@ def test_a_single_colluding_validator_has_total_power() -> None:
     report = reports["colluding-auditor"]
     assert report.honest_condemned == 6  # Each of three honest providers in each of two jobs.
     assert reports["proof-forger"].gain == reports["proof-forger"].deeds["forged"] * PAY
+
+
+@pytest.mark.parametrize("is_joined", [True, False], ids=["as it is", "if judges kept to their own words"])
+def test_who_answers_every_other_judge_keeps_nobody_from_its_pay_and_no_cheat_from_its_slash(
+    is_joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_joined:
+        monkeypatch.setattr(concurrence, "may_join", lambda mine, theirs: False)
+    world, reports = play(scenario(cheat("choosy-auditor"), cheat("proof-forger"), seconds=400, validators=4))
+    forger = reports["proof-forger"]
+    assert reports["choosy-auditor"].deeds["kept_from"] > 0
+    assert (states(world) == ["settled", "settled"]) is is_joined
+    assert (forger.slashed == forger.deeds["forged"] * PRICE // 10) is is_joined
 
 
 # ── crowds ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import specs
-from protocol import escrow, operations
+from protocol import closing, escrow, operations
 from protocol.accounts import FEES, TREASURY
 from protocol.escrow_state import BEACON, CLOSE, EXPIRE, HOLD, POSTED_KINDS, RELEASE, RULE, ChunkState, Line
 from protocol.identity import Identity
 from protocol.operations import Claim, EscrowClose, Mint, Operation, Unbond
 from protocol.prefix import sign_prefix
-from protocol.units import CREDIT
+from protocol.units import CREDIT, DAY
 from tests.protocol.ledger_world import (
     CHAIN,
     CLAIM_BY,
@@ -61,9 +61,26 @@ def split(price: int) -> tuple[int, int]:
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (operations, escrow):
+    for module in (operations, escrow, closing):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
+
+
+@given(spans=st.lists(st.integers(1, 3).map(lambda days: days * DAY), min_size=1, max_size=8), few=st.integers(0, 4))
+def test_closed_escrows_are_forgotten_by_age_and_number(spans: list[int], few: int) -> None:
+    world, closed = World(), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "KEPT_MIN", few)
+        patch.setitem(SPEC.functions["is_forgotten"].__globals__, "KEPT_MIN", few)
+        for number, span in enumerate(spans):
+            world.pass_time(world.time + span)
+            key = world.ok(open_escrow(10**4, number, world.time + 1), RENTER)
+            world.ok(EscrowClose(key), STEWARD)
+            closed.append((key, world.time))
+        since = range(len(closed) - 1, -1, -1)
+        listed = zip(closed, since, strict=True)
+        gone = [key for (key, at), after in listed if SPEC.functions["is_forgotten"](at, after, world.time)]
+    assert list(world.ledger.bygone) == gone
 
 
 def test_every_operation_has_its_signers() -> None:

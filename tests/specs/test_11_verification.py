@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 import specs
 from protocol import trace, units
-from protocol.operations import Inherited
+from protocol.operations import Found, Inherited, Verdict
 from protocol.proof import Leaf
 from protocol.units import PPM, Digest, PeerId
 from verifier import (
@@ -21,6 +23,7 @@ from verifier import (
     challenge,
     charges,
     comparisons,
+    concurrence,
     course,
     deadlines,
     judge,
@@ -36,7 +39,7 @@ from verifier import (
 from verifier.settling import Finding, Grade
 
 SPEC = specs.load("11-verification")
-HOLDERS = (units, sampling, deadlines, challenge, settling, case, trace, auditor, no_shows)
+HOLDERS = (units, sampling, deadlines, challenge, settling, case, trace, auditor, no_shows, concurrence)
 hashes = st.binary(min_size=32, max_size=32)
 
 
@@ -121,6 +124,31 @@ def test_settlement(findings: list[str], wanted: int, is_exact: bool) -> None:
     ]
     settled = settling.settle(found, wanted, is_exact)
     assert (None if settled is None else settled.end) == SPEC.functions["settle"](findings, wanted, is_exact)
+
+
+Said = tuple[Found, bytes, bool, str, int]
+
+of_claims = st.tuples(
+    st.sampled_from(get_args(Found)),
+    st.sampled_from((b"a" * 32, b"b" * 32)),
+    st.booleans(),
+    st.sampled_from(("audit_failed", "audit_late", "not_sampled", "hash_equal", *sorted(concurrence.UNSHOWN))),
+    st.sampled_from((0, 0, 1)),
+)
+
+
+@given(mine=of_claims, theirs=of_claims, changes=st.sets(st.integers(0, 4)))
+def test_whose_verdict_a_judge_signs(mine: Said, theirs: Said, changes: set[int]) -> None:
+    """Of two that differ in some of it."""
+    some = [theirs if at in changes else mine for at in range(5)]
+    other: Said = (some[0][0], some[1][1], some[2][2], some[3][3], some[4][4])
+    verdicts = [
+        Verdict(b"e" * 32, 0, 1, outcome, is_audited, auditor, output, auditor, code, blamed=blamed or UNSET)
+        for auditor, (outcome, output, is_audited, code, blamed) in ((b"1" * 32, mine), (b"2" * 32, other))
+    ]
+    joins = SPEC.functions["joins"]
+    assert concurrence.may_join(*verdicts) == joins(mine, other, 2, 4)
+    assert not joins(mine, other, 1, 4)
 
 
 @given(

@@ -254,3 +254,17 @@ def test_the_last_leaf_of_a_prefix_holds_the_state_alone() -> None:
     assert is_theirs(entry, 3, opened, trace.leaves[3], trace.leaves[4])
     other = msgspec.structs.replace(trace.leaves[4], state_bytes=1)
     assert not is_theirs(entry, 3, opened, trace.leaves[3], other)
+
+
+@pytest.mark.parametrize(
+    ("tainted", "is_suspect"), [({}, False), ({99: OLD.peer}, False), ({EPOCHS[0]: OLD.peer}, True)]
+)
+def test_what_rests_on_units_that_were_found_bad_meanwhile_is_looked_at(
+    tainted: dict[int, bytes], is_suspect: bool
+) -> None:
+    court = HeirCourt((4, 8)).begin(1)
+    assert not court.case.on_probation
+    court.escrow.chunks[0].tainted = tainted
+    court.judge.cases.clear()
+    court.judge.resume(court.now)
+    assert court.case.on_probation == is_suspect
