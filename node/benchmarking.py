@@ -213,10 +213,12 @@ def wire_benchmarks(
     def is_issuer(peer: PeerId) -> bool:
         """Who judges, or has carried a job for money: names without either are free, and could use up the hour."""
         nonlocal counted
-        escrows = machines.ledger.escrows
-        if counted != len(escrows):  # Strangers may ask as often as they like: most of their questions cost nothing.
+        bygone, escrows = machines.ledger.bygone, machines.ledger.escrows
+        opened = len(bygone) + len(escrows)
+        if counted != opened:  # Strangers may ask as often as they like: most of their questions cost nothing.
+            stewards.update(past.steward for past in bygone.values())
             stewards.update(escrow.steward for escrow in escrows.values())
-            counted = len(escrows)
+            counted = opened
         return peer in validators or peer in stewards
 
     def offers(now: Micros) -> Mapping[PeerId, Offer]:

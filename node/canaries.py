@@ -146,8 +146,10 @@ class Issuer:
 
     def _recoded(self, key: bytes) -> tuple[JobSpec, tuple[int, ...]] | None:
         """The new specification, and the chunk of the source that each of its chunks is."""
-        parts = self._parts
-        digest = Digest(parts.ledger().escrows[key].spec)
+        parts, source = self._parts, self._parts.ledger().escrows.get(key)
+        if source is None:  # Forgotten while another was tried.
+            return None
+        digest = Digest(source.spec)
         try:
             spec = wire.decode(parts.blobs.read(digest, SPEC_BYTES_MAX), _spec, parts.identity.peer, SPEC_BYTES_MAX)
             if spec.runtime not in self._runtimes() or not all(parts.blobs.has(Digest(f.digest)) for f in spec.files):
@@ -182,7 +184,9 @@ class Issuer:
     # ── on the market ────────────────────────────────────────────────────────────────────────────────────────────────
     async def _start(self, item: Listed, spec: JobSpec) -> JobId:
         """As any job: account, quote, deposit, escrow. The root is the key that names it."""
-        parts, source = self._parts, self._parts.ledger().escrows[item.source]
+        parts, source = self._parts, self._parts.ledger().escrows.get(item.source)
+        if source is None:
+            raise Refused("the ledger has forgotten its source meanwhile", code="no_source")
         earlier = {PeerId(held.provider) for held in parts.ledger().held.values() if held.escrow == item.source}
         barred = self._acquainted(canary_book.met(source) | earlier)
         created = await RenterApi(parts).create(RenterCreateParams(mirror(source.owner, self._answers.openings)))

@@ -45,7 +45,7 @@ class ProofApi:
 
     async def evidence(self, params: JobEvidenceParams) -> Plain:
         """Every decided claim of the job, or of one chunk, and the signed decisions that this node has of it."""
-        escrow, ledger = self._escrow(params.job), self._parts.ledger()
+        escrow, ledger = self._escrow_id(params.job), self._parts.ledger()
         held = held_of(escrow, params.chunk, ledger)
         return {
             "job": params.job,
@@ -94,15 +94,26 @@ class ProofApi:
             parts.driver.command(parts.witness, lambda now: parts.witness.replay(place, now))
         return known
 
-    def _escrow(self, job: str) -> Escrow:
+    def _escrow_id(self, job: str) -> bytes:
         """By the job's id: this node may be its steward, its provider, or neither."""
-        raw = wire.raw_id("job", job, 16)
-        found = [one for one in self._parts.ledger().escrows.values() if one.job == raw]
+        raw, ledger = wire.raw_id("job", job, 16), self._parts.ledger()
+        found = [key for listed in (ledger.bygone, ledger.escrows) for key, one in listed.items() if one.job == raw]
         if not found:
             raise Refused(
                 f"the ledger has no escrow of {job_text(raw)}", code="unknown_job", fix="Confirm the job first."
             )
         return found[-1]
+
+    def _escrow(self, job: str) -> Escrow:
+        """The same, of a job that can still be contested."""
+        found = self._parts.ledger().escrows.get(self._escrow_id(job))
+        if found is None:
+            raise Refused(
+                f"{job} ended too long ago to be contested",
+                code="not_held",
+                fix="Appeals count only between a decision and the end of its window.",
+            )
+        return found
 
     def _contested(self, escrow: Escrow, params: JobAppealParams | JobReplayParams) -> tuple[Policy, Held]:
         """The newest decided claim of the chunk, or `Refused`."""
@@ -113,7 +124,7 @@ class ProofApi:
                 code="no_window",
                 fix="Nothing can be appealed here; a network says in its genesis whether pay is held.",
             )
-        held = [one for one in held_of(escrow, params.chunk, ledger) if params.epoch in (0, one.epoch)]
+        held = [one for one in held_of(escrow.id, params.chunk, ledger) if params.epoch in (0, one.epoch)]
         if not held or held[-1].end:
             detail = f"nothing is held of chunk {params.chunk}" + (f" epoch {params.epoch}" if params.epoch else "")
             fix = "Appeals count only between a decision and the end of its window: `shoal job evidence` shows it."
@@ -158,11 +169,11 @@ class ProofApi:
             return bytes.fromhex(params.rival), named
         return (held.trace if held.round == 2 and signer.peer == held.provider else NO_RIVAL), UNSET
 
-    def _decisions(self, escrow: Escrow, chunk: int | None) -> list[Plain]:
+    def _decisions(self, escrow: bytes, chunk: int | None) -> list[Plain]:
         """Verdicts, appeals and rulings in the ledger's order, out of the receipts that this node was sent."""
         found: list[Plain] = []
         me = self._parts.identity.peer
-        for _, value in self._parts.records.scan(f"receipt/{escrow.id.hex()}/"):
+        for _, value in self._parts.records.scan(f"receipt/{escrow.hex()}/"):
             try:
                 one = wire.decode(value, _receipts, me, RECEIPT_BYTES_MAX)
                 listed = [wire.decode(signed.body, operation_decoder, me) for signed in one.operations]

@@ -7,7 +7,6 @@ from typing import Final
 from node.views import Plain, here, peer_or_empty
 from protocol import reasons, rewards, trust
 from protocol.disputes import bond_min
-from protocol.escrow_state import Escrow
 from protocol.held import Held, held_id
 from protocol.job_record import ChunkRecord
 from protocol.jobspec import JobSpec
@@ -129,9 +128,9 @@ def held_view(held: Held, ledger: Ledger, now: int) -> Plain:
     }
 
 
-def held_of(escrow: Escrow, chunk: int | None, ledger: Ledger) -> list[Held]:
+def held_of(escrow: bytes, chunk: int | None, ledger: Ledger) -> list[Held]:
     """Decided claims of a job, of one chunk where said, by chunk and epoch."""
-    mine = [one for one in ledger.held.values() if one.escrow == escrow.id and chunk in (None, one.chunk)]
+    mine = [one for one in ledger.held.values() if one.escrow == escrow and chunk in (None, one.chunk)]
     return sorted(mine, key=lambda one: (one.chunk, one.epoch))
 
 

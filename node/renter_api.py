@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from node.control_methods import RenterCreateParams, RenterDepositParams, RenterParams
 from node.parts import Parts
-from node.views import Plain
+from node.views import Plain, job_text
 from protocol import operations, wire
 from protocol.errors import Refused
 from protocol.identity import Identity, peer_from_text, peer_text
@@ -34,7 +34,7 @@ class RenterApi:
         return {"renter": peer_text(renter.peer)}
 
     async def balance(self, params: RenterParams) -> Plain:
-        """Free and escrowed credits, and every move of them."""
+        """Free and escrowed credits, and every move of them; one line for each job that ended long ago."""
         peer, ledger = peer_from_text(params.renter), self._parts.ledger()
         escrows = [escrow for escrow in ledger.escrows.values() if escrow.owner == peer]
         held = sum(ledger.available("E", escrow.id) for escrow in escrows) + sum(
@@ -46,6 +46,11 @@ class RenterApi:
         lines = [
             {"time": 0, "kind": "deposit", **self._deposit(value)}
             for _, value in self._parts.records.scan(f"deposit/{peer.hex()}/")
+        ]
+        lines += [
+            {"time": past.closed, "kind": "spent", "amount": past.refunded - past.cap, "note": job_text(past.job)}
+            for past in ledger.bygone.values()
+            if past.owner == peer
         ]
         lines += [
             {

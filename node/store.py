@@ -5,7 +5,7 @@ Keys are paths (`job/<id>`, `lease/<op>`, `log/<job>/<n>`, `earning/<time>/<op>`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,20 +38,19 @@ class RecordStore:
 
     def put(self, key: str, value: bytes | None) -> None:
         """Write, or delete with None. Durable on return unless the key is volatile."""
-        self._synchronise(key)
-        self._write(key, value)
+        self.put_all(((key, value),))
 
     def put_all(self, records: Sequence[tuple[str, bytes | None]]) -> None:
         """The same of several, together or not at all: one transaction costs little more than one record."""
-        if len(records) == 1:
-            self.put(*records[0])
+        self._synchronise(key for key, _ in records)
+        if len(records) == 1:  # A transaction by itself.
+            self._write(*records[0])
             return
-        self._synchronise(*(key for key, _ in records))
         with self._db:
             for key, value in records:
                 self._write(key, value)
 
-    def _synchronise(self, *keys: str) -> None:
+    def _synchronise(self, keys: Iterable[str]) -> None:
         """Durable commits where one of the keys asks for it."""
         wanted = 1 if all(key.startswith(VOLATILE) for key in keys) else 2
         if wanted != self._synchronous:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
 from protocol import operations, wire
 from protocol.carried import waiting
+from protocol.escrow_state import Carried
 from protocol.identity import peer_text
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.ledger import Ledger
@@ -93,10 +94,13 @@ def here(until: int, ledger: Ledger, now: int) -> int:
 def money_view(record: JobRecord, ledger: Ledger, now: int, with_lines: bool) -> Plain:
     """The escrow of a job: totals, and every move. At every moment cap = paid + commission + evidence + refunded +
     pending. Pending is what is promised to running leases, their auditors and handed over shares, what is `held` for
-    disputes, and what is `free` to be leased or to go back. `now` and `held_until`: of this machine's clock."""
+    disputes, and what is `free` to be leased or to go back. `now` and `held_until`: of this machine's clock. A job
+    that ended long ago has totals only: every move is in its receipt."""
     escrow = ledger.escrows.get(record.escrow)
     if escrow is None:
-        return {"cap": record.cap, **dict.fromkeys(_TOTALS, 0), "lines": []}
+        past = ledger.bygone.get(record.escrow)
+        known = {name: getattr(past, name, 0) for name in _TOTALS}
+        return {"cap": record.cap if past is None else past.cap, **known, "lines": []}
     chunks = escrow.chunks.values()
     open_items = ledger.held_in(escrow.id)
     held = sum(item.price * item.is_pay + item.evidence for item in open_items)
@@ -205,23 +209,30 @@ def offer_view(
 def share_view(provider: PeerId, ledger: Ledger) -> list[Plain]:
     """Shares of chunks that this provider handed over: waiting for the chunk's end, paid, or void."""
     found: list[Plain] = []
+    for job, index, item in _shares(ledger):
+        if item.provider != provider:
+            continue
+        fee = operations.commission(item.amount)
+        is_paid = item.outcome == "paid"
+        found.append(
+            {
+                "job": job_text(job),
+                "chunk": index,
+                "epoch": item.epoch,
+                "done_ppm": item.done_ppm,
+                "amount": item.amount - fee,
+                "commission": fee,
+                "paid": item.amount - fee if is_paid else 0,
+                "state": item.outcome or "waiting",
+            }
+        )
+    return found
+
+
+def _shares(ledger: Ledger) -> Iterator[tuple[bytes, int, Carried]]:
+    """(job, chunk, share) of every handover, of jobs that ended long ago first."""
+    for past in ledger.bygone.values():
+        yield from ((past.job, index, item) for index, item in past.shares)
     for escrow in ledger.escrows.values():
         for chunk in escrow.chunks.values():
-            for item in chunk.carried:
-                if item.provider != provider:
-                    continue
-                fee = operations.commission(item.amount)
-                is_paid = item.outcome == "paid"
-                found.append(
-                    {
-                        "job": job_text(escrow.job),
-                        "chunk": chunk.chunk,
-                        "epoch": item.epoch,
-                        "done_ppm": item.done_ppm,
-                        "amount": item.amount - fee,
-                        "commission": fee,
-                        "paid": item.amount - fee if is_paid else 0,
-                        "state": item.outcome or "waiting",
-                    }
-                )
-    return found
+            yield from ((escrow.job, chunk.chunk, item) for item in chunk.carried)

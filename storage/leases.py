@@ -17,6 +17,7 @@ from protocol.jobspec import NonNegative
 from protocol.operations import Key
 from protocol.snapshots import Purpose
 from protocol.units import DAY, HOUR, MIB, PPM, Digest, Micros, PeerId
+from storage.standing import KEEPS_NOTHING
 
 LEASE_MAX: Final[dict[Purpose, Micros]] = {
     "rolling": Micros(6 * HOUR),
@@ -125,6 +126,8 @@ class LeaseBook:
         shelf = self._shelves.get(digest)
         if shelf is not None and owner in shelf.leases:
             return
+        if not self.quota:
+            raise Refused("0 bytes are kept here for others", code=KEEPS_NOTHING)
         if size > SHARD_BYTES_MAX:
             raise Refused(
                 f"a shard of {size} bytes, at most {SHARD_BYTES_MAX} are held",

@@ -113,6 +113,7 @@ class Mending:
             return []
         del self._asked[sender]
         self._refused.add(sender)
+        self._around.neighbourhood.standings.refused(sender, message.code, now)
         return self._place(now)
 
     def tick(self, now: Micros) -> list[Effect]:

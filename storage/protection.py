@@ -97,8 +97,8 @@ class Protection:
         return [Compute(Cut(one.lease.task, hold, code.k, code.n))]
 
     def _counted_on(self, domains: int, now: Micros) -> int:
-        """Failure domains for the next code: no more than were willing lately, where too few were. Some never are: they
-        keep nothing for others, their disks are full, or their clocks wrong."""
+        """Failure domains for the next code: no more than were willing lately, where too few were. Some never are:
+        their disks are full, or their clocks wrong. Who keeps nothing at all is no candidate once it has said so."""
         willing = self.one.willing
         return min(domains, max(1, willing[0])) if willing is not None and now < willing[1] else domains
 

@@ -152,6 +152,7 @@ class Spreading:
         parcel = self._of(message.shard)
         if parcel is None or parcel.index(sender, message.shard) is None:
             return []
+        self._around.neighbourhood.standings.refused(sender, message.code, now)
         parcel.refused.add(sender)
         parcel.forget(sender)
         if message.code == "fetch_failed" and parcel.is_by_standby:

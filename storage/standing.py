@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.units import MINUTE, PPM, SECOND, Micros, PeerId
+from protocol.units import HOUR, MINUTE, PPM, SECOND, Micros, PeerId
 from storage.durability import gone_at_most
 from storage.placement import UPLINK_MIN
 
@@ -52,6 +52,12 @@ SPEED_GRACE: Final = Micros(2 * SECOND)
 SMOOTHING: Final = 4
 """A new measurement of speed counts for one part in so many."""
 
+KEEPS_NOTHING: Final = "keeps_nothing"
+"""Code of a refusal (`NotKept`) by whose owner keeps nothing for others at all."""
+
+EMPTY_FOR: Final = Micros(HOUR)
+"""Microseconds for which such a peer is no holder: its owner would have to set a quota and start it again."""
+
 PEERS_MAX: Final = 4_096
 """Holders remembered; the one that was seen least recently is forgotten first."""
 
@@ -75,6 +81,8 @@ class Standing:
     """Microseconds that a proof takes."""
     last: Micros | None = None
     """Its last sign of life."""
+    empty_until: Micros = Micros(0)
+    """Until then it is not asked again, having said that it keeps nothing; 0: it has not."""
 
     @property
     def truth(self) -> float:
@@ -99,7 +107,7 @@ class Standing:
     @property
     def is_usable(self) -> bool:
         """Whether new shards may go there."""
-        return not self.is_barred and not self.is_slow and self.presence >= ABSENT_BELOW
+        return not self.is_barred and not self.is_slow and not self.empty_until and self.presence >= ABSENT_BELOW
 
 
 class Standings:
@@ -114,7 +122,16 @@ class Standings:
 
     def present(self, peer: PeerId, now: Micros) -> None:
         """A sign of life: a live offer, any message."""
-        self._at(peer).last = now
+        one = self._at(peer)
+        one.last = now
+        if now >= one.empty_until:
+            one.empty_until = Micros(0)
+
+    def refused(self, peer: PeerId, code: str, now: Micros) -> None:
+        """It would not take a shard. Only who never takes any is no holder: others may have room for the next."""
+        if code == KEEPS_NOTHING:
+            one = self._at(peer)
+            one.last, one.empty_until = now, Micros(now + EMPTY_FOR)
 
     def proved(self, peer: PeerId, took: Micros, now: Micros) -> None:
         """It had what it promised."""

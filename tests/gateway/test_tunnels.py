@@ -13,6 +13,7 @@ from protocol.units import PeerId
 from shoal.tunnel_line import GatewayCaller, Target
 from tests.gateway.network_model import plain_spec
 from tests.gateway.served import Site
+from tests.node.waiting import SECONDS
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ async def test_an_account_has_so_many_at_a_time(site: Site, job: str, monkeypatc
         assert isinstance(error, Unavailable) and error.code == "tunnel_limit"
         await line.send(Frame(Kind.END).pack())
         assert await line.receive()
-    with trio.fail_after(60):
+    with trio.fail_after(SECONDS):
         while True:
             try:
                 async with caller(site).opened(Target(job, 0, 8888)):

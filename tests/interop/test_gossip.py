@@ -14,7 +14,7 @@ from protocol.gossip.rpc import Rpc
 from protocol.identity import Identity, peer_from_text, peer_text
 from tests.interop.js_peer import JsPeer, install, js_peer
 from tests.node.test_gossip import TOPIC, Speaker, speaking, statement
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ async def meet(ours: Speaker, js: JsPeer) -> None:
     await js.do("gossip", subscribe=TOPIC)
     await js.do("dial", peer=f"{ours.host.get_addrs()[0]}".split("/p2p/")[0] + f"/p2p/{peer_text(ours.peer)}")
     await happens(lambda: peer_from_text(js.peer) in ours.gossip.router.mesh(TOPIC), 10)
-    with trio.fail_after(60):
+    with trio.fail_after(SECONDS):
         while peer_text(ours.peer) not in str((await js.do("gossip", topic=TOPIC))["mesh"]):  # noqa: ASYNC110
             await trio.sleep(0.05)
 

@@ -16,6 +16,7 @@ from node.benchmarking import Benchmarks, checked
 from protocol.bench_messages import BenchRequest
 from protocol.completions import Benched, Completion
 from protocol.effects import Benchmark
+from tests.node.waiting import SECONDS
 from verifier.gpu_challenge import Answer, Challenge, Int8, Int32, chosen, product
 
 Rows = tuple[tuple[bytes, tuple[bytes, ...]], ...]
@@ -39,7 +40,7 @@ class Bench:
             self.nursery.start_soon(task)
 
         self.benchmarks.begin(work, spawn, self.send.send_nowait)
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             done = await self.answers.receive()
         assert isinstance(done, Benched)
         return done

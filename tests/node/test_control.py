@@ -25,6 +25,7 @@ from node.control_methods import JobLogsParams, NoParams, PriceParams
 from node.data_lock import hold
 from protocol.errors import LocalError, Refused, RemoteViolation, ShoalError, Unavailable
 from protocol.units import PeerId
+from tests.node.waiting import SECONDS
 
 T = TypeVar("T")
 
@@ -176,7 +177,7 @@ async def test_a_client_that_hangs_up_cancels_what_it_asked_for(tmp_path: Path) 
                 pack({"id": 1, "method": "job.logs", "params": {"job": "job_1", "since": 4, "follow": True}})
             )
             assert await receive(raw) == {"id": 1, "item": {"sequence": 4}}
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             while owner.cancelled == 0:
                 await trio.testing.wait_all_tasks_blocked()
 

@@ -17,7 +17,7 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.units import SECOND
 from tests.node.test_drand import Reply, http, latest, relay
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 KEY = Identity(b"\x07" * 32)
 NETWORK = "drandtest"
@@ -75,7 +75,7 @@ async def test_a_relay_that_is_down_is_no_error(made: list[Assembly], tmp_path: 
     reply: Reply = broken
     async with relay(reply) as server, trio.open_nursery() as nursery:
         nursery.start_soon(run._run, config(tmp_path, server), KEY, genesis_of(KEY))
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await asked.wait()
         await happens(lambda: (tmp_path / "control.sock").exists())
         keeper = made[0].machines.justice.beacon

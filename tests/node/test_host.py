@@ -16,6 +16,7 @@ from node.process_tier.criu import Criu
 from node.process_tier.probe import CACHE, Probe
 from node.process_tier.tier import ProcessTier
 from protocol.identity import Identity, peer_text
+from tests.node.waiting import SECONDS
 
 ME, OTHER = Identity(b"\1" * 32), Identity(b"\2" * 32)
 
@@ -37,7 +38,7 @@ async def test_a_trial_that_hangs_does_not_hold_up_the_start(tmp_path: Path, mon
     silent.write_text("#!/bin/sh\nexec sleep 60\n")
     silent.chmod(0o755)
     with_program(monkeypatch, Criu(silent, "4.2"))
-    with trio.fail_after(60):
+    with trio.fail_after(SECONDS):
         assert await host.process_tier(Config(data=tmp_path), ME, "test") is None
     assert not (tmp_path / CACHE).exists(), "the next start tries again"
 

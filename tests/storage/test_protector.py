@@ -283,6 +283,24 @@ def test_when_nobody_has_room_the_renter_reads_numbers_within_seconds() -> None:
     assert len(worker.blobs) <= 8  # one snapshot that failed, until the next one
 
 
+def test_who_keeps_nothing_is_counted_on_once() -> None:
+    """Eight others keep shards, nine do not, and no offer tells them apart: the first chunk of a worker learns it, and
+    the next is cut for as many as there are."""
+    town = Town(9)
+    town.quota = 0
+    for number in range(9):
+        town.add(400 + number)
+    worker, standby, steward = protected(town)
+    first = town.begin(worker, standby, steward)
+    assert town.run(6 * MINUTE, lambda: first.durable_step > 0)
+    assert len(worker.emitted("snapshot_failed")) == 1
+    second = town.begin(worker, standby, steward, epoch=2)
+    assert town.run(2 * MINUTE, lambda: second.durable_step > 0)
+    assert len(worker.emitted("snapshot_failed")) == 1
+    town.run(HOUR + 5 * MINUTE)  # They are asked again, and remembered again.
+    assert len(worker.emitted("snapshot_failed")) == 2
+
+
 def test_two_chunks_of_one_worker_do_not_disturb_each_other() -> None:
     town = Town(20)
     worker, standby, steward = protected(town)

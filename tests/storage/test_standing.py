@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.units import MIB, SECOND, Micros, PeerId
-from storage.standing import GONE_AFTER, PEERS_MAX, STRIKES_MAX, Standings
+from storage.standing import EMPTY_FOR, GONE_AFTER, KEEPS_NOTHING, PEERS_MAX, STRIKES_MAX, Standings
 
 PEER = PeerId(bytes(32))
 NOW = Micros(10**12)
@@ -26,6 +26,18 @@ def test_a_liar_stays_barred_for_long() -> None:
     for _ in range(10):
         standings.proved(PEER, Micros(1), NOW)
     assert standings.of(PEER).is_barred
+
+
+def test_who_keeps_nothing_is_no_holder_for_an_hour() -> None:
+    standings = Standings()
+    standings.refused(PEER, "full", NOW)
+    assert standings.of(PEER).is_usable
+    standings.refused(PEER, KEEPS_NOTHING, NOW)
+    assert not standings.of(PEER).is_usable
+    standings.present(PEER, Micros(NOW + EMPTY_FOR - 1))
+    assert not standings.of(PEER).is_usable
+    standings.present(PEER, Micros(NOW + EMPTY_FOR))
+    assert standings.of(PEER).is_usable
 
 
 def test_three_strikes_and_any_answer_wipes_them_out() -> None:

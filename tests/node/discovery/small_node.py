@@ -7,6 +7,7 @@ more nodes until its input ends, and prints what each of them knows, as a line o
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import sys
@@ -20,6 +21,7 @@ import trio
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[3]))
+    gc.disable()  # Until all is imported, as in a real node (shoal/imports.py).
 
 from libp2p.abc import IHost, INetConn, INetStream, INetwork, INotifee
 from multiaddr import Multiaddr
@@ -214,6 +216,8 @@ async def main(plan: Plan) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     with contextlib.suppress(KeyboardInterrupt):

@@ -17,8 +17,8 @@ from node.libp2p_rim import protocol_id
 from node.streams import FrameReader, frame, reset, write_all
 from protocol import wire
 from protocol.overlay.own_record import MEMBERS, OwnRecord, Profile
-from protocol.overlay.place import Coordinate, Place
 from protocol.overlay.peer_record import key_of
+from protocol.overlay.place import Coordinate, Place
 from protocol.overlay.questions import Find, Found, Ping, Pong
 from protocol.units import SECOND, Micros, PeerId
 from tests.node.discovery.small_node import NETWORK, Plan, SmallNode, identity_of

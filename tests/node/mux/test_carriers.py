@@ -19,6 +19,7 @@ from node.mux.carriers import Carrier, RecordCarrier, SecuredCarrier, SocketCarr
 from protocol.overlay.noise_records import Opener, Sealer
 from protocol.units import MIB, PeerId
 from tests.node.mux.muxed_hosts import connection_of, muxed, read_exactly, two_hosts
+from tests.node.waiting import SECONDS
 
 
 def by_records(secured: ISecureConn, peer: PeerId) -> Carrier:
@@ -70,7 +71,7 @@ async def test_a_forged_message_ends_the_connection(
         assert isinstance(secured, SecureSession)
         assert isinstance(secured.conn, NoiseTransportReadWriter)
         await secured.conn.read_writer.read_write_closer.write(b"\0\x20" + bytes(32))
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await theirs.event_closed.wait()
             assert theirs.violation is not None
             assert theirs.violation.code == "noise_forged"
@@ -89,7 +90,7 @@ async def test_a_lost_socket_ends_the_connection() -> None:
         assert isinstance(raw, RawConnection)
         assert isinstance(raw.stream, TrioTCPStream)
         await raw.stream.stream.aclose()
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await ours.event_closed.wait()
             with pytest.raises(StreamReset):
                 await stream.write(b"x")

@@ -24,6 +24,7 @@ from protocol.overlay.yamux_frames import Flag, Kind, header
 from protocol.overlay.yamux_stream import Phase
 from protocol.units import MIB, SECOND, Micros
 from tests.node.mux.muxed_hosts import addresses_of, connection_of, muxed, read_exactly, two_hosts
+from tests.node.waiting import SECONDS
 
 
 async def bounce(stream: INetStream, data: bytes) -> bytes:
@@ -47,7 +48,7 @@ async def bounce(stream: INetStream, data: bytes) -> bytes:
 )
 async def test_megabytes_there_and_back(stock: tuple[bool, bool]) -> None:
     data = os.urandom(3 * MIB)
-    with trio.fail_after(60):
+    with trio.fail_after(SECONDS):
         async with two_hosts(stock) as two:
             assert await bounce(await two.stream(), data) == data
             assert await bounce(await two.back(), data) == data
@@ -55,7 +56,7 @@ async def test_megabytes_there_and_back(stock: tuple[bool, bool]) -> None:
 
 async def test_a_thousand_streams() -> None:
     done = 0
-    with trio.fail_after(60):
+    with trio.fail_after(SECONDS):
         async with two_hosts() as two, trio.open_nursery() as nursery:
 
             async def one(number: int) -> None:
@@ -92,7 +93,7 @@ async def test_a_reader_may_pause(monkeypatch: pytest.MonkeyPatch) -> None:
             await echoed.write(b"meanwhile")
             assert await read_exactly(echoed, 9) == b"meanwhile"
             release.set()
-            with trio.fail_after(60):
+            with trio.fail_after(SECONDS):
                 await got.wait()
 
 
@@ -138,7 +139,7 @@ async def test_ends_and_resets() -> None:
         two.serve(rude, "/test/rude/1")
         stream = await two.stream("/test/rude/1")
         await stream.write(b"x")
-        with pytest.raises(StreamReset), trio.fail_after(60):
+        with pytest.raises(StreamReset), trio.fail_after(SECONDS):
             await stream.read(1)
 
         stream = await two.stream()
@@ -212,7 +213,7 @@ async def test_a_peer_that_opens_too_much_hurts_nobody_else() -> None:
             header(Kind.CREDIT, Flag.OPEN, number, 0) for number in range(1_001, 9_001, 2)
         )
         attacker.pump()
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await victim.event_closed.wait()
         assert victim.violation is not None
         assert victim.violation.code == "mux_flood"
@@ -238,7 +239,7 @@ async def test_closing_wakes_everybody_and_leaves_nothing() -> None:
                     await ours.accept_stream()
             ended.append("accept")
 
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait_for_data)
                 nursery.start_soon(wait_for_stream)
@@ -265,7 +266,7 @@ async def test_what_was_written_before_closing_arrives() -> None:
         stream = await two.stream("/test/bye/1")
         await stream.write(bytes(200_000))
         await connection_of(two.one, two.two).close()
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await got.wait()
 
 
@@ -284,7 +285,7 @@ async def test_more_streams_than_places_wait(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "OUTBOUND_MAX", 10)
     async with two_hosts() as two:
         places = connection_of(two.one, two.two).session.places
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             while places.outbound:  # libp2p asks who we are
                 await trio.testing.wait_all_tasks_blocked(0.02)
         held = [await two.stream() for _ in range(10)]
@@ -292,7 +293,7 @@ async def test_more_streams_than_places_wait(monkeypatch: pytest.MonkeyPatch) ->
             await two.stream()
         assert scope.cancelled_caught
         await held[0].reset()
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await two.stream()
 
 
@@ -321,7 +322,7 @@ async def test_a_connection_that_was_closed_does_not_start() -> None:
         connection = connection_of(two.one, two.two)
         await connection.close()
         await connection.close()
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await connection.start()
         assert not connection.is_established
 
@@ -350,7 +351,7 @@ async def test_a_silent_peer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(yamux_pulse, "SILENCE", Micros(200_000))
     async with two_hosts() as two:
         ours, theirs = connection_of(two.one, two.two), connection_of(two.two, two.one)
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             while not ours.rtt():
                 await trio.testing.wait_all_tasks_blocked(0.02)
             monkeypatch.setattr(theirs, "pump", lambda: None)
@@ -368,9 +369,9 @@ async def test_sealed_rubbish_ends_its_connection_and_no_other() -> None:
             attacker.session.outbox.control += dice.randbytes(dice.choice([1, 13, 5_000, 300_000]))
             attacker.session.outbox.control += b"\xff" * 12 * 40_000  # Where a length was invented, it ends here.
             attacker.pump()
-            with trio.fail_after(60):
+            with trio.fail_after(SECONDS):
                 await attacker.event_closed.wait()
-            with trio.fail_after(60):
+            with trio.fail_after(SECONDS):
                 stream = await honest.stream()
                 await stream.write(b"x")
                 assert await read_exactly(stream, 1) == b"x"

@@ -9,6 +9,7 @@ from libp2p.network.stream.exceptions import StreamClosed, StreamEOF, StreamRese
 from libp2p.network.stream.net_stream import NetStream, StreamState
 
 from tests.node.mux.muxed_hosts import read_exactly, two_hosts
+from tests.node.waiting import SECONDS
 
 
 def state(stream: INetStream) -> StreamState:
@@ -22,7 +23,7 @@ async def test_a_held_lock_is_in_nobody_s_way() -> None:
         stream = await two.stream()
         assert isinstance(stream, NetStream)
         async with stream._state_lock:
-            with trio.fail_after(60):
+            with trio.fail_after(SECONDS):
                 await stream.write(b"x")
                 assert await stream.read(1) == b"x"
 

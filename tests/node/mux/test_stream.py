@@ -8,6 +8,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from protocol.errors import LocalError
 from tests.node.mux.muxed_hosts import muxed, two_hosts
+from tests.node.waiting import SECONDS
 
 
 async def test_reading_nothing_and_everything() -> None:
@@ -18,13 +19,13 @@ async def test_reading_nothing_and_everything() -> None:
         await stream.write(bytearray(b"abc"))
         await stream.write(memoryview(b"def"))
         got = b""
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             while len(got) < 6:
                 got += await stream.read(-1)
         assert got == b"abcdef"
         async with stream:
             assert stream.get_remote_address() is not None
-        with pytest.raises(MuxedStreamEOF), trio.fail_after(60):
+        with pytest.raises(MuxedStreamEOF), trio.fail_after(SECONDS):
             await stream.read()
         assert stream.is_closed
 
@@ -33,7 +34,7 @@ async def test_a_buffer_may_change_after_the_write() -> None:
     async with two_hosts() as two:
         stream = muxed(await two.stream())
         buffer = bytearray(300_000)
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await stream.write(buffer)
             buffer[:] = b"x" * len(buffer)
             got = b""
@@ -50,7 +51,7 @@ async def test_two_readers_share() -> None:
         async def read() -> None:
             got.append(await stream.read(1))
 
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 nursery.start_soon(read)

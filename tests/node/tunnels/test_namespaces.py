@@ -16,6 +16,7 @@ from protocol.errors import Refused, Unavailable
 from protocol.overlay.tunnel import OpenShell
 from protocol.overlay.tunnel_frames import Frame, Kind, resize
 from tests.node.executors.bench import IN_USER_NAMESPACE, Bench, BenchOf
+from tests.node.waiting import SECONDS
 
 SERVER = """
 import socket, sys
@@ -135,7 +136,7 @@ async def test_a_shell_dies_with_its_tunnel_and_is_counted_with_the_job(bench_of
             nursery.start_soon(end.run)
             assert (await end.next()) is not None
             way, first = door.way()
-            with trio.fail_after(60):
+            with trio.fail_after(SECONDS):
                 while not (found := [pid for pid in pids() if of(pid, "cmdline") == "sleep\x001234\x00"]):
                     await trio.lowlevel.checkpoint()
             inside = found[0]
@@ -144,7 +145,7 @@ async def test_a_shell_dies_with_its_tunnel_and_is_counted_with_the_job(bench_of
             gone = os.pidfd_open(inside)
             nursery.cancel_scope.cancel()
         await end.close()
-        with trio.fail_after(60):
+        with trio.fail_after(SECONDS):
             await trio.lowlevel.wait_readable(gone)
         os.close(gone)
 

@@ -5,6 +5,7 @@ It prints its address when others can connect; its control socket is FOLDER/cont
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import cast
 
 import trio
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[3]))
+    gc.disable()  # Until all is imported, as in a real node (shoal/imports.py).
 
 from node import entropy
 from node.blob_api import BlobApi
@@ -113,4 +116,6 @@ class Node:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
     trio.run(Node(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]).run)
