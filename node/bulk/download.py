@@ -68,7 +68,8 @@ class Shop:
     clock: Clock
     lanes: trio.CapacityLimiter
     hashers: trio.CapacityLimiter
-    open_link: Callable[[PeerId, tuple[Digest, ...]], Awaitable[Link]]
+    open_link: Callable[[PeerId, tuple[Digest, ...]], Awaitable[Link | None]]
+    """None: one that is open already may be used by now."""
     idle_link: Callable[[PeerId, Digest], Link | None]
     keep_link: Callable[[Link], Awaitable[None]]
     punish: Callable[[RemoteViolation], Awaitable[None]]
@@ -208,8 +209,11 @@ class Download:
     async def _lane(self, source: PeerId) -> None:
         """One source, until it has nothing more to do or fails."""
         try:
-            if not await self._has_reused(source):
-                await self._pull(await self._shop.open_link(source, (self._digest, *self._scope)))
+            while not await self._has_reused(source):
+                link = await self._shop.open_link(source, (self._digest, *self._scope))
+                if link is not None:
+                    await self._pull(link)
+                    break
         except Unavailable as error:
             self._reasons[source] = error.detail
         except Refused as error:

@@ -249,14 +249,16 @@ class BulkPlane:
         _, kind, host = control.split("/")[:3]
         return f"/{kind}/{host}/tcp/{self.port}"
 
-    async def _open_link(self, source: PeerId, digests: tuple[Digest, ...]) -> Link:
-        """Ask for a ticket, and connect with it."""
+    async def _open_link(self, source: PeerId, digests: tuple[Digest, ...]) -> Link | None:
+        """Ask for a ticket, and connect with it; None when a link that may be used waits by then."""
         wanted = tuple(dict.fromkeys(digests))[:DIGESTS_PER_TICKET]
         reply = await self._requests.ask(source, "ticket", TicketRequest(wanted), _reply)
         if len(reply.sizes) != len(wanted):
             raise RemoteViolation(source, "its ticket is for something else", code="bad_ticket")
         if reply.sizes[0] == ABSENT:
             raise Unavailable("it does not have the blob", code="no_blob")
+        if self._routes.has_idle(source, wanted[0]):
+            return None
         for idle in self._routes.spare(source):
             await self._part(idle)
         return await self._routes.open(source, reply.secret, reply.addresses, frozenset(wanted))

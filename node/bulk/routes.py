@@ -75,12 +75,12 @@ class Routes:
 
     def idle(self, holder: PeerId, digest: bytes) -> Link | None:
         """A link to a holder that waits and may ask for this blob; it is taken."""
-        for place, (link, until) in enumerate(self._idle):
-            is_good = link.met.peer == holder and until > trio.current_time()
-            if is_good and digest in link.scope:
-                del self._idle[place]
-                return link
-        return None
+        place = self._place(holder, digest)
+        return None if place is None else self._idle.pop(place)[0]
+
+    def has_idle(self, holder: PeerId, digest: bytes) -> bool:
+        """Whether there is one."""
+        return self._place(holder, digest) is not None
 
     def spare(self, holder: PeerId) -> list[Link]:
         """The links to a holder that wait, for closing: none of them covers what is wanted now, and a holder bounds
@@ -106,6 +106,15 @@ class Routes:
         for link, _ in self._idle:
             await link.channel.close()
         self._idle.clear()
+
+    def _place(self, holder: PeerId, digest: bytes) -> int | None:
+        now = trio.current_time()
+        places = (
+            place
+            for place, (link, until) in enumerate(self._idle)
+            if link.met.peer == holder and until > now and digest in link.scope
+        )
+        return next(places, None)
 
     def _is_worth_trying(self, holder: PeerId) -> bool:
         return self._avoid.get(holder, 0.0) <= trio.current_time()

@@ -88,6 +88,7 @@ async def test_connections_of_one_peer_are_bounded(node: Make, serving: Serving)
         await happens(lambda: a.plane._listener.pending == 0)
         assert a.plane._listener.connections == listener.CONNECTIONS_PER_PEER
         for link in links:
+            assert link is not None
             await link.channel.close()
 
 
@@ -99,6 +100,7 @@ async def test_shutdown_ends_connections_that_are_open(node: Make, serving: Serv
             async with serving(a):
                 b.transport.learn(a.peer, a.transport.addresses())
                 link = await b.plane._open_link(a.peer, (digest,))
+                assert link is not None
                 port = a.plane.port
         await link.channel.close()
     with pytest.raises(OSError, match="refused"):

@@ -12,7 +12,7 @@ import pytest
 import trio
 from blake3 import blake3
 
-from node.bulk import assembly, channel, download, plane, routes
+from node.bulk import assembly, channel, download, routes
 from node.bulk.listener import CONNECTIONS_PER_PEER
 from node.bulk.serving import Serving as ServingLink
 from protocol import wire
@@ -178,7 +178,9 @@ async def test_an_output_of_many_files_uses_few_connections(node: Make, serving:
         with trio.fail_after(20):
             await b.transport.fetch(digest, MIB, [a.peer], is_output=True)
         assert all(b.blobs.has(Digest(file.digest)) for file in files)
-        assert b.count("bulk_connections_direct") <= 1 + plane.FETCHED_MAX
+        assert b.count("bulk_connections_direct") < len(files) / 4, (
+            "a slow holder is asked over a second one now and then"
+        )
         assert a.count("blobs_served") >= 200
 
 
@@ -197,6 +199,7 @@ async def test_a_ticket_opens_only_what_it_names(node: Make, serving: Serving) -
     wanted, other = a.blobs.put(some(10)), a.blobs.put(some(20, 2))
     async with serving(a, b):
         link = await b.plane._open_link(a.peer, (wanted,))
+        assert link is not None
         link.scope = frozenset({wanted, other})
         b.plane._routes.keep(link)
         assert await b.fetch(other, a) == 20, "with a ticket of its own, after the other connection was cut"
