@@ -10,7 +10,7 @@ from typing import Final, NoReturn, cast
 
 from protocol.errors import Refused, ShoalError
 from shoal import exits
-from shoal.commands import account, completion, demo, devnet, doctor, gateway, job, node, sim, tunnel, volume
+from shoal.commands import account, completion, demo, devnet, doctor, gateway, job, node, sim, tunnel, verify, volume
 from shoal.output import Output
 
 VERSION: Final = "0.1.0"
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     voice = argparse.ArgumentParser(add_help=False)
     voice.add_argument("--json", action="store_true", help="JSON for programs, errors too")
     voice.add_argument("--quiet", "-q", action="store_true", help="no talk on stderr")
-    for noun in (node, job, volume, tunnel, account, devnet, demo, doctor, gateway, sim, completion):
+    for noun in (node, job, verify, volume, tunnel, account, devnet, demo, doctor, gateway, sim, completion):
         noun.register(nouns, voice)
     return parser
 

@@ -6,16 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocol.errors import Refused
 from shoal import exits
-from shoal.commands import job_proof
-from shoal.commands.words import Nouns, add_gateway, add_noun, agreed, client, devnet_folder, require_answer
-from shoal.output import Output, money, pairs, size_text, table, time_text
+from shoal.commands import job_proof, verify
+from shoal.commands.words import Nouns, add_gateway, add_noun, agreed, client, read, require_answer
+from shoal.output import Output, size_text, table
 
 if TYPE_CHECKING:
     from gateway.schemas import JobStatus
     from shoal.client import Client, SavedFile
-    from shoal.receipt_account import Account
 
 JOB_HELP = "job id, job_…"
 
@@ -59,9 +57,7 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
     receipt.add_argument(
         "--verify", action="store_true", help="check it against the genesis file and compute the payments again"
     )
-    receipt.add_argument(
-        "--genesis", type=Path, metavar="FILE", help="genesis file of the network (default: the devnet's)"
-    )
+    verify.add_genesis(receipt)
     receipt.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="check this saved receipt; asks no gateway"
     )
@@ -195,7 +191,7 @@ def run_result(args: argparse.Namespace, out: Output) -> int:
 def run_receipt(args: argparse.Namespace, out: Output) -> int:
     """Save it, and check it where asked."""
     if args.source is not None:
-        data = _read(args.source)
+        data = read(args.source)
         path = args.source
     else:
         with client(args) as gateway:
@@ -205,85 +201,7 @@ def run_receipt(args: argparse.Namespace, out: Output) -> int:
     if not (args.verify or args.source):
         out.data({"path": str(path), "bytes": len(data)}, lambda: f"{path}  {size_text(len(data))}")
         return exits.OK
-    from protocol import genesis
-    from shoal import receipts
-
-    account = receipts.verify(data, genesis.from_json(_read(_genesis(args))))
-    out.data(_account(account, path), lambda: _account_text(account, path))
-    return exits.OK
-
-
-def _genesis(args: argparse.Namespace) -> Path:
-    if args.genesis is not None:
-        return Path(args.genesis)
-    from shoal.devnet_state import read_state
-
-    state = read_state(devnet_folder(argparse.Namespace()))
-    if state is None:
-        raise Refused(
-            "the genesis file says whose signatures count, and none is named", code="usage",
-            fix="Give --genesis FILE; get it from the network's founder, not from the gateway that you check.",
-        )  # fmt: skip
-    return Path(state.genesis)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Refused(
-            f"{path} cannot be read: {error.strerror}", code="file_missing", fix="Give the path of an existing file."
-        ) from error
-
-
-def _account(account: Account, path: Path) -> dict[str, object]:
-    return {
-        "path": str(path), "operations": account.operations, "blocks": account.blocks, "cap": account.cap,
-        "paid": account.paid, "commission": account.commission, "refunded": account.refunded,
-        "slashed": account.slashed, "waiting": account.waiting, "is_closed": account.is_closed,
-        "held": account.held, "held_until": account.held_until, "evidence": account.audits, "unknown": account.unknown,
-        "movements": account.movements(),
-        "handed_over": [
-            {"chunk": lease.chunk, "epoch": lease.epoch, "done_ppm": lease.done_ppm, "paid": lease.paid}
-            for lease in account.leases.values() if lease.outcome == "handed"
-        ],
-    }  # fmt: skip
-
-
-def _account_text(account: Account, path: Path) -> str:
-    moved = account.movements()
-    rows = [(name, money(amount)) for name, amount in sorted(moved.items(), key=lambda item: item[1])]
-    head = pairs(
-        [
-            ("receipt", path),
-            ("verified", f"{account.operations} operations in {account.blocks} certified blocks"),
-            ("escrow", "closed" if account.is_closed else "still open: more may follow"),
-            *_held(account),
-            *_handed(account),
-            *(("not shown here", line) for line in account.unknown),
-        ]
-    )
-    return f"{head}\n\n{table(('who', 'credits'), rows, right=(1,))}\nsum {money(sum(moved.values()))}"
-
-
-def _held(account: Account) -> list[tuple[str, object]]:
-    """Lines where the network has a policy: what waits for disputes, and what no receipt of this job can say."""
-    if account.books is None:
-        return []
-    elsewhere = "while pay is held, a provider's proven fraud in another job takes it back: that is in its receipts"
-    slashed = [("slashed", f"at least {money(account.slashed)}, half of it or more burnt")] if account.slashed else []
-    if not account.held:
-        return list(slashed)
-    return [*slashed, ("held", f"{money(account.held)} until {time_text(account.held_until)} UTC; {elsewhere}")]
-
-
-def _handed(account: Account) -> list[tuple[str, object]]:
-    """A line when chunks were handed over: how many leases, and what still waits for the end of its chunk."""
-    handed = [lease for lease in account.leases.values() if lease.outcome == "handed"]
-    if not handed:
-        return []
-    paid = sum(lease.paid + lease.commission for lease in handed)
-    return [("handed over", f"{len(handed)} leases: {money(paid)} paid, {money(account.waiting)} waiting")]
+    return verify.check(data, path, args.genesis, None, out)
 
 
 def _saved_text(saved: list[SavedFile]) -> str:

@@ -87,6 +87,16 @@ def client(args: argparse.Namespace) -> Client:
     return Client(url, token or "")
 
 
+def read(path: Path) -> bytes:
+    """The bytes of a file that is named on the command line."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be read: {error.strerror}", code="file_missing", fix="Give the path of an existing file."
+        ) from error
+
+
 def require_answer(args: argparse.Namespace) -> None:
     """Refuse to begin what will need an answer where nobody can give one."""
     if not args.yes and not sys.stdin.isatty():
