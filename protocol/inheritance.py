@@ -19,6 +19,9 @@ UNJUDGED: Final = frozenset({"handed", "fenced", "surrendered", "expired", "unde
 BLAMABLE: Final = frozenset({"wrong", "fraud", "rejected"})
 """Findings about single units: what they say of a claim they can say of the units before it."""
 
+COSTLY: Final = frozenset({"wrong", "fraud", "severe", "withheld"})
+"""Findings that cost stake (`protocol.penalties.amount`)."""
+
 VOID: Final = "void"
 """How a lease ended whose claim rests on bad units of an earlier one: no pay, and no fault of its provider."""
 
@@ -74,10 +77,10 @@ def correct(lease: ChunkLease, held: Held) -> None:
 
 
 def is_blamed_twice(state: LedgerState, held: Held) -> bool:
-    """Whether another decision about the chunk stands against the same lease: nobody pays twice for one unit."""
+    """Whether another decision about the chunk costs the same lease something: nobody pays twice for one unit."""
     if not held.blamed:
         return False
     last = state.escrows[held.escrow].chunks[held.chunk].epoch
     places = (held_id(held.escrow, held.chunk, epoch) for epoch in range(held.blamed + 1, last + 1))
     others = (item for place in places if (item := state.held.get(place)) is not None and item is not held)
-    return any(item.blamed == held.blamed and item.finding != "accept" for item in others)
+    return any(item.blamed == held.blamed and item.finding in COSTLY for item in others)

@@ -76,8 +76,11 @@ class Bench:
         self.drifts = DriftWatch(hashlib.sha256(mine).digest())
 
     def outputs(self, escrow: bytes, chunk: int, facts: Facts) -> tuple[Digest, ...] | None:
-        """What a step reads of earlier ones, as court and witness read it; None when one is not accepted now."""
-        job = self.ledger().escrows[escrow]
+        """What a step reads of earlier ones, as court and witness read it; None when one is not accepted now, or the
+        ledger has forgotten the job: it may be many blocks ahead of what its judge has heard."""
+        job = self.ledger().escrows.get(escrow)
+        if job is None:
+            return None
         earlier = [lease for index, lease in job.chunks.items() if index < facts.chunks <= chunk]
         return outputs_read(job, chunk, facts.chunks) if all(lease.state == "paid" for lease in earlier) else None
 

@@ -232,7 +232,8 @@ class Court:
         )
 
     def _outputs(self, trial: Trial, facts: Facts) -> tuple[Digest, ...] | None:
-        return outputs_read(self._bailiff.ledger().escrows[trial.place[0]], trial.place[1], facts.chunks)
+        job = self._bailiff.ledger().escrows.get(trial.place[0])
+        return outputs_read(job, trial.place[1], facts.chunks) if job is not None else None
 
     # ── panels ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _committed(self, sender: PeerId, message: AuditCommit, now: Micros) -> list[Effect]:

@@ -166,7 +166,9 @@ class Judge:
     def _open(self, place: Place, lag: Micros, now: Micros) -> list[Effect]:
         """`lag` = our clock less the ledger's, microseconds."""
         ledger = self._ledger()
-        escrow = ledger.escrows[place[0]]
+        escrow = ledger.escrows.get(place[0])
+        if escrow is None:  # Forgotten: of many blocks at once the ledger is at the last before we hear of the first.
+            return []
         lease = escrow.chunks[place[1]]
         if place in self.cases or lease.epoch != place[2] or lease.state != "claimed":
             return []

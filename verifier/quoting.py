@@ -96,6 +96,7 @@ class Quotes:
         """As if there had been no evidence. What the provider opened, it opens again: bound by its seal."""
         case.quote, case.code, case.repeats = None, "not_sampled", 0
         case.reveal = case.last = case.hearing = case.upheld = case.finished = None
+        case.joined, case.others = {}, {}
         return [Emit("quote", self._bench.named(case) | {"code": "alone"}), *self._audit(case, now)]
 
     def _others(self) -> list[PeerId]:

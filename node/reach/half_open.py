@@ -92,6 +92,7 @@ def _taken(ends: _Ends) -> socket.socket | None:
     one.scope.cancel()
     if one.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in _ANSWERED:
         return one.sock
+    reset_at_end(one.sock)  # Answered and ended by the other side: these two ports are free again at once.
     one.sock.close()
     return None
 

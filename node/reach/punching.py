@@ -149,9 +149,7 @@ class Puncher:
         try:
             if not is_relayed(stream):
                 raise Unavailable("a punch over a direct connection", code="not_relayed")
-            await self._yield_to(peer)
-            is_busy = len(self._active) >= PUNCHES_MAX or peer in self._active
-            if is_busy or not self._memory.may_answer(peer, self._clock.now()):
+            if not await self._makes_room(peer):
                 raise Unavailable("one is under way, or too many are", code="busy")
             punch = self._punch(peer)
             await self._drive(punch, punch.answer(self._clock.now()), stream, is_ours=False)
@@ -224,13 +222,20 @@ class Puncher:
             why = punch.state.why if isinstance(punch.state, Ended) else "it took too long"
             log.info("%s stays behind its relay after %.2f s: %s", peer_text(peer), took, why)
 
-    async def _yield_to(self, peer: PeerId) -> None:
-        """Both may have begun, each when it saw the other's relayed connection: the smaller key's punch goes on."""
+    async def _makes_room(self, peer: PeerId) -> bool:
+        """Whether a punch of the other side's is answered.
+
+        Both may have begun, each when it saw the other's relayed connection: the smaller key's punch goes on. Ours is
+        given up for one that is answered only: a peer that asks for ever would else keep ours from being remembered."""
         ours = self._active.get(peer)
-        if ours is not None and ours.is_ours and peer < self._me:
+        is_busy = len(self._active) >= PUNCHES_MAX if ours is None else not ours.is_ours or self._me < peer
+        if is_busy or not self._memory.may_answer(peer, self._clock.now()):
+            return False
+        if ours is not None:
             ours.has_yielded = True
             ours.scope.cancel()
             await ours.ended.wait()
+        return peer not in self._active
 
     async def _drive(
         self, punch: Punch, effects: tuple[Effect, ...], stream: INetStream | None, *, is_ours: bool

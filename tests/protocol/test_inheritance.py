@@ -339,13 +339,14 @@ def test_who_is_cleared_may_be_inherited_from_again(world: World) -> None:
     assert (held.end, stake(world, A)) == ("slashed", 0)
 
 
-def tainted(world: World) -> bytes:
+def tainted(world: World, finding: OutcomeName = "wrong") -> bytes:
     """C went on from A's snapshot after A was cleared; then A is found to blame again."""
     held = overturned(world)
     lease(world, held.escrow, 3, C)
     world.ok(appeal(held.escrow, RENTER, epoch=2, number=2), RENTER)
-    world.ok(ruling(held.escrow, "wrong", epoch=2, number=2), VALIDATOR)
-    assert held.end == "slashed" and stake(world, A) == STAKE - PRICE // 10
+    world.ok(ruling(held.escrow, finding, epoch=2, number=2), VALIDATOR)
+    cost = PRICE // 10 if finding == "wrong" else 0
+    assert (held.end, stake(world, A)) == ("slashed" if cost else "unpaid", STAKE - cost)
     return held.escrow
 
 
@@ -373,6 +374,14 @@ def test_who_is_found_to_blame_twice_for_the_same_units_pays_once(world: World) 
     assert world.lease(escrow).outcome == "void"
     world.mature()
     assert (world.held(escrow, epoch=3).end, stake(world, A), stake(world, C)) == ("unpaid", STAKE - PRICE // 10, STAKE)
+
+
+def test_a_finding_that_cost_nothing_excuses_from_nothing(world: World) -> None:
+    escrow = tainted(world, "rejected")
+    world.ok(claim(escrow, 3, C, word(escrow, 1, 2, A)), C)
+    world.ok(blame(escrow, "wrong", epoch=3), VALIDATOR)
+    world.mature()
+    assert (world.held(escrow, epoch=3).end, stake(world, A)) == ("slashed", STAKE - PRICE // 10)
 
 
 def test_an_ended_escrow_forgets_whose_units_were_found_bad(world: World) -> None:

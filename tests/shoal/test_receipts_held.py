@@ -24,8 +24,8 @@ from protocol.operations import (
 )
 from protocol.policy import Policy
 from protocol.units import CREDIT, SECOND
-from shoal.commands.job import _account_text
 from shoal.receipt_account import Account, wire_peer
+from shoal.receipt_text import account_text
 from shoal.receipts import JobReceipt, verify
 from tests.protocol.ledger_world import (
     CHAIN,
@@ -143,7 +143,7 @@ def test_more_evidence_than_the_collateral_covers_is_told_as_not_known(world: Ke
     account, known = world.account(e), world.ledger.escrows[e]
     assert known.evidence == 0 < account.audits == 2 * PRICE - PRICE // 2
     assert any(f"paid {account.audits} units for evidence at most" in line for line in account.unknown)
-    assert "not shown here" in _account_text(account, "x")  # type: ignore[arg-type]
+    assert "not shown here" in account_text(account, "x")  # type: ignore[arg-type]
 
 
 def test_an_overturned_appeal(world: Kept) -> None:
@@ -213,7 +213,7 @@ def test_a_fraud_in_another_job_is_not_in_this_one_s_receipt(world: Kept) -> Non
     world.ok(claim(other), P)
     world.ok(verdict(other, "fraud"), VALIDATOR)
     world.listed = mine
-    text = _account_text(world.account(e), "x")  # type: ignore[arg-type]
+    text = account_text(world.account(e), "x")  # type: ignore[arg-type]
     assert "proven fraud in another job takes it back" in text
     world.mature()
     assert world.ledger.escrows[e].paid == 0 and verify(world.receipt(e), world.law, world.time).paid > 0

@@ -177,6 +177,23 @@ def test_a_verdict_is_sent_again_until_the_ledger_has_it() -> None:
     assert court.judge.cases == {}
 
 
+def test_a_claim_of_a_job_that_the_ledger_has_forgotten_is_nothing_to_judge() -> None:
+    """Who catches up has executed every block that came along before it hears of the claims in the first."""
+    court = Court(valid=10**9)
+    del court.state.escrows[ESCROW]
+    court.claim()
+    assert (court.effects, court.judge.cases) == ([], {})
+
+
+def test_a_job_that_is_forgotten_before_its_specification_is_here_ends_with_the_next_look() -> None:
+    court = Court(valid=10**9)
+    court.claim()
+    del court.state.escrows[ESCROW]
+    court.know_spec()
+    court.wait(ASK_AGAIN)
+    assert court.judge.cases == {}
+
+
 def test_a_second_opening_changes_nothing_and_another_one_is_an_offence() -> None:
     court = Court(valid=10**9)
     court.claim()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from libp2p.abc import INetStream
 
 from benchmarks.netlab import ground
 from benchmarks.netlab.laboratory import Host, Laboratory
@@ -18,11 +19,11 @@ from benchmarks.netlab.routers import Kind
 from node.libp2p_rim import libp2p_id, protocol_id
 from node.reach.circuit_messages import DCUTR_PROTOCOL, MessageReader, say_punch
 from node.reach.punching import Puncher, is_public
-from node.reach.relayed_connection import is_connected_directly, open_directly
+from node.reach.relayed_connection import is_connected_directly, open_directly, open_eagerly
 from node.reach.sockets import abort
 from protocol.errors import Unavailable
 from protocol.overlay.nat_kind import NatKind
-from protocol.overlay.punch import DIAL_US, GIVE_UP_US, Connect, Sync
+from protocol.overlay.punch import DIAL_US, GIVE_UP_US, Connect, PunchMemory, Sync
 from protocol.units import SECOND
 from shoal.processes import shoal_environment
 from tests.node.reach.relay_hosts import Node, nodes
@@ -125,6 +126,31 @@ async def test_of_two_that_begin_at_once_the_larger_id_yields(monkeypatch: pytes
         assert [node.counts["punches_tried"] for node in (one, other)] == [1, 1]
         assert [node.counts["punches_succeeded"] for node in (one, other)] == [1, 0]
         assert [node.counts["punches_failed"] for node in (one, other)] == [0, 0]
+
+
+async def test_who_asks_too_often_ends_no_punch_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep ours from being remembered as failed, and us dialling what it says are its addresses."""
+    monkeypatch.setattr(Puncher, "_initiates", lambda self, peer: not is_connected_directly(self._host, peer))
+    monkeypatch.setattr(PunchMemory, "may_answer", lambda self, peer, now: False)
+    monkeypatch.setattr("node.reach.punching.GIVE_UP_US", SECOND)
+    async with nodes(3) as (relay, alice, bob):
+        await relayed(relay, alice, bob)
+        one, other = sorted((alice, bob), key=lambda node: node.peer)
+        asked = trio.Event()
+
+        async def mute(stream: INetStream) -> None:
+            asked.set()
+            await trio.sleep_forever()
+
+        one.host.set_stream_handler(protocol_id(DCUTR_PROTOCOL), mute)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(punches(other).upgrade, one.peer)
+            await asked.wait()
+            with pytest.raises(Unavailable):
+                stream = await open_eagerly(one.host, other.peer, DCUTR_PROTOCOL)
+                await say_punch(stream, Connect(()))
+                await MessageReader(stream, other.peer, DCUTR_PROTOCOL).punch_message()
+        assert (other.counts["punches_tried"], other.counts["punches_failed"]) == (1, 1)
 
 
 async def test_a_public_peer_is_dialled_back_at_once() -> None:
