@@ -29,7 +29,8 @@ WASM_NAME: Final = "wasm"
 
 _PROBE: Final = """
 import importlib.metadata as m, json, platform, sys
-packages = sorted({(d.metadata["Name"].lower(), d.version) for d in m.distributions() if d.metadata["Name"]})
+found = (d.metadata for d in m.distributions())
+packages = sorted({(one["Name"].lower(), one["Version"]) for one in found if one["Name"]})
 print(json.dumps({
     "version": sys.version, "implementation": sys.implementation.name, "machine": platform.machine(),
     "system": platform.system(), "libc": "-".join(platform.libc_ver()), "packages": packages,

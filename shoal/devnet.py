@@ -134,6 +134,7 @@ class Devnet:
         bootstrap = [f"/ip4/127.0.0.1/tcp/{ports[0]}/p2p/{peers[steward.name]}"]
         for plan, port in zip(plans[1:], ports[1:], strict=False):
             layout.write_config(self.folder, plan, port, bootstrap, (renter,), runtimes)
+            layout.share_figures(self.folder, steward.name, plan.name)
             self._spawn(plan.name)
         gateway = GatewayEntry(f"http://127.0.0.1:{ports[-1]}", token, str(self.folder / "gateway"), 0)
         nodes = tuple(NodeEntry(p.name, p.roles, str(self.folder / p.name), 0, peers[p.name]) for p in plans)

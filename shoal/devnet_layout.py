@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,9 @@ POLICY: Final = Policy(dispute_window=WINDOW, rule_time=5 * MINUTE, has_beacon=T
 long enough for its deadlines (`verifier/court.py` keeps a minute of `rule_time` for itself)."""
 
 CHEAT: Final = "wrong-pixels"
+
+FIGURES: Final = "capability.json"
+"""What a node's benchmark found when it first started, two seconds of a core, in its folder."""
 
 CANARY_FUND: Final = Credits(1_000 * CREDIT)
 """Free credits of a validator that issues canaries: its mirror renters pay for them as anybody does."""
@@ -116,6 +120,11 @@ def write_config(
     if runtimes:
         lines += ["", "[runtimes]", *(f"{_text(name)} = {_text(path)}" for name, path in runtimes.items())]
     (folder / plan.name / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def share_figures(folder: Path, measured: str, name: str) -> None:
+    """Give a node what another of this machine has measured of it (node/host.py): once, and not by all at once."""
+    shutil.copyfile(folder / measured / FIGURES, folder / name / FIGURES)
 
 
 def free_ports(count: int) -> list[int]:

@@ -18,7 +18,13 @@ from protocol.errors import Unavailable
 from protocol.units import SECOND
 
 POLL_S: Final = 0.05
-"""Between two looks at a condition that nobody announces."""
+"""Between two looks at a condition that nobody announces, at first."""
+
+POLL_MAX_S: Final = 0.25
+"""Between two looks at one that takes long: each costs an HTTP request or a question to a node."""
+
+POLL_SHARE: Final = 20
+"""In between, a look comes after a 20th of the time that was waited already: it is seen 5 % late at most."""
 
 END_GRACE_S: Final = 20.0
 """Seconds that a process gets to end by itself."""
@@ -96,16 +102,17 @@ def shoal_environment(**extra: str) -> dict[str, str]:
 def until(what: str, check: Callable[[], T | None], children: Sequence[Child], seconds: float) -> T:
     """The first answer of `check` that is not None. Unavailable when a child ends or the time is up."""
     clock = Clock()
-    ends = clock.now() + int(seconds * SECOND)
+    began = clock.now()
     while (found := check()) is None:
         for child in children:
             child.require_alive()
-        if clock.now() > ends:
+        waited = (clock.now() - began) / SECOND
+        if waited > seconds:
             logs = ", ".join(str(child.log) for child in children)
             raise Unavailable(
                 f"{what}: not after {seconds:g} s", code="start_timeout", fix=f"Look at the logs: {logs}."
             )
-        time.sleep(POLL_S)
+        time.sleep(min(max(POLL_S, waited / POLL_SHARE), POLL_MAX_S))
     return found
 
 

@@ -29,6 +29,7 @@ FIRST: Final[tuple[str | tuple[str, ...], ...]] = (
     TOGETHER[1],
     "tests/netlab/",
     "tests/end_to_end/",
+    "tests/engines/",
     "tests/node/guest/test_corpus.py",
     "tests/node/volumes/test_processes.py",
     "tests/node/guest/test_hook.py",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from protocol.errors import Refused
 from shoal import exits
 from shoal.commands.words import Nouns, add_data, add_noun
+from shoal.imports import lasting
 from shoal.output import Output
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def register(nouns: Nouns, voice: argparse.ArgumentParser) -> None:
 
 def run_serve(args: argparse.Namespace, out: Output) -> int:
     """Run the gateway in this process."""
-    from gateway import serve
+    with lasting():
+        from gateway import serve
 
     args.data = gateway_folder(args)
     args.socket = _socket(args)

@@ -12,6 +12,7 @@ from shoal import exits
 from shoal.care_text import care_rows, protected_text
 from shoal.commands import reclaim
 from shoal.commands.words import Nouns, add_data, add_noun, control
+from shoal.imports import lasting
 from shoal.output import Output, money, pairs, span_text, table, time_text
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ def run_node(args: argparse.Namespace, out: Output) -> int:
             f"there is no genesis file {config.genesis_file}", code="bad_genesis",
             fix="Get it from the network that you join (--genesis FILE); `shoal devnet up` makes your own.",
         )  # fmt: skip
-    from node import run
+    with lasting():
+        from node import run
 
     return run.main(config)
 

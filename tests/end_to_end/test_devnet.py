@@ -105,6 +105,11 @@ def test_a_frozen_provider_is_fenced_and_harms_nothing_when_it_wakes(network: Ne
     assert after.reason in (None, "")
 
 
+def test_what_the_machine_can_do_is_measured_by_one_node_for_all(network: Network) -> None:
+    figures = {(network.devnet.folder / node.name / "capability.json").read_bytes() for node in network.state.nodes}
+    assert len(figures) == 1, "each measured it again: the time of the measurement is in it"
+
+
 def test_a_second_node_on_one_data_directory_is_refused(network: Network) -> None:
     data = network.devnet.folder / "provider-1"
     command = shoal_command("node", "run", "--data", str(data))

@@ -53,6 +53,18 @@ def told(folder: Path, settings: dict[str, str]) -> None:
     (folder / "config.toml").write_text("\n".join([*said, *kept, ""]), encoding="utf-8")
 
 
+class Told(Devnet):
+    """A network of which some nodes find more in their configuration when they start."""
+
+    def __init__(self, folder: Path, settings: dict[str, dict[str, str]]) -> None:
+        super().__init__(folder, lambda text: None)
+        self._settings = settings
+
+    def _spawn(self, name: str) -> None:
+        told(self.folder / name, self._settings.get(name, {}))
+        super()._spawn(name)
+
+
 @pytest.fixture
 def network(hardware: TsmFolder, tmp_path: Path) -> Iterator[Network]:
     """A provider whose machine signs, and a validator that knows the maker; both fresh, as only newcomers are drawn so
@@ -60,17 +72,17 @@ def network(hardware: TsmFolder, tmp_path: Path) -> Iterator[Network]:
     roots = tmp_path / "roots"
     (roots / "tdx").mkdir(parents=True)
     (roots / "tdx" / "root.pem").write_bytes(FOUNDRY.tdx_chain.root.public_bytes(Encoding.PEM))
-    devnet = Devnet(tmp_path / "net", lambda text: None)
-    devnet.up(1)
-    killed = devnet.down()
-    told(devnet.folder / "validator", {"trust_roots": f'"{roots}"'})
-    told(devnet.folder / "provider-1", {"attestation": f'"{hardware.folder}"', "slots": str(CHUNKS)})
+    settings = {
+        "validator": {"trust_roots": f'"{roots}"'},
+        "provider-1": {"attestation": f'"{hardware.folder}"', "slots": str(CHUNKS)},
+    }
+    devnet = Told(tmp_path / "net", settings)
     state = devnet.up(1)
     try:
         with Client(state.gateway.url, state.gateway.token) as client:
             yield Network(devnet, state, client, tmp_path)
     finally:
-        killed += devnet.down()
+        killed = devnet.down()
     assert not killed, f"{killed} did not end when they were asked to"
 
 

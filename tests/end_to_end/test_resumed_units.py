@@ -30,7 +30,7 @@ audit: 1
 checkpoint: {every: 1s}
 estimate: 10s
 """
-CHAIN_SLOW: Final = CHAIN.replace("i32.const 5000", "i32.const 200000000")
+CHAIN_SLOW: Final = CHAIN.replace("i32.const 5000", "i32.const 100000000")
 """Some tenths of a second per unit, for an audit too."""
 SLOW: Final = WALK.replace("import hashlib, os", "import hashlib, os, time").replace(
     "    def step(self, state, index):\n",

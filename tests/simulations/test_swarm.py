@@ -80,12 +80,12 @@ def test_a_quiet_world_ends_early_and_a_run_without_settling_does_not() -> None:
 
 
 def test_faults_can_be_left_out() -> None:
-    whole = run_seed(2)
+    whole = run_seed(16)
     assert len(whole.injections) > 3
-    part = run_seed(2, injections=whole.injections[:1])
+    part = run_seed(16, injections=whole.injections[:1])
     assert part.injections == whole.injections[:1]
     assert part.auditor != whole.auditor
-    assert run_seed(2, injections=whole.injections).auditor == whole.auditor
+    assert run_seed(16, injections=whole.injections).auditor == whole.auditor
 
 
 def test_an_exception_is_a_violation_with_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
