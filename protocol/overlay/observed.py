@@ -139,9 +139,13 @@ class Observations:
 
     def mappings(self) -> tuple[str, ...]:
         """Endpoints from which dials of our listening port come out, the newest word first. One observer is enough: it
-        names a port of an address that several confirmed, so a lie makes whoever punches knock at our own router."""
-        words = sorted((word for word in self._words.values() if word.has_port), key=lambda word: -word.at)
-        return tuple(dict.fromkeys(word.seen.text for word in words if word.seen.ip == self._external))
+        names a port of an address that several confirmed, so a lie makes whoever punches knock at our own router. A
+        crowd in one subnet names one of them."""
+        newest: dict[str, _Word] = {}
+        for word in sorted(self._words.values(), key=lambda word: -word.at):
+            if word.has_port and word.seen.ip == self._external:
+                newest.setdefault(subnet(word.looked.ip, self._bits), word)
+        return tuple(dict.fromkeys(word.seen.text for word in newest.values()))
 
     def nat(self, router: str = "") -> Nat:
         """What is known of the NAT. `router` = the outside address that our router claims, empty when it said none."""

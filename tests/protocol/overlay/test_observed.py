@@ -162,6 +162,9 @@ def test_one_observer_tells_where_to_knock() -> None:
     assert seen.mappings() == ("/ip4/44.1.2.3/tcp/21965",), "a lie names no other machine"
     seen.receive(said(4, "44.1.2.3:30000", at=2 * SECOND))
     assert seen.mappings() == ("/ip4/44.1.2.3/tcp/30000", "/ip4/44.1.2.3/tcp/21965")
+    for number in range(5, 20):
+        seen.receive(said(number, f"44.1.2.3:{number}", observer=f"11.4.{number}.1", at=3 * SECOND))
+    assert seen.mappings() == ("/ip4/44.1.2.3/tcp/5", "/ip4/44.1.2.3/tcp/21965"), "a crowd is one observer"
 
 
 def test_other_interfaces_make_old_words_void() -> None:
