@@ -27,6 +27,9 @@ STILL_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 0.002
 """Between two looks whether they do: freezing takes microseconds."""
 
+EMPTY_SECONDS: Final = 10.0
+"""For a thawed group to become empty: processes that were killed meanwhile have to die first."""
+
 ROUNDS: Final = 50
 """Times that a sandbox is searched for processes which were forked while the others were being moved."""
 
@@ -67,21 +70,25 @@ class Freezer:
             return (self.folder / "freezer.state").read_text().strip() == "FROZEN"
         return "frozen 1" in (self.folder / "cgroup.events").read_text()
 
-    def dissolve(self, home: Path) -> None:
-        """Thaw; a group of ours is emptied into `home` and removed. Never raises for what is gone already."""
+    async def dissolve(self, home: Path) -> None:
+        """Thaw; a group of ours is emptied into `home` and removed. Never raises for what is gone already.
+
+        Who was killed while it stood still dies now, and is in the group until the kernel is done with it."""
         if not self.folder.is_dir():
             return
         self.set(frozen=False)
-        if not self.is_ours:
-            return
-        for _ in range(ROUNDS):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + EMPTY_SECONDS):
+            while self.is_ours and not self._is_removed(home):  # noqa: ASYNC110  the kernel has no event for v1
+                await trio.sleep(LOOK_SECONDS)
+
+    def _is_removed(self, home: Path) -> bool:
+        try:
             for pid in self.pids():
                 _write_pid(home, pid)
-            try:
-                self.folder.rmdir()
-            except OSError:
-                continue
-            return
+            self.folder.rmdir()
+        except OSError:
+            return not self.folder.is_dir()
+        return True
 
 
 def why_not() -> str:
@@ -110,7 +117,7 @@ async def frozen(first: int, name: str) -> AsyncIterator[Freezer]:
     except OSError as error:
         raise Unavailable(f"the job cannot be frozen: {error.strerror}", code="not_still") from error
     finally:
-        freezer.dissolve(home)
+        await freezer.dissolve(home)
 
 
 async def _hold(freezer: Freezer, first: int) -> None:
@@ -129,10 +136,10 @@ async def _hold(freezer: Freezer, first: int) -> None:
     raise Unavailable("the job starts processes faster than they can be held", code="not_still")
 
 
-def clean(label: str) -> None:
+async def clean(label: str) -> None:
     """Thaw and remove what an earlier process of this node left frozen."""
-    for folder in _leftovers(label):
-        Freezer(folder, is_ours=folder.name.startswith(MARK)).dissolve(folder.parent)
+    for folder in list(_leftovers(label)):
+        await Freezer(folder, is_ours=folder.name.startswith(MARK)).dissolve(folder.parent)
 
 
 def _leftovers(label: str) -> Iterator[Path]:

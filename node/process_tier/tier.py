@@ -120,7 +120,7 @@ class ProcessTier:
 
     async def clean(self) -> None:
         """Set going and remove what an earlier process of this node left standing still. Before the executors'."""
-        await trio.to_thread.run_sync(freezer.clean, self._bench.label)
+        await freezer.clean(self._bench.label)
 
     async def dump(self, handle: Handle, folder: Path) -> Dumped:
         """Write a snapshot of a running job to `folder`, which is there only when it is whole.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,10 @@ def sleeper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     group.rmdir()
 
 
+def _sleeping() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"])
+
+
 def _groups(pid: int) -> str:
     return Path(f"/proc/{pid}/cgroup").read_text()
 
@@ -121,6 +126,21 @@ async def test_what_a_dead_node_froze_is_thawed(sleeper: int) -> None:
     label = f"test-pt{os.getpid()}"
     frozen = freezer.frozen(sleeper, f"{label}-x")
     held = await frozen.__aenter__()
-    freezer.clean(label)
+    await freezer.clean(label)
     assert not held.folder.exists() or not held.is_frozen()
     await frozen.__aexit__(None, None, None)
+
+
+async def test_who_was_killed_standing_still_does_not_keep_the_group(sleeper: int) -> None:
+    """A sandbox dies with its node, but not before it is thawed; and the kernel takes its time."""
+    label = f"test-pt{os.getpid()}"
+    more = [_sleeping() for _ in range(20)]
+    async with freezer.frozen(sleeper, f"{label}-x") as held:
+        if held.is_ours:
+            held.take([process.pid for process in more])
+        for pid in (sleeper, *(process.pid for process in more)):
+            os.kill(pid, signal.SIGKILL)
+        await freezer.clean(label)
+    assert not held.is_ours or not held.folder.exists()
+    for process in more:
+        process.wait()
