@@ -29,6 +29,9 @@ ADVERSARY_SWITCH: Final = "SHOAL_TEST_ADVERSARY"
 """Set to 1 it allows `misbehave`; only the demo and the tests set it."""
 
 ENVIRONMENT_PREFIX: Final = "SHOAL_"
+FIGURES: Final = "capability.json"
+"""In a node's folder: what its benchmark found when it first started, two seconds of a core."""
+
 LISTEN_DEFAULT: Final = "/ip4/0.0.0.0/tcp/4301"
 """A fixed port, so that a router's rule or a bootstrap list stays right over restarts."""
 

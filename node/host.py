@@ -12,7 +12,7 @@ import trio
 from node.blobs import BlobStore
 from node.capability import capability, load_or_measure
 from node.clock import Clock
-from node.config import Config
+from node.config import FIGURES, Config
 from node.executors.ladder import usable
 from node.executors.wasm import engine_digest
 from node.gpu import HostSource, offered
@@ -102,7 +102,7 @@ async def inspect_host(
 def _measure(config: Config, clock: Clock) -> Capability:
     cards = offered(HostSource().read())
     measured = load_or_measure(
-        config.data / "capability.json",
+        config.data / FIGURES,
         config.data,
         clock.now(),
         lambda what, share: log.info("benchmark: %s, %d %%", what, round(share * 100)),

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from msgspec import structs
 
 from node.clock import Clock
-from node.config import Config, Role, identity
+from node.config import FIGURES, Config, Role, identity
 from protocol.credits import credits_text
 from protocol.genesis import Genesis
 from protocol.identity import peer_text
@@ -36,9 +36,6 @@ POLICY: Final = Policy(dispute_window=WINDOW, rule_time=5 * MINUTE, has_beacon=T
 long enough for its deadlines (`verifier/court.py` keeps a minute of `rule_time` for itself)."""
 
 CHEAT: Final = "wrong-pixels"
-
-FIGURES: Final = "capability.json"
-"""What a node's benchmark found when it first started, two seconds of a core, in its folder."""
 
 CANARY_FUND: Final = Credits(1_000 * CREDIT)
 """Free credits of a validator that issues canaries: its mirror renters pay for them as anybody does."""

@@ -32,7 +32,7 @@ from protocol.operations import (
     SignedOp,
     Verdict,
 )
-from protocol.units import PeerId
+from protocol.units import Digest, PeerId
 from shoal.receipt_account import Account, Lease
 
 NOBODY = PeerId(bytes(32))
@@ -104,10 +104,14 @@ def verify_outputs(account: Account, files: Iterable[tuple[int, str, str, int]],
         by_chunk[chunk].append(OutputFile(inner, bytes.fromhex(digest), size))
     judged = account.outputs()
     for chunk, listed in by_chunk.items():
-        manifest = Manifest(tuple(sorted(listed, key=lambda file: file.path)))
-        if judged.get(chunk) != wire.digest(wire.encode(manifest)):
+        if judged.get(chunk) != output_of(listed):
             raise false(f"the files of chunk {chunk} are not those that were judged")
     return len(by_chunk)
+
+
+def output_of(files: Iterable[OutputFile]) -> Digest:
+    """What a verdict says of a chunk with these files: the digest of their manifest."""
+    return wire.digest(wire.encode(Manifest(tuple(sorted(files, key=lambda file: file.path)))))
 
 
 def false(what: str) -> Refused:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from protocol import wire
 from protocol.errors import Refused
-from protocol.jobspec import Manifest, OutputFile
+from protocol.jobspec import OutputFile
 from protocol.units import Digest
 from shoal.receipt_account import Account
+from shoal.receipts import output_of
 
 
 def verify_folder(account: Account, folder: Path) -> int:
@@ -37,8 +37,7 @@ def verify_folder(account: Account, folder: Path) -> int:
 
 
 def _digest_of(folder: Path, files: list[Path]) -> Digest:
-    listed = [_listed(folder, path) for path in files]
-    return wire.digest(wire.encode(Manifest(tuple(sorted(listed, key=lambda file: file.path)))))
+    return output_of(_listed(folder, path) for path in files)
 
 
 def _listed(folder: Path, path: Path) -> OutputFile:

@@ -14,15 +14,15 @@ from protocol.effects import Effect, Send
 from protocol.identity import Identity
 from protocol.ledger import operation_decoder
 from protocol.messages import AuditCommit, Message, Submit
-from protocol.operations import Claim, EscrowOpen, Fence, Verdict, seal, signed_op
+from protocol.operations import Fence, Verdict, signed_op
 from protocol.tallies import UNHEARD
-from protocol.units import CREDIT, SECOND, Digest, Micros, PeerId
+from protocol.units import SECOND, Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
-from tests.protocol.ledger_world import CHAIN, DEADLINE, RENTER, START, STEWARD, assign
+from tests.protocol.ledger_world import CHAIN
 from tests.verifier.appeals import BAD, GOOD
 from tests.verifier.court import ME, ODD, Court, in_audit, to_open
 from tests.verifier.quorum import KEYS
-from tests.verifier.test_justice import PROVIDER, SALT, Opener, Town
+from tests.verifier.test_justice import PROVIDER, Opener, Town
 from verifier.case import Auditing, Decided
 from verifier.concurrence import VERDICTS_MAX, may_join
 from verifier.deadlines import ASK_AGAIN
@@ -33,6 +33,9 @@ SECONDS: Final = 80
 
 class Split(Town):
     """The first auditor's seals reach itself and so many others; a judge hands in what `words` makes of its verdict."""
+
+    claim_within = 10_000_000
+    verdict_within = 200_000_000
 
     def __init__(self, claimed: Digest, told: int) -> None:
         super().__init__(claimed, GOOD)
@@ -51,18 +54,6 @@ class Split(Town):
                 return
         if self.words(sender, message):
             super().deliver(sender, to, message)
-
-    def claim(self, output: Digest) -> tuple[bytes, int, int]:
-        """As in town, with as little time as there may be."""
-        spec = next(iter(self.blobs))
-        fields = EscrowOpen(RENTER.peer, 0, 0, bytes(16), 100 * CREDIT, spec, STEWARD.peer, DEADLINE)
-        opened = signed_op(CHAIN, fields, RENTER)
-        place = (opened.op_id, 0, 1)
-        lease = assign(opened.op_id, claim_by=START + 10_000_000, verdict_by=START + 200_000_000)
-        leased = signed_op(CHAIN, lease, STEWARD, PROVIDER)
-        claimed = signed_op(CHAIN, Claim(*place, sealed=seal(PROVIDER.peer, SALT, output)), PROVIDER)
-        self.submit(opened, leased, claimed)
-        return place
 
     def joined(self) -> set[PeerId]:
         """Judges who signed another's verdict besides their own."""

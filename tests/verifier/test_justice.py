@@ -75,6 +75,9 @@ class Town(Quorum):
     """Mixed into every part of a beacon: another value is another draw."""
     makers = BUILT_IN
     """Whose trusted hardware they believe."""
+    claim_within = 200_000_000
+    verdict_within = 500_000_000
+    """µs from the start that a lease leaves its provider, and its judges."""
 
     def __init__(self, claimed: Digest, computed: Digest) -> None:
         self.blobs = {wire.digest(wire.encode(JOB)): wire.encode(JOB)}
@@ -125,7 +128,7 @@ class Town(Quorum):
             CHAIN, EscrowOpen(RENTER.peer, 0, 0, bytes(16), 100 * CREDIT, spec, STEWARD.peer, DEADLINE), RENTER
         )
         place = (opened.op_id, 0, 1)
-        lease = assign(opened.op_id, claim_by=START + 200_000_000, verdict_by=START + 500_000_000)
+        lease = assign(opened.op_id, claim_by=START + self.claim_within, verdict_by=START + self.verdict_within)
         leased = signed_op(CHAIN, lease, STEWARD, PROVIDER)
         claimed = signed_op(CHAIN, Claim(*place, sealed=seal(PROVIDER.peer, SALT, output)), PROVIDER)
         self.submit(opened, leased, claimed)
