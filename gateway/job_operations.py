@@ -168,6 +168,16 @@ JOB_OPERATIONS: Final[tuple[Operation, ...]] = (
         problems=JOB,
     ),
     Operation(
+        "GET",
+        f"{_JOB}/units",
+        "showUnits",
+        "What was opened of every decided claim: verifiable offline beside the receipt",
+        proofs.show_units,
+        "jobs",
+        reply_media=(proofs.UNITS_MEDIA,),
+        problems=(*JOB, "not_ready"),
+    ),
+    Operation(
         "POST",
         f"{_JOB}/appeal",
         "appealClaim",

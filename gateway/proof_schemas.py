@@ -147,6 +147,12 @@ class Decision(Struct):
     round: int = 0
 
 
+class Piece(Struct):
+    """The next bytes of a file that the node streams."""
+
+    data: bytes
+
+
 class Evidence(Struct):
     """Why claims of a job were judged so."""
 

@@ -1,15 +1,22 @@
-"""Evidence and appeals over HTTP."""
+"""Evidence, opened units and appeals over HTTP."""
 
 from __future__ import annotations
 
-from starlette.responses import Response
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+from starlette.responses import Response, StreamingResponse
 
 from gateway.answers import node_value
 from gateway.node_client import NodeError
 from gateway.ownership import no_such_job
 from gateway.problems import SYNONYMS
-from gateway.proof_schemas import AppealRequest, Claim, Evidence, EvidenceQuery
+from gateway.proof_schemas import AppealRequest, Claim, Evidence, EvidenceQuery, Piece
 from gateway.routing import Call, json_reply
+
+UNITS_MEDIA: Final = "application/vnd.shoal.units"
+"""The file of `protocol.dossier_file`."""
 
 
 async def show_evidence(call: Call) -> Response:
@@ -17,6 +24,29 @@ async def show_evidence(call: Call) -> Response:
     query = call.asked(EvidenceQuery)
     params = {} if query.chunk is None else {"chunk": query.chunk}
     return json_reply(node_value(await _asked(call, "job.evidence", params), Evidence))
+
+
+async def show_units(call: Call) -> Response:
+    """What was opened of every decided claim, as one file: with the receipt, anybody can check the job by himself."""
+    job = call.path("job")
+    await call.gateway.owners.require(call.account.account, job)
+    pieces = _pieces(call, job)
+    first = await anext(pieces, b"")  # Whatever the node refuses is an answer, not the end of a connection.
+    headers = {"Content-Disposition": f'attachment; filename="{job}.units"'}
+    return StreamingResponse(_all(first, pieces), headers=headers, media_type=UNITS_MEDIA)
+
+
+async def _pieces(call: Call, job: str) -> AsyncGenerator[bytes]:
+    async with aclosing(call.gateway.node.stream("job.units", {"job": job})) as items:
+        async for item in items:
+            yield node_value(item, Piece).data
+
+
+async def _all(first: bytes, pieces: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    async with aclosing(pieces) as following:
+        yield first
+        async for piece in following:
+            yield piece
 
 
 async def appeal_claim(call: Call) -> Response:

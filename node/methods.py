@@ -7,6 +7,7 @@ from pathlib import Path
 from node import control_methods as params
 from node.blob_api import BlobApi
 from node.control import Handler, stream, takeover, unary
+from node.dossier_desk import DossierDesk
 from node.handing import Handing
 from node.job_api import JobApi
 from node.network_api import NetworkApi
@@ -19,7 +20,11 @@ from node.tunnels.client import TunnelClient
 
 
 def methods(
-    parts: Parts, uploads: Path, tunnels: TunnelClient | None = None, handing: Handing | None = None
+    parts: Parts,
+    uploads: Path,
+    desk: DossierDesk,
+    tunnels: TunnelClient | None = None,
+    handing: Handing | None = None,
 ) -> dict[str, Handler]:
     """Name to handler."""
     reach = TunnelApi(parts, tunnels)
@@ -52,6 +57,7 @@ def methods(
         "job.logs": stream(params.JobLogsParams, job.logs),
         "job.result": unary(params.JobParams, job.result),
         "job.receipt": unary(params.JobParams, job.receipt),
+        "job.units": stream(params.JobParams, desk.collect),
         "job.evidence": unary(params.JobEvidenceParams, proof.evidence),
         "job.appeal": unary(params.JobAppealParams, proof.appeal),
         "job.replay": unary(params.JobReplayParams, proof.replay),

@@ -23,6 +23,7 @@ from node.care import Care
 from node.config import Config
 from node.config import identity as load_identity
 from node.control import ControlServer, Handler
+from node.dossier_desk import DossierDesk
 from node.driver import Driver
 from node.events import EventLog
 from node.executors import docker_engine
@@ -50,6 +51,7 @@ from protocol.identity import Identity, peer_text
 from protocol.offers import Terms
 from protocol.units import Credits, Micros, PeerId
 from storage.wiring import Vault
+from verifier.dossiers import KEY
 from verifier.wiring import Machines
 
 STOP_GRACE_S: Final = 3.0
@@ -108,6 +110,8 @@ async def _run(config: Config, identity: Identity, genesis: Genesis) -> None:
         async with node.transport.serving(), trio.open_nursery() as nursery:
             terms = _terms(config, node.host, node.transport.addresses(), node.serves, node.records)
             _restore(node.machines, node.vault, identity, node.records, node.driver)
+            if node.machines.judge is not None:
+                node.machines.judge.dossiers.restore(node.records.sizes(KEY), node.clock.now())
             ending = trio.Event()
             nursery.start_soon(node.driver.run)
             nursery.start_soon(_watch_signals, ending)
@@ -145,11 +149,13 @@ def _methods(node: Assembly, parts: Parts, handing: Handing, nursery: trio.Nurse
     """Everything that the control socket offers; what stands behind volumes and tunnels is started."""
     runner, provider = node.host.runner, node.machines.provider
     tunnels = wire_tunnels(node.config.network, node.transport, nursery, provider, runner, node.clock.now)
+    assert node.transport.overlay is not None
+    desk = DossierDesk(parts, node.transport.overlay.requests)
     parts.care = Care(node.vault, provider, node.uplink)
     volumes = wire_node(parts, node.vault, node.erasure)
     parts.volumes = volumes.jobs
     nursery.start_soon(volumes.run)
-    return {**methods(parts, node.config.data / "uploads", tunnels, handing), **volumes.methods}
+    return {**methods(parts, node.config.data / "uploads", desk, tunnels, handing), **volumes.methods}
 
 
 def _watched(config: Config) -> Watched:

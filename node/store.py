@@ -13,8 +13,9 @@ import apsw
 
 from protocol.errors import Unavailable
 
-VOLATILE: Final = ("log/", "receipt/")
-"""Prefixes whose last second may be lost in a power cut: log lines, and receipts, which the blocks give again."""
+VOLATILE: Final = ("log/", "opened/", "receipt/")
+"""Prefixes whose last second may be lost in a power cut: log lines, what was opened to a judge, and
+receipts, which the blocks give again."""
 
 
 class RecordStore:
@@ -76,6 +77,15 @@ class RecordStore:
         )
         for key, value in rows:
             yield str(key), bytes(value)
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Keys that begin with the prefix, and the bytes of their values, which are not read."""
+        rows = self._db.execute(
+            "select key, length(value) from record where key >= ? and key < ? order by key",
+            (prefix, prefix + "\U0010ffff"),
+        )
+        for key, size in rows:
+            yield str(key), int(size)
 
     def close(self) -> None:
         """Flush and close."""

@@ -170,6 +170,14 @@ class Client(Session):
         with self.opened(_path(job, "receipt"), headers={"Accept": "*/*"}) as response:
             return response.read()
 
+    def units(self, job: str, target: Path) -> None:
+        """What was opened of the job's claims, into a file; `shoal.units_file.verify` checks it beside the receipt."""
+        beside = target.with_name(target.name + ".part")
+        with self.opened(_path(job, "units"), headers={"Accept": "*/*"}) as response, beside.open("wb") as stream:
+            for piece in response.iter_bytes():
+                stream.write(piece)
+        beside.replace(target)
+
     def list(self, limit: int = 50) -> list[JobSummary]:
         """The account's jobs, newest first."""
         return self.ask(JobList, "GET", _JOBS, query={"limit": limit}).jobs

@@ -10,6 +10,8 @@ from protocol import penalties
 from protocol.escrow_state import Escrow
 from protocol.identity import peer_text
 from protocol.job_books import JobBooks
+from protocol.messages import Header
+from protocol.operations import Claim, Verdict
 from protocol.units import PeerId
 
 _PURSES: Final = {"E": "escrow", "T": "slashed", "F": "commission", "R": "burnt"}
@@ -62,6 +64,12 @@ class Account:
     blocks: int = 0
     time: int = 0
     """Ledger time of its last block, or of the moment that was asked for, µs."""
+    escrow_id: bytes = b""
+    spec: bytes = b""
+    """Digest of the job's specification."""
+    claims: dict[tuple[int, int], tuple[Claim, Header]] = field(default_factory=dict)
+    """By chunk and epoch: what the provider claimed, and the header of its block."""
+    verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
     books: JobBooks | None = None
     """Where the network has a policy: verdicts are held there, and the amounts are the ledger's own."""
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shoal.output import money, pairs, table, time_text
 from shoal.receipt_account import Account
+
+if TYPE_CHECKING:
+    from shoal.units_file import UnitsAccount
 
 
 def account_data(account: Account, path: Path) -> dict[str, object]:
@@ -40,6 +44,24 @@ def account_text(account: Account, path: Path, more: Sequence[tuple[str, object]
         ]
     )
     return f"{head}\n\n{table(('who', 'credits'), rows, right=(1,))}\nsum {money(sum(moved.values()))}"
+
+
+def units_data(opened: UnitsAccount) -> dict[str, int]:
+    """What opened units prove, for programs."""
+    return {
+        "claims": opened.claims, "judged": opened.judged, "units": opened.units,
+        "executions": opened.executions, "scored": opened.scored,
+    }  # fmt: skip
+
+
+def units_line(opened: UnitsAccount, path: Path) -> str:
+    """The same for people."""
+    scored = f", {opened.scored} of them within a tolerance, by the judges' word" if opened.scored else ""
+    return (
+        f"{path}: {opened.claims} of {opened.judged} claims as they were opened; "
+        f"{opened.units} units that the beacon drew, under their roots; "
+        f"{opened.executions} executions by auditors that say what was found{scored}"
+    )
 
 
 def _held(account: Account) -> list[tuple[str, object]]:

@@ -22,6 +22,7 @@ from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Header, Outcome, Receipts
 from protocol.operations import (
     Assign,
+    Claim,
     EscrowClose,
     EscrowExtend,
     EscrowOpen,
@@ -67,7 +68,7 @@ def verify(data: bytes, genesis: Genesis, at: int | None = None) -> Account:
     receipt = decode(data)
     if receipt.chain != genesis.chain:
         raise false(f"it is of network {receipt.chain!r}, the genesis file is of {genesis.chain!r}")
-    account = Account(books=job_books.kept(genesis, receipt.escrow))
+    account = Account(escrow_id=receipt.escrow, books=job_books.kept(genesis, receipt.escrow))
     heights: set[int] = set()
     seen: set[bytes] = set()
     for raw in receipt.receipts:
@@ -79,6 +80,7 @@ def verify(data: bytes, genesis: Genesis, at: int | None = None) -> Account:
             if outcome.status == "applied":  # One that was refused may come again.
                 seen.add(outcome.op)
                 _apply(account, operation, outcome.op, receipt)
+                _remember(account, operation, header)
                 _book(account, operation, signed, header)
             account.time = max(account.time, header.time)
     account.blocks = len(heights)
@@ -137,6 +139,19 @@ def _book(account: Account, operation: Operation, signed: SignedOp, header: Head
         account.books.order(operation, signed.op_id, signers, header.time)
     except Refused as error:
         raise gap(f"{type(operation).__name__} of block {header.height} cannot have been applied: {error}") from error
+
+
+def _remember(account: Account, operation: Operation, header: Header) -> None:
+    """What the opened units are compared with (`shoal.units_file`)."""
+    match operation:
+        case EscrowOpen():
+            account.spec = operation.spec
+        case Claim():
+            account.claims[operation.chunk, operation.epoch] = (operation, header)
+        case Verdict():
+            account.verdicts[operation.chunk, operation.epoch] = operation
+        case _:
+            pass
 
 
 def _bring_up(account: Account, at: int) -> None:

@@ -21,7 +21,7 @@ from protocol.errors import LocalError, Refused, Unavailable
 BLOCK: Final = "block/"
 """Prefix of the keys that go to the journal, as in the node's driver; a height follows."""
 
-VOLATILE: Final = ("log/", "receipt/")
+VOLATILE: Final = ("log/", "opened/", "receipt/")
 """Prefixes of records that are not flushed one by one, as in `node/store.py`: a power cut may take the last ones."""
 
 CACHED_MAX: Final = 64

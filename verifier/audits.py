@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import UNSET
 
 from protocol import operations
+from protocol.dossier import HEARD_MAX, Heard
 from protocol.effects import Compute, Effect, Emit, Fetch, Send, Wake
 from protocol.errors import LocalError, Refused, RemoteViolation
 from protocol.messages import AuditCommit, AuditOpenRequest, AuditRequest, AuditReveal
@@ -175,8 +176,10 @@ class Audits:
         hearing, output = hearing_of(case), Digest(message.output)
         if case.reveal is None or sender not in hearing.seals:
             raise LocalError("an audit is being opened before the claim", code="bad_state")
-        if operations.seal(sender, message.salt, output) != hearing.seals.pop(sender):
+        sealed = hearing.seals.pop(sender)
+        if operations.seal(sender, message.salt, output) != sealed:
             return self.failed(case, (sender,), "seal_mismatch", now)
+        case.telling = Heard(sender, hearing.purpose, sealed, message.salt, output, message.reason)
         if hearing.purpose == "check":
             return self._checked(case, sender, output, message.reason, now)
         if case.unfolded is not None and message.reason.partition(":")[0] in UNFIT:
@@ -205,6 +208,9 @@ class Audits:
     def found(self, case: Case, finding: Finding, now: Micros) -> list[Effect]:
         """One more execution counts."""
         hearing_of(case).findings.append(finding)
+        if case.telling is not None and len(case.heard_of) < HEARD_MAX:
+            case.heard_of.append(case.telling)
+        case.telling = None
         self._bench.no_shows.forgive(finding.auditor)
         return self.proceed(case, now)
 

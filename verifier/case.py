@@ -8,8 +8,9 @@ from typing import Final, Literal
 
 from msgspec import UNSET
 
+from protocol.dossier import Heard
 from protocol.jobspec import ZERO_DIGEST
-from protocol.messages import Reveal
+from protocol.messages import Reveal, UnitsOpened
 from protocol.operations import Found, Inherited, SignedOp, Verdict
 from protocol.proof import Leaf, Results
 from protocol.quote_messages import Quote
@@ -194,10 +195,16 @@ class Hearing:
 class Unfolded:
     """What the provider has opened of its trace."""
 
-    effects: bytes
+    opened: UnitsOpened
+    """As it came: the claimed effects, and the leaves before the units."""
     indices: tuple[int, ...] = ()
     """Units that the challenge asks for."""
     leaves: dict[int, Leaf] = field(default_factory=dict)
+
+    @property
+    def effects(self) -> bytes:
+        """Two bytes per unit."""
+        return self.opened.effects
 
 
 @dataclass(slots=True)
@@ -263,6 +270,10 @@ class Case:
     """Verdicts of others that this judge signed besides its own, by their ids."""
     code: str = "not_sampled"
     """Why an accepted result was not executed again."""
+    telling: Heard | None = None
+    """What the newest auditor to open has opened, until it counts."""
+    heard_of: list[Heard] = field(default_factory=list)
+    """Every execution that counted, for whoever asks later what the verdict rests on."""
 
     @property
     def parties(self) -> frozenset[PeerId]:

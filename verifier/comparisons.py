@@ -5,6 +5,8 @@ What is found goes into the hearing (`verifier.audits`). Spec: specs/11-verifica
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from protocol.completions import Scored
 from protocol.effects import Compute, Effect, Emit, Score
 from protocol.errors import Refused, RemoteViolation
@@ -31,11 +33,14 @@ class Comparisons:
         assert case.unfolded is not None
         assert case.reveal is not None
         leaves = case.unfolded.leaves
+        data = self._bench.read_blob(state.output)
         try:
-            results = replays.read(self._bench.read_blob(state.output), state.auditor, case.unfolded.indices)
+            results = replays.read(data, state.auditor, case.unfolded.indices)
             examined = replays.examine(facts, leaves, case.reveal.output, results)
         except (RemoteViolation, Refused) as error:
             return self._audits.failed(case, (state.auditor,), error.code, now)
+        if case.telling is not None:
+            case.telling = replace(case.telling, results=data)
         if not examined.is_open:
             grade: Grade = "other" if examined.code else "same"
             finding = Finding(state.auditor, state.output, grade, examined.said, examined.code, units=examined.bad)

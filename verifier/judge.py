@@ -34,6 +34,7 @@ from verifier.case import Case, Decided, Fetching, Gathering, Place, Scoring
 from verifier.concurrence import Concurrence
 from verifier.course import Course
 from verifier.deadlines import INPUTS_TIMEOUT, SPEC_BYTES_MAX, next_look
+from verifier.dossiers import Dossiers
 from verifier.drift import Drift
 from verifier.drift_watch import Account
 from verifier.views import Facts, LeaseView, LedgerView
@@ -87,6 +88,7 @@ class Judge:
         self._bench = Bench(identity, chain, ledger, validators, auditors, read_blob, caution, self._facts, self.cases)
         self._course = Course(self._bench)
         self._concurrence = Concurrence(self._bench)
+        self.dossiers = Dossiers()
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
         match message:
@@ -124,7 +126,7 @@ class Judge:
         effects = self._look_for_beacons(now)
         for case in list(self.cases.values()):
             if self._is_over(case):
-                del self.cases[case.place]
+                effects += self._close(case.place, now)
             else:
                 effects += self._course.late(case, now)
         if self.cases:
@@ -147,11 +149,17 @@ class Judge:
                     effects += self._open(place, Micros(now - ledger.time), now)
         return effects
 
+    def recall(self, receipts: Receipts) -> None:
+        """After a restart: a block of an earlier run. Claims that wait may be drawn from a beacon in it."""
+        operations = [wire.decode(signed.body, operation_decoder, self._me) for signed in receipts.operations]
+        self.dossiers.ordered(receipts, operations)
+
     # ── opening a case ───────────────────────────────────────────────────────────────────────────────────────────────
     def _ordered(self, receipts: Receipts, now: Micros) -> list[Effect]:
         effects: list[Effect] = []
-        for signed, receipt in zip(receipts.operations, receipts.receipts, strict=True):
-            operation = wire.decode(signed.body, operation_decoder, self._me)
+        operations = [wire.decode(signed.body, operation_decoder, self._me) for signed in receipts.operations]
+        self.dossiers.ordered(receipts, operations)
+        for operation, signed, receipt in zip(operations, receipts.operations, receipts.receipts, strict=True):
             is_applied = receipt.outcome.status == "applied"
             match operation:
                 case Claim() if is_applied:
@@ -160,8 +168,13 @@ class Judge:
                 case Claim():
                     effects += self._claimed_again(operation, signed, now)
                 case Verdict() if is_applied:
-                    self.cases.pop((operation.escrow, operation.chunk, operation.epoch), None)
+                    effects += self._close((operation.escrow, operation.chunk, operation.epoch), now)
         return [*effects, *self._look_for_beacons(now)]
+
+    def _close(self, place: Place, now: Micros) -> list[Effect]:
+        """It is decided, or nobody waits for it any more: what was opened is kept for whoever wants to check it."""
+        case = self.cases.pop(place, None)
+        return self.dossiers.keep(case, now) if case is not None else []
 
     def _open(self, place: Place, lag: Micros, now: Micros) -> list[Effect]:
         """`lag` = our clock less the ledger's, microseconds."""

@@ -19,7 +19,7 @@ def unfold(root: bytes, units: int, opened: UnitsOpened, indices: Collection[int
     """What the provider opened, checked against its claim. Raises `Refused` (`bad_path`)."""
     trace.check_effects(root, units, opened.effects, opened.effects_path)
     leaves = trace.check_openings(root, units, opened.openings, indices)
-    return Unfolded(opened.effects, tuple(sorted(indices)), leaves)
+    return Unfolded(opened, tuple(sorted(indices)), leaves)
 
 
 def effects_of(effects: bytes) -> tuple[int, ...]:

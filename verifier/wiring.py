@@ -52,6 +52,9 @@ from verifier.witness import Witness
 RECORD_BYTES_MAX: Final = 1 << 30
 """Bytes of a job's record that this peer wrote itself."""
 
+RECALLED: Final = 64
+"""Blocks that a judge reads again after a restart: claims are decided within a few of those that made their beacon."""
+
 UNTRUSTED: Final = reputation.Rank(0, Credits(0), is_newcomer=False)
 """Of who said what is not so: behind everybody, and not tried out as newcomers are."""
 
@@ -179,6 +182,8 @@ class Machines:
         first: list[Command] = [(self.steward, lambda now: self.steward.restore(jobs, now)), (self.provider, give_back)]
         if self.judge is not None:
             first.append((self.judge, self.judge.resume))
+            for receipts in self.replica.log.newest(RECALLED) if isinstance(self.replica, Orderer) else ():
+                self.judge.recall(receipts)
         return [*first, *self.justice.restored(records)]
 
 

@@ -201,7 +201,7 @@ def run_receipt(args: argparse.Namespace, out: Output) -> int:
     if not (args.verify or args.source):
         out.data({"path": str(path), "bytes": len(data)}, lambda: f"{path}  {size_text(len(data))}")
         return exits.OK
-    return verify.check(data, path, args.genesis, None, out)
+    return verify.check(data, path, args.genesis, out)
 
 
 def _saved_text(saved: list[SavedFile]) -> str:

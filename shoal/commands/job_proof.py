@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from shoal import exits
 from shoal.commands.words import Nouns, agreed, client, control, require_answer
-from shoal.output import Output, money
+from shoal.output import Output, money, size_text
 
 if TYPE_CHECKING:
     from gateway.proof_schemas import Claim, Evidence
@@ -33,6 +33,9 @@ def register(verbs: Nouns, voice: argparse.ArgumentParser) -> None:
     evidence = verbs.add_parser("evidence", parents=[voice], help="why claims were judged so, and until when to appeal")
     evidence.add_argument("job", help=JOB_HELP)
     evidence.add_argument("chunk", nargs="?", type=int, help="of this chunk alone")
+    evidence.add_argument(
+        "--save", type=Path, metavar="FILE", help="all that was opened, for `shoal verify RECEIPT --units FILE`"
+    )
     evidence.set_defaults(run=run_evidence)
     appeal = verbs.add_parser("appeal", parents=[voice], help="contest a decision about a chunk, against a bond")
     appeal.add_argument("job", help=JOB_HELP)
@@ -48,11 +51,13 @@ def register(verbs: Nouns, voice: argparse.ArgumentParser) -> None:
 
 
 def run_evidence(args: argparse.Namespace, out: Output) -> int:
-    """Decisions in order, then what is not final."""
+    """Decisions in order, then what is not final; or what was opened, in a file."""
     from msgspec import to_builtins
 
     from shoal.proof_text import evidence_text
 
+    if args.save is not None:
+        return _save(args, out)
     found = _evidence(args)
     out.data(to_builtins(found), lambda: evidence_text(found))
     return exits.OK
@@ -88,6 +93,25 @@ def _evidence(args: argparse.Namespace) -> Evidence:
             return gateway.evidence(args.job, args.chunk)
     with control(args) as node:
         return convert(node.call("job.evidence", {"job": args.job, "chunk": args.chunk}), Evidence)
+
+
+def _save(args: argparse.Namespace, out: Output) -> int:
+    """The file of opened units, of the whole job."""
+    target: Path = args.save
+    if args.data is None:
+        with client(args) as gateway:
+            gateway.units(args.job, target)
+    else:
+        beside = target.with_name(target.name + ".part")
+        with control(args) as node, beside.open("wb") as stream:
+            for item in node.iter_stream("job.units", {"job": args.job}):
+                data = item["data"]
+                assert isinstance(data, bytes)
+                stream.write(data)
+        beside.replace(target)
+    size = target.stat().st_size
+    out.data({"path": str(target), "bytes": size}, lambda: f"{target}  {size_text(size)}")
+    return exits.OK
 
 
 def _replayed_at(args: argparse.Namespace, out: Output) -> dict[str, str]:

@@ -10,15 +10,18 @@ from typing import Final
 import pytest
 
 from gateway.schemas import JobStatus
-from protocol.errors import ShoalError
+from protocol.errors import Refused, ShoalError
 from protocol.units import SECOND, Micros
+from shoal import units_file
+from shoal.receipt_account import Account
+from shoal.units_file import UnitsAccount
 from tests.end_to_end.conftest import Network, running_network
 from tests.node.proving.programs import WALK
 
 ROOT: Final = Path(__file__).parents[2]
 TORCH: Final = ROOT / ".venv-torch" / "bin" / "python"
-WINDOW: Final = Micros(20 * SECOND)
-"""To appeal in: long enough for this machine to be busy with something else."""
+WINDOW: Final = Micros(120 * SECOND)
+"""To appeal in: long enough for this machine to be busy with something else. Nothing waits for its end."""
 
 SMALL: Final = {
     "render-units": {
@@ -75,7 +78,7 @@ def example(network: Network, name: str) -> str:
 
 
 def proved(network: Network, job: str) -> JobStatus:
-    """Every chunk was replayed by another machine to the bit, and its pay adds up."""
+    """Every chunk was replayed by another machine to the bit, its pay adds up, and what was opened says the same."""
     status = network.over(job)
     assert status.state == "settled", (status.reason, status.chunks)
     assert {(chunk.outcome, chunk.code, chunk.is_audited) for chunk in status.chunks} == {
@@ -85,7 +88,20 @@ def proved(network: Network, job: str) -> JobStatus:
     money = network.account(network.client.receipt(job))
     assert money.slashed == 0
     assert money.paid + money.held > 0
+    found = network.wait("the judges show what was opened to them", lambda: opened(network, job, money))
+    assert found.claims >= status.steps and found.units >= status.steps <= found.executions
     return status
+
+
+def opened(network: Network, job: str, money: Account) -> UnitsAccount | None:
+    """What was opened of a job, checked without the network; None while a judge is too busy to say."""
+    target = network.folder / f"{job}.units"
+    network.client.units(job, target)
+    try:
+        return units_file.verify(money, target, network.genesis)
+    except Refused as error:
+        assert error.code == "units_gap", error
+        return None
 
 
 @pytest.mark.parametrize("name", ["render-units", "montecarlo", "inference-units"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -28,6 +28,15 @@ PATIENCE_S: Final = 60.0
 """For what takes milliseconds on a machine that does nothing else."""
 CERTIFICATES: Final = httpx.create_ssl_context()
 """Read once: a client reads all certificates of the machine, even to speak plain HTTP."""
+
+
+async def opened_units(network: Network, params: Plain) -> AsyncIterator[Plain]:
+    """`job.units` of a job: refused until something was judged, then a small file in two pieces."""
+    decided = (await network.answer("job.evidence", params))["decisions"]
+    if not decided:
+        raise Refused("the job has no escrow yet", code="not_ready")
+    for piece in (b"\0\0", b"\0\1units"):
+        yield {"data": piece}
 
 
 class ControlSocket:
@@ -100,8 +109,10 @@ class ControlSocket:
         method, params = str(frame["method"]), frame["params"]
         assert isinstance(params, dict)
         try:
-            if method in ("job.logs", "node.events"):
-                async for item in self.network.stream(method, params):
+            if method in ("job.logs", "job.units", "node.events"):
+                is_file = method == "job.units"
+                items = opened_units(self.network, params) if is_file else self.network.stream(method, params)
+                async for item in items:
                     await self._send(writer, {"id": frame["id"], "item": item})
                 await self._send(writer, {"id": frame["id"], "end": True})
                 return

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.node_client import FRAME_BYTES_MAX, NodeClient, NodeError, read_frame
 from protocol.errors import LocalError, Unavailable
+from tests.gateway.served import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.gateway.served import Site
@@ -23,12 +24,13 @@ def test_requests_run_side_by_side_and_late_ones_are_given_up(make_site: Callabl
         site.act(lambda network: network.silent.add("market.queue"))
 
         async def ask() -> None:
-            async with NodeClient(site.config.socket, 5, 1) as node:
-                late = asyncio.create_task(node.call("market.queue", deadline_s=0.3))
+            async with NodeClient(site.config.socket, PATIENCE_S, PATIENCE_S) as node:
+                other = asyncio.create_task(node.call("market.queue"))
                 assert (await node.call("node.status"))["network"] == "testnet"
-                assert not late.done()
+                assert not other.done()
+                other.cancel()
                 with pytest.raises(Unavailable) as timeout:
-                    await late
+                    await node.call("market.queue", deadline_s=0.3)
                 assert timeout.value.code == "node_timeout"
                 with pytest.raises(NodeError) as refused:
                     await node.call("job.status", {"job": "job_x"})

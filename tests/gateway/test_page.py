@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.gateway.network_model import PROVIDERS, Network
+from tests.gateway.served import PATIENCE_S
 
 if TYPE_CHECKING:
     from tests.gateway.served import Site
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's Chromium
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, once for all tests here."""
+    expect.set_options(timeout=PATIENCE_S * 1_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield chromium
@@ -110,7 +112,7 @@ def test_a_job_from_its_first_line_to_its_picture(
     image = page.locator(".pictures img")
     expect(image).to_have_count(1)
     image.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('.pictures img').naturalWidth === 320")
+    expect(image).to_have_js_property("naturalWidth", 320)  # A function that waits is forbidden by the page's policy.
     expect(page.locator("#log-state")).to_have_text("complete")
     expect(page.locator("#part-money")).to_contain_text("The lines add up to zero.")
     assert not is_too_wide(page)
@@ -197,9 +199,9 @@ def test_the_page_works_without_script_and_names_its_parts(site: Site, browser: 
 def test_the_browser_comes_back_after_the_node_was_away(site: Site, open_page: Callable[[int], Page]) -> None:
     page = open_page(1280)
     site.do(site.control.stop)
-    expect(page.locator(".banner")).to_contain_text("The node does not answer", timeout=12_000)
+    expect(page.locator(".banner")).to_contain_text("The node does not answer")
     site.do(site.control.start)
-    expect(page.locator(".banner")).to_have_count(0, timeout=12_000)
+    expect(page.locator(".banner")).to_have_count(0)
 
 
 def test_the_log_lines_are_json_for_programs(site: Site) -> None:

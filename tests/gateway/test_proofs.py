@@ -103,9 +103,21 @@ def test_appeals_need_the_scope_for_money(site: Site, anna: httpx.Client) -> Non
     assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
 
 
+def test_what_was_opened_comes_as_one_file(site: Site, anna: httpx.Client) -> None:
+    job = submit(anna, "opened")
+    early = anna.get(f"{JOBS}/{job}/units")
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    judged(site, job)
+    answer = anna.get(f"{JOBS}/{job}/units")
+    assert answer.content == b"\0\0\0\1units"
+    assert answer.headers["content-type"] == "application/vnd.shoal.units"
+    assert f'filename="{job}.units"' in answer.headers["content-disposition"]
+
+
 def test_other_accounts_see_nothing(anna: httpx.Client, boris: httpx.Client) -> None:
     job = submit(anna, "private")
     assert boris.get(f"{JOBS}/{job}/evidence").status_code == 404
+    assert boris.get(f"{JOBS}/{job}/units").status_code == 404
     assert boris.post(f"{JOBS}/{job}/appeal", json={"chunk": 0}).status_code == 404
 
 

@@ -45,7 +45,7 @@ async def test_bytes_come_back_as_they_were_sent(site: Site, job: str) -> None:
             await line.send(Frame(Kind.END).pack())
 
         nursery.start_soon(send)
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             is_over = False
             while not is_over:
                 data = await line.receive()

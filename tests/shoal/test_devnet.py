@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,19 @@ def test_ports_are_different() -> None:
     assert len(set(devnet_layout.free_ports(8))) == 8
 
 
+def test_a_kept_port_is_open_to_who_names_it_and_to_nobody_else() -> None:
+    """As a node's own probe does, and a listener that shares its port with dials (node/libp2p_rim.py)."""
+    (held,) = devnet_layout.held_ports(1)
+    with held:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            with socket.socket() as listener:
+                listener.setsockopt(socket.SOL_SOCKET, option, 1)
+                listener.bind(("127.0.0.1", devnet_layout.port_of(held)))
+                listener.listen()
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", devnet_layout.port_of(held)))
+
+
 def state_of(folder: Path, pid: int) -> DevnetState:
     gateway = GatewayEntry("http://127.0.0.1:1", "token", str(folder / "gateway"), pid)
     return DevnetState(
@@ -83,7 +97,7 @@ def sleeper(tmp_path: Path, *words: str, code: str = "import signal; signal.paus
 def test_a_process_is_ours_by_its_folder_and_gone_when_ended(tmp_path: Path) -> None:
     child = sleeper(tmp_path, str(tmp_path / "a"))
     try:
-        assert until("it runs", lambda: is_running(child.pid, str(tmp_path / "a")) or None, [child], 10)
+        assert until("it runs", lambda: is_running(child.pid, str(tmp_path / "a")) or None, [child], 60)
         assert not is_running(child.pid, str(tmp_path / "b"))
         assert end_all([child.pid]) == []
         assert not is_running(child.pid, str(tmp_path / "a"))
@@ -95,7 +109,7 @@ def test_a_process_that_does_not_want_to_end_is_killed(tmp_path: Path) -> None:
     code = "import signal as s; s.signal(s.SIGTERM, s.SIG_IGN); print('ready', flush=True)\nwhile True: s.pause()"
     child = sleeper(tmp_path, code=code)
     try:
-        until("it is ready", lambda: "ready" in child.log.read_text(encoding="utf-8") or None, [child], 10)
+        until("it is ready", lambda: "ready" in child.log.read_text(encoding="utf-8") or None, [child], 60)
         assert end_all([child.pid], seconds=0.2) == [child.pid]
     finally:
         child.kill()
@@ -104,7 +118,7 @@ def test_a_process_that_does_not_want_to_end_is_killed(tmp_path: Path) -> None:
 def test_a_process_that_ends_early_is_told_with_its_last_words(tmp_path: Path) -> None:
     child = sleeper(tmp_path, code="raise SystemExit('error: the disk is full')")
     with pytest.raises(Unavailable, match="the disk is full"):
-        until("never", lambda: None, [child], 10)
+        until("never", lambda: None, [child], 60)
     child.reap()
 
 

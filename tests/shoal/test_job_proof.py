@@ -63,6 +63,16 @@ def test_an_own_node_s_trace_and_peer_are_named(site: Site, job: str, capsys: py
     assert is_open(site, job) and site.network.replays == []
 
 
+def test_what_was_opened_is_saved_from_the_gateway_or_an_own_node(
+    site: Site, job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ((), ("--data", str(site.folder))):
+        target = tmp_path / f"{len(more)}.units"
+        assert main(["job", "evidence", job, "--save", str(target), *more]) == exits.OK
+        assert target.read_bytes() == b"\0\0\0\1units" and str(target) in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.glob("*.units*")) == ["0.units", "2.units"]
+
+
 @pytest.mark.parametrize("said", ["agrees", "failed"])
 def test_nothing_is_staked_where_it_agrees_or_cannot(
     said: str, site: Site, job: str, capsys: pytest.CaptureFixture[str]
