@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import trio
@@ -86,6 +87,11 @@ class Answers:
         self._records.put(f"{RECORD}{item.spec.hex()}", None)
         self.book.forget(item)
 
+    def outlive(self, ledger: Ledger, carried: AbstractSet[bytes]) -> None:
+        """Forget the lists that nothing is judged by any more."""
+        for item in self.book.outlive(ledger.escrows, carried):
+            self._records.put(f"{RECORD}{item.spec.hex()}", None)
+
     def proof(self, ledger: Ledger, place: Place, output: Digest, runtimes: frozenset[bytes]) -> Digest | None:
         """A blob that proves a revealed output wrong; None where nothing does."""
         escrow = ledger.escrows.get(place[0])
@@ -126,6 +132,8 @@ class Issuer:
 
     async def issue(self) -> JobId | None:
         """Recode, try, commit, fund and start one job; None where there is no source."""
+        carried = {job.record.spec_digest for job in self._parts.steward.jobs.values()}
+        self._answers.outlive(self._parts.ledger(), carried)
         for key in self._sources():
             made = self._recoded(key)
             if made is None:

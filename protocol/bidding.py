@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +24,7 @@ SPEC_BYTES_MAX: Final = 16 * MIB
 """Bytes of an encoded specification."""
 
 JOBS_KNOWN_MAX: Final = 1024
-"""Notices remembered; the oldest is forgotten."""
+"""Notices remembered; beyond, the steward with the most of them loses its oldest."""
 
 _spec_decoder: Final = wire.decoder(JobSpec)
 
@@ -80,10 +81,16 @@ class Bidding:
             return []
         self._notices[notice.job] = (notice, steward)
         if len(self._notices) > JOBS_KNOWN_MAX:
-            self._notices.pop(next(iter(self._notices)))
+            self._forget_one()
         if Digest(notice.spec) in self._specs:
             return self._bid(notice, steward, now)
         return [Compute(Fetch(Digest(notice.spec), SPEC_BYTES_MAX, (steward,)))]
+
+    def _forget_one(self) -> None:
+        """Forget the oldest notice of the steward that has sent most of those that are known."""
+        sent = collections.Counter(steward for _, steward in self._notices.values())
+        most = max(sent, key=lambda steward: sent[steward])
+        del self._notices[next(job for job, (_, steward) in self._notices.items() if steward == most)]
 
     def fetched(self, digest: Digest, now: Micros) -> list[Effect]:
         """A blob is here; when it is a specification that we wait for, bid on every job that has it."""

@@ -15,6 +15,7 @@ lot. What comes is checked like gossip, and handed to the machines by the driver
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -43,7 +44,8 @@ EXCHANGE_GAP: Final = Micros(5 * SECOND)
 """Between two exchanges that we begin, and between two Summaries of one peer that we answer."""
 
 HELD_MAX: Final = 8_192
-"""Statements held: the 4096 offers of a full book and as many notices, 1 to 2 kB each."""
+"""Statements held: the 4096 offers of a full book and as many notices, 1 to 2 kB each. Beyond, whoever signed most of
+them loses its oldest; while nobody signed more than one, none is added."""
 
 LISTED_MAX: Final = 2_048
 """Entries of one Listing and keys of one Wanted: 32 KiB. A larger market takes several exchanges."""
@@ -174,10 +176,17 @@ class Catchup:
         known = self._held.get(key)
         if held.until <= now or (known is not None and held.sequence <= known.sequence):
             return False
-        if known is None and len(self._held) >= HELD_MAX:
+        if known is None and len(self._held) >= HELD_MAX and not self._make_room():
             return False
         self._held[key] = held
         return True
+
+    def _make_room(self) -> bool:
+        """Forget the oldest statement of whoever has signed most; False where nobody has signed two."""
+        signer, count = Counter(held.statement.signer for held in self._held.values()).most_common(1)[0]
+        if count > 1:
+            del self._held[next(key for key, held in self._held.items() if held.statement.signer == signer)]
+        return count > 1
 
     def _entry(self, statement: wire.Signed, body: Statement, now: Micros) -> Held:
         if isinstance(body, Head):

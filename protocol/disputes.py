@@ -207,6 +207,6 @@ def _overturn(state: LedgerState, escrow: Escrow, held: Held, op: Ruling) -> Non
         held.winner = held.appellant
     held.round = op.round
     tallies.correct(state, held, op.finding)
-    inheritance.correct(escrow.chunks[held.chunk], held)
+    inheritance.correct(state, escrow.chunks[held.chunk], held)
     holding.restate(state, held, op.code)
     penalties.pend(state, escrow, held)

@@ -179,7 +179,7 @@ def _free(state: LedgerState, escrow: Escrow, lease: ChunkLease, held: Held) -> 
     parts = [Part(held.assign + suffix, 0, "", "release") for suffix in (PRICE, COMMISSION)]
     if held.blamed:
         parts.append(Part(held.assign + COLLATERAL, 0, "", "return"))
-        inheritance.correct(lease, held)
+        inheritance.correct(state, lease, held)
     resolve(state, escrow, penalties.note_of(held, held.finding), parts)
     if penalties.is_spoilt(held.finding):
         held.spoilt = [(item.provider, item.amount) for item in carried.waiting(lease)]

@@ -19,9 +19,6 @@ UNJUDGED: Final = frozenset({"handed", "fenced", "surrendered", "expired", "unde
 BLAMABLE: Final = frozenset({"wrong", "fraud", "rejected"})
 """Findings about single units: what they say of a claim they can say of the units before it."""
 
-COSTLY: Final = frozenset({"wrong", "fraud", "severe", "withheld"})
-"""Findings that cost stake (`protocol.penalties.amount`)."""
-
 VOID: Final = "void"
 """How a lease ended whose claim rests on bad units of an earlier one: no pay, and no fault of its provider."""
 
@@ -65,10 +62,12 @@ def blamed(lease: ChunkLease, op: Verdict) -> bytes:
     return provider
 
 
-def correct(lease: ChunkLease, held: Held) -> None:
+def correct(state: LedgerState, lease: ChunkLease, held: Held) -> None:
     """A lease that stands blamed is not inherited from; one that does not may be named again. Who has gone on from it
     between two rulings could not know, and is not refused after the work: judges look at all such claims."""
     if held.blamed and held.finding == "accept":
+        if any(item.finding != "accept" for item in siblings(state, held)):
+            return
         lease.former[held.blamed] = held.provider
     elif held.blamed in lease.former:
         del lease.former[held.blamed]
@@ -76,11 +75,12 @@ def correct(lease: ChunkLease, held: Held) -> None:
             lease.tainted[held.blamed] = held.provider
 
 
-def is_blamed_twice(state: LedgerState, held: Held) -> bool:
-    """Whether another decision about the chunk costs the same lease something: nobody pays twice for one unit."""
+def siblings(state: LedgerState, held: Held) -> list[Held]:
+    """Other decisions that lay bad units to the same lease, oldest first: there are some where somebody went on from it
+    between two rulings."""
     if not held.blamed:
-        return False
+        return []
     last = state.escrows[held.escrow].chunks[held.chunk].epoch
     places = (held_id(held.escrow, held.chunk, epoch) for epoch in range(held.blamed + 1, last + 1))
     others = (item for place in places if (item := state.held.get(place)) is not None and item is not held)
-    return any(item.blamed == held.blamed and item.finding in COSTLY for item in others)
+    return [item for item in others if item.blamed == held.blamed]

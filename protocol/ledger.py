@@ -25,6 +25,7 @@ from protocol.identity import is_signed_by
 from protocol.messages import Outcome
 from protocol.operations import Operation, SignedOp, op_id
 from protocol.policy import Policy
+from protocol.remembered import Remembered
 from protocol.units import Digest, Micros, PeerId
 from protocol.validators import ValidatorSet
 
@@ -67,8 +68,7 @@ class Ledger:
         self.chain = genesis.chain
         self.validators: ValidatorSet = genesis.validator_set
         self.height = 0
-        self.outcomes: dict[bytes, tuple[int, Outcome]] = {}
-        """What became of operations that left a trace: op id -> (height, outcome)."""
+        self._remembered = Remembered()
         self.policy: Policy | None = None if genesis.policy is UNSET else genesis.policy
         self._state = LedgerState(genesis.chain, self.validators, genesis.time, self.policy)
         self._root = genesis.digest
@@ -80,6 +80,12 @@ class Ledger:
     def time(self) -> Micros:
         """The ledger clock, µs."""
         return Micros(self._state.time)
+
+    @property
+    def outcomes(self) -> dict[bytes, tuple[int, Outcome]]:
+        """What became of operations that left a trace, op id -> (height, outcome): all that could be repeated, and the
+        newest others; read only."""
+        return self._remembered.outcomes
 
     @property
     def root(self) -> Digest:
@@ -161,8 +167,9 @@ class Ledger:
     def execute(self, op: Operation, op_id: bytes, signers: frozenset[bytes]) -> Outcome:
         """One operation with verified signers, now. A repeated one gets its first outcome again and does nothing.
 
-        Only what left a trace is remembered: applied operations, and refused ones that used up a sequence. Any other
-        refusal may be tried again, so nobody can spoil an operation by sending it early or half signed."""
+        Only what left a trace is remembered: applied operations, and refused ones that used up a sequence; for as long
+        as they could be repeated, and a while (`protocol.remembered`). Any other refusal may be tried again: nobody can
+        spoil an operation by sending it early or half signed."""
         known = self.outcomes.get(op_id)
         if known is not None:
             return known[1]
@@ -176,7 +183,7 @@ class Ledger:
         except Refused as error:
             outcome = _refused(op_id, error.code, error.detail)
         if is_remembered:
-            self.outcomes[op_id] = (self.height + 1, outcome)
+            self._remembered.add(op, outcome, self.height + 1, self._state.time)
         return outcome
 
     def state_root(self) -> Digest:
@@ -192,7 +199,8 @@ class Ledger:
         return self._root
 
     def commit(self, header_hash: bytes) -> None:
-        """The block of the operations since the last commit is complete; its claims get its hash as their beacon."""
+        """The block of the operations since the last commit is complete; its claims get its hash as their beacon. What
+        can do nothing any more is forgotten."""
         has_beacon = self.policy is not None and self.policy.has_beacon
         for lease, epoch in self._state.claimed:
             if lease.epoch == epoch:
@@ -203,6 +211,7 @@ class Ledger:
             beacon.opened_in = header_hash
         self._state.opened.clear()
         self._state.claimed.clear()
+        self._remembered.forget(self._state.bygone, self._state.time)
         self.height += 1
 
     # ── proof ────────────────────────────────────────────────────────────────────────────────────────────────────────

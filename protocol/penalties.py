@@ -5,7 +5,7 @@ A slash is promised to the treasury while it may be appealed. Once it is final a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from protocol import inheritance
@@ -44,11 +44,10 @@ def withheld_ppm(times: int) -> int:
     return min(WITHHELD_PPM_MAX, WITHHELD_PPM << min(max(0, times - 1), 8))
 
 
-def amount(state: LedgerState, held: Held) -> int:
-    """What the finding costs the provider, collateral included, smallest units."""
-    if inheritance.is_blamed_twice(state, held):
-        return 0
-    whole = stake(state, held.provider)
+def amount(state: LedgerState, held: Held, taken: int = 0) -> int:
+    """What the finding costs the provider, collateral included, smallest units. `taken`: what it has lost already by
+    other findings about the same units."""
+    whole = stake(state, held.provider) + taken
     match held.finding:
         case "wrong":
             return slash(held.price, held.price if held.blamed else held.collateral, "wrong")
@@ -64,9 +63,36 @@ def amount(state: LedgerState, held: Held) -> int:
 
 def pend(state: LedgerState, escrow: Escrow, held: Held) -> None:
     """Promise what the finding costs: the lease's collateral first, then stake, then stake on its way out."""
-    due = amount(state, held)
+    others = inheritance.siblings(state, held)
+    if others:
+        pending = [item for item in others if not item.end]
+        _pend_one(state, escrow, [held, *pending], [item for item in others if item.end])
+    else:
+        _pend(state, escrow, held, amount(state, held))
+
+
+def _pend(state: LedgerState, escrow: Escrow, held: Held, due: int) -> None:
     held.due = min(held.collateral, due)
     held.fines = _fines(state, escrow, held, held.provider, due - held.due, held.assign + FINE + bytes([held.round]))
+
+
+def _take_back(state: LedgerState, escrow: Escrow, items: Iterable[Held]) -> None:
+    for item in items:
+        note = note_of(item, "found more than once")
+        resolve(state, escrow, note, [Part(fine.id, 0, "slash", "return") for fine in item.fines])
+        item.fines = []
+
+
+def _pend_one(state: LedgerState, escrow: Escrow, items: Sequence[Held], final: Sequence[Held]) -> None:
+    """Nobody pays twice for one unit: of several findings about the same ones that may be appealed, the costliest alone
+    promises something, as much as it costs beyond what final ones have taken; nothing after fraud, which takes all."""
+    _take_back(state, escrow, items)
+    if any(item.finding == "fraud" for item in final):
+        return
+    notes = {note_of(item, item.finding) for item in final}
+    taken = sum(line.amount for line in escrow.lines if line.kind == "slash" and line.note in notes)
+    payer = max(items, key=lambda item: (amount(state, item, taken), -item.epoch))
+    _pend(state, escrow, payer, max(0, amount(state, payer, taken) - taken))
 
 
 def pend_faults(state: LedgerState, escrow: Escrow, held: Held, policy: Policy) -> None:
@@ -85,12 +111,18 @@ def void(state: LedgerState, escrow: Escrow, held: Held) -> None:
 
 def collect(state: LedgerState, escrow: Escrow, held: Held) -> int:
     """The finding is final: take the slash, burn, reward who proved it, pay who audited it. The amount taken."""
-    note = note_of(held, held.finding)
+    note, others = note_of(held, held.finding), inheritance.siblings(state, held)
+    final, pending = ([item for item in others if bool(item.end) == is_over] for is_over in (True, False))
+    if pending:  # What is final pays first, whatever the others come to.
+        _take_back(state, escrow, pending)
+        _pend_one(state, escrow, [held], final)
     parts = [Part(fine.id, fine.amount, "slash", "return") for fine in held.fines]
     resolve(state, escrow, note, [Part(held.assign + b"s", held.due, "slash", "return"), *parts])
     taken = held.due + sum(fine.amount for fine in held.fines)
-    if held.finding == "fraud":
+    if held.finding == "fraud" and all(item.finding != "fraud" for item in final):
         taken += _sweep(state, escrow, held, note)
+    if pending:
+        _pend_one(state, escrow, pending, [*final, held])
     escrow.slashed += taken
     rest = burn(state, escrow, note, taken)
     if held.winner:

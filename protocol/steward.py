@@ -7,6 +7,7 @@ one. It carries many jobs; none of them needs it to stay up: `restore` goes on w
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -34,6 +35,9 @@ QUOTE_VALID: Final = Micros(5 * MINUTE)
 
 JOBS_MAX: Final = 10_000
 """Jobs that are not over; one more is refused."""
+
+JOBS_SHARE: Final = 1_000
+"""Of those so many may be one renter's once half of the room is full: a quote costs nothing."""
 
 REDUCED_MAX: Final = 1_500
 """Chunks whose output digests still fit one 64 KiB message to the reduce step's provider."""
@@ -98,10 +102,7 @@ class Steward:
                     "this key was used for another specification", code="key_reused", fix="Use a new key for a new job."
                 )
             return known.record, plan, []
-        if sum(1 for other in self.jobs.values() if not other.record.is_final) >= JOBS_MAX:
-            raise Refused(
-                f"this steward carries {JOBS_MAX} jobs already", code="too_many_jobs", fix="Ask another gateway."
-            )
+        self._check_room(renter)
         if not plan.candidates:
             reasons = (
                 "; ".join(f"{peer_text(item.peer)[-8:]}: {item.detail}" for item in plan.excluded[:8])
@@ -146,6 +147,18 @@ class Steward:
         self.jobs[job] = Job(record, self._desk)
         fields: dict[str, str | int] = {"job": job.hex(), "state": "quoted", "reason": ""}
         return record, plan, [self._store(record), Emit("job", fields), Wake(Micros(now + QUOTE_VALID))]
+
+    def _check_room(self, renter: PeerId) -> None:
+        """Raise `Refused` (`too_many_jobs`) unless one more job of this renter may be carried."""
+        renters = Counter(job.record.renter for job in self.jobs.values() if not job.record.is_final)
+        mine, carried = renters[renter], renters.total()
+        if carried >= JOBS_MAX or (carried >= JOBS_MAX // 2 and mine >= JOBS_SHARE):
+            raise Refused(
+                f"this steward carries {carried} jobs already, {mine} of this renter",
+                code="too_many_jobs",
+                fix="Ask another gateway.",
+                numbers={"carried": carried, "mine": mine},
+            )
 
     def confirm(self, job: JobId, now: Micros) -> list[Effect]:
         """Fund the escrow from the renter's free credits. Confirming twice is the same as once."""

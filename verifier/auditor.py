@@ -8,7 +8,7 @@ What came out goes out under seal; it is opened only when the validator has the 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -27,7 +27,8 @@ from protocol.units import HOUR, MIB, MINUTE, SECOND, Digest, Micros, PeerId
 from verifier.case import Purpose
 
 QUEUE_MAX: Final = 1024
-"""Audits waiting or sealed at one time; a request holds up to 64 KiB of input digests."""
+"""Audits waiting or sealed at one time; a request holds up to 64 KiB of input digests. Beyond, the validator that asked
+for most of them first gives way to one that asked for fewer."""
 
 FETCH_TRIES: Final = 3
 """Tries until a specification counts as out of reach."""
@@ -70,6 +71,8 @@ class Audit:
     request: AuditRequest
     turn: int
     since: Micros
+    first: PeerId
+    """Who asked before all others."""
     phase: Phase = "fetching"
     askers: set[PeerId] = field(default_factory=set)
     opened_to: set[PeerId] = field(default_factory=set)
@@ -173,16 +176,29 @@ class Auditor:
         if known is not None and is_alike and (sender not in known.opened_to or known.is_awaited(now)):
             known.askers.add(sender)
             return [self._commit(known, sender)] if known.phase in ("sealed", "opened") else []
-        if known is None and len(self._audits) >= QUEUE_MAX:
+        given_up = self._make_room(sender) if known is None and len(self._audits) >= QUEUE_MAX else []
+        turn = 0 if known is None else known.turn + 1
+        self._audits[key] = Audit(request, turn, now, sender, askers={sender})
+        return [*given_up, _fetch(request), *self._wake(now)]
+
+    def _make_room(self, sender: PeerId) -> list[Effect]:
+        """Give up what the greediest validator asked for first: of that what fewest want, then the oldest. `Refused`
+        where the sender is no less greedy."""
+        begun = Counter(audit.first for audit in self._audits.values())
+        most = max(begun, key=lambda peer: (begun[peer], peer))
+        idle = [audit for audit in self._audits.values() if audit.first == most and audit.phase != "running"]
+        if begun[sender] + 1 >= begun[most] or not idle:
             raise Refused(
                 f"{len(self._audits)} audits are waiting already",
                 code="queue_full",
                 fix="Draw another auditor.",
                 numbers={"waiting": len(self._audits), "queue_max": QUEUE_MAX},
             )
-        turn = 0 if known is None else known.turn + 1
-        self._audits[key] = Audit(request, turn, now, askers={sender})
-        return [_fetch(request), *self._wake(now)]
+        audit = min(idle, key=lambda one: (len(one.askers), one.since))
+        del self._audits[audit.key]
+        if audit.phase == "queued":
+            self._queue.remove(audit.key)
+        return _forget(audit)
 
     def _open(self, sender: PeerId, place: Place, now: Micros) -> list[Effect]:
         asked = (self._audits.get((*place, purpose)) for purpose in PURPOSES)

@@ -14,6 +14,11 @@ ANSWER_BYTES_MAX: Final = 60 * KIB
 """Encoded blocks in one `Blocks`: below the 64 KiB of a message."""
 
 
+OUTCOMES_MAX: Final = 65_536
+"""Outcomes kept for submitters who lost a receipt, the newest, about 0.2 KB each. Who asks for an older one has its
+operation ordered again, which does nothing and has the first outcome."""
+
+
 class BlockLog:
     """The blocks that the journal holds, and those that it does not hold yet.
 
@@ -22,13 +27,18 @@ class BlockLog:
     def __init__(self, stored: Sequence[bytes]) -> None:
         self._stored = stored
         self._tail: dict[int, bytes] = {}
-        self._outcomes: list[tuple[Outcome, ...]] = []
+        self._outcomes: dict[int, tuple[Outcome, ...]] = {}
+        self._count = 0
         self.tip = 0
 
     def remember(self, outcomes: tuple[Outcome, ...]) -> None:
         """The next stored block was replayed with these outcomes."""
-        self._outcomes.append(outcomes)
         self.tip += 1
+        if outcomes:
+            self._outcomes[self.tip] = outcomes
+            self._count += len(outcomes)
+        while self._count > OUTCOMES_MAX:
+            self._count -= len(self._outcomes.pop(next(iter(self._outcomes))))
 
     def add(self, data: bytes, outcomes: tuple[Outcome, ...]) -> None:
         """The next block, encoded, with the outcomes of its operations."""
@@ -57,9 +67,21 @@ class BlockLog:
             height += 1
         return Blocks(tuple(blocks), self.tip)
 
+    def newest(self, count: int) -> Iterator[Receipts]:
+        """All receipts of the newest blocks, as they were given out, oldest first."""
+        me = PeerId(bytes(32))
+        for height in range(max(1, self.tip - count + 1), self.tip + 1):
+            if outcomes := self._outcomes.get(height):
+                block, indexes = decode_block(self[height], me), range(len(outcomes))
+                yield from make_receipts(block, outcomes, indexes, receipt_tree(outcomes))
+
+    def has_outcomes(self, height: int) -> bool:
+        """Whether those of this block are kept."""
+        return height in self._outcomes
+
     def receipts(self, height: int, op_id: bytes, sender: PeerId) -> list[Receipts]:
         """The receipt of one operation, again. Raises `RemoteViolation` when the block does not hold it."""
-        outcomes = self._outcomes[height - 1]
+        outcomes = self._outcomes[height]
         indexes = [index for index, outcome in enumerate(outcomes) if outcome.op == op_id][:1]
         if not indexes:
             raise RemoteViolation(sender, f"operation {op_id.hex()[:16]} is not in block {height}", code="no_receipt")

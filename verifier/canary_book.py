@@ -2,17 +2,19 @@
 
 A source is a finished job whose results were executed again and found equal. Its recoding is executed once more here
 before it is issued; only chunks that give the accepted result under their new number are canaries. The root of their
-list is the key that names the new job, so that the ledger holds the commitment before anybody has a lease. No answer is
-kept: the right one is read from the source's own lease when a wrong one is to be proven. Spec: specs/38-canaries.md.
+list is the key that names the new job, so that the ledger holds the commitment before anybody has a lease. The issuer
+keeps the answers beside the name of the source: the ledger may have forgotten that one when a wrong answer is to be
+proven, and while it has not, they can be read there anyway. Spec: specs/38-canaries.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from random import Random
 from typing import Annotated, Final, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from protocol import wire
 from protocol.jobspec import JobSpec
@@ -67,6 +69,8 @@ class Listed(Struct, frozen=True, forbid_unknown_fields=True):
     salts: Annotated[tuple[Hash, ...], Meta(max_length=CHUNKS_MAX)]
     origins: Annotated[tuple[int, ...], Meta(max_length=CHUNKS_MAX)]
     """Of each: the chunk of the source that it is."""
+    answers: Annotated[tuple[Hash, ...], Meta(max_length=CHUNKS_MAX)] | UnsetType = UNSET
+    """Of each: the right result. Lists of earlier versions have none; the ledger knows it, for as long as it does."""
 
     @property
     def spec(self) -> Digest:
@@ -148,7 +152,8 @@ def listed(
         (bytes(digest), chunk, bytes(name), spec.numeric, runtime) for chunk in chunks
     ]
     epoch = commit(work, [confirmed[chunk][1] for chunk in chunks], [salts[chunk] for chunk in chunks])
-    return Listed(source, epoch.canaries, epoch.salts, tuple(confirmed[chunk][0] for chunk in chunks))
+    origins, answers = zip(*(confirmed[chunk] for chunk in chunks), strict=True)
+    return Listed(source, epoch.canaries, epoch.salts, origins, answers)
 
 
 # ── all of them ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,6 +172,16 @@ class Book:
     def forget(self, item: Listed) -> None:
         """It was never issued. Its source stays used: somebody may have seen the offer."""
         self._lists.pop(item.spec, None)
+
+    def outlive(self, escrows: Mapping[bytes, SourceView], carried: AbstractSet[bytes]) -> list[Listed]:
+        """Forget lists of jobs that the ledger has forgotten as it has their sources: nothing is judged by them any
+        more, and neither can be issued again. `carried`: specifications of jobs whose escrow may still be opened."""
+        in_use = {bytes(escrow.spec) for escrow in escrows.values()} | carried
+        over = [item for item in self._lists.values() if item.source not in escrows and item.spec not in in_use]
+        for item in over:
+            del self._lists[item.spec]
+        self._sources &= escrows.keys()
+        return over
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -193,11 +208,19 @@ class Book:
         index = next((n for n, one in enumerate(item.canaries) if one.chunk == chunk), None) if item else None
         if item is None or index is None:
             return None
-        canary, source = item.canaries[index], escrows.get(item.source)
-        lease = source.chunks.get(item.origins[index]) if source is not None else None
-        if lease is None or (canary.numeric not in ("D0", "D1") and canary.runtime not in runtimes):
+        canary, answer = item.canaries[index], _answer(item, index, escrows)
+        if answer is None or (canary.numeric not in ("D0", "D1") and canary.runtime not in runtimes):
             return None
-        opened = item.epoch.opened(index, lease.output)
+        opened = item.epoch.opened(index, answer)
         if convicts(item.root, opened, spec, chunk, output) != WRONG:
             return None
         return Conviction(item.root, opened)
+
+
+def _answer(item: Listed, index: int, escrows: Mapping[bytes, SourceView]) -> bytes | None:
+    """The right result of one canary, as far as it is known."""
+    if item.answers is not UNSET:
+        return item.answers[index]
+    source = escrows.get(item.source)
+    lease = source.chunks.get(item.origins[index]) if source is not None else None
+    return lease.output if lease is not None else None

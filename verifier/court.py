@@ -200,6 +200,9 @@ class Court:
         if facts.is_interactive or self._outputs(trial, facts) is None:
             return self._rule(trial, None, "not_comparable", now)
         if trial.round == len(SEATS) + 1 and trial.rival != trial.trace and facts.units_of(trial.place[1]):
+            if self.referee.is_full:  # Tried again with the specification, for as long as the ledger waits.
+                trial.state = Gathering(trial.due, now)
+                return []
             game = Game(Digest(trial.trace), Digest(trial.rival), facts.units + 2)
             trial.state = Playing(trial.seed)
             return self.referee.begin(game, trial.seed, ((trial.provider,), (trial.speaker,)), now)

@@ -20,6 +20,7 @@ from protocol.ledger import Checked, Ledger, check
 from protocol.messages import Block, Blocks, BlocksRequest, Head, Header, Message, Outcome, Proposal, Submit, Vote
 from protocol.operations import Signature
 from protocol.units import Micros, PeerId
+from verifier.block_log import BlockLog
 from verifier.head_gossip import HeadGossip
 from verifier.parties import parties
 from verifier.pool import Pool
@@ -52,7 +53,7 @@ class Orderer:
         self._validators = genesis.validator_set
         self._others = tuple(peer for peer in self._validators.peers if peer != identity.peer)
         self._replica = Replica(genesis, stored_blocks)
-        self._pool = Pool()
+        self._pool = Pool(self._validators)
         self._verdicts = Verdicts(self._validators)
         self._gossip = HeadGossip(identity, genesis.chain)
         self._proposed_at: Micros | None = None
@@ -72,6 +73,11 @@ class Orderer:
     def height(self) -> int:
         """Certified blocks."""
         return self._replica.log.tip
+
+    @property
+    def log(self) -> BlockLog:
+        """The blocks themselves."""
+        return self._replica.log
 
     @property
     def is_leader(self) -> bool:
@@ -110,15 +116,15 @@ class Orderer:
                 continue
             checked = check(signed, self._chain_name, sender)
             height, _ = self.ledger.outcomes.get(checked.op_id, (0, None))
-            if 0 < height <= self.height:
+            if self._replica.log.has_outcomes(height):
                 effects += [Send(sender, item) for item in self._replica.log.receipts(height, checked.op_id, sender)]
-            elif height == 0:
+            elif height <= self.height:  # Unknown, or so old that it is ordered again, for its first outcome.
                 new.append(checked)
         if self.is_leader:
             new = [whole for checked in new if (whole := self._verdicts.gather(checked)) is not None]
         if not self.is_leader:
             return [*effects, Send(self._validators.leader, message)] if new else effects
-        self._pool.check_room(len(new))
+        self._pool.check_room(new, sender)
         for waiting in again:
             waiting.submitters.add(sender)
         for checked in new:

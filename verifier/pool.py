@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,9 +12,17 @@ from protocol.errors import Refused
 from protocol.ledger import Checked
 from protocol.operations import SignedOp
 from protocol.units import Micros, PeerId
+from protocol.validators import ValidatorSet
 
 POOL_OPS_MAX: Final = 8_192
 """Operations that may wait while a quorum is slow; more are refused, so that memory stays bounded."""
+
+SUBMITTER_OPS_MAX: Final = 1_024
+"""Of those so many may have been handed in by one peer: nobody alone keeps the others out. What a quorum of validators
+has signed waits in any case, and counts for nobody."""
+
+RELAYED_OPS_MAX: Final = 4_096
+"""The same for a validator, which passes on what others hand in."""
 
 
 @dataclass(slots=True)
@@ -22,15 +31,20 @@ class Waiting:
 
     checked: Checked
     since: Micros
+    first: PeerId | None
+    """Whose share of the room it takes; nobody's where a quorum of validators has signed it."""
     submitters: set[PeerId] = field(default_factory=set)
 
 
 class Pool:
     """First come, first ordered; the same bytes wait once."""
 
-    def __init__(self) -> None:
+    def __init__(self, validators: ValidatorSet) -> None:
+        self._validators = validators
         self._queue: deque[Waiting] = deque()
         self._known: dict[SignedOp, Waiting] = {}
+        self._handed_in: Counter[PeerId] = Counter()
+        """By who handed it in first."""
         self._size = 0
 
     def __len__(self) -> int:
@@ -50,15 +64,19 @@ class Pool:
         """The same bytes, if they wait already."""
         return self._known.get(signed)
 
-    def check_room(self, count: int) -> None:
-        """Raise `Refused` (`pool_full`) unless so many more may wait."""
-        if len(self._queue) + count > POOL_OPS_MAX:
-            raise Refused(
-                f"{len(self._queue)} operations wait, at most {POOL_OPS_MAX} may",
-                code="pool_full",
-                fix="Submit again in a few seconds.",
-                numbers={"waiting": len(self._queue), "limit": POOL_OPS_MAX},
-            )
+    def check_room(self, checked: Sequence[Checked], submitter: PeerId) -> None:
+        """Raise `Refused` (`pool_full`) unless these may wait, too."""
+        counted = sum(not self._validators.is_quorum(item.signers) for item in checked)
+        share = RELAYED_OPS_MAX if submitter in self._validators else SUBMITTER_OPS_MAX
+        mine, all_of_them = self._handed_in[submitter], len(self._queue)
+        for waiting, limit, whose in ((mine, share, "of one submitter "), (all_of_them, POOL_OPS_MAX, "")):
+            if counted and waiting + counted > limit:
+                raise Refused(
+                    f"{waiting} operations wait, at most {limit} {whose}may",
+                    code="pool_full",
+                    fix="Submit again in a few seconds.",
+                    numbers={"waiting": waiting, "limit": limit},
+                )
 
     def add(self, checked: Checked, now: Micros, submitter: PeerId) -> None:
         """Let a verified operation wait; one that waits already gains a submitter."""
@@ -66,9 +84,12 @@ class Pool:
         if known is not None:
             known.submitters.add(submitter)
             return
-        waiting = Waiting(checked, now, {submitter})
+        first = None if self._validators.is_quorum(checked.signers) else submitter
+        waiting = Waiting(checked, now, first, {submitter})
         self._queue.append(waiting)
         self._known[checked.signed] = waiting
+        if first is not None:
+            self._handed_in[first] += 1
         self._size += op_size(checked.signed)
 
     def take(self) -> list[Waiting]:
@@ -81,6 +102,9 @@ class Pool:
                 break
             waiting = self._queue.popleft()
             del self._known[waiting.checked.signed]
+            if waiting.first is not None:
+                self._handed_in[waiting.first] -= 1
             self._size -= op_size(waiting.checked.signed)
             taken.append(waiting)
+        self._handed_in = +self._handed_in
         return taken

@@ -118,6 +118,11 @@ class Referee:
         self._descend = descend
         self.matches: dict[Digest, Match] = {}
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no other game can begin now."""
+        return len(self.matches) >= GAMES_MAX
+
     def begin(
         self, game: Game, about: bytes, speakers: tuple[tuple[PeerId, ...], tuple[PeerId, ...]], now: Micros
     ) -> list[Effect]:
@@ -125,7 +130,7 @@ class Referee:
         name = game_id(*game.roots, about)
         if name in self.matches:
             return []
-        if len(self.matches) >= GAMES_MAX:
+        if self.is_full:
             raise Refused(f"{GAMES_MAX} games are on", code="busy", fix="Appeal again later.")
         match = Match(name, game.roots, speakers, game, now)
         self.matches[name] = match

@@ -14,7 +14,8 @@ from protocol.units import Digest
 from protocol.validators import ValidatorSet
 
 WAITING_MAX: Final = 8_192
-"""Verdicts short of a quorum; the oldest is forgotten, and comes again. Half a KB each."""
+"""Verdicts short of a quorum, half a KB each. Beyond, whoever has signed most of them loses its own oldest: a judge
+that has signed no more than its share, WAITING_MAX / validators, loses none, whatever others sign."""
 
 
 class Verdicts:
@@ -23,6 +24,8 @@ class Verdicts:
     def __init__(self, validators: ValidatorSet) -> None:
         self._validators = validators
         self._waiting: dict[Digest, dict[bytes, Signature]] = {}
+        self._signed: dict[bytes, dict[Digest, None]] = {key: {} for key in validators.peers}
+        """Of what waits, by who has signed it, oldest first."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,11 +41,23 @@ class Verdicts:
         if self._validators.is_quorum(checked.signers):
             return checked
         known = self._waiting.setdefault(checked.op_id, {})
-        known.update((item.signer, item) for item in checked.signed.signatures)
+        for item in checked.signed.signatures:
+            known[item.signer] = item
+            self._signed[item.signer][checked.op_id] = None
         if not self._validators.is_quorum(known):
             while len(self._waiting) > WAITING_MAX:
-                del self._waiting[next(iter(self._waiting))]
+                self._let_go()
             return None
         del self._waiting[checked.op_id]
+        for signer in known:
+            del self._signed[signer][checked.op_id]
         signed = SignedOp(checked.signed.body, tuple(known[key] for key in sorted(known)))
         return Checked(checked.operation, signed, checked.op_id, frozenset(known))
+
+    def _let_go(self) -> None:
+        """Whoever has signed most of what waits takes back what it signed first."""
+        signer = max(self._signed, key=lambda key: len(self._signed[key]))
+        oldest = next(iter(self._signed[signer]))
+        del self._signed[signer][oldest], self._waiting[oldest][signer]
+        if not self._waiting[oldest]:
+            del self._waiting[oldest]

@@ -81,6 +81,9 @@ UNWANTED_MAX: Final = 1_024
 PENDING_MAX: Final = 1_024
 """Statements whose verdict is still to come; beyond that, new ones are not looked at."""
 
+PENDING_SHARE: Final = 128
+"""Of those so many may have come from one neighbour once half of the room is full: the rest is kept for the others."""
+
 FORWARDERS_MAX: Final = 4
 """Peers remembered that brought the same statement while its verdict is still to come."""
 

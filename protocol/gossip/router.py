@@ -214,13 +214,20 @@ class Router:
         if name in self._seen:
             self._again(peer, name, topic, now)
             return []
-        if len(self._pending) >= params.PENDING_MAX:
+        self._promises.keep(name)
+        if not self._has_room(peer):
             self.counts["messages_dropped"] += 1
             return []
         self._seen.add(name, now)
-        self._promises.keep(name)
         self._pending[name] = _Pending(envelope, [peer])
         return [Judge(name, topic, data, peer)]
+
+    def _has_room(self, peer: PeerId) -> bool:
+        """Whether one more statement of a neighbour may wait for its verdict."""
+        if len(self._pending) < params.PENDING_MAX // 2:
+            return True
+        mine = sum(pending.forwarders[0] == peer for pending in self._pending.values())
+        return len(self._pending) < params.PENDING_MAX and mine < params.PENDING_SHARE
 
     def _again(self, peer: PeerId, name: bytes, topic: str, now: Micros) -> None:
         self.counts["duplicates"] += 1

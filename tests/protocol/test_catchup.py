@@ -283,13 +283,28 @@ def test_what_nobody_asked_for_is_not_taken() -> None:
     assert machine.receive(C, Told((word.statement,)), START) == []
 
 
+def test_who_signs_very_much_pushes_out_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocol.catchup.HELD_MAX", 8)
+    machine = Pair().machines[A]
+    words = [offer(SIGNERS[0], START), notice(SIGNERS[1], 1, START)]
+    for word in (*words, *(notice(SIGNERS[2], job, START) for job in range(20))):
+        machine.receive(A, word, START)
+    later = offer(SIGNERS[3], START)
+    machine.receive(A, later, START)
+    held = [entry.statement for entry in machine._held.values()]
+    assert len(held) == 8
+    assert [word.statement in held for word in (*words, later)] == [True] * 3
+    assert [notice(SIGNERS[2], job, START).statement in held for job in range(14, 20)] == [False, *[True] * 5]
+
+
 def test_what_is_held_is_bounded_and_forgotten() -> None:
     machine = Pair().machines[A]
     statement = offer(SIGNERS[0], START)
-    for number in range(HELD_MAX + 10):
-        signed = wire.Signed(number.to_bytes(32, "little"), statement.statement.body, bytes(64))
+    signers = [number.to_bytes(32, "little") for number in range(HELD_MAX + 10)]
+    for signer in signers:
+        signed = wire.Signed(signer, statement.statement.body, bytes(64))
         machine.receive(A, Overheard(signed, statement.body), START)
-    assert len(machine) == HELD_MAX
+    assert [held.statement.signer for held in machine._held.values()] == signers[:HELD_MAX], "the last are too many"
     machine.receive(A, head(SIGNERS[0], 5), START)
     machine.tick(Micros(START + 2 * MINUTE))
     assert len(machine) == 0

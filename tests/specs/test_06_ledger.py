@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import specs
-from protocol import accounts, genesis, validators
+from protocol import accounts, genesis, remembered, units, validators
 from protocol.accounts import CLASSES, RESERVE, Account, Accounts, Post
 from protocol.errors import Refused
+from protocol.escrow import SEQUENCED
 from protocol.identity import Identity
-from protocol.operations import Transfer
+from protocol.operations import Operation, Transfer
 from tests.protocol.ledger_world import FUNDS, PROVIDERS, RENTER, World
 
 SPEC = specs.load("06-ledger")
@@ -19,7 +22,7 @@ SPEC = specs.load("06-ledger")
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (genesis, validators):
+    for module in (genesis, validators, remembered, units):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
 
@@ -50,6 +53,14 @@ def test_available_rule(counters: tuple[int, int, int, int]) -> None:
     account = Account()
     account.debits_pending, account.debits_posted, account.credits_pending, account.credits_posted = counters
     assert SPEC.functions["available"](*counters) == account.available
+
+
+def test_every_operation_is_forgotten_with_its_escrow_or_refused_for_good() -> None:
+    kinds = {kind.__struct_config__.tag: kind for kind in get_args(Operation)}
+    on_no_escrow = {tag for tag, kind in kinds.items() if kind in SEQUENCED or "escrow" not in kind.__struct_fields__}
+    listed = [row["operation"].split(", ") for row in SPEC.table("Operations in order")]
+    assert {name for names in listed for name in names} == on_no_escrow
+    assert set(listed[0]) == {tag for tag, kind in kinds.items() if kind in SEQUENCED}
 
 
 @pytest.mark.parametrize("is_owner_signed", [True, False])

@@ -12,14 +12,14 @@ from node.journal import FRAME_MARK, Journal
 from protocol import block, follower, merkle
 from protocol.chain import clock_step
 from protocol.validators import ValidatorSet
-from verifier import head_gossip, orderer, pool
+from verifier import block_log, head_gossip, orderer, pool
 
 SPEC = specs.load("08-blocks")
 
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (block, follower, orderer, pool, head_gossip):
+    for module in (block, follower, orderer, pool, head_gossip, block_log):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 import specs
-from protocol import trace, units
+from protocol import dossier, dossier_file, trace, units, wire
 from protocol.operations import Found, Inherited, Verdict
 from protocol.proof import Leaf
 from protocol.units import PPM, Digest, PeerId
@@ -26,20 +26,26 @@ from verifier import (
     concurrence,
     course,
     deadlines,
+    dossiers,
     judge,
     no_shows,
     prefixes,
     quoting,
+    recheck,
     replays,
     sampling,
     settling,
     unfolding,
+    verdicts,
     views,
 )
 from verifier.settling import Finding, Grade
 
 SPEC = specs.load("11-verification")
-HOLDERS = (units, sampling, deadlines, challenge, settling, case, trace, auditor, no_shows, concurrence)
+HOLDERS = (
+    units, sampling, deadlines, challenge, settling, case, trace, auditor, no_shows, concurrence, verdicts, dossier,
+    dossiers,
+)  # fmt: skip
 hashes = st.binary(min_size=32, max_size=32)
 
 
@@ -69,6 +75,20 @@ def test_every_code_a_judge_can_give_is_explained() -> None:
     codes |= set(re.findall(r'give_up\(\s*case,\s*"(\w+)"', source))
     assert codes and codes <= table
     assert views.EXACT.t_ok == 1
+
+
+def test_what_bears_out_a_code_is_the_code_s() -> None:
+    rows = SPEC.table("what bears out a code")
+    said = {row["code"]: (tuple(row["executions of"].split(", ")), tuple(row["finding"].split(", "))) for row in rows}
+    assert said == dict(recheck.FINDINGS)
+    assert set(said) <= {row["code"] for row in SPEC.table("verdicts")}
+
+
+def test_frames_and_draws_are_those_of_units_files() -> None:
+    item = dossier_file.OpenedClaim(3, 1)
+    assert dossier_file.frame(item) == SPEC.functions["frame"](wire.encode(item))
+    assert SPEC.functions["draw"](False, b"block", b"beacon") == b"block"
+    assert SPEC.functions["draw"](True, b"block", b"beacon") == b"beacon"
 
 
 @given(floor=st.integers(0, PPM), valid=st.integers(0, 10**9))

@@ -245,6 +245,34 @@ def test_the_queue_is_bounded_and_old_results_are_forgotten() -> None:
     assert len(machine) == 0
 
 
+def test_a_validator_that_asks_for_everything_gives_way_to_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifier.auditor.QUEUE_MAX", 6)
+    machine = auditor()
+    machine.receive(JUDGE.peer, request(0), NOW)
+    (run,) = runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW))
+    for chunk in range(1, 6):
+        machine.receive(JUDGE.peer, request(chunk), Micros(NOW + chunk))
+    machine.receive(SECOND_JUDGE.peer, request(1), NOW)
+    assert runs(machine.receive(ME.peer, Fetched(DIGEST, 1), NOW)) == [], "five are queued behind the one that runs"
+    for epoch in (2, 3, 4):  # Its share is half of six.
+        effects = machine.receive(SECOND_JUDGE.peer, request(0, epoch), NOW)
+        assert effects[0] == Compute(Fetch(DIGEST, len(BLOB), (STRANGER.peer,)))
+    with pytest.raises(Refused, match="waiting already"):
+        machine.receive(SECOND_JUDGE.peer, request(0, 5), NOW)
+    with pytest.raises(Refused, match="waiting already"):
+        machine.receive(JUDGE.peer, request(0, 5), NOW)
+    assert len(machine) == 6
+    machine.receive(ME.peer, Fetched(DIGEST, 1), NOW)
+    ran = [(run.chunk, run.task.split("-")[3])]
+    while True:
+        further = runs(machine.receive(ME.peer, done(run.task), NOW))
+        if not further:
+            break
+        (run,) = further
+        ran.append((run.chunk, run.task.split("-")[3]))
+    assert ran == [(0, "1"), (1, "1"), (5, "1"), (0, "2"), (0, "3"), (0, "4")], "the oldest that nobody else wants go"
+
+
 class AuditorMachine(RuleBasedStateMachine):
     """Any order of requests, arrivals and openings: never more runs than slots, every seal opens to what ran."""
 

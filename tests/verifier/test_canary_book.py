@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from protocol import operations, wire
 from protocol.completions import Fetched
@@ -98,10 +100,41 @@ def test_what_proves_nothing_convicts_nobody() -> None:
     book, item, _, escrows = issued()
     assert book.conviction(escrows, SOURCE, 0, BAD, frozenset()) is None, "not a canary"
     assert book.conviction(escrows, item.spec, 7, BAD, frozenset()) is None
-    assert book.conviction({}, item.spec, 0, BAD, frozenset()) is None, "the source is not on the ledger"
-    for lease in escrows[SOURCE].chunks.values():
-        lease.output = b"z" * 32
+    book.add(structs.replace(item, answers=(b"z" * 32,) * 3))
     assert book.conviction(escrows, item.spec, 0, BAD, frozenset()) is None, "not the answer that was sealed"
+
+
+def test_what_the_ledger_has_forgotten_convicts_all_the_same() -> None:
+    book, item, _, escrows = issued()
+    found = book.conviction(escrows, item.spec, 0, BAD, frozenset())
+    assert found is not None
+    assert book.conviction({}, item.spec, 0, BAD, frozenset()) == found
+    assert book.conviction({}, item.spec, 0, OUTPUTS[item.origins[0]], frozenset()) is None
+    read = Book()
+    read.add(wire.decode(wire.encode(item), wire.decoder(Listed), ME.peer))
+    assert read.conviction({}, item.spec, 0, BAD, frozenset()) == found, "after a restart"
+
+
+def test_a_list_of_an_earlier_version_reads_the_ledger() -> None:
+    book, item, _, escrows = issued()
+    found = book.conviction(escrows, item.spec, 0, BAD, frozenset())
+    fields = {name: getattr(item, name) for name in item.__struct_fields__ if name != "answers"}
+    old = wire.decode(msgspec.msgpack.encode(fields), wire.decoder(Listed), ME.peer)
+    book.add(old)
+    assert old.answers is msgspec.UNSET and book.conviction(escrows, item.spec, 0, BAD, frozenset()) == found
+    assert book.conviction({}, item.spec, 0, BAD, frozenset()) is None, "of a forgotten source nothing is known"
+
+
+def test_a_list_is_kept_as_long_as_the_ledger_knows_either_job() -> None:
+    book, item, other, escrows = issued()
+    canary = finished(other)
+    assert canary.spec == item.spec
+    for known, carried in ((escrows, set[bytes]()), ({b"c" * 32: canary}, set[bytes]()), ({}, {bytes(item.spec)})):
+        assert book.outlive(known, carried) == []
+        assert book.conviction({}, item.spec, 0, BAD, frozenset()) is not None
+    assert book.sources({b"c" * 32: canary}) == []
+    assert book.outlive({}, set()) == [item]
+    assert len(book) == 0 and book.conviction(escrows, item.spec, 0, BAD, frozenset()) is None
 
 
 def test_an_answer_binds_hosts_of_its_own_runtime_only() -> None:
@@ -110,9 +143,9 @@ def test_an_answer_binds_hosts_of_its_own_runtime_only() -> None:
     assert book.conviction(escrows, item.spec, 0, BAD, frozenset({OTHER, RUNTIME})) is not None
 
 
-def test_no_answer_is_kept() -> None:
+def test_no_answer_is_in_what_was_committed_to() -> None:
     _, item, _, _ = issued()
-    kept = wire.encode(item)
+    kept = wire.encode((item.root, item.canaries))
     assert not any(kept.count(output) for output in OUTPUTS)
 
 

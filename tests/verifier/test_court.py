@@ -259,6 +259,21 @@ def test_the_game_refutes_what_panels_let_pass(numeric: str, at: int) -> None:
     assert all(run.units[0].aux == bytes(32) for _, run in appeals.runs if run.units), "blind"
 
 
+def test_an_appeal_waits_while_all_games_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    appeals = Appeals(BAD, trace=execution(9), lying=frozenset(item.peer for item in AUDITORS))
+    appeals.decided("accept")
+    for _ in range(2):
+        appeals.appeal(CHALLENGER)
+        assert appeals.run().finding == "accept"
+    appeals.candidates |= {key.peer: STAKE for key in KEYS}
+    with monkeypatch.context() as patch:
+        patch.setattr("verifier.referee.GAMES_MAX", 0)
+        appeals.appeal(CHALLENGER, TRUTH)
+        assert appeals.run(90).is_appealed, "longer than a specification is waited for"
+    held = appeals.run(60)
+    assert (held.finding, held.code, held.round) == ("fraud", "wrong_step", 3)
+
+
 @pytest.mark.parametrize(("rival", "code"), [(execution(9), "wrong_step"), (execution(3, aux_only=True), "wrong_step")])
 def test_an_honest_claim_wins_the_game(rival: object, code: str) -> None:
     appeals = Appeals(GOOD, trace=TRUTH)

@@ -46,7 +46,7 @@ from tests.protocol.ledger_world import (
     open_escrow,
 )
 from verifier.orderer import GATHER, HEARTBEAT, RETRY, Orderer
-from verifier.pool import POOL_OPS_MAX
+from verifier.pool import POOL_OPS_MAX, RELAYED_OPS_MAX, SUBMITTER_OPS_MAX
 
 KEYS: Final = tuple(Identity(bytes([40 + n]) * 32) for n in range(4))
 LEADER: Final = KEYS[0].peer
@@ -160,6 +160,25 @@ def test_the_same_operation_again_gets_its_old_receipt() -> None:
     again = orderer.receive(OTHER.peer, Submit((transfer(0),)), Micros(NOW + SECOND))
     assert stores(again) == []
     assert receipts(again, OTHER.peer, genesis(1)) == receipts(first, STEWARD.peer, genesis(1))
+
+
+def test_an_operation_whose_receipt_is_too_old_is_ordered_again_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("verifier.block_log.OUTCOMES_MAX", 3)
+    orderer = alone()
+    for n in range(6):
+        orderer.receive(STEWARD.peer, Submit((transfer(n),)), Micros(NOW + n * SECOND))
+        orderer.tick(Micros(NOW + n * SECOND + GATHER))
+    balance, now = orderer.ledger.available("U", RENTER.peer), Micros(NOW + 6 * SECOND)
+    effects = orderer.receive(OTHER.peer, Submit((transfer(5),)), now)
+    assert (stores(effects), receipts(effects, OTHER.peer, genesis(1))) == ([], [(transfer(5).op_id, "applied")])
+    effects = orderer.receive(OTHER.peer, Submit((transfer(0),)), now)
+    effects += orderer.tick(Micros(now + GATHER))
+    assert len(stores(effects)) == 1
+    assert receipts(effects, OTHER.peer, genesis(1)) == [(transfer(0).op_id, "applied")]
+    assert orderer.ledger.available("U", RENTER.peer) == balance
+    assert sum(map(len, orderer._replica.log._outcomes.values())) <= 3
 
 
 def test_an_operation_that_waits_is_not_ordered_twice_but_both_submitters_hear() -> None:
@@ -313,13 +332,19 @@ def test_a_leader_that_comes_back_counts_its_own_vote_again() -> None:
 
 def test_the_pool_is_bounded() -> None:
     orderer = Orderer(KEYS[0], genesis(4), [])
-    with pytest.raises(Refused) as caught:
-        for lane in range(POOL_OPS_MAX // 32 + 3):
-            body = Transfer(RENTER.peer, lane, 0, PROVIDERS[0].peer, 1)
-            unsigned = tuple(SignedOp(wire.encode(msgspec.structs.replace(body, amount=n)), ()) for n in range(1, 33))
-            orderer.receive(STEWARD.peer, Submit(unsigned), NOW)
-    assert caught.value.code == "pool_full"
-    assert caught.value.numbers["limit"] == POOL_OPS_MAX
+
+    def flood(submitter: PeerId, lanes: range) -> int:
+        with pytest.raises(Refused) as caught:
+            for lane in lanes:
+                body = Transfer(RENTER.peer, lane, 0, PROVIDERS[0].peer, 1)
+                many = tuple(SignedOp(wire.encode(msgspec.structs.replace(body, amount=n)), ()) for n in range(1, 33))
+                orderer.receive(submitter, Submit(many), NOW)
+        assert caught.value.code == "pool_full"
+        return int(caught.value.numbers["limit"])
+
+    assert flood(STEWARD.peer, range(SUBMITTER_OPS_MAX // 32 + 3)) == SUBMITTER_OPS_MAX
+    assert flood(KEYS[1].peer, range(300, 300 + RELAYED_OPS_MAX // 32 + 3)) == RELAYED_OPS_MAX
+    assert flood(KEYS[2].peer, range(600, 600 + POOL_OPS_MAX // 32)) == POOL_OPS_MAX
 
 
 class QuorumMachine(RuleBasedStateMachine):

@@ -64,6 +64,12 @@ plans = st.builds(
 
 def act_out(plan: Plan) -> tuple[Verdict, list[str]]:
     """To the verdict. Returns it and what the auditors did who were asked, in turn."""
+    court, did = played(plan)
+    return court.verdict(), did
+
+
+def played(plan: Plan) -> tuple[UnitCourt, list[str]]:
+    """The same, and the court in which it was signed."""
     spec = unit_job(plan.numeric, count=COUNT, samples=COUNT, auditors=plan.auditors)
     court = UnitCourt(spec, plan.provider(), (*AUDITORS, STRANGER)).begin()
     turns, did = iter(plan.conducts), list[str]()
@@ -88,7 +94,7 @@ def act_out(plan: Plan) -> tuple[Verdict, list[str]]:
             case "Opening":
                 uncover(court, asked)
             case "Decided":
-                return court.verdict(), did
+                return court, did
             case other:
                 raise AssertionError(other)
     raise AssertionError("no verdict")

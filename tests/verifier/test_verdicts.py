@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,13 +63,39 @@ def test_what_is_no_verdict_or_nobodys_to_sign_passes_as_it_is() -> None:
     assert Verdicts(alone).gather(only := verdict(JUDGES[0])) is only
 
 
-def test_the_oldest_is_forgotten() -> None:
-    gathering = Verdicts(SET)
-    for chunk in range(verdicts.WAITING_MAX + 1):
-        gathering._waiting[op_id(chunk.to_bytes(4, "big"))] = {}
-    gathering.gather(verdict(JUDGES[0]))
-    assert len(gathering) == verdicts.WAITING_MAX
-    assert gathering.gather(verdict(JUDGES[1], JUDGES[2])) is not None, "the newest is not"
+@given(st.lists(st.tuples(st.sampled_from([*JUDGES[1:], None]), st.integers(0, 5)), max_size=60))
+def test_a_flood_of_one_judge_pushes_out_its_own_words_only(words: list[tuple[Identity | None, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdicts, "WAITING_MAX", 24)
+        gathering = Verdicts(SET)
+        signed: dict[int, set[bytes]] = {}
+        for number, (judge, chunk) in enumerate(words):
+            for flood in range(4):
+                assert gathering.gather(verdict(JUDGES[0], chunk=100 + 4 * number + flood)) is None
+            if judge is not None:
+                whole = gathering.gather(verdict(judge, chunk=chunk))
+                who = signed.setdefault(chunk, set())
+                who.add(judge.peer)
+                assert (whole is not None) == (len(who) == 3), "the words of those who signed six at most all count"
+                if whole is not None:
+                    del signed[chunk]
+            assert len(gathering) <= 24
+        assert {chunk for chunk in signed if verdict(JUDGES[0], chunk=chunk).op_id in gathering._waiting} == set(signed)
+
+
+def test_who_signed_most_loses_its_oldest() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdicts, "WAITING_MAX", 4)
+        gathering = Verdicts(SET)
+        for chunk in range(3):
+            gathering.gather(verdict(JUDGES[0], chunk=chunk))
+        gathering.gather(verdict(JUDGES[1], chunk=0))
+        gathering.gather(verdict(JUDGES[1], chunk=3))
+        gathering.gather(verdict(JUDGES[0], chunk=4))
+        assert len(gathering) == 4
+        assert gathering.gather(verdict(JUDGES[2], chunk=0)) is None, "of the oldest, the other's word alone was left"
+        assert gathering.gather(verdict(JUDGES[1], JUDGES[2], chunk=1)) is None, "and the next oldest is gone"
+        assert gathering.gather(verdict(JUDGES[1], JUDGES[2], chunk=4)) is not None, "the newest is not"
 
 
 def test_rulings_and_absences_are_gathered_too() -> None:

@@ -131,11 +131,17 @@ def test_iwant_spam_gets_a_statement_three_times_and_a_mebibyte() -> None:
 def test_a_flood_of_new_statements_waits_in_bounds() -> None:
     """Nobody decides: what is not looked at yet is limited, and so is what is remembered."""
     router = Router((TOPIC,), Random(1))
-    router.connected(name(1), False, "")
+    for peer in range(1, 10):
+        router.connected(name(peer), False, "")
     for number in range(3 * params.PENDING_MAX):
         router.receive(name(1), Rpc(messages=(Envelope(TOPIC, b"%d" % number),)), NOW)
-    assert len(router._pending) == params.PENDING_MAX
-    assert router.counts["messages_dropped"] == 2 * params.PENDING_MAX
+    assert len(router._pending) == params.PENDING_MAX // 2, "one neighbour leaves room for the others"
+    for peer in range(2, 10):
+        for number in range(params.PENDING_SHARE):
+            router.receive(name(peer), Rpc(messages=(Envelope(TOPIC, b"%d by %d" % (number, peer)),)), NOW)
+        alone = min(params.PENDING_MAX, params.PENDING_MAX // 2 + params.PENDING_SHARE * (peer - 1))
+        assert len(router._pending) == alone
+    assert router.counts["messages_dropped"] == 3 * params.PENDING_MAX - 512 + 4 * params.PENDING_SHARE
 
 
 def test_a_crowd_behind_one_address_fills_no_mesh_but_is_heard() -> None:
