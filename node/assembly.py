@@ -14,12 +14,13 @@ from node.config import Config
 from node.drand import Drand
 from node.driver import Driver, World
 from node.events import EventLog
-from node.host import Host, inspect_host, process_tier
+from node.host import TASKS, Host, inspect_host, process_tier
 from node.isal import erasure_code
 from node.journal import Journal
 from node.node_api import SOFTWARE
 from node.outcomes import Outcomes
 from node.protection.shelter import Shelter
+from node.proving.examining import Examiner
 from node.store import RecordStore
 from node.transport import Transport, TransportConfig
 from node.uplink import Uplink
@@ -138,6 +139,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     works = Works(
         identity.peer, transport, blobs, host.runner, erasure, Benchmarks(config.runtimes), attester.of(config)
     )
+    works.examiner = Examiner(blobs, shelter, config.data / TASKS)
     validators = genesis.validator_set.peers
     benchmarks = wire_benchmarks(identity.peer, machines, validators, rtt, _benchmarks_per_hour(config))
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)

@@ -37,15 +37,14 @@ def check(manifest: Manifest, bytes_max: int) -> None:
         )
 
 
-async def bring(resume: Resume, blobs: BlobStore, fetch: Fetch) -> list[Digest]:
-    """Fetch until k shards of each pack are here; the digests that were not before. Refused or Unavailable when that
-    cannot be."""
-    brought: list[Digest] = []
+async def bring(resume: Resume, blobs: BlobStore, fetch: Fetch, brought: list[Digest]) -> None:
+    """Fetch until k shards of each pack are here; the digests that were not before are added to `brought` as they
+    come. Refused or Unavailable when that cannot be."""
     with trio.move_on_after(FETCH_SECONDS):
         for index, pack in enumerate(resume.manifest.packs):
             holders = resume.holders[index] if index < len(resume.holders) else ()
             await _Bringing(pack, holders, blobs, fetch, brought).run()
-        return brought
+        return
     raise Refused(f"the snapshot did not come within {FETCH_SECONDS:g} s", code="too_slow")
 
 
