@@ -76,9 +76,8 @@ class Examination:
 
     @property
     def task(self) -> str:
-        """Its name among what this machine does; no two have the same."""
-        escrow, chunk, epoch = self.lease
-        return f"examine-{escrow.hex()}-{chunk}-{epoch}-{self.times}"
+        """Its name among what this machine does: an answer to it is about this snapshot and no other."""
+        return f"examine-{self.snapshot.hex()}-{self.times}"
 
 
 class Examinations:

@@ -89,7 +89,7 @@ class Examiner:
             try:
                 await fetching.bring(work.resume, self._blobs, self._shelter.fetch, brought)
             except ShoalError as error:
-                return "not_examined" if error.code == DISK_FULL else "snapshot_missing", error.detail
+                return "snapshot_missing", error.detail
         if waiting.cancelled_caught:
             return "snapshot_missing", f"its shards did not come within {work.patience / SECOND:g} s"
         async with self._opening:
