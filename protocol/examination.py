@@ -7,6 +7,7 @@ then on. One `Examinations` per job, one entry per chunk. A restart forgets them
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -142,15 +143,20 @@ def _size(manifest: Manifest) -> int:
     return sum(pack.size for pack in manifest.packs)
 
 
-def let_go(record: JobRecord, chunk: ChunkRecord, newest: Manifest | None) -> list[Effect]:
-    """Those shards kept for a chunk that nobody needs any more go: it has its end, or a newer snapshot."""
-    is_over = record.is_final or chunk.state in ("accepted", "failed") or newest is None
-    needed = set[bytes]() if is_over or newest is None else {shard for pack in newest.packs for shard in pack.shards}
-    gone = [shard for shard in chunk.opened if shard not in needed]
-    if not gone:
-        return []
-    chunk.opened = [shard for shard in chunk.opened if shard in needed]
-    return [Compute(LetGo(tuple(map(Digest, gone))))]
+def let_go(record: JobRecord, newest: Callable[[ChunkRecord], tuple[bytes, Manifest] | None]) -> list[Effect]:
+    """Those shards kept for a job's chunks that nobody needs any more go: the chunk has its end, or a newer snapshot.
+    `newest`: body and content of a chunk's newest durable manifest."""
+    effects: list[Effect] = []
+    for chunk in record.chunks:
+        if not chunk.opened:
+            continue
+        is_over = record.is_final or chunk.state in ("accepted", "failed")
+        known = None if is_over else newest(chunk)
+        needed = {shard for pack in known[1].packs for shard in pack.shards} if known is not None else set[bytes]()
+        gone = tuple(Digest(shard) for shard in chunk.opened if shard not in needed)
+        chunk.opened = [shard for shard in chunk.opened if shard in needed]
+        effects += [Compute(LetGo(gone))] if gone else []
+    return effects
 
 
 def held_here(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 from protocol import examination, extension, job_notice, operations, overturned, wire
-from protocol.completions import Examined
 from protocol.desk import Desk
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.job_logs import JobLogs
@@ -180,11 +179,6 @@ class Job:
         effects = self.leasing.succession.noticed(worker, notice) if not self.record.is_final else []
         return [self._store(), *effects] if effects else []
 
-    def examined(self, message: Examined, now: Micros) -> list[Effect]:
-        """A snapshot that is to be handed over was opened, or not. What is kept of it is stored before it counts."""
-        effects = self.leasing.examined(message, now)
-        return [self._store(), *effects] if effects else []
-
     def protection(self, worker: PeerId, said: Protection) -> list[Effect]:
         """How safe a running chunk is, in its provider's words."""
         chunk = self.record.chunks[said.chunk]
@@ -261,7 +255,9 @@ class Job:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     def tick(self, now: Micros) -> list[Effect]:
         """Once a second while the job lives: lost grants, lost notices, lost outputs, what the ledger did by itself."""
-        record, gone = self.record, self._let_go()
+        record, gone = self.record, examination.let_go(self.record, self.leasing.succession.newest)
+        if gone:
+            gone.insert(0, self._store())
         if record.is_final:
             if not self._is_watched:
                 return gone
@@ -301,14 +297,6 @@ class Job:
         if self._is_dirty:
             effects.append(self._store())
         return effects
-
-    def _let_go(self) -> list[Effect]:
-        effects = list[Effect]()
-        for chunk in self.record.chunks:
-            if chunk.opened:
-                newest = self.leasing.succession.newest(chunk)
-                effects += examination.let_go(self.record, chunk, newest[1] if newest is not None else None)
-        return [self._store(), *effects] if effects else []
 
     def _reconcile(self, now: Micros) -> list[Effect]:
         """Catch up with what the ledger knows and no receipt told: expiry, and all that happened while we were down."""

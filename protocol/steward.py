@@ -302,7 +302,8 @@ class Steward:
                 return self._handed_over(sender, message, signed, now)
             case Examined(lease=(escrow, chunk, _)):
                 found = self._by_escrow(escrow, chunk)
-                return found.examined(message, now) if found else []
+                effects = found.leasing.examined(message, now) if found else []
+                return [self._store(found.record), *effects] if found and effects else []
             case Attestation():
                 return self._attested(sender, message, now)
             case Fetched(digest=digest) | FetchFailed(digest=digest):

@@ -143,16 +143,16 @@ def test_shards_are_kept_while_the_newest_snapshot_needs_them() -> None:
     other = Pack(1, 1, "copy", 1, 3, (b"\x09" * 32,))
     shards = [PACK.shards[0], other.shards[0]]
     chunk.opened = list(shards)
-    assert let_go(record, chunk, manifest(0, 1, 1, PACK, other)) == [] and chunk.opened == shards
-    assert let_go(record, chunk, manifest(0, 2, 1, other)) == [Compute(LetGo((Digest(PACK.shards[0]),)))]
+    assert let_go(record, lambda _: (b"", manifest(0, 1, 1, PACK, other))) == [] and chunk.opened == shards
+    assert let_go(record, lambda _: (b"", manifest(0, 2, 1, other))) == [Compute(LetGo((Digest(PACK.shards[0]),)))]
     assert chunk.opened == shards[1:]
-    assert let_go(record, chunk, None) == [Compute(LetGo((Digest(other.shards[0]),)))] and not chunk.opened
+    assert let_go(record, lambda _: None) == [Compute(LetGo((Digest(other.shards[0]),)))] and not chunk.opened
     changes: tuple[Literal["accepted", "failed"], ...] = ("accepted", "failed")
     for change in changes:
         chunk.opened, chunk.state = list(shards), change
-        assert len(let_go(record, chunk, manifest(0, 1, 1, PACK, other))) == 1 and not chunk.opened
+        assert len(let_go(record, lambda _: (b"", manifest(0, 1, 1, PACK, other)))) == 1 and not chunk.opened
     chunk.opened, chunk.state, record.state = list(shards), "waiting", "cancelled"
-    assert len(let_go(record, chunk, manifest(0, 1, 1, PACK, other))) == 1 and not chunk.opened
+    assert len(let_go(record, lambda _: (b"", manifest(0, 1, 1, PACK, other)))) == 1 and not chunk.opened
 
 
 def test_the_stewards_receipts_stand_beside_the_others_or_in_their_place_where_there_are_too_many() -> None:
