@@ -74,6 +74,8 @@ class Protection:
     def cut_now(self, hold: bool, now: Micros) -> list[Effect]:
         """A snapshot at once, whatever is under way; that goes on in the background."""
         one = self.one
+        if not hold and one.newest_durable is not None and one.newest_durable.hold:
+            return []  # It stands still: there is nothing newer.
         if isinstance(one.state, Cutting):
             one.urgent = hold or None if not one.state.hold else None
             return []
