@@ -115,7 +115,8 @@ class Agent:
         self._link = None
 
     def cut(self, *, hold: bool, code: Code) -> None:
-        """Take a snapshot as soon as possible. Answered by `Sealed` or `CutFailed`, one for all orders under way."""
+        """Take a snapshot as soon as possible. Answered by `Sealed` or `CutFailed`, one for all orders under way, or by
+        the end of the job: its `RunDone` says that."""
         if self._sealer is not None:
             self._sealer.code = code
         self._hold = hold
