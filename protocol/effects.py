@@ -155,8 +155,8 @@ class Unpark:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Take a snapshot of a running task now; answered by `Sealed` or `CutFailed` with the same task, or by its `RunDone`:
-    what ends meanwhile needs no snapshot, and must not be given back for want of one."""
+    """Take a snapshot of a running task now; answered by `Sealed` or `CutFailed` with the same task, or by its
+    `RunDone`: what ends meanwhile needs no snapshot, and must not be given back for want of one."""
 
     task: str
     hold: bool

@@ -113,7 +113,8 @@ class Examinations:
         fresh = Examination(provider, proposal, lease, operation.snapshot, times + 1, until)
         over = self._stop(operation.chunk)
         self.known[operation.chunk] = fresh
-        return EXAMINING, [*over, Compute(self._order(fresh, resume, waits))]
+        found = _or_of(provider, resume) if times else resume
+        return EXAMINING, [*over, Compute(self._order(fresh, found, waits))]
 
     def done(self, message: Examined, now: Micros) -> Examination | None:
         """The answer to what is under way, else None."""
@@ -137,6 +138,12 @@ class Examinations:
 
     def _order(self, one: Examination, resume: Resume, waits: Micros) -> Examine:
         return Examine(one.task, one.lease, resume, self._secret, self._record.spec, waits)
+
+
+def _or_of(worker: PeerId, resume: Resume) -> Resume:
+    """The same, with the worker's own copies: slow to come from a home, but it is connected, or it could not leave."""
+    pairs = zip(resume.manifest.packs, resume.holders, strict=True)
+    return Resume(resume.manifest, tuple((*held, *((at, worker) for at in range(pack.k))) for pack, held in pairs))
 
 
 def _size(manifest: Manifest) -> int:

@@ -75,7 +75,7 @@ class Looking(RuleBasedStateMachine):
         lease, shown = (ESCROW, chunk, self.epochs[chunk]), manifest(chunk, self.epochs[chunk], number)
         digest = wire.digest(wire.encode(shown))
         operation = Handover(*lease, 1, 1, digest)
-        code, effects = self.machine.ask(WORKER, PROPOSAL, operation, Resume(shown, ()), self.now)
+        code, effects = self.machine.ask(WORKER, PROPOSAL, operation, Resume(shown, ((),)), self.now)
         self.act(effects)
         heard = self.answered.get((lease, digest), set())
         assert code in heard or code in ("examining", "not_examined")

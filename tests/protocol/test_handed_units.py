@@ -181,6 +181,9 @@ def test_one_that_could_be_had_the_second_time_is_signed_for(leaving: Leaving) -
     leaving.steward.sees = ""
     assert leaving.propose() == ["examining", ""]
     leaving.town.run(lambda: leaving.is_handed, 10)
+    first, second = (look.resume.holders for look in leaving.steward.looks)
+    validator, worker = leaving.town.citizens["validator"].identity.peer, leaving.worker.identity.peer
+    assert (first, second) == ((((0, validator),),), (((0, validator), (0, worker)),))
 
 
 def test_nobody_looks_on_for_a_lease_that_is_over(leaving: Leaving) -> None:
