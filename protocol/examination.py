@@ -89,6 +89,8 @@ class Examinations:
         self._secret = secret
         self.known: dict[int, Examination] = {}
         """By chunk."""
+        self._keeps = any(chunk.opened for chunk in record.chunks)
+        """Whether shards may be here: most jobs never have any."""
 
     def ask(
         self, provider: PeerId, proposal: HandoverProposal, operation: Handover, resume: Resume, now: Micros
@@ -123,6 +125,7 @@ class Examinations:
             return None
         known.code, known.until = message.code, Micros(now + AGAIN)
         chunk = self._record.chunks[message.lease[1]]
+        self._keeps = True
         chunk.opened += [shard for shard in message.kept if shard not in chunk.opened]
         return known
 
@@ -130,6 +133,22 @@ class Examinations:
         """The chunk's lease is over: nobody needs to know."""
         effects = self._stop(chunk)
         self.known.pop(chunk, None)
+        return effects
+
+    def let_go(self, newest: Callable[[ChunkRecord], tuple[bytes, Manifest] | None]) -> list[Effect]:
+        """Those shards kept for the chunks that nobody needs any more go: the chunk has its end, or a newer snapshot.
+        `newest`: body and content of a chunk's newest durable manifest."""
+        if not self._keeps:
+            return []
+        effects: list[Effect] = []
+        for chunk in self._record.chunks:
+            is_over = self._record.is_final or chunk.state in ("accepted", "failed")
+            known = newest(chunk) if chunk.opened and not is_over else None
+            needed = {shard for pack in known[1].packs for shard in pack.shards} if known is not None else set[bytes]()
+            gone = tuple(Digest(shard) for shard in chunk.opened if shard not in needed)
+            chunk.opened = [shard for shard in chunk.opened if shard in needed]
+            effects += [Compute(LetGo(gone))] if gone else []
+        self._keeps = any(chunk.opened for chunk in self._record.chunks)
         return effects
 
     def _stop(self, chunk: int) -> list[Effect]:
@@ -148,22 +167,6 @@ def _or_of(worker: PeerId, resume: Resume) -> Resume:
 
 def _size(manifest: Manifest) -> int:
     return sum(pack.size for pack in manifest.packs)
-
-
-def let_go(record: JobRecord, newest: Callable[[ChunkRecord], tuple[bytes, Manifest] | None]) -> list[Effect]:
-    """Those shards kept for a job's chunks that nobody needs any more go: the chunk has its end, or a newer snapshot.
-    `newest`: body and content of a chunk's newest durable manifest."""
-    effects: list[Effect] = []
-    for chunk in record.chunks:
-        if not chunk.opened:
-            continue
-        is_over = record.is_final or chunk.state in ("accepted", "failed")
-        known = None if is_over else newest(chunk)
-        needed = {shard for pack in known[1].packs for shard in pack.shards} if known is not None else set[bytes]()
-        gone = tuple(Digest(shard) for shard in chunk.opened if shard not in needed)
-        chunk.opened = [shard for shard in chunk.opened if shard in needed]
-        effects += [Compute(LetGo(gone))] if gone else []
-    return effects
 
 
 def held_here(

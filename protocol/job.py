@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol import examination, extension, job_notice, operations, overturned, wire
+from protocol import extension, job_notice, operations, overturned, wire
 from protocol.desk import Desk
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.job_logs import JobLogs
@@ -255,7 +255,7 @@ class Job:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     def tick(self, now: Micros) -> list[Effect]:
         """Once a second while the job lives: lost grants, lost notices, lost outputs, what the ledger did by itself."""
-        record, gone = self.record, examination.let_go(self.record, self.leasing.succession.newest)
+        record, gone = self.record, self.leasing.examinations.let_go(self.leasing.succession.newest)
         if gone:
             gone.insert(0, self._store())
         if record.is_final:

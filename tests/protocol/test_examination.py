@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from protocol import wire
 from protocol.completions import Examined
 from protocol.effects import Compute, Effect, Examine, LetGo, Resume, Stop
-from protocol.examination import EXAMINED_MAX, GRACE, NOTICE_BYTES_MAX, Examinations, held_here, let_go, patience
+from protocol.examination import EXAMINED_MAX, GRACE, NOTICE_BYTES_MAX, Examinations, held_here, patience
 from protocol.handover import HandoverProposal
 from protocol.identity import Identity
 from protocol.job_record import ChunkRecord, JobRecord
@@ -137,22 +137,28 @@ def test_patience_grows_with_the_bytes_and_ends_with_the_longest_notice() -> Non
     assert GRACE > 0
 
 
+def let_go(record: JobRecord, newest: Manifest | None) -> list[Effect]:
+    """What a steward that was just started lets go of."""
+    known = (b"", newest) if newest is not None else None
+    return Examinations(record, b"").let_go(lambda _: known)
+
+
 def test_shards_are_kept_while_the_newest_snapshot_needs_them() -> None:
     record = job(1)
     (chunk,) = record.chunks
     other = Pack(1, 1, "copy", 1, 3, (b"\x09" * 32,))
-    shards = [PACK.shards[0], other.shards[0]]
+    shards, both = [PACK.shards[0], other.shards[0]], manifest(0, 1, 1, PACK, other)
     chunk.opened = list(shards)
-    assert let_go(record, lambda _: (b"", manifest(0, 1, 1, PACK, other))) == [] and chunk.opened == shards
-    assert let_go(record, lambda _: (b"", manifest(0, 2, 1, other))) == [Compute(LetGo((Digest(PACK.shards[0]),)))]
+    assert let_go(record, both) == [] and chunk.opened == shards
+    assert let_go(record, manifest(0, 2, 1, other)) == [Compute(LetGo((Digest(PACK.shards[0]),)))]
     assert chunk.opened == shards[1:]
-    assert let_go(record, lambda _: None) == [Compute(LetGo((Digest(other.shards[0]),)))] and not chunk.opened
+    assert let_go(record, None) == [Compute(LetGo((Digest(other.shards[0]),)))] and not chunk.opened
     changes: tuple[Literal["accepted", "failed"], ...] = ("accepted", "failed")
     for change in changes:
         chunk.opened, chunk.state = list(shards), change
-        assert len(let_go(record, lambda _: (b"", manifest(0, 1, 1, PACK, other)))) == 1 and not chunk.opened
+        assert len(let_go(record, both)) == 1 and not chunk.opened
     chunk.opened, chunk.state, record.state = list(shards), "waiting", "cancelled"
-    assert len(let_go(record, lambda _: (b"", manifest(0, 1, 1, PACK, other)))) == 1 and not chunk.opened
+    assert len(let_go(record, both)) == 1 and not chunk.opened
 
 
 def test_the_stewards_receipts_stand_beside_the_others_or_in_their_place_where_there_are_too_many() -> None:
