@@ -78,7 +78,7 @@ class Examiner:
         manifest = work.resume.manifest
         folder = self._folder / f"e-{blake3(work.task.encode()).hexdigest(12)}"
         task = Task(work.task, folder, None, resources=work.spec.resources)
-        size = max(manifest.size, sum(pack.size for pack in manifest.packs))
+        size = max(manifest.size, fetching.fetched_bytes(manifest))
         if size > EXAMINED_BYTES_MAX:
             return "not_examined", f"it has {size} bytes, at most {EXAMINED_BYTES_MAX} are opened"
         try:

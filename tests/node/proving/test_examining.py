@@ -14,6 +14,7 @@ import trio
 from node.blobs import BlobStore
 from node.executors.child import ChildExecutor
 from node.guest.work.tensors import encode
+from node.protection import fetching
 from node.protection.contents import Contents, FileEntry
 from node.protection.sealing import SealedFolder, Sealer
 from node.protection.shelter import Shelter
@@ -23,7 +24,7 @@ from node.proving.saving import PAD, TABLE, Table
 from node.runtimes import Runtime
 from protocol.completions import Examined
 from protocol.effects import Examine, Resume
-from protocol.errors import Unavailable
+from protocol.errors import Refused, Unavailable
 from protocol.operations import Inherited
 from protocol.prefix import root_of
 from protocol.snapshots import Manifest
@@ -201,6 +202,19 @@ async def test_more_than_the_job_may_have_is_not_fetched(desk: Desk) -> None:
     work = msgspec.structs.replace(SPEC, resources=small)
     await desk.examiner.examine(Examine("examine-1", LEASE, large, SECRET, work, MINUTE), desk.told.append)
     assert (desk.told[0].code, desk.asked) == ("snapshot_bad", 0)
+
+
+async def test_shards_of_impossible_size_are_not_made_room_for(desk: Desk) -> None:
+    """A pack of a few bytes in shards of a terabyte."""
+    resume = await desk.sealed(STATES)
+    (pack,) = resume.manifest.packs
+    packs = (msgspec.structs.replace(pack, shard_size=1 << 40),)
+    bent = Resume(msgspec.structs.replace(resume.manifest, packs=packs), resume.holders)
+    assert await desk.look(bent) == "not_examined" and desk.asked == 0
+    desk.assert_nothing_is_left()
+    with pytest.raises(Refused, match="are allowed"):  # Nor by whoever goes on.
+        fetching.check(bent.manifest, 1 << 32)
+    fetching.check(resume.manifest, 1 << 32)
 
 
 async def test_holders_that_have_nothing(desk: Desk) -> None:
