@@ -14,12 +14,13 @@ from node.config import Config
 from node.drand import Drand
 from node.driver import Driver, World
 from node.events import EventLog
-from node.host import Host, inspect_host, process_tier
+from node.host import TASKS, Host, inspect_host, process_tier
 from node.isal import erasure_code
 from node.journal import Journal
 from node.node_api import SOFTWARE
 from node.outcomes import Outcomes
 from node.protection.shelter import Shelter
+from node.proving.examining import Examiner
 from node.store import RecordStore
 from node.transport import Transport, TransportConfig
 from node.uplink import Uplink
@@ -129,8 +130,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     machines = wire_machines(identity, genesis, outside, journal or [], records.get("vote"))
     outcomes = Outcomes(lambda: machines.ledger)
     machines.client.listeners.append(outcomes)
-    settings = _transport_config(config, (PROCESS_IMAGES,) if images else ())
-    transport = Transport(identity, genesis.chain, settings, blobs)
+    transport = Transport(identity, genesis.chain, _transport_config(config, images is not None), blobs)
     events = EventLog()
     stay = custody.Host(records, identity, clock)
     vault = custody.wire_custody(identity, config, machines, transport, blobs, stay, clock)
@@ -138,6 +138,7 @@ async def assemble(config: Config, identity: Identity, genesis: Genesis) -> Asse
     works = Works(
         identity.peer, transport, blobs, host.runner, erasure, Benchmarks(config.runtimes), attester.of(config)
     )
+    works.examiner = Examiner(blobs, shelter, config.data / TASKS)
     validators = genesis.validator_set.peers
     benchmarks = wire_benchmarks(identity.peer, machines, validators, rtt, _benchmarks_per_hour(config))
     world = World(identity.peer, genesis.chain, clock, transport, works, records, journal, events)
@@ -158,7 +159,7 @@ def _benchmarks_per_hour(config: Config) -> int:
     return config.benchmarks_per_hour if {"steward", "validator"} & set(config.roles) else 0
 
 
-def _transport_config(config: Config, capabilities: tuple[str, ...]) -> TransportConfig:
+def _transport_config(config: Config, takes_images: bool) -> TransportConfig:
     return TransportConfig(
         listen=config.listen,
         bootstraps=config.bootstrap,
@@ -173,5 +174,5 @@ def _transport_config(config: Config, capabilities: tuple[str, ...]) -> Transpor
         bulk_port=config.data_port,
         up_rate=config.up_mbps * MEGABIT or None,
         down_rate=config.down_mbps * MEGABIT or None,
-        capabilities=capabilities,
+        capabilities=(PROCESS_IMAGES,) if takes_images else (),
     )

@@ -36,6 +36,9 @@ PROBE_SECONDS: Final = 8.0
 """For the trial of process snapshots at the first start on a kernel: it takes about one. A host that needs longer
 starts without them, and tries again next time."""
 
+TASKS: Final = "tasks"
+"""Folder of what runs; it is emptied when a node starts."""
+
 log = logging.getLogger("shoal.host")
 
 
@@ -92,7 +95,7 @@ async def inspect_host(
     ]
     runtimes = await trio.to_thread.run_sync(discover, config.runtimes, engine_digest())
     kind = WrongPixels if config.misbehave == "wrong-pixels" else Runner
-    runner = kind(blobs, config.data / "tasks", executors, runtimes, serves, shelter)
+    runner = kind(blobs, config.data / TASKS, executors, runtimes, serves, shelter)
     await runner.clean()
     tiers: tuple[Tier, ...] = tuple(tier for tier in ORDER if tier in runner.tiers)
     offers = tuple(messages.Runtime(runtime.name, runtime.digest) for runtime in runtimes.values())

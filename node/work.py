@@ -14,13 +14,29 @@ from node.benchmarking import Benchmarks
 from node.blobs import BlobStore
 from node.protection import encoding
 from node.proving.evidence import scored
+from node.proving.examining import Examiner
 from node.proving.program import is_check, states
 from node.runner import Runner
 from node.transport import Transport
 from node.volumes.shelf import bring_trees
 from protocol import wire
 from protocol.completions import Completion, Encoded, Fetched, FetchFailed, Proved, RunDone, RunLog, RunStarted
-from protocol.effects import Attest, Benchmark, Cut, Encode, Fetch, Forget, Park, Prove, Run, Score, Stop, Unpark
+from protocol.effects import (
+    Attest,
+    Benchmark,
+    Cut,
+    Encode,
+    Examine,
+    Fetch,
+    Forget,
+    LetGo,
+    Park,
+    Prove,
+    Run,
+    Score,
+    Stop,
+    Unpark,
+)
 from protocol.errors import ShoalError
 from protocol.jobspec import ZERO_DIGEST
 from protocol.units import Digest, PeerId
@@ -34,7 +50,7 @@ OUTPUT_BYTES_MAX: Final = 1 << 30
 ENCODINGS_MAX: Final = 2
 """Packs encoded at once: each takes a core and reads a quarter of a gigabyte."""
 
-Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score | Benchmark | Attest
+Work = Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score | Benchmark | Attest | Examine | LetGo
 Spawn = Callable[..., None]
 """Start an async function as a task of the driver."""
 
@@ -61,6 +77,8 @@ class Works:
         self._attester = attester or Attester(None)
         self.give: Callable[[Completion], None]
         """Where completions go: the driver's, once there is one."""
+        self.examiner: Examiner
+        """What opens snapshots for a steward; the node's assembly sets it."""
         self._fetching: set[tuple[Digest, bool]] = set()
         self._encodings = trio.CapacityLimiter(ENCODINGS_MAX)
         self._comparisons = trio.Lock()
@@ -77,6 +95,7 @@ class Works:
                 spawn(functools.partial(self._run, work))
             case Stop(task):
                 self._runner.stop(task)
+                self.examiner.stop(task)
             case Park(run):
                 spawn(functools.partial(self._park, run))
             case Unpark(task):
@@ -92,6 +111,10 @@ class Works:
                 self._runner.retention.release(digest)
             case Forget(digest):
                 self._blobs.remove(digest)
+            case Examine():
+                spawn(functools.partial(self.examiner.examine, work, lambda done: self.give(done)))
+            case LetGo(shards):
+                self.examiner.drop(shards)
             case Attest():
                 spawn(functools.partial(self._attest, work))
             case Score():

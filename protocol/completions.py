@@ -202,6 +202,20 @@ class Attested:
 
 
 @dataclass(frozen=True, slots=True)
+class Examined:
+    """What a snapshot of units is worth to whoever would go on from it."""
+
+    task: str
+    lease: tuple[bytes, int, int]
+    code: Literal["", "snapshot_missing", "snapshot_bad", "not_examined"]
+    """Empty: it opens, and its units are those that were signed for. Else: its shards are not to be had, it is none,
+    or this machine could not look."""
+    detail: str = ""
+    kept: tuple[Digest, ...] = ()
+    """Shards that came for it and stay: none where it does not open."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overheard:
     """A statement has come by gossip and was found right: as it was signed, and what it says."""
 
@@ -231,6 +245,7 @@ Completion = (
     | Scored
     | Benched
     | Attested
+    | Examined
     | Overheard
     | Neighbour
 )

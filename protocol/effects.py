@@ -155,8 +155,8 @@ class Unpark:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Take a snapshot of a running task now; answered by `Sealed` or `CutFailed` with the same task, or by its `RunDone`:
-    what ends meanwhile needs no snapshot, and must not be given back for want of one."""
+    """Take a snapshot of a running task now; answered by `Sealed` or `CutFailed` with the same task, or by its
+    `RunDone`: what ends meanwhile needs no snapshot, and must not be given back for want of one."""
 
     task: str
     hold: bool
@@ -217,8 +217,30 @@ class Attest:
 
 
 @dataclass(frozen=True, slots=True)
+class Examine:
+    """Open a snapshot of units as whoever goes on from it would; answered by `Examined` with the same task. The shards
+    that came for it stay if it opens, until `LetGo`."""
+
+    task: str
+    lease: LeaseKey
+    resume: Resume
+    secret: bytes
+    spec: JobSpec
+    patience: Micros
+    """How long its shards may take to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Delete shards that came for an `Examine`, but for those that custody needs by now. No answer."""
+
+    shards: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
-    """End a running task; its `RunDone` follows with reason `stopped`."""
+    """End a running task; its `RunDone` follows with reason `stopped`. A snapshot that is examined is let go of, and
+    nothing follows."""
 
     task: str
 
@@ -227,7 +249,22 @@ class Stop:
 class Compute:
     """Work that takes long and happens outside the machine."""
 
-    work: Fetch | Run | Stop | Park | Unpark | Cut | Encode | Prove | Forget | Score | Benchmark | Attest
+    work: (
+        Fetch
+        | Run
+        | Stop
+        | Park
+        | Unpark
+        | Cut
+        | Encode
+        | Prove
+        | Forget
+        | Score
+        | Benchmark
+        | Attest
+        | Examine
+        | LetGo
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,22 +255,24 @@ class Job:
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     def tick(self, now: Micros) -> list[Effect]:
         """Once a second while the job lives: lost grants, lost notices, lost outputs, what the ledger did by itself."""
-        record = self.record
+        record, gone = self.record, self.leasing.examinations.let_go(self.leasing.succession.newest)
+        if gone:
+            gone.insert(0, self._store())
         if record.is_final:
             if not self._is_watched:
-                return []
+                return gone
             escrow = self._desk.ledger().escrows.get(record.escrow)
             is_closed = escrow.is_closed if escrow is not None else record.escrow in self._desk.ledger().bygone
             self._is_watched = overturned.can_be(record) and not is_closed
             wake: list[Effect] = [Wake(Micros(now + STEP))] if self._is_watched else []
-            return [*self._reconcile(now), *([self._store()] if self._is_dirty else []), *wake]
+            return [*gone, *self._reconcile(now), *([self._store()] if self._is_dirty else []), *wake]
         if record.state == "quoted":
             return (
                 self.cancel("expired", "the quote was not confirmed in time", now)
                 if now > record.quote_expires
                 else [Wake(Micros(now + STEP))]
             )
-        effects: list[Effect] = [Wake(Micros(now + STEP))]
+        effects: list[Effect] = [Wake(Micros(now + STEP)), *gone]
         effects += [*self.leasing.tick(now), *self._reconcile(now)]
         if record.is_open:
             if record.deadline and self._desk.client.ledger_now(now) > record.deadline:

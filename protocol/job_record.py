@@ -75,6 +75,8 @@ class ChunkRecord(Struct):
     """Why the chunk is not protected, or not as it should be, as its provider says."""
     kept: str = ""
     """Where the newest durable snapshot is, as its provider says."""
+    opened: list[bytes] = field(default_factory=list)
+    """Shards that came here when a snapshot to be handed over was opened, and stay as long as they may be needed."""
     fruitless: int = 0
     """Attempts in a row that ended without having moved the chunk on."""
     score: int = -1

@@ -12,17 +12,19 @@ import msgspec
 from msgspec import UNSET
 
 from protocol import handover, operations, wire
+from protocol.completions import Examined
 from protocol.desk import Desk
-from protocol.effects import Effect, Send, Wake
+from protocol.effects import Compute, Effect, Emit, LetGo, Send, Wake
 from protocol.errors import RemoteViolation
 from protocol.escrow_state import ChunkLease
+from protocol.examination import Examinations
 from protocol.granting import COLLATERAL_PPM, LEDGER_BEHIND, Bidder, choose, lease, watchers, with_evidence
 from protocol.handover import HandoverAnswer, HandoverProposal
 from protocol.identity import is_signed_by
 from protocol.job_record import ChunkRecord, JobRecord
 from protocol.messages import Accept, Bid, Decline, Grant, InputsNotice, Unwatch, Watch
 from protocol.operations import Assign, Fence, Signature, SignedOp
-from protocol.succession import STANDBY_AFTER, Succession
+from protocol.succession import STANDBY_AFTER, Succession, job_secret
 from protocol.units import MINUTE, PPM, SECOND, Digest, JobId, Micros, PeerId
 
 GRANT_TIMEOUT: Final = Micros(5 * SECOND)
@@ -80,6 +82,7 @@ class Leasing:
         self._grants: dict[Digest, OpenGrant] = {}
         self._attests: dict[tuple[int, int], dict[bytes, Signature]] = {}
         self.succession = Succession(record, desk.identity, desk.network)
+        self.examinations = Examinations(record, job_secret(desk.identity, record.job))
         self._live: dict[int, LiveLease] = {}
         self.withheld: set[int] = set()
         """Chunks that nobody is given: their result is on its way here (`overturned.Rescue`)."""
@@ -130,8 +133,9 @@ class Leasing:
         assign = lease(
             record.escrow, chunk.index, chunk.epoch + 1, bidder, record.spec, listeners, desk.client.ledger_now(now)
         )
-        if done := self._done_ppm(chunk.index):  # The rest of it is paid for; the dearest share was pended before.
-            price = operations.remaining_price(assign.price, done)
+        known = self._on_ledger(chunk.index)
+        if known is not None and known.done_ppm:  # The rest of it is paid for; the dearest share was pended before.
+            price = operations.remaining_price(assign.price, known.done_ppm)
             assign = msgspec.structs.replace(assign, price=price, collateral=price * COLLATERAL_PPM // PPM)
         if assign.evidence:
             assign = with_evidence(assign, self._spare(chunk, assign.price))
@@ -152,31 +156,42 @@ class Leasing:
         held = self._desk.ledger().available("E", self._record.escrow)
         return max(0, held - price - granted - others * self._record.chunk_price_max)
 
-    def _done_ppm(self, index: int) -> int:
-        """The share of a chunk that was handed over and waits to be paid."""
+    def _on_ledger(self, index: int) -> ChunkLease | None:
         escrow = self._desk.ledger().escrows.get(self._record.escrow)
-        known = escrow.chunks.get(index) if escrow is not None else None
-        return known.done_ppm if known is not None else 0
+        return escrow.chunks.get(index) if escrow is not None else None
 
     def hand_over(self, provider: PeerId, proposal: HandoverProposal, now: Micros) -> list[Effect]:
         """A provider leaves and says how far it came. Signed and ordered where its newest durable snapshot bears it
-        out; else it hears why not."""
+        out, and, of a chunk with units, can be gone on from; else it hears why not, or not yet."""
         desk, record = self._desk, self._record
         operation = handover.opened(desk.network, provider, proposal)
-        escrow = desk.ledger().escrows.get(record.escrow)
-        known = escrow.chunks.get(operation.chunk) if escrow is not None else None
+        known = self._on_ledger(operation.chunk)
         if known is None or known.provider != provider:
             raise RemoteViolation(provider, "a handover is of the sender's own lease", code="not_provider")
-        snapshot = self.succession.newest(record.chunks[operation.chunk])
-        units = record.spec.units_of(operation.chunk)
+        chunk, looked = record.chunks[operation.chunk], list[Effect]()
+        snapshot, units = self.succession.newest(chunk), record.spec.units_of(operation.chunk)
         code = handover.review(operation, known, snapshot, record.spec.estimate, desk.client.ledger_now(now), units)
+        if not code and units:
+            resume = self.succession.resume(chunk)
+            code, looked = self.examinations.ask(provider, proposal, operation, resume, now)
         standby = self.succession.standby(operation.chunk)
         to = (standby,) if standby is not None and not code else ()
         answer = HandoverAnswer(operation.escrow, operation.chunk, operation.epoch, code, to)
         if code:
-            return [Send(provider, answer)]
+            return [Send(provider, answer), *looked]
         signed = handover.countersigned(desk.identity, desk.network, provider, proposal)
         return [Send(provider, answer), *desk.client.submit(signed, now)]
+
+    def examined(self, message: Examined, now: Micros) -> list[Effect]:
+        """A snapshot was opened, or not: what waited for it is answered."""
+        done = self.examinations.done(message, now)
+        if done is None:
+            return [Compute(LetGo(message.kept))] if message.kept else []
+        chunk = self._record.chunks[message.lease[1]]
+        told = {**self._record.fields(chunk), "code": message.code, "detail": message.detail}
+        known = self._on_ledger(chunk.index)
+        is_its = known is not None and known.provider == done.provider
+        return [Emit("examined", told), *(self.hand_over(done.provider, done.proposal, now) if is_its else [])]
 
     def _inputs(self, index: int) -> tuple[tuple[bytes, ...], tuple[PeerId, ...]]:
         """What the step reads besides the specification's files, and who has it."""
@@ -284,13 +299,13 @@ class Leasing:
         if chunk.attempts and not chunk.attempts[-1].end:
             chunk.attempts[-1].end, chunk.attempts[-1].ended = end, now
             chunk.exposed = ""
-        live = self._live.pop(chunk.index, None)
+        live, over = self._live.pop(chunk.index, None), self.examinations.ended(chunk.index)
         if live is not None:
             self._recount(PeerId(live.assign.provider))
         if live is None or live.asked is None:
-            return []
+            return over
         gone = Unwatch(live.assign.escrow, chunk.index, live.assign.epoch)
-        return [Send(PeerId(peer), gone) for peer in live.assign.watchers]
+        return [*over, *(Send(PeerId(peer), gone) for peer in live.assign.watchers)]
 
     def blame(self, chunk: ChunkRecord, why: str, is_job_fault: bool, now: Micros) -> None:
         """Remember at whom a chunk was lost, so that another is preferred for it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from protocol import extension, operations, succession, wire
-from protocol.completions import Completion, Fetched, FetchFailed
+from protocol.completions import Completion, Examined, Fetched, FetchFailed
 from protocol.desk import Desk
 from protocol.effects import Effect, Emit, Send, Store, Wake
 from protocol.errors import Refused, RemoteViolation, Unavailable
@@ -72,6 +72,7 @@ class Steward:
         SnapshotNotice,
         Protection,
         HandoverProposal,
+        Examined,
     )
 
     def __init__(self, desk: Desk, plan: Callable[[JobSpec, PeerId, Micros], Plan]) -> None:
@@ -312,6 +313,10 @@ class Steward:
                 return found.protection(sender, message) if found and known else []
             case HandoverProposal(operation=signed):
                 return self._handed_over(sender, message, signed, now)
+            case Examined(lease=(escrow, chunk, _)):
+                found = self._by_escrow(escrow, chunk)
+                effects = found.leasing.examined(message, now) if found else []
+                return [self._store(found.record), *effects] if found and effects else []
             case Attestation():
                 return self._attested(sender, message, now)
             case Fetched(digest=digest) | FetchFailed(digest=digest):

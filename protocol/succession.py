@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from blake3 import blake3
 
-from protocol import secret_box, wire
+from protocol import examination, secret_box, wire
 from protocol.effects import Effect, Emit, Resume, Send
 from protocol.errors import RemoteViolation
 from protocol.identity import Identity, is_signed_by
@@ -136,7 +136,17 @@ class Succession:
         if not secret or not chunk.snapshot:
             return msgspec.structs.replace(grant, secret=secret)
         notice = wire.decode(chunk.snapshot, _notices, self._identity.peer, NOTICE_BYTES_MAX)
+        newest = self.newest(chunk)
+        if chunk.opened and newest is not None:
+            where = (self._identity, self._network, chunk.opened, self._record.deadline)
+            notice = examination.held_here(notice, newest[1], *where)
         return msgspec.structs.replace(grant, secret=secret, resume=(notice,))
+
+    def resume(self, chunk: ChunkRecord) -> Resume:
+        """Where one would go on from the newest durable snapshot, which there is."""
+        notice = wire.decode(chunk.snapshot, _notices, self._identity.peer, NOTICE_BYTES_MAX)
+        manifest = wire.decode(notice.body, _manifests, self._identity.peer, 32_768)
+        return Resume(manifest, tuple(_held(holders) for holders in notice.holders))
 
     # ── snapshots ────────────────────────────────────────────────────────────────────────────────────────────────────
     def noticed(self, worker: PeerId, notice: SnapshotNotice) -> list[Effect]:

@@ -13,10 +13,12 @@ from protocol.effects import (
     Effect,
     Emit,
     Encode,
+    Examine,
     Fail,
     Fetch,
     Forget,
     Hear,
+    LetGo,
     Machine,
     Park,
     Prove,
@@ -33,6 +35,7 @@ from protocol.jobspec import ZERO_DIGEST
 from protocol.messages import Head, JobNotice, Message, Offer, message_decoder
 from protocol.units import Digest, Micros, PeerId
 from simulations.auditor import Auditor
+from simulations.examining import Examining
 from simulations.fetching import Fetching
 from simulations.library import Library
 from simulations.network import Network
@@ -87,6 +90,7 @@ class Driver:
         self._library = library
         self._fetching = Fetching(queue, network, library, peers, self._index, self.give)
         self._fetching.came = self._came
+        self._examining = Examining(queue, library, self._fetching, self)
         self.auditor = Auditor()
         self.worker: Worker
         self.end: Callable[[SimPeer], None]
@@ -223,8 +227,13 @@ class Driver:
                     self._fetching.fetch(peer, fetch)
                 case Compute(Run() as run):
                     self._start(peer, run)
+                case Compute(Examine() as examine):
+                    self._examining.examine(peer, examine)
+                case Compute(LetGo(shards)):
+                    self._examining.drop(peer, shards)
                 case Compute(Stop(task)):
-                    self.worker.stop(peer, task)
+                    if not self._examining.stop(peer, task):
+                        self.worker.stop(peer, task)
                 case Compute(Score() as score):
                     self._score(peer, score)
                 case Compute(Park() | Unpark() | Cut() | Encode() | Prove() | Forget() as work):
@@ -316,9 +325,7 @@ class Driver:
                 return
             waited = self._queue.now - began
             rest = max(0, boot_ns - waited) + (0 if why else manifest.size * NS // OPEN_RATE)
-            for digest in brought:
-                if peer.vault is None or not peer.vault.pins.is_pinned(digest):
-                    self._library.drop(peer.index, digest)
+            self._examining.drop(peer, brought)
             task = self.worker.run(peer, run, 0 if why else manifest.step, rest)
             if not why and task.first != manifest.step:
                 why = "snapshot_bad"

@@ -103,7 +103,11 @@ class Protecting:
         packs = self._packs(task, number, size, work)
         name, first = task.run.task, None
         if task.made is not None:
-            part = self.parts[Digest(packs[0].shards[0])] = first_part(task.made, step)
+            part = first_part(task.made, step)
+            if self._queue.now < task.peer.strategy.at or task.peer.strategy.saves(
+                task.peer, task.run, self._queue.now
+            ):
+                self.parts[Digest(packs[0].shards[0])] = part
             first = FirstUnits(step, TraceTree(part.trace).root, task.first)
         self._give(task.peer, task.boot, Guest(name, "running", "", step))
         done = Sealed(

@@ -33,7 +33,14 @@ class Returning:
     """One snapshot on its way back."""
 
     def __init__(
-        self, peer: SimPeer, resume: Resume, fetching: Fetching, library: Library, queue: Queue, then: Then
+        self,
+        peer: SimPeer,
+        resume: Resume,
+        fetching: Fetching,
+        library: Library,
+        queue: Queue,
+        then: Then,
+        patience: int = PATIENCE_NS,
     ) -> None:
         self._peer = peer
         self._boot = peer.boots
@@ -42,7 +49,7 @@ class Returning:
         self._library = library
         self._queue = queue
         self._then = then
-        self._until = queue.now + PATIENCE_NS
+        self._until = queue.now + patience
         self._place = -1
         self._is_looking = False
         self._brought: list[Digest] = []

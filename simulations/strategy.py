@@ -56,6 +56,10 @@ class Strategy:
         """How its host computes units, of its own leases and of audits."""
         return honest
 
+    def saves(self, peer: SimPeer, run: Run, now: int) -> bool:
+        """Whether a snapshot of its units holds them: else it opens for nobody."""
+        return True
+
     def serves(self, peer: SimPeer, digest: Digest, asker: int, now: int) -> bool:
         """Whether it hands out a blob that it has."""
         return True

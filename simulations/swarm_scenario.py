@@ -158,8 +158,14 @@ def _with_heirs(found: Scenario, random: Random) -> Scenario:
         population=structs.replace(people, stewards=stewards, providers=providers),
         workload=Workload(jobs=work),
         faults=(*(fault for fault in found.faults if random.random() < 0.5), _loss_of_workers(random)),
-        adversaries=(forger,) if random.random() < FORGERS else (),
+        adversaries=(_pick(random, (forger, forger, _junk(random))),) if random.random() < FORGERS else (),
     )
+
+
+def _junk(random: Random) -> Adversary:
+    """Hosts that hand over what was never computed: in a snapshot that opens for nobody, or in one that does."""
+    options: dict[str, float | int | str] = {"junk": int(random.random() < 0.7), "away": _between(random, 20, 90)}
+    return Adversary(strategy="junk-snapshot", n=3, options=options)
 
 
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -55,6 +55,11 @@ MANY_PACKS: Final = 8
 """Packs from which the receipts of 16/32 fit no message."""
 
 
+HELD_REST: Final = Micros(3 * MINUTE)
+"""Microseconds for which a job that stands still is not cut again: longer than any notice. Nothing of it is newer, and
+its steward is looking at what there is."""
+
+
 class Protection:
     """One chunk."""
 
@@ -69,6 +74,8 @@ class Protection:
     def cut_now(self, hold: bool, now: Micros) -> list[Effect]:
         """A snapshot at once, whatever is under way; that goes on in the background."""
         one = self.one
+        if not hold and one.newest_durable is not None and one.newest_durable.hold:
+            return []  # It stands still: there is nothing newer.
         if isinstance(one.state, Cutting):
             one.urgent = hold or None if not one.state.hold else None
             return []
@@ -200,7 +207,8 @@ class Protection:
         if one.state is state:
             self._weigh(state, now)
             one.pace.durable(now)
-            one.filling, one.state = state, Waiting(one.pace.due_at(now))
+            due = Micros(now + HELD_REST) if snapshot.hold else one.pace.due_at(now)
+            one.filling, one.state = state, Waiting(due)
         one.span = self._span(now)
         one.lease.durable_step = max(one.lease.durable_step, snapshot.manifest.step)
         one.lease.words.custody = ""

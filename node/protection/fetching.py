@@ -24,9 +24,14 @@ FETCH_SECONDS: Final = 1_800.0
 """A snapshot that has not come after half an hour will not: the job begins again instead of waiting."""
 
 
+def fetched_bytes(manifest: Manifest) -> int:
+    """Bytes of k shards of each pack, by what the manifest says of them: what is fetched, and then held in memory."""
+    return sum(max(pack.size, pack.k * pack.shard_size) for pack in manifest.packs)
+
+
 def check(manifest: Manifest, bytes_max: int) -> None:
     """Refused (`snapshot_bad`) for a manifest that cannot be, or is larger than this task's snapshots may be."""
-    total = sum(pack.size for pack in manifest.packs)
+    total = fetched_bytes(manifest)
     if not all(is_sound(pack) for pack in manifest.packs) or manifest.index_bytes > manifest.packs[-1].size:
         raise Refused("the manifest's numbers do not agree with each other", code="snapshot_bad")
     if total > bytes_max or manifest.size > bytes_max:
@@ -37,15 +42,14 @@ def check(manifest: Manifest, bytes_max: int) -> None:
         )
 
 
-async def bring(resume: Resume, blobs: BlobStore, fetch: Fetch) -> list[Digest]:
-    """Fetch until k shards of each pack are here; the digests that were not before. Refused or Unavailable when that
-    cannot be."""
-    brought: list[Digest] = []
+async def bring(resume: Resume, blobs: BlobStore, fetch: Fetch, brought: list[Digest]) -> None:
+    """Fetch until k shards of each pack are here; the digests that were not before are added to `brought` as they
+    come. Refused or Unavailable when that cannot be."""
     with trio.move_on_after(FETCH_SECONDS):
         for index, pack in enumerate(resume.manifest.packs):
             holders = resume.holders[index] if index < len(resume.holders) else ()
             await _Bringing(pack, holders, blobs, fetch, brought).run()
-        return brought
+        return
     raise Refused(f"the snapshot did not come within {FETCH_SECONDS:g} s", code="too_slow")
 
 

@@ -18,25 +18,33 @@ from node.protection.shelter import Shelter
 from protocol.completions import Recovering
 from protocol.effects import Resume, Run
 from protocol.errors import Refused, ShoalError
+from protocol.snapshots import Manifest
+from protocol.units import Digest
 
 
 async def bring_folder(resume: Resume, secret: bytes, task: Task, blobs: BlobStore, shelter: Shelter) -> Path:
     """The opened snapshot as a folder of our own beside the task's. Refused or Unavailable when that cannot be."""
-    manifest, bytes_max = resume.manifest, layout.bytes_max(task)
-    fetching.check(manifest, bytes_max)
-    layout.check_room(task, 2 * manifest.size)
+    fetching.check(resume.manifest, layout.bytes_max(task))
+    layout.check_room(task, 2 * resume.manifest.size)
+    shelter.on_phase("fetching")
+    brought: list[Digest] = []
+    try:
+        await fetching.bring(resume, blobs, shelter.fetch, brought)
+        shelter.on_phase("fetched")
+        return await open_folder(resume.manifest, secret, task, blobs, shelter)
+    finally:
+        for digest in brought:
+            shelter.drop(blobs, digest)
+
+
+async def open_folder(manifest: Manifest, secret: bytes, task: Task, blobs: BlobStore, shelter: Shelter) -> Path:
+    """The same of one whose shards are here."""
     sealed = SealedFolder(
         place_of(manifest), manifest.tier, manifest.step, manifest.size, manifest.index_bytes, manifest.packs
     )
     target = task.folder / "restore.new"
-    shelter.on_phase("fetching")
-    brought = await fetching.bring(resume, blobs, shelter.fetch)
-    shelter.on_phase("fetched")
-    try:
-        await trio.to_thread.run_sync(lay_out, sealed, secret, blobs, shelter.erasure, target, bytes_max)
-    finally:
-        for digest in brought:
-            shelter.drop(blobs, digest)
+    size_max = layout.bytes_max(task)
+    await trio.to_thread.run_sync(lay_out, sealed, secret, blobs, shelter.erasure, target, size_max)
     shelter.on_phase("opened")
     return target
 

@@ -60,9 +60,7 @@ def _hand_in(folder: Path, manifest: Manifest, units: int, task: Task, shelf: Un
     remove(target, task.folder)
     target.mkdir()
     try:
-        table, trace = unpack(folder, target)
-        check(trace, manifest, units)
-        check_state(target / f"{trace.units}.state", trace.units)
+        table, trace = read_units(folder, target, manifest, units)
     except (ShoalError, OSError):
         remove(target, task.folder)
         raise
@@ -74,6 +72,15 @@ def _hand_in(folder: Path, manifest: Manifest, units: int, task: Task, shelf: Un
     target.rename(task.outside / PROOF_FOLDER)
     (folder / TABLE).unlink()
     shelf.adopt(folder, table, trace, given)
+
+
+def read_units(folder: Path, target: Path, manifest: Manifest, units: int) -> tuple[Table, Trace]:
+    """The pieces of an opened snapshot as files in a new folder. Refused (`snapshot_bad`, `inputs`) unless somebody can
+    go on from it; blocks."""
+    table, trace = unpack(folder, target)
+    check(trace, manifest, units)
+    check_state(target / f"{trace.units}.state", trace.units)
+    return table, trace
 
 
 def check(trace: Trace, manifest: Manifest, units: int) -> None:

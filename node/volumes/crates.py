@@ -115,7 +115,7 @@ class CrateCustody:
             packs=crate.packs,
         )
         everywhere = tuple(tuple((index, peer) for index in range(pack.n) for peer in holders) for pack in crate.packs)
-        await bring(Resume(manifest, everywhere), self._blobs, self._fetch)
+        await bring(Resume(manifest, everywhere), self._blobs, self._fetch, [])
 
     async def _fetch(self, digest: Digest, size_max: int, sources: tuple[PeerId, ...]) -> None:
         await self._way.fetch(digest, size_max, sources)

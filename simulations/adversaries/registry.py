@@ -18,6 +18,7 @@ from simulations.adversaries.covert_flash import CovertFlash
 from simulations.adversaries.double_claimer import DoubleClaimer
 from simulations.adversaries.eclipse import Eclipse
 from simulations.adversaries.free_riding_holder import FreeRidingHolder
+from simulations.adversaries.junk_snapshot import JunkSnapshot
 from simulations.adversaries.lazy_auditor import LazyAuditor
 from simulations.adversaries.prefix_forger import PrefixForger
 from simulations.adversaries.proof_forger import ProofForger
@@ -40,6 +41,7 @@ STRATEGIES: Final[dict[str, type[Strategy]]] = {
     "double-claimer": DoubleClaimer,
     "eclipse": Eclipse,
     "free-riding-holder": FreeRidingHolder,
+    "junk-snapshot": JunkSnapshot,
     "lazy-auditor": LazyAuditor,
     "prefix-forger": PrefixForger,
     "proof-forger": ProofForger,

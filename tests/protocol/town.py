@@ -11,15 +11,30 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import UNSET, UnsetType
 
 from protocol import genesis, matching, operations, reputation, wire
 from protocol.bidding import Counter
-from protocol.completions import Completion, Fetched, FetchFailed, RunDone, RunLog, RunStarted
+from protocol.completions import Completion, Examined, Fetched, FetchFailed, RunDone, RunLog, RunStarted
 from protocol.desk import Desk
-from protocol.effects import Compute, Effect, Emit, Fail, Fetch, Machine, Publish, Run, Score, Send, Stop, Store
+from protocol.effects import (
+    Compute,
+    Effect,
+    Emit,
+    Examine,
+    Fail,
+    Fetch,
+    LetGo,
+    Machine,
+    Publish,
+    Run,
+    Score,
+    Send,
+    Stop,
+    Store,
+)
 from protocol.errors import ShoalError
 from protocol.follower import Follower
 from protocol.identity import Identity
@@ -82,6 +97,12 @@ class Citizen:
     """How the job's own check ends over a result of its own; empty: it holds."""
     units: Conduct = EXACT
     """How it computes units, of its own leases and of audits."""
+    looks: list[Examine] = field(default_factory=list)
+    """Snapshots that it was to open, in order."""
+    sees: Literal["", "snapshot_missing", "snapshot_bad", "not_examined"] | None = ""
+    """What it finds in them; None: it is not done with them."""
+    let_go: list[Digest] = field(default_factory=list)
+    """Shards that it need not keep any more."""
     deaf: tuple[type, ...] = ()
     """Messages that it does not answer."""
     bends: Callable[[Message], Message] = lambda message: message
@@ -277,6 +298,10 @@ class Town:
                     self._execute(name, run)
                 case Compute(Score() as score):
                     self.give(name, me, units.compare(score, self.blobs.__getitem__))
+                case Compute(Examine() as look):
+                    self._look(name, look)
+                case Compute(LetGo(shards)):
+                    citizen.let_go += shards
                 case Compute(Stop(task)):
                     citizen.stopped.add(task)
                 case Emit():
@@ -286,6 +311,12 @@ class Town:
         due = citizen.peer.next_wake
         if due is not None:
             self._schedule(due, name)
+
+    def _look(self, name: str, look: Examine) -> None:
+        citizen = self.citizens[name]
+        citizen.looks.append(look)
+        if citizen.sees is not None:
+            self.give(name, citizen.identity.peer, seen(look, citizen.sees))
 
     def _execute(self, name: str, run: Run) -> None:
         citizen = self.citizens[name]
@@ -339,6 +370,13 @@ def open_town(providers: int = 3, seed: int = 1, auditors: int = 0, policy: Poli
     town = Town(providers, seed, auditors, policy)
     town.run(lambda: town.now > START + 5 * SECOND, 30)
     return town
+
+
+def seen(look: Examine, code: Literal["", "snapshot_missing", "snapshot_bad", "not_examined"]) -> Examined:
+    """That somebody has looked; what opens has come whole."""
+    packs = look.resume.manifest.packs
+    kept = tuple(Digest(shard) for pack in packs for shard in pack.shards[: pack.k])
+    return Examined(look.task, look.lease, code, "so it is", () if code else kept)
 
 
 def found_by_all(run: Run) -> Execution:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import specs
 from node import triggers
-from protocol import handover, reclaim, secret_box, standby, succession
+from protocol import examination, handover, reclaim, secret_box, standby, succession
 from protocol.identity import Identity
 from protocol.job_record import Attempt
 from protocol.units import HOUR, SECOND, Micros
-from storage import hazard, interval
+from storage import hazard, interval, protection
 from tests.protocol import test_succession
 
 SPEC = specs.load("28-recovery")
@@ -28,7 +28,7 @@ spans = st.integers(0, 2 * HOUR)
 
 def test_constants_are_those_of_the_code() -> None:
     found = {}
-    for module in (interval, hazard, handover, reclaim, succession, standby):
+    for module in (interval, hazard, handover, examination, reclaim, succession, standby, protection):
         found.update({name: getattr(module, name) for name in SPEC.constants if hasattr(module, name)})
     assert found == SPEC.constants
 
@@ -41,6 +41,11 @@ def test_the_classes_of_hosts() -> None:
 
 def test_the_profiles() -> None:
     assert [row["profile"] for row in SPEC.table("how often a chunk is saved")] == list(get_args(interval.Profile))
+
+
+@given(st.integers(0, 1 << 50))
+def test_how_long_a_steward_waits_for_a_snapshot(size: int) -> None:
+    assert SPEC.functions["patience"](size) == examination.patience(size)
 
 
 @given(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import specs
 from node.executors import wasm_units
 from node.guest.work import tensors as guest
-from node.proving import judgement, resuming, retention, saving, scoring, taking
+from node.proving import examining, judgement, resuming, retention, saving, scoring, taking
 from node.proving.program import seed_of
 from protocol import jobrules, operations, prefix, proof, provider_trace, trace, wire
 from protocol.identity import Identity
@@ -24,7 +24,7 @@ from verifier.tensors import Array
 SPEC = specs.load("31-units")
 MODULES = (
     proof, tensors, trace, taking, wasm_units, retention, scoring, judgement, operations, provider_trace, saving,
-    resuming,
+    resuming, examining,
 )  # fmt: skip
 
 

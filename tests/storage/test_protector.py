@@ -218,6 +218,22 @@ def test_cut_now_with_hold_preempts_what_is_under_way() -> None:
     assert max(step for step, is_held in ears.durable_steps if is_held) > before
 
 
+def test_what_stands_still_is_not_cut_again_while_its_steward_looks_at_it() -> None:
+    """A newer snapshot of the same steps would take the place of the one that is to be handed over."""
+    town = Town(20)
+    worker, standby, steward = protected(town)
+    lease = town.begin(worker, standby, steward)
+    ears = Ears()
+    worker.vault.protector.listeners.append(ears)
+    town.command(worker, lambda now: worker.vault.protector.cut_now(lease.task, True, now))
+    assert town.run(20 * SECOND, lambda: any(is_held for _, is_held in ears.durable_steps))
+    said = len(ears.durable_steps)
+    town.run(10 * SECOND)
+    town.command(worker, lambda now: worker.vault.protector.cut_now(lease.task, False, now))
+    town.run(2 * MINUTE)
+    assert len(ears.durable_steps) == said and not ears.reasons
+
+
 def test_a_forged_receipt_is_a_violation_and_counts_for_nothing() -> None:
     town = Town(20)
     worker, standby, steward = protected(town)
