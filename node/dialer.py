@@ -177,7 +177,10 @@ class Dialer:
 
     def _own_addresses(self) -> set[str]:
         """Where this node listens: another peer's private address may read the same, and is not to be reached there."""
-        return {without_target(str(address)) for address in self._host.get_addrs()}
+        try:
+            return {without_target(str(address)) for address in self._host.get_addrs()}
+        except OSError as error:  # A closed listener has no address.
+            raise Unavailable("this node does not listen any more: it ends", code="unreachable") from error
 
     def _path(self, peer: PeerId, connection: INetConn) -> PeerPath:
         with rim("addresses of a connection"):

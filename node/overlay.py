@@ -100,6 +100,8 @@ class Overlay:
     def __init__(self, identity: Identity, network: str, core: Core, said: Circumstances) -> None:
         self._me = identity.peer
         self._core = core
+        self.requests = core.requests
+        """Questions to peers, and answers to theirs."""
         self._said = said
         self._clock = Clock()
         dialer, sessions, counts = core.dialer, core.sessions, core.counts

@@ -13,7 +13,7 @@ from protocol.errors import Unavailable
 from shoal.processes import until
 
 END_S: Final = 5.0
-START_S: Final = 10.0
+START_S: Final = 60.0
 NAT_PMP: Final = f":{5_351:04X} "
 """Its port as the kernel lists it."""
 

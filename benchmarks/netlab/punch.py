@@ -8,9 +8,9 @@ they also listen on. Each returns the milliseconds until both had heard the othe
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,8 +22,14 @@ from benchmarks.netlab.routers import Filtering, Mapping
 GIVE_UP_S: Final = 1.5
 """A wire of the laboratory takes well under a millisecond; the kernel repeats a SYN after a second."""
 
+HEARD_S: Final = 0.2
+"""One packet's way, on a machine that is not held up."""
+
 AGAIN_S: Final = 0.05
 """Between two packets of a punch."""
+
+REACHED_S: Final = 60.0
+"""Everybody reaches a public host; this long only a broken laboratory takes."""
 
 Address = tuple[str, int]
 
@@ -53,30 +59,30 @@ def tcp(host: Host, port: int) -> trio.socket.SocketType:
     return trio.socket.from_stdlib_socket(made)
 
 
-async def _heard(one: trio.socket.SocketType, seconds: float = 0.2) -> tuple[bytes, Address] | None:
+async def _heard(one: trio.socket.SocketType, seconds: float) -> tuple[bytes, Address] | None:
     with trio.move_on_after(seconds):
         data, source = await one.recvfrom(64)
         return data, (source[0], source[1])
     return None
 
 
-async def observe(host: Host, first: Host, second: Host) -> Observed | None:
-    """Two public hosts look at a port of `host`; None when UDP does not pass."""
+async def observe(host: Host, first: Host, second: Host, patience_s: float = HEARD_S) -> Observed | None:
+    """Two public hosts look at a port of `host`; None when UDP does not pass. `patience_s`: for each packet."""
     ours, a, other_port, b = udp(host), udp(first), udp(first), udp(second)
     try:
         await ours.sendto(b"?", (first.address, a.getsockname()[1]))
-        seen = await _heard(a)
+        seen = await _heard(a, patience_s)
         if seen is None:
             return None
         outside = seen[1]
         filtering: Filtering = "port"
         for one, found in ((b, "open"), (other_port, "address")):
             await one.sendto(b"!", outside)
-            if await _heard(ours) is not None:
+            if await _heard(ours, patience_s) is not None:
                 filtering = "open" if found == "open" else "address"
                 break
         await ours.sendto(b"?", (second.address, b.getsockname()[1]))
-        again = await _heard(b)
+        again = await _heard(b, patience_s)
         assert again is not None, "UDP to one host passes and to another does not"
         is_public = outside[0] == host.address
         mapping: Mapping = "none" if is_public else "independent" if again[1] == outside else "dependent"
@@ -86,19 +92,19 @@ async def observe(host: Host, first: Host, second: Host) -> Observed | None:
             one.close()
 
 
-async def punch_udp(one: Host, other: Host, meeting: Host) -> float | None:
+async def punch_udp(one: Host, other: Host, meeting: Host, give_up_s: float = GIVE_UP_S) -> float | None:
     """Both send to the other's observed port until both have heard something."""
     sides, rendezvous = (udp(one), udp(other)), udp(meeting)
     try:
         outside: list[Address] = []
         for side in sides:
             await side.sendto(b"?", (meeting.address, rendezvous.getsockname()[1]))
-            seen = await _heard(rendezvous)
+            seen = await _heard(rendezvous, HEARD_S if give_up_s <= GIVE_UP_S else give_up_s)
             if seen is None:
                 return None
             outside.append(seen[1])
         began = trio.current_time()
-        with trio.move_on_after(GIVE_UP_S):
+        with trio.move_on_after(give_up_s):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_knock_udp, sides[0], outside[1])
                 nursery.start_soon(_knock_udp, sides[1], outside[0])
@@ -122,7 +128,7 @@ async def _knock_udp(side: trio.socket.SocketType, target: Address) -> None:
                 return
 
 
-async def punch_tcp(one: Host, other: Host, meeting: Host, port: int) -> float | None:
+async def punch_tcp(one: Host, other: Host, meeting: Host, port: int, give_up_s: float = GIVE_UP_S) -> float | None:
     """Both listen on `port` and dial the other's observed port from it, until one connection carries bytes."""
     sides = (one, other)
     rendezvous = tcp(meeting, 0)
@@ -132,7 +138,7 @@ async def punch_tcp(one: Host, other: Host, meeting: Host, port: int) -> float |
         outside = [await _look(side, meeting, rendezvous, port, kept) for side in sides]
         began = trio.current_time()
         done = trio.Event()
-        with trio.move_on_after(GIVE_UP_S):
+        with trio.move_on_after(give_up_s):
             async with trio.open_nursery() as nursery:
                 for side, target in zip(sides, reversed(outside), strict=True):
                     nursery.start_soon(_listen, side, port, done, kept)
@@ -151,7 +157,7 @@ async def _look(
     """The address that a public host sees of our port; the connection stays, for it keeps the mapping."""
     ours = tcp(side, port)
     kept.append(ours)
-    with trio.fail_after(GIVE_UP_S):
+    with trio.fail_after(REACHED_S):
         await ours.connect((meeting.address, rendezvous.getsockname()[1]))
         theirs, address = await rendezvous.accept()
     kept.append(theirs)
@@ -194,35 +200,37 @@ async def _talks(connection: trio.socket.SocketType) -> bool:
         return False
 
 
-async def ping(host: Host, target: str, count: int, gap_s: float = 0.01, wait_s: float = 2.0) -> list[float]:
-    """Round trips of ICMP echoes in milliseconds, in the order of their answers; lost ones are missing."""
+async def ping(
+    host: Host, target: str, count: int, gap_s: float = 0.01, wait_s: float | None = REACHED_S
+) -> list[float]:
+    """Round trips of ICMP echoes in milliseconds, in the order of their answers; lost ones are missing. `wait_s`: for
+    answers, after the last echo; None: until one of those after the last is answered, as none overtakes another."""
     raw = host.namespace.socket(socket.SOCK_RAW, socket.AF_INET, socket.IPPROTO_ICMP)
     line = trio.socket.from_stdlib_socket(raw)
     sent: dict[int, float] = {}
     trips: list[float] = []
 
     async def listen() -> None:
-        while len(trips) < count:
+        number = 0
+        while len(trips) < count and number < count:
             packet, source = await line.recvfrom(2_048)
             kind, number = packet[20], struct.unpack_from("!H", packet, 26)[0]
             if kind == 0 and source[0] == target and number in sent:
                 trips.append((trio.current_time() - sent.pop(number)) * 1e3)
+        nursery.cancel_scope.cancel()
 
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_limited, listen, count * gap_s + wait_s)
-            for number in range(count):
-                sent[number] = trio.current_time()
+            nursery.start_soon(listen)
+            for number in itertools.count() if wait_s is None else range(count):
+                if number < count:
+                    sent[number] = trio.current_time()
                 await line.sendto(_echo(number), (target, 0))
                 await trio.sleep(gap_s)
+            nursery.cancel_scope.deadline = trio.current_time() + (wait_s or 0.0)
     finally:
         line.close()
     return trips
-
-
-async def _limited(work: Callable[[], Awaitable[None]], seconds: float) -> None:
-    with trio.move_on_after(seconds):
-        await work()
 
 
 def _echo(number: int) -> bytes:

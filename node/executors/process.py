@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -126,6 +126,8 @@ async def follow(child: Child, on_line: OnLine, until: Callable[[], Awaitable[ob
         nursery.start_soon(pump)
         await until()
         nursery.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
+    with suppress(BlockingIOError):  # What a node that was starved for so long has not come to read.
+        lines.feed(os.read(child.stdout.fileno(), PIPE_BYTES))
     lines.close()
 
 

@@ -36,7 +36,7 @@ def test_the_same_bits_by_any_threads_and_instructions(example: str, module: str
             env={"PYTHONPATH": path, **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         found |= set(done.stdout.split())

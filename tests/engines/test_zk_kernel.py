@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="ezkl is not here: `
 def run(*words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [str(PYTHON), *map(str, words)]
     env["HOME"] = str(PYTHON.parents[1])  # ezkl makes a folder of its own below it.
-    return subprocess.run(command, cwd=EXAMPLE, env=env, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=EXAMPLE, env=env, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def run_step(job: JobFile, chunk: int, inside: Path, outside: Path, env: Mapping
     }
     lines = "\n".join(spec.reduce if is_reduce else spec.commands)
     done = subprocess.run(
-        ["sh", "-e", "-c", lines], cwd=inside, env={**variables, **place}, capture_output=True, text=True, timeout=120
+        ["sh", "-e", "-c", lines], cwd=inside, env={**variables, **place}, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,11 @@ class Stage:
     def __init__(self, name: str, folder: Path) -> None:
         self.blobs = BlobStore(folder / "blobs", 64 * MIB)
         self.runner = Runner(
-            self.blobs, folder / "tasks", [ChildExecutor("certificates")], discover({}, engine_digest()), serves=[OWNER]
+            self.blobs,
+            folder / "tasks",
+            [ChildExecutor(f"certificates-{os.getpid()}")],
+            discover({}, engine_digest()),
+            serves=[OWNER],
         )
         spec = read((EXAMPLES / name / "job.yml").read_text(), EXAMPLES / name, {}).spec
         files = []

@@ -188,6 +188,6 @@ def test_the_loss_without_torch_is_the_loss_with_it(merge: ModuleType, secret: P
         "print(json.dumps(adder.loss(weights, torch.from_numpy(rows)).item()))\n"
     )
     alone = {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([str(TORCH), "-c", program], env=alone, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([str(TORCH), "-c", program], env=alone, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == pytest.approx(merge.hidden.loss(start, merge.hidden.read(secret)), rel=1e-9)

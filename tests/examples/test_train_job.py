@@ -35,7 +35,7 @@ def test_the_best_run_is_returned(tmp_path: Path) -> None:
         (chunk / "model.safetensors").write_bytes(b"%d" % number)
     (tmp_path / "out").mkdir()
     env = {"SHOAL_IN": str(tmp_path), "SHOAL_OUT": str(tmp_path / "out")}
-    subprocess.run([sys.executable, FOLDER / "best.py"], env=env, check=True, capture_output=True, timeout=30)
+    subprocess.run([sys.executable, FOLDER / "best.py"], env=env, check=True, capture_output=True, timeout=300)
     assert (tmp_path / "out" / "best.safetensors").read_bytes() == b"2"
     board = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
     assert [run["chunk"] for run in board] == [2, 1, 3, 0]
@@ -46,7 +46,7 @@ def test_two_runs_give_the_same_weights(tmp_path: Path) -> None:
     for name in ("a", "b"):
         sizes = ["--epochs", "2", "--hidden", "16", "--lr", "0.02"]
         train = [str(TORCH), str(FOLDER / "train.py"), *sizes, "--out", str(tmp_path / name)]
-        done = subprocess.run(train, env={"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(train, env={"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "epoch   2/2" in done.stdout
     first, second = tmp_path / "a", tmp_path / "b"

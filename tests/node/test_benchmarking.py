@@ -86,7 +86,7 @@ async def test_a_child_ends_when_it_is_told_to(nursery: trio.Nursery) -> None:
     bench = Bench(nursery)
     await bench.do(step("ready"))
     bench.benchmarks.begin(step("end"), lambda task: None, bench.send.send_nowait)
-    with trio.fail_after(30):
+    with trio.fail_after(SECONDS):
         while nursery.child_tasks:
             await trio.lowlevel.checkpoint()
     assert (await bench.do(step("multiply"))).code == "unable"

@@ -18,11 +18,11 @@ from node.transport import Received, Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.messages import BlocksRequest
 from protocol.units import GIB
+from tests.node.waiting import SECONDS
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 CONFIG = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
 CUTS = 40
-SECONDS = 25
 LIFE_S = 0.5
 """A line also breaks after so long, while nobody says anything."""
 

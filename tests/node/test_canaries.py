@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +51,9 @@ class Stand:
         self.me = self.town.citizens["validator"]
         self.blobs = BlobStore(folder / "blobs", 64 * MIB)
         self.records = RecordStore(folder / "node.sqlite")
-        self.runner = Runner(self.blobs, folder / "tasks", [ChildExecutor("canaries")], RUNTIMES, [self.peer])
+        self.runner = Runner(
+            self.blobs, folder / "tasks", [ChildExecutor(f"canaries-{os.getpid()}")], RUNTIMES, [self.peer]
+        )
         self.answers = Answers(self.records, self.blobs, self.peer)
 
     @property
@@ -141,6 +144,13 @@ async def test_what_was_kept_convicts_after_a_restart_and_the_keys_change(tmp_pa
     assert opened.opened.right in right
     assert mirror(b"r" * 32, 0) != mirror(b"r" * 32, again.openings)
     assert await stand.issuer().issue() is None, "a source is used once"
+    stand.town.ledger.escrows.pop(source)  # As it does with what was closed long ago.
+    assert [again.proof(stand.town.ledger, place, Digest(out), runtimes(stand)) for out in sorted(right)] == proofs
+    again.outlive(stand.town.ledger, set())
+    assert len(list(stand.records.scan("canary/"))) == 1, "the canary's own escrow is still there"
+    stand.town.ledger.escrows.pop(record.escrow)
+    again.outlive(stand.town.ledger, set())
+    assert not list(stand.records.scan("canary/")) and len(again.book) == 0
 
 
 def runtimes(stand: Stand) -> frozenset[bytes]:

@@ -107,7 +107,7 @@ async def serving(folder: Path, owner: Owner) -> AsyncIterator[Path]:
 
 async def in_thread(path: Path, talk: Callable[[ControlClient], T]) -> T:
     def run() -> T:
-        with ControlClient(path, deadline_s=10) as client:
+        with ControlClient(path, deadline_s=SECONDS) as client:
             return talk(client)
 
     return await trio.to_thread.run_sync(run)
@@ -210,7 +210,7 @@ async def test_a_reader_that_does_not_read_is_disconnected(tmp_path: Path, mock_
             mock_clock.jump(control.WRITE_DEADLINE_S * 2)
             await trio.testing.wait_all_tasks_blocked()
             assert owner.emitted == emitted
-            lazy.settimeout(5)
+            lazy.settimeout(SECONDS)
             while lazy.recv(1 << 20):
                 pass  # What lay in the socket's buffer, then the end.
 
@@ -322,7 +322,7 @@ def test_a_node_that_says_nonsense_is_no_crash_of_the_client(tmp_path: Path) -> 
 
         thread = threading.Thread(target=nonsense)
         thread.start()
-        with ControlClient(path, deadline_s=5) as client, pytest.raises(ShoalError):
+        with ControlClient(path, deadline_s=SECONDS) as client, pytest.raises(ShoalError):
             client.call("node.status")
         thread.join()
 

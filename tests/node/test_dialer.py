@@ -12,12 +12,13 @@ import trio
 
 from node.addresses import AddressBook, is_usable, split_circuit, without_target
 from node.blobs import BlobStore
-from node.dialer import DIAL_S, PeerPath, relay_of
+from node.dialer import PeerPath, relay_of
 from node.transport import Transport, TransportConfig
 from protocol.errors import Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.units import GIB, PeerId
 from tests.node.silent_port import SilentPort, free_port
+from tests.node.waiting import SECONDS, happens
 
 ALICE, BOB, CAROL = Identity(b"a" * 32), Identity(b"b" * 32), Identity(b"c" * 32)
 CONFIG = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
@@ -37,13 +38,14 @@ def direct(transport: Transport) -> str:
     return without_target(transport.addresses()[0])
 
 
-async def test_a_dead_and_a_silent_address_cost_a_moment(tmp_path: Path) -> None:
+async def test_a_dead_and_a_silent_address_cost_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.dialer.DIAL_S", 2 * SECONDS)
     async with two(tmp_path) as (alice, bob):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             alice.learn(
                 BOB.peer, ["/ip4/127.0.0.1/tcp/9", f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}", direct(bob)]
             )
-            with trio.fail_after(DIAL_S / 2):
+            with trio.fail_after(SECONDS):
                 await alice._serving.dialer.connect(BOB.peer)
         assert alice._serving.dialer.paths(BOB.peer) == [PeerPath("direct", direct(bob))]
         assert alice._serving.dialer.book.of(BOB.peer)[0] == direct(bob)
@@ -60,9 +62,29 @@ async def test_what_is_refused_from_the_listening_port_is_not_tried_from_another
         with pytest.raises(Unavailable, match="Connection refused"):
             await dialer._dial_one(BOB.peer, f"/ip4/127.0.0.1/tcp/{free_port()}")
         assert dialer.dials == 1
-        with ExitStack() as stack, trio.move_on_after(0.5):
-            await dialer._dial_one(BOB.peer, f"/ip4/127.0.0.1/tcp/{SilentPort(stack).port}")
-        assert dialer.dials == 3, "nobody answered the listening port: another may get through"
+        with ExitStack() as stack:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dialer._dial_one, BOB.peer, f"/ip4/127.0.0.1/tcp/{SilentPort(stack).port}")
+                await happens(lambda: dialer.dials == 3)  # Nobody answered the listening port: another may get through.
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_ends_dials_nobody_and_breaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its listeners are closed before its tasks are cancelled, and one of them may want to dial meanwhile."""
+
+    def closed() -> list[str]:
+        with socket.socket() as listener:
+            pass
+        return [str(listener.getsockname())]
+
+    async with two(tmp_path) as (alice, bob):
+        dialer = alice._serving.dialer
+        monkeypatch.setattr(dialer._host, "get_addrs", closed)
+        dialer.book.learn(BOB.peer, [direct(bob)])
+        with pytest.raises(Unavailable, match="it ends"):
+            await dialer.connect(BOB.peer)
 
 
 async def test_an_address_of_somebody_else_is_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from node.reach.gateway_route import Route, default_route, has_default6
 from node.transport import Transport, TransportConfig
 from protocol.identity import Identity, peer_text
 from protocol.units import GIB, SECOND, Micros
+from tests.node.waiting import SECONDS
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 NOW = Micros(1_800_000_000 * SECOND)
@@ -108,8 +109,9 @@ def test_what_the_router_says() -> None:
     assert (carrier["status"], "provider" in carrier["fix"]) == ("warn", True)
 
 
-async def test_bootstraps_one_by_one(tmp_path: Path) -> None:
+async def test_bootstraps_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Good, lying, dead, silent and no node at all: each has its own words."""
+    monkeypatch.setattr(doctor_network, "BOOTSTRAP_S", SECONDS)
     config = TransportConfig(listen=("/ip4/127.0.0.1/tcp/0",), neighbours_min=0)
     transport = Transport(ALICE, "reef", config, BlobStore(tmp_path, GIB))
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -120,6 +122,7 @@ async def test_bootstraps_one_by_one(tmp_path: Path) -> None:
             named = await check_bootstrap(f"/dns4/localhost/tcp/{port}/p2p/{peer_text(ALICE.peer)}")
             liar = await check_bootstrap(f"{address}/p2p/{peer_text(BOB.peer)}")
         dead = await check_bootstrap(f"{address}/p2p/{peer_text(ALICE.peer)}")
+        monkeypatch.setattr(doctor_network, "BOOTSTRAP_S", 4.0)
         nobody = await check_bootstrap(f"/ip4/127.0.0.1/tcp/{mute.getsockname()[1]}/p2p/{peer_text(ALICE.peer)}")
     nameless = await check_bootstrap(f"/dns4/nowhere.invalid/tcp/1/p2p/{peer_text(ALICE.peer)}")
     assert good is not None and named is not None and liar is not None
@@ -142,7 +145,7 @@ def test_a_taken_port_names_its_holder() -> None:
 
 async def test_the_whole_report_ends_in_one_thing(tmp_path: Path) -> None:
     patient = doctor.Patient(tmp_path, NOW, live={"reachability": {"state": "private"}}, listen=("rubbish",))
-    with trio.fail_after(30):
+    with trio.fail_after(SECONDS):
         report = await doctor.diagnose(patient)
     json.dumps(report)
     assert report["fix_first"] == "Write it like /ip4/0.0.0.0/tcp/4301."

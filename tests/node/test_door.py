@@ -18,10 +18,9 @@ from protocol.identity import Identity
 from protocol.messages import BlocksRequest
 from protocol.overlay.admission import GREETED_MAX, INBOUND_MAX
 from protocol.units import GIB
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
-SECONDS = 20
 OTHER_ADDRESS = "127.0.0.2"
 """The crowd comes from here: an address of this machine that no honest peer uses."""
 
@@ -113,7 +112,7 @@ async def test_silence_ends_at_the_deadline(tmp_path: Path, monkeypatch: pytest.
 
 async def test_a_crowd_before_the_door_does_not_make_the_next_one_wait(tmp_path: Path) -> None:
     async with bob_serves(tmp_path) as (_, port):
-        waiting = [socket.create_connection(("127.0.0.1", port), 2, (OTHER_ADDRESS, 0)) for _ in range(400)]
+        waiting = [socket.create_connection(("127.0.0.1", port), SECONDS, (OTHER_ADDRESS, 0)) for _ in range(400)]
         for one in waiting:  # Nobody was accepted meanwhile: the kernel held them all.
             one.close()
 

@@ -38,6 +38,8 @@ from tests.node.waiting import SECONDS, happens, until
 
 NETWORK = "reef"
 TOPIC = f"/shoal/{NETWORK}/offers"
+TOO_MANY = 300
+"""Statements above what may be said: so many that no slow machine earns the turns for all of them meanwhile."""
 
 
 def statement(identity: Identity, sequence: int, runtimes: int = 0) -> wire.Signed:
@@ -69,7 +71,7 @@ class Speaker:
         self.changed.set()
         self.changed = trio.Event()
 
-    async def hears(self, count: int, seconds: float = 5.0) -> list[Statement]:
+    async def hears(self, count: int, seconds: float = SECONDS) -> list[Statement]:
         """Wait for so many statements."""
         with trio.fail_after(seconds):
             while len(self.heard) < count:
@@ -126,9 +128,9 @@ async def test_a_statement_reaches_everybody_in_a_chain_once() -> None:
 async def test_a_burst_arrives_and_the_next_waits_its_turn() -> None:
     async with speaking("a", "b") as (a, b):
         await connect(a, b)
+        began = trio.current_time()  # A slow machine earns turns while it says the burst.
         for sequence in range(OWN_BURST):
             await a.say(sequence)
-        began = trio.current_time()
         for sequence in range(1_000, 1_005):
             await a.say(sequence)
         assert 4 / OWN_RATE <= trio.current_time() - began < SECONDS
@@ -147,23 +149,25 @@ async def test_who_says_far_too_much_is_told_so() -> None:
                 refused.append(error)
 
         async with trio.open_nursery() as nursery:
-            for sequence in range(OWN_BURST + 60):
+            for sequence in range(OWN_BURST + TOO_MANY):
                 nursery.start_soon(say, sequence)
             await happens(lambda: len(refused) > 5)
             nursery.cancel_scope.cancel()
         assert {error.code for error in refused} == {"too_fast"}
-        assert a.counts["statements_too_fast"] == len(refused) <= 60 - PACE_S * OWN_RATE + 2
+        assert a.counts["statements_too_fast"] == len(refused) <= TOO_MANY - PACE_S * OWN_RATE + 2
 
 
 async def test_an_author_over_its_rate_is_not_passed_on_and_nobody_is_blamed() -> None:
     async with speaking("a", "b", "c") as (a, b, c):
         await connect(a, b)
         await connect(b, c)
-        for sequence in range(params.AUTHOR_BURST + 40):
+        began = trio.current_time()
+        for sequence in range(params.AUTHOR_BURST + TOO_MANY):
             a.send(b.peer, wire.encode(statement(a.identity, sequence)))
         await happens(lambda: b.counts["statements_over_rate"] >= 30)
         await c.hears(params.AUTHOR_BURST)
-        assert len(c.heard) <= params.AUTHOR_BURST + 10
+        earned = params.AUTHOR_RATE * (trio.current_time() - began)
+        assert len(c.heard) <= params.AUTHOR_BURST + earned + 10
         assert b.gossip.router.scores.value(a.peer, now()) >= 0 and b.violations == []
 
 
@@ -196,12 +200,12 @@ async def test_a_stream_that_breaks_is_opened_again() -> None:
                 if stream.get_protocol() in PROTOCOLS:
                     await reset(stream)
         sequence = 0
-        while not b.heard:
-            sequence += 1
-            await a.say(sequence)
-            with trio.move_on_after(0.5):
-                await b.changed.wait()
-            assert sequence < 10
+        with trio.fail_after(SECONDS):
+            while not b.heard:
+                sequence += 1
+                await a.say(sequence)
+                with trio.move_on_after(0.5):
+                    await b.changed.wait()
         assert a.peer in b.gossip.router.neighbours
 
 
@@ -307,7 +311,7 @@ async def test_a_killed_process_leaves_the_mesh(tmp_path: Path) -> None:
         child = await trio.to_thread.run_sync(lambda: subprocess.Popen(command))
         try:
             router = a.transport._serving.gossip.router
-            await happens(lambda: len(router.mesh(TOPIC)) == 1, 15)
+            await happens(lambda: len(router.mesh(TOPIC)) == 1)
             child.kill()
             await happens(lambda: router.neighbours == ())
         finally:

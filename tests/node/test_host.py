@@ -35,7 +35,7 @@ async def test_a_trial_that_hangs_does_not_hold_up_the_start(tmp_path: Path, mon
     monkeypatch.setattr(host, "PROBE_SECONDS", 0.2)
     monkeypatch.setattr(probe, "why_not_try", lambda program: "")
     silent = tmp_path / "criu"
-    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.write_text("#!/bin/sh\nexec sleep 3600\n")
     silent.chmod(0o755)
     with_program(monkeypatch, Criu(silent, "4.2"))
     with trio.fail_after(SECONDS):

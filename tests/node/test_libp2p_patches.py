@@ -27,10 +27,12 @@ from node import libp2p_patches
 from node.libp2p_rim import libp2p_id, listen, make_host, only_error, peer_of, rim
 from node.mux.connection import Connection
 from node.mux.net_streams import lean_read, lean_write
+from node.reach import half_open
 from protocol.errors import LocalError, Refused, Unavailable
 from protocol.identity import Identity, peer_text
 from protocol.units import PeerId
 from tests.node.silent_port import SilentPort, free_port
+from tests.node.waiting import SECONDS
 
 ALICE = Identity(b"a" * 32)
 BOB = Identity(b"b" * 32)
@@ -145,7 +147,8 @@ async def test_a_stream_is_opened_on_a_connection_and_dials_nobody() -> None:
         await alice.get_network().new_stream(bob.get_id())
 
 
-async def test_a_cancelled_dial_from_a_port_is_kept_for_the_next() -> None:
+async def test_a_cancelled_dial_from_a_port_is_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_open, "ANSWERED_S", SECONDS)
     with ExitStack() as stack:
         silent = SilentPort(stack)
         target, source = Multiaddr(f"/ip4/127.0.0.1/tcp/{silent.port}"), ("127.0.0.1", free_port())

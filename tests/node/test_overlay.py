@@ -17,7 +17,7 @@ from node.transport import Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.overlay.own_record import MEMBERS
 from protocol.units import GIB
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
@@ -99,7 +99,7 @@ async def test_another_node_with_our_key_is_told(tmp_path: Path, caplog: pytest.
     one, two = transport(tmp_path / "one"), transport(tmp_path / "two")
     async with opened(one) as overlay, opened(two):
         two._serving.dialer.book.learn(ALICE.peer, one.addresses())
-        with trio.move_on_after(5):
+        with trio.move_on_after(SECONDS):
             await two._serving.dialer.dial_direct(ALICE.peer, two._serving.dialer.book.of(ALICE.peer))
         await happens(lambda: overlay.outlook.status()["twins"] != [])
     assert "another node uses this node's key" in caplog.text

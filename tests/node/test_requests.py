@@ -18,7 +18,7 @@ from protocol import wire
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import Identity
 from protocol.units import GIB, PeerId
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 
@@ -123,14 +123,17 @@ async def test_silence_ends_at_the_deadline_and_waiting_ones_are_bounded(tmp_pat
 
         async def ask() -> None:
             try:
-                await alice.ask(BOB.peer, "never", Sum(()), TOTAL, seconds=1.0)
+                await alice.ask(BOB.peer, "never", Sum(()), TOTAL, SECONDS)
             except Unavailable as error:
                 failures.append(error)
 
         async with trio.open_nursery() as nursery:
             for _ in range(ANSWERED_PER_PEER_MAX + 4):
                 nursery.start_soon(ask)
-        assert len(failures) == ANSWERED_PER_PEER_MAX + 4
-        assert asked == ANSWERED_PER_PEER_MAX
+            await happens(lambda: (asked, len(failures)) == (ANSWERED_PER_PEER_MAX, 4))
+            waiting.set()
+        assert (asked, len(failures)) == (ANSWERED_PER_PEER_MAX, 4)
         assert {error.code for error in failures} <= {"no_answer", "link"}
-        waiting.set()
+        waiting = trio.Event()
+        with pytest.raises(Unavailable, match=r"did not answer 'never' within 0\.2 s"):
+            await alice.ask(BOB.peer, "never", Sum(()), TOTAL, seconds=0.2)

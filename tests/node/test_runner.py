@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 @pytest.fixture
 async def runner(tmp_path: Path, blobs: BlobStore) -> Runner:
-    made = Runner(blobs, tmp_path / "tasks", [ChildExecutor("test-runner")], RUNTIMES, serves=[OWNER])
+    made = Runner(blobs, tmp_path / "tasks", [ChildExecutor(f"test-runner-{os.getpid()}")], RUNTIMES, serves=[OWNER])
     await made.clean()
     return made
 
@@ -165,7 +166,7 @@ async def test_an_output_larger_than_the_limit_is_refused_even_when_sparse(runne
 
 async def test_a_full_store_is_the_nodes_own_fault(tmp_path: Path) -> None:
     small = BlobStore(tmp_path / "small", 1000)
-    runner = Runner(small, tmp_path / "tasks", [ChildExecutor("test-full")], RUNTIMES, serves=[OWNER])
+    runner = Runner(small, tmp_path / "tasks", [ChildExecutor(f"test-full-{os.getpid()}")], RUNTIMES, serves=[OWNER])
     await runner.clean()
     done = await runner.run(work_of(spec_of("head -c 5000 /dev/zero > $SHOAL_OUT/x")), nothing, nothing)
     assert done.reason == "sandbox"
@@ -184,7 +185,7 @@ async def test_leftovers_are_removed_at_start_up(tmp_path: Path, blobs: BlobStor
 async def test_one_task_runs_once_and_unknown_stops_do_nothing(runner: Runner) -> None:
     runner.stop("nobody")
     started = trio.Event()
-    spec = spec_of("sleep 60")
+    spec = spec_of("sleep 3600")
 
     async def first() -> None:
         done = await runner.run(work_of(spec), nothing, lambda tier: started.set())

@@ -19,10 +19,9 @@ from protocol.greetings import Hello
 from protocol.identity import Identity
 from protocol.messages import BlocksRequest
 from protocol.units import GIB, PeerId
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
-SECONDS = 15
 
 
 @asynccontextmanager
@@ -51,6 +50,7 @@ async def test_nothing_is_lost_or_repeated_when_connections_break(tmp_path: Path
             for height in range(total):
                 alice.send_nowait(BOB.peer, BlocksRequest(height))
                 if height % 100 == 50:
+                    await happens(lambda: BOB.peer in alice.connected())
                     await trio.sleep(0.05)
                     await cut(alice if height % 200 == 50 else bob, BOB.peer if height % 200 == 50 else ALICE.peer)
 
@@ -76,7 +76,7 @@ async def test_whoever_comes_back_at_once_is_greeted_every_time(tmp_path: Path) 
             greetings.append(peer)
 
         async def greeted(count: int) -> None:
-            await happens(lambda: len(greetings) >= count, 3)
+            await happens(lambda: len(greetings) >= count)
 
         sessions.greeted.append(hear)
         for _ in range(40):
@@ -143,7 +143,8 @@ async def test_what_was_heard_is_acknowledged_and_forgotten(tmp_path: Path) -> N
         assert outbox.acked == 5
 
 
-async def test_hello_says_what_the_sender_sees_and_can(tmp_path: Path) -> None:
+async def test_hello_says_what_the_sender_sees_and_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.overlay.LOOK_S", SECONDS)  # It says itself what the sender can, once it has looked.
     async with two(tmp_path) as (alice, bob):
         heard: list[tuple[PeerId, Hello, str]] = []
 

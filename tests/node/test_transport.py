@@ -33,11 +33,10 @@ from protocol.identity import Identity
 from protocol.jobspec import Manifest, OutputFile
 from protocol.messages import Beat, Bid, BlocksRequest, Capability, NoBid, Offer
 from protocol.units import GIB, MIB, Digest, PeerId
-from tests.node.waiting import happens, until
+from tests.node.waiting import SECONDS, happens, until
 
 NETWORK = "reef"
 LOOPBACK = ("/ip4/127.0.0.1/tcp/0",)
-SECONDS = 10
 T = TypeVar("T")
 
 
@@ -203,7 +202,7 @@ async def test_a_killed_process_is_down_at_once_and_up_again_when_it_returns(tmp
         try:
             up = await a.expect(PeerUp)
             first.send_signal(signal.SIGKILL)
-            with trio.fail_after(10):
+            with trio.fail_after(SECONDS):
                 assert await a.expect(PeerDown) == PeerDown(up.peer)
         finally:
             first.kill()
@@ -345,7 +344,7 @@ async def test_goodbye_is_a_clean_end(tmp_path: Path) -> None:
             b.transport.learn(a.peer, a.transport.addresses())
             b.transport.send_nowait(a.peer, BlocksRequest(1))
             await a.expect(Received)
-        with trio.fail_after(10):
+        with trio.fail_after(SECONDS):
             assert await a.expect(PeerDown) == PeerDown(b.peer)
     assert not [thread for thread in threading.enumerate() if "_background_cleanup" in thread.name]
 

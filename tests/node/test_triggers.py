@@ -28,6 +28,7 @@ from node.triggers import (
     Trigger,
     Xid,
 )
+from tests.node.waiting import SECONDS
 
 
 def said(found: Trigger | None) -> tuple[str, str] | None:
@@ -120,7 +121,8 @@ def test_a_container_of_ours_is_told_by_its_group(tmp_path: Path) -> None:
     assert Strangers(gone, lambda: ("abc123",), proc).at_work() is None, "nothing is stopped for a guess"
 
 
-def test_the_owners_command_says_so() -> None:
+def test_the_owners_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "COMMAND_TIMEOUT_S", SECONDS)
     nobody = Strangers(listed())
     assert not Owner(nobody).is_here()
     assert not Owner(nobody, ("false",)).is_here()

@@ -14,6 +14,7 @@ from node.triggers import Trigger
 from node.watching import Watched, hours_of, minute_of_day, watch_host
 from protocol.errors import Refused
 from tests.node.test_heat import Node
+from tests.node.waiting import SECONDS
 
 
 async def test_an_owner_who_says_so_gets_the_machine(tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ async def test_an_owner_who_says_so_gets_the_machine(tmp_path: Path) -> None:
     flag, node, fired = tmp_path / "playing", Node(), list[Trigger]()
     decisions: list[Decision] = []
     watched = Watched(HostSource(), owner_command=("test", "-e", str(flag)))
-    with trio.move_on_after(10) as scope:
+    with trio.move_on_after(SECONDS) as scope:
 
         def fire(trigger: Trigger) -> None:
             fired.append(trigger)

@@ -1,11 +1,14 @@
-"""A node in a process of its own, to be killed: `bulk_process.py FOLDER NAME RATE [ADDRESS DIGEST SIZE_MAX]`.
+"""A node in a process of its own, to be killed: `bulk_process.py FOLDER NAME RATE [ADDRESS DIGEST SIZE_MAX [LAST]]`.
 
-Without an address it serves, at most RATE bytes per second; with one it fetches. It prints its address, then news.
+Without an address it serves, at most RATE bytes per second; with one it fetches. It prints its address, then news. When
+LAST bytes have come it kills itself.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -36,16 +39,19 @@ async def main(folder: str, name: str, rate: int, wanted: list[str]) -> None:
         peer, address = split_address(wanted[0])
         transport.learn(peer, (address,))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(report, transport)
+            nursery.start_soon(report, transport, int(wanted[3]) if len(wanted) > 3 else sys.maxsize)
             await transport.fetch(Digest(bytes.fromhex(wanted[1])), int(wanted[2]), [peer])
             nursery.cancel_scope.cancel()
         print(json.dumps(["done", transport.statistics()["blob_bytes_received"]]), flush=True)
 
 
-async def report(transport: Transport) -> None:
-    """Say how much came."""
+async def report(transport: Transport, last: int) -> None:
+    """Say how much came, until it is enough."""
     while True:
-        print(json.dumps(["received", transport.statistics().get("blob_bytes_received", 0)]), flush=True)
+        came = transport.statistics().get("blob_bytes_received", 0)
+        print(json.dumps(["received", came]), flush=True)
+        if came >= last:
+            os.kill(os.getpid(), signal.SIGKILL)
         await trio.sleep(0.02)
 
 

@@ -10,12 +10,12 @@ import pytest
 import trio
 
 from node.blobs import BlobStore
+from node.bulk import routes
 from node.bulk.plane import BulkPlane
 from node.transport import Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.units import GIB, Digest, PeerId
-
-SECONDS = 20
+from tests.node.waiting import SECONDS
 
 
 class Node:
@@ -69,8 +69,11 @@ def node(tmp_path: Path) -> Callable[..., Node]:
 
 
 @pytest.fixture
-def serving() -> Serving:
-    """All nodes serve; each learns the addresses of the others."""
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """All nodes serve; each learns the addresses of the others. No way to a holder is given up, and no connection that
+    waits is closed, because this machine is slow."""
+    monkeypatch.setattr(routes, "DIRECT_S", SECONDS)
+    monkeypatch.setattr(routes, "IDLE_S", SECONDS)
 
     @asynccontextmanager
     async def serve(*nodes: Node) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -71,11 +72,12 @@ async def test_a_receiver_that_is_killed_goes_on_and_fetches_no_chunk_twice(
     folder = tmp_path / "receiver"
     async with serving(a):
         wanted = (a.transport.addresses()[0], digest.hex(), str(GIB))
-        with process(folder, "receiver", 16 * MIB, *wanted) as (_, said):
+        with process(folder, "receiver", 16 * MIB, *wanted, str(6 * MIB)) as (child, said):
             await trio.to_thread.run_sync(said.readline)
             first = 0
-            while first < 6 * MIB:
-                _, first = json.loads(await trio.to_thread.run_sync(said.readline))
+            while line := await trio.to_thread.run_sync(said.readline):
+                _, first = json.loads(line)
+            assert (await trio.to_thread.run_sync(child.wait), first >= 6 * MIB) == (-signal.SIGKILL, True)
         journal = next((folder / "partial").glob("*.journal")).stat().st_size
         with process(folder, "receiver", 0, *wanted) as (_, said):
             await trio.to_thread.run_sync(said.readline)

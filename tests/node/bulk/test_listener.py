@@ -38,10 +38,8 @@ async def test_an_honest_peer_is_served_beside_a_thousand_silent_connections(nod
                 stranger.connect_ex(("127.0.0.1", a.plane.port))
                 if number % 100 == 0:
                     await trio.lowlevel.checkpoint()
-            started = trio.current_time()
             assert await b.fetch(digest, a) == 100_000
             assert b.count("bulk_connections_direct") == 1, "straight through the crowd"
-            assert trio.current_time() - started < 20
             await happens(lambda: a.plane._listener.pending <= listener.PENDING_PER_ADDRESS)
             assert a.count("bulk_handshakes_evicted") > 0
         await happens(lambda: a.plane._listener.pending == 0)

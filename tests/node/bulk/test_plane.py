@@ -76,8 +76,12 @@ async def test_a_large_blob_comes_from_all_its_sources(node: Make, serving: Serv
     digest = held(data, *holders)
     async with serving(b, *holders):
         for holder in holders:
-            holder.plane.up.set_rate(8 * MIB)
-        await b.fetch(digest, *holders)
+            holder.plane.up.set_rate(2 * MIB)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.fetch, digest, *holders)
+            await happens(lambda: all(holder.count("bulk_bytes_sent_direct") >= MIB for holder in holders))
+            for holder in holders:
+                holder.plane.up.set_rate(None)
         moved = b.plane.tally.transfers[-1]
         assert {peer for peer, _ in moved.by_source} == {holder.peer for holder in holders}
         assert sum(moved.by_source.values()) == moved.size == len(data)
@@ -128,10 +132,10 @@ async def test_a_slow_source_does_not_hold_a_fast_one_up(node: Make, serving: Se
     data = some(12 * MIB)
     digest = held(data, slow, fast)
     async with serving(slow, fast, b):
-        slow.plane.up.set_rate(200 * KIB)
+        slow.plane.up.set_rate(20 * KIB)
         await b.fetch(digest, slow, fast)
         by_source = b.plane.tally.transfers[-1].by_source
-        assert by_source[fast.peer, "direct"] >= 10 * MIB, "alone the slow one would have needed a minute"
+        assert by_source[fast.peer, "direct"] >= 10 * MIB, "alone the slow one would have needed ten minutes"
 
 
 async def test_a_source_that_appears_later_joins(node: Make, serving: Serving) -> None:
@@ -143,6 +147,7 @@ async def test_a_source_that_appears_later_joins(node: Make, serving: Serving) -
         async with trio.open_nursery() as nursery:
             nursery.start_soon(b.fetch, digest, slow)
             await happens(lambda: b.count("blob_bytes_received") > 0)
+            slow.plane.up.set_rate(64 * KIB)
             await b.fetch(digest, late)
         assert b.plane.tally.transfers[-1].by_source[late.peer, "direct"] > 8 * MIB
         assert b.count("blobs_fetched") == 1
@@ -175,7 +180,7 @@ async def test_an_output_of_many_files_uses_few_connections(node: Make, serving:
     files = tuple(OutputFile(f"{n:03}", a.blobs.put(some(500, n)), 500) for n in range(200))
     digest = a.blobs.put(wire.encode(Manifest(files)))
     async with serving(a, b):
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             await b.transport.fetch(digest, MIB, [a.peer], is_output=True)
         assert all(b.blobs.has(Digest(file.digest)) for file in files)
         assert b.count("bulk_connections_direct") < len(files) / 4, (
@@ -214,18 +219,18 @@ async def test_caps_are_held_and_jobs_share_by_weight(node: Make, serving: Servi
         b.plane.down.set_rate(16 * MIB)
         b.plane.down.set_job(b"one", weight=3)
         started = trio.current_time()
-        ended: dict[bytes, float] = {}
+        ended: dict[bytes, tuple[float, int]] = {}
         with trio.fail_after(SECONDS):
             async with trio.open_nursery() as nursery:
 
                 async def bring(job: bytes, digest: Digest) -> None:
                     await b.plane.fetch(digest, 64 * MIB, [a.peer], False, job)
-                    ended[job] = trio.current_time() - started
+                    ended[job] = trio.current_time() - started, b.count("blob_bytes_received")
 
                 for job, digest in zip((b"one", b"two"), digests, strict=True):
                     nursery.start_soon(bring, job, digest)
-    assert ended[b"two"] > 1.5 * 0.85, "24 MiB at 16 MiB/s; a busy machine may need longer"
-    assert ended[b"one"] / ended[b"two"] == pytest.approx(1.0 / 1.5, rel=0.2), "12 MiB at three quarters of it"
+    assert ended[b"two"][0] > 1.5 * 0.85, "24 MiB at 16 MiB/s; a busy machine may need longer"
+    assert ended[b"one"][1] == pytest.approx(16 * MIB, abs=3 * MIB), "12 MiB at three quarters of it: 4 MiB beside them"
 
 
 async def test_a_fetch_that_is_cancelled_leaves_nothing_running(node: Make, serving: Serving) -> None:
@@ -249,13 +254,19 @@ async def test_a_fetch_that_is_cancelled_leaves_nothing_running(node: Make, serv
 async def test_a_silent_holder_is_given_up(node: Make, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     silent, a, b = node("silent"), node("a"), node("b")
     digest = held(some(3 * MIB), silent, a)
-    monkeypatch.setattr(channel, "STALL_S", 0.4)
+    patience = channel.SocketChannel.set_patience
+
+    def short(self: channel.SocketChannel, seconds: float) -> None:
+        is_to_silent = self._socket.getpeername()[1] == silent.plane.port
+        patience(self, 0.4 if is_to_silent else seconds)
+
+    monkeypatch.setattr(channel.SocketChannel, "set_patience", short)
     released = threading.Event()
     honest = ServingLink._send_chunk
 
     def mute(self: ServingLink, digest: Digest, index: int) -> None:
         if self._store is silent.blobs:
-            released.wait(5)
+            released.wait(SECONDS)
             raise Unavailable("it never meant to")
         honest(self, digest, index)
 
@@ -266,23 +277,23 @@ async def test_a_silent_holder_is_given_up(node: Make, serving: Serving, monkeyp
         assert b.count("violations") == 0
 
 
-async def test_heartbeats_are_on_time_while_bulk_moves(node: Make, serving: Serving) -> None:
+async def test_heartbeats_come_between_while_bulk_moves(node: Make, serving: Serving) -> None:
     a, b = node("a"), node("b")
     digest = a.blobs.put(some(64 * MIB))
-    late: list[float] = []
+    moved: list[int] = []
 
     async def beat() -> None:
         while True:
-            due = trio.current_time() + 0.005
-            await trio.sleep_until(due)
-            late.append(trio.current_time() - due)
+            before = b.count("blob_bytes_received")
+            await trio.sleep_until(trio.current_time() + 0.005)
+            moved.append(b.count("blob_bytes_received") - before)
 
     async with serving(a, b), trio.open_nursery() as nursery:
         nursery.start_soon(beat)
         await b.fetch(digest, a)
         nursery.cancel_scope.cancel()
-    late.sort()
-    assert late[len(late) // 2] < 0.05, "half of all heartbeats are hardly late, with both nodes in one process"
+    moved.sort()
+    assert moved[len(moved) // 2] <= 8 * MIB, "hardly anything passes between two of them, both nodes in one process"
 
 
 def test_the_modules_agree_on_what_is_large() -> None:

@@ -23,7 +23,7 @@ from tests.node.discovery.small_node import Plan, identity_of
 from tests.node.waiting import happens
 
 PROGRAM = Path(__file__).with_name("small_node.py")
-PATIENCE_S = 60
+PATIENCE_S = 180
 """Processes start, and dial peers that are not there; a busy machine takes its time with both."""
 Report = dict[str, object]
 
@@ -157,7 +157,7 @@ async def test_two_halves_that_both_live_become_one(
         await happens(lambda: all(is_whole(own, processes) for own, processes in sides), PATIENCE_S)
         assert not any(known & east for process in (a, b) for known in process.all("table"))
         cable("up")
-        await happens(lambda: all(is_whole(west | east, processes) for _, processes in sides), 90)
+        await happens(lambda: all(is_whole(west | east, processes) for _, processes in sides), PATIENCE_S)
 
 
 async def test_neighbours_on_one_network_meet_by_mdns(

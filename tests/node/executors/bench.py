@@ -39,7 +39,7 @@ class Bench:
         *commands: str,
         files: Mapping[str, bytes] | None = None,
         runtime: str = "python",
-        seconds: float = 30,
+        seconds: float = 600,
         resources: Resources = SMALL,
         env: Mapping[str, str] | None = None,
         fuel: int = 10**9,

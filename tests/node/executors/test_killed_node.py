@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ from protocol.jobspec import Chunk, JobSpec, Resources
 from protocol.units import PeerId
 
 async def main(folder, mark):
-    executor = RuncExecutor("killed-node", folder / "images")
+    executor = RuncExecutor("killed-node-" + mark, folder / "images")
     owner = PeerId(bytes(32))
     runner = Runner(BlobStore(folder / "blobs", 1 << 30), folder / "tasks", [executor], discover({}, engine_digest()))
     await runner.clean()
@@ -47,10 +48,10 @@ def sleepers(seconds: str) -> list[int]:
 
 
 async def test_a_container_ends_with_a_node_that_is_killed(tmp_path: Path) -> None:
-    executor = RuncExecutor("killed-node", tmp_path / "images")
+    mark = f"3601.{os.getpid()}"
+    executor = RuncExecutor(f"killed-node-{mark}", tmp_path / "images")
     if cause := await executor.why_not():
         pytest.skip(f"tier runc cannot be used here: {cause}")
-    mark = "3601.25"
     words = [sys.executable, "-c", NODE, str(tmp_path), mark]
     node = await trio.to_thread.run_sync(lambda: subprocess.Popen(words, stdout=subprocess.PIPE))
     try:

@@ -14,6 +14,7 @@ from node.executors.loglines import LOG_LINE_CHARS_MAX, LOG_LINES_MAX
 from protocol.jobspec import Resources
 from protocol.units import MIB
 from tests.node.executors.bench import Bench, BenchOf
+from tests.node.waiting import SECONDS, happens
 
 TIERS = [
     pytest.param("docker", marks=pytest.mark.container),
@@ -52,9 +53,9 @@ async def test_the_first_failing_command_ends_the_job(bench: Bench) -> None:
 
 
 async def test_time_is_limited(bench: Bench) -> None:
-    done = await bench.run(bench.spec("echo on; sleep 60", seconds=1.5))
-    assert (done.reason, bench.lines) == ("timeout", ["on"])
-    assert done.seconds < 50
+    done = await bench.run(bench.spec("echo on; sleep 3600", seconds=1.5))
+    assert done.reason == "timeout"
+    assert bench.lines in (["on"], []), "a busy machine may not have come to start it"
 
 
 async def test_stop_ends_a_job_with_everything_it_started(bench: Bench) -> None:
@@ -68,14 +69,14 @@ async def test_stop_ends_a_job_with_everything_it_started(bench: Bench) -> None:
         mark = f"86{os.getpid()}"
         done = await bench.run(bench.spec(f"setsid sleep {mark} & sleep {mark} & echo on; wait"))
     assert done.reason == "stopped"
-    assert not _running(f"sleep\0{mark}\0")
+    await happens(lambda: not _running(f"sleep\0{mark}\0"))
 
 
 async def test_nothing_outlives_the_job(bench: Bench) -> None:
     mark = f"87{os.getpid()}"
     done = await bench.run(bench.spec(f"setsid sleep {mark} > /dev/null 2>&1 & echo over"))
     assert (done.reason, bench.lines) == ("ok", ["over"])
-    assert not _running(f"sleep\0{mark}\0")
+    await happens(lambda: not _running(f"sleep\0{mark}\0"))
 
 
 HOG = b"""
@@ -84,7 +85,7 @@ memory = mmap.mmap(-1, 400 << 20)
 for page in range(0, 400 << 20, 4096):
     memory[page] = 1
 print("got it", flush=True)
-time.sleep(20)
+time.sleep(600)
 """
 
 
@@ -97,7 +98,7 @@ async def test_memory_is_limited(bench: Bench) -> None:
 
 
 async def test_disk_is_limited(bench: Bench) -> None:
-    spec = bench.spec("for i in $(seq 100); do head -c 4000000 /dev/zero > $SHOAL_OUT/$i; done; sleep 20")
+    spec = bench.spec("for i in $(seq 100); do head -c 4000000 /dev/zero > $SHOAL_OUT/$i; done; sleep 600")
     done = await bench.run(spec)
     assert done.reason == "disk", (done, bench.lines)
 
@@ -149,13 +150,13 @@ async def test_preloaded_code_does_not_reach_what_builds_the_sandbox(bench_of: B
 
 async def test_a_cancelled_caller_leaves_nothing(bench: Bench) -> None:
     mark = f"88{os.getpid()}"
-    with trio.move_on_after(20) as scope:
+    with trio.move_on_after(SECONDS) as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bench.run, bench.spec(f"echo on; sleep {mark}"))
             await bench.talked.wait()
             nursery.cancel_scope.cancel()
     assert not scope.cancelled_caught
-    assert not _running(f"sleep\0{mark}\0")
+    await happens(lambda: not _running(f"sleep\0{mark}\0"))
     assert not list((bench.folder / "tasks").iterdir())
 
 

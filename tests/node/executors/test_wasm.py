@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -161,12 +160,9 @@ async def test_a_module_may_write_to_out(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "new").exists()
 
 
-async def test_a_second_run_is_quick(tmp_path: Path) -> None:
+async def test_a_second_run_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     executor, work = WasmExecutor(), task(tmp_path, NOTHING)
     await executor.run(work, lambda line: None)
-    best = 1.0
-    for _ in range(20):
-        began = time.perf_counter()
+    monkeypatch.setattr(wasmtime, "Module", None)
+    for _ in range(3):
         assert (await executor.run(work, lambda line: None)).reason == "ok"
-        best = min(best, time.perf_counter() - began)
-    assert best < 0.05, "compiling again would take longer"

@@ -31,9 +31,12 @@ class Hooked:
             self.board.set("go", 1)
         self._script, self._python = script, python
         self._shown = folder / "shown"
+        self._gate = script.with_name("gate")
 
-    def start(self) -> None:
-        """Run the script."""
+    def start(self, *, is_shut: bool = False) -> None:
+        """Run the script. Shut: it stays before its gate, where it has one, until that is opened or it is cut."""
+        if is_shut:
+            self._gate.touch()
         environment = {
             **os.environ, "SHOAL_SNAPSHOT_DIR": str(self.snap), "SHOAL_OUT": str(self.out), "PYTHONPATH": str(HOOK),
             "SHOAL_GUEST": str(HOOK), "SHOAL_IN": str(self._script.parent), **FIXED,
@@ -51,6 +54,10 @@ class Hooked:
             assert time.monotonic() < limit, f"{field} stays {self.board.get(field)}"
             time.sleep(0.002)
 
+    def open_gate(self) -> None:
+        """Let it go on to its end."""
+        self._gate.unlink()
+
     def cut(self, at_step: int) -> Path:
         """Order a snapshot from `at_step` on, and kill the process when it is there."""
         self.wait_for("steps", at_step)
@@ -59,6 +66,7 @@ class Hooked:
         assert self.process.poll() is None, self.shown()
         number = self.board.get("number")
         self.kill()
+        self.open_gate()
         return self.snap / str(number)
 
     def kill(self) -> None:

@@ -21,6 +21,7 @@ from node.libp2p_rim import libp2p_id, listen, make_host, protocol_id
 from node.mux.connection import Connection
 from node.mux.stream import MuxedStream
 from protocol.identity import Identity
+from tests.node.waiting import SECONDS
 
 PROTOCOL = "/test/echo/1"
 ANY = "/ip4/127.0.0.1/tcp/0"
@@ -70,7 +71,7 @@ async def two_hosts(stock: tuple[bool, bool] = (False, False)) -> AsyncIterator[
                 await listen(host, [ANY], stack)
             two = Two(hosts[0], hosts[1])
             two.serve(echo)
-            with trio.fail_after(20):
+            with trio.fail_after(SECONDS):
                 await hosts[0].connect(PeerInfo(hosts[1].get_id(), addresses_of(hosts[1])))
             assert [isinstance(conn, Yamux) for conn in connections(two)] == list(stock)
             yield two

@@ -47,7 +47,7 @@ async def test_each_carries(
 ) -> None:
     monkeypatch.setattr(connections, "carrier_for", choose)
     data = os.urandom(2 * MIB)
-    with trio.fail_after(30):
+    with trio.fail_after(SECONDS):
         async with two_hosts() as two:
             assert isinstance(connection_of(two.one, two.two)._carrier, kind)
             stream = await two.stream()

@@ -114,7 +114,7 @@ async def test_a_heartbeat_does_not_wait_for_bulk() -> None:
                     await stream.write(bytes(MIB))
 
             nursery.start_soon(push)
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             for number in range(20):
                 await beats.write(bytes([number]))
                 assert await read_exactly(beats, 1) == bytes([number])
@@ -187,7 +187,7 @@ async def test_a_peer_that_ignores_the_window_is_thrown_out(monkeypatch: pytest.
         before = process.memory_info().rss
         pushed = 0
         block = bytes(MIB)
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             with suppress(MuxedStreamReset):
                 while pushed < 300 * MIB:
                     stream.state.credit_out = 1 << 30  # What the peer granted is ignored.
@@ -278,7 +278,7 @@ async def test_pings_are_answered() -> None:
         stream = await two.stream()
         await stream.write(b"x")
         await stream.read(1)
-        assert 0 < connection.rtt() < 5
+        assert 0 < connection.rtt() < SECONDS
 
 
 async def test_more_streams_than_places_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +300,7 @@ async def test_more_streams_than_places_wait(monkeypatch: pytest.MonkeyPatch) ->
 async def test_the_end_of_a_host_leaves_no_socket() -> None:
     """While streams are written, read and opened."""
     before = {each.fd for each in psutil.Process().net_connections("tcp")}
-    with trio.fail_after(20):
+    with trio.fail_after(SECONDS):
         async with two_hosts() as two, trio.open_nursery() as nursery:
             forever = trio.Event()
 
@@ -348,13 +348,11 @@ async def test_streams_that_are_reset_at_once_start_no_task() -> None:
 async def test_a_silent_peer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """TCP says nothing of a peer behind a relay, or of a process that hangs."""
     monkeypatch.setattr(yamux_pulse, "KEEPALIVE", Micros(200_000))
-    monkeypatch.setattr(yamux_pulse, "SILENCE", Micros(200_000))
     async with two_hosts() as two:
         ours, theirs = connection_of(two.one, two.two), connection_of(two.two, two.one)
         with trio.fail_after(SECONDS):
-            while not ours.rtt():
-                await trio.testing.wait_all_tasks_blocked(0.02)
             monkeypatch.setattr(theirs, "pump", lambda: None)
+            monkeypatch.setattr(yamux_pulse, "SILENCE", Micros(200_000))  # Before, a slow machine may be as silent.
             await ours.event_closed.wait()
         assert ours.violation is None
 

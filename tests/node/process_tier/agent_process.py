@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from node.process_tier.tier import Bench, Phase, ProcessTier
-from tests.node.process_tier.workshop import NETWORK, SLOW, WORKER, Workshop, build_workshop
+from tests.node.process_tier.workshop import NETWORK, PYTHON, WORKER, Workshop, build_workshop
 
 
 async def die(workshop: Workshop, name: str, phase: str) -> None:
@@ -25,7 +25,7 @@ async def die(workshop: Workshop, name: str, phase: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     tier = ProcessTier(workshop.probed, Bench(workshop.label, workshop.images), WORKER, NETWORK, on_phase=note)
-    async with workshop.running(name, workshop.task("first", (f"python3 -c '{SLOW}'",))) as live:
+    async with workshop.running(name, workshop.task("first", (f"python3 -c '{PYTHON}'",), gates=[100])) as live:
         await live.reaches(1)
         await tier.dump(live.handle, workshop.folder / "1")
         await tier.dump(live.handle, workshop.folder / "2")

@@ -97,7 +97,7 @@ def sleeper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip(freezer.why_not())
     group = root / ("freezer" if request.param == "v1" else "") / f"shoal-test-pt{os.getpid()}-t-freeze"
     group.mkdir()
-    process = subprocess.Popen(["sleep", "60"])
+    process = subprocess.Popen(["sleep", "3600"])
     (group / "cgroup.procs").write_text(str(process.pid))
     yield process.pid
     process.kill()
@@ -106,7 +106,7 @@ def sleeper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _sleeping() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sleep", "60"])
+    return subprocess.Popen(["sleep", "3600"])
 
 
 def _groups(pid: int) -> str:

@@ -21,7 +21,7 @@ def test_another_source_is_not_built(tmp_path: Path) -> None:
         env={**os.environ, "PREFIX": str(tmp_path / "prefix")},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert answer.returncode == 1
     assert "not the source of CRIU" in answer.stderr or "missing:" in answer.stderr

@@ -25,12 +25,24 @@ if not child:
     print("child goes on", flush=True)
     os._exit(7)
 os.waitpid(child, os.WUNTRACED)
-for n in range(100):
+for n in range(20):
     print("at", n, flush=True)
     time.sleep(0.005)
+    while os.path.exists("/in/gate-%d" % n):
+        time.sleep(0.01)
 state = open("/proc/%d/stat" % child).read().rpartition(")")[2].split()[0]
 os.kill(child, signal.SIGCONT)
 print("end", state, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+LEAVES = """
+import os, time
+for n in range(30):
+    print("at", n, flush=True)
+    time.sleep(0.005)
+    while os.path.exists("/in/gate-%d" % n):
+        time.sleep(0.01)
+raise SystemExit(7)
 """
 
 
@@ -47,18 +59,19 @@ async def test_a_job_goes_on_where_it_was(workshop: Workshop, name: str, languag
     files = {"job": c_job} if language == "c" else {}
     phases: list[Phase] = []
     tier, snapshot = workshop.tier(phases), workshop.folder / "snapshot"
-    first = workshop.task("first", commands, files)
+    first = workshop.task("first", commands, files, gates=[30, 50])
     assert tier.can(first, name) == ""
     async with workshop.running(name, first) as live:
         await live.reaches(20)
         dumped = await tier.dump(live.handle, snapshot)
-        await live.reaches(live.at + 20)  # The log grows after the dump: a restore must not see it.
+        workshop.open_gate(first, 30)
+        await live.reaches(50)  # The log grows after the dump: a restore must not see it.
         cut_at = live.at
     assert dumped.size > 100_000
-    assert 0 < dumped.stall_us < 20_000_000
+    assert dumped.stall_us > 0
     assert (first.outside / "log").read_text().splitlines()[cut_at - 1 :]
 
-    second = workshop.task("second", commands, files)
+    second = workshop.task("second", commands, files, gates=[60])
     lines: list[str] = []
     seen: dict[str, str] = {}
 
@@ -68,6 +81,7 @@ async def test_a_job_goes_on_where_it_was(workshop: Workshop, name: str, languag
         text = Path(f"/proc/{inside[0]}/status").read_text().splitlines()
         seen.update({key: value.strip() for key, _, value in (line.partition(":") for line in text)})
         seen["groups"] = Path(f"/proc/{inside[0]}/cgroup").read_text()
+        workshop.open_gate(second, 60)
 
     ended = await tier.restore(snapshot, second, WORKER.peer, lines.append, look)
     assert (ended.reason, ended.code) == ("ok", 0), (ended, lines[-3:])
@@ -94,11 +108,13 @@ def own_processes(number: int | None) -> list[int]:
 async def test_a_stopped_process_is_told_at_once_and_harms_nothing(workshop: Workshop, name: str) -> None:
     """CRIU would wait for it until its time is up, and the job with it."""
     tier, snapshot = workshop.tier(), workshop.folder / "snapshot"
-    async with workshop.running(name, workshop.task("first", command(STOPPED))) as live:
+    task = workshop.task("first", command(STOPPED), gates=[10])
+    async with workshop.running(name, task) as live:
         await live.reaches(5)
         with pytest.raises(Unavailable) as refusal:
             await tier.dump(live.handle, snapshot)
         assert refusal.value.code == "stopped_process"
+        workshop.open_gate(task, 10)
         await happens(lambda: live.ended is not None)
         assert live.lines[-2:] == ["child goes on", "end T 7"]
     assert not snapshot.exists()
@@ -108,10 +124,10 @@ async def test_what_was_restored_is_dumped_again(workshop: Workshop) -> None:
     """Two generations: process ids of the first restore must not stand in the way of the second."""
     tier = workshop.tier()
     source = command(PYTHON.replace('print("end"', 'os.spawnlp(os.P_WAIT, "true", "true"); print("end"'))
-    async with workshop.running("bwrap", workshop.task("first", source)) as live:
+    async with workshop.running("bwrap", workshop.task("first", source, gates=[30])) as live:
         await live.reaches(10)
         await tier.dump(live.handle, workshop.folder / "1")
-    second = workshop.task("second", source)
+    second = workshop.task("second", source, gates=[60])
     lines: list[str] = []
     async with trio.open_nursery() as nursery:
         started = trio.Event()
@@ -134,16 +150,13 @@ async def test_what_was_restored_is_dumped_again(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("name", TIERS)
 async def test_exit_codes_and_kills_are_told(workshop: Workshop, name: str) -> None:
-    tier = workshop.tier()
-    source = command(
-        'import time\nfor n in range(60):\n  print("at", n, flush=True)\n  time.sleep(0.005)\nraise SystemExit(7)'
-    )
-    async with workshop.running(name, workshop.task("first", source)) as live:
+    tier, source = workshop.tier(), command(LEAVES)
+    async with workshop.running(name, workshop.task("first", source, gates=[10])) as live:
         await live.reaches(5)
         await tier.dump(live.handle, workshop.folder / "snapshot")
     ended = await tier.restore(workshop.folder / "snapshot", workshop.task("second", source), WORKER.peer)
     assert (ended.reason, ended.code) == ("exit", 7)
-    third = workshop.task("third", source)
+    third = workshop.task("third", source, gates=[10, 20])
     with trio.CancelScope() as scope:
         await tier.restore(workshop.folder / "snapshot", third, WORKER.peer, on_start=scope.cancel)
     assert scope.cancelled_caught
@@ -154,11 +167,12 @@ async def test_exit_codes_and_kills_are_told(workshop: Workshop, name: str) -> N
 async def test_files_as_they_are_later_do_not_do(workshop: Workshop, name: str) -> None:
     """The trap of process images: a file that has grown since the dump makes CRIU refuse. Nothing is left then."""
     tier, snapshot = workshop.tier(), workshop.folder / "snapshot"
-    first = workshop.task("first", command(PYTHON))
+    first = workshop.task("first", command(PYTHON), gates=[30, 50])
     async with workshop.running(name, first) as live:
         await live.reaches(20)
         await tier.dump(live.handle, snapshot)
-        await live.reaches(live.at + 20)
+        workshop.open_gate(first, 30)
+        await live.reaches(50)
     verified = images.verify(snapshot, WORKER.peer, "test")
     shutil.copy(first.outside / "log", snapshot / "out" / "log")
     size = (snapshot / "out" / "log").stat().st_size

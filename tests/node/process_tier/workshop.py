@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,8 @@ NETWORK: Final = "test"
 WORKER: Final = Identity(bytes(range(32)))
 LAST: Final = 150
 TICK_S: Final = 0.02
-"""A job takes three seconds: on a busy machine it is still there when somebody gets round to its dump."""
+"""Between two numbers that a job says. At some it stays until their gates are open, so that it cannot end before
+somebody gets round to its dump, or before its node is killed."""
 
 PYTHON: Final = f"""
 import os, time
@@ -43,12 +44,11 @@ for n in range({LAST}):
     out.flush()
     print("at", n, flush=True)
     time.sleep({TICK_S})
+    while os.path.exists("/in/gate-%d" % n):
+        time.sleep(0.01)
 scratch.flush()
 print("end", value, os.path.getsize("/tmp/scratch"), flush=True)
 """
-
-SLOW: Final = PYTHON.replace(f"sleep({TICK_S})", "sleep(0.03)")
-"""The same for a node that needs time to be killed in."""
 
 C: Final = f"""
 #include <stdio.h>
@@ -65,6 +65,9 @@ int main(void) {{
         printf("at %ld\\n", n);
         fflush(stdout);
         usleep({int(TICK_S * 1_000_000)});
+        char gate[32];
+        snprintf(gate, sizeof gate, "/in/gate-%ld", n);
+        while (!access(gate, F_OK)) usleep(10000);
     }}
     fflush(scratch);
     printf("end %lu %ld\\n", value, ftell(scratch));
@@ -107,8 +110,8 @@ class Live:
         return next((int(line.split()[1]) for line in reversed(self.lines) if line.startswith("at ")), -1)
 
     async def reaches(self, n: int) -> None:
-        """Wait until it is there."""
-        await happens(lambda: self.at >= n or self.ended is not None)
+        """Wait until it is there, and the node knows its process: runc says which it is after it has started it."""
+        await happens(lambda: (self.at >= n and self.task.life.first() is not None) or self.ended is not None)
         assert self.at >= n, (self.ended, self.lines[-3:])
 
 
@@ -140,8 +143,14 @@ class Workshop:
         """One sandbox of a node with another label."""
         return RuncExecutor(label, self.images) if name == "runc" else BwrapExecutor(label)
 
-    def task(self, place: str, commands: tuple[str, ...], files: Mapping[str, Path] | None = None) -> Task:
-        """A task laid out in a new folder."""
+    def task(
+        self,
+        place: str,
+        commands: tuple[str, ...],
+        files: Mapping[str, Path] | None = None,
+        gates: Collection[int] = (),
+    ) -> Task:
+        """A task laid out in a new folder. At the numbers in `gates` it stays until their files are gone."""
         folder = self.folder / place / "t-0123456789"
         for name in ("in", "out", "run/bin"):
             (folder / name).mkdir(parents=True)
@@ -152,10 +161,16 @@ class Workshop:
         for name, source in (files or {}).items():
             shutil.copy(source, folder / "in" / name)
             (folder / "in" / name).chmod(0o555)
+        for gate in gates:
+            (folder / "in" / f"gate-{gate}").touch()
         runtime = self.runtimes["python"]
         if runtime.interpreter and runtime.prefix == runtime.base_prefix:
             (folder / "run" / "bin" / "python3").symlink_to(runtime.interpreter)
         return Task(name="job/0", folder=folder, runtime=runtime, commands=commands, timeout_s=60.0)
+
+    def open_gate(self, task: Task, gate: int) -> None:
+        """Let the job go on from there."""
+        (task.folder / "in" / f"gate-{gate}").unlink()
 
     @asynccontextmanager
     async def running(self, name: str, task: Task) -> AsyncIterator[Live]:

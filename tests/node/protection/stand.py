@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import trio
 
@@ -18,18 +20,22 @@ from node.runner import Runner
 from node.runtimes import Runtime
 from protocol.completions import CutFailed, Guest, RunDone, Sealed
 from protocol.effects import Cut, Resume, Run
-from protocol.errors import Unavailable
+from protocol.errors import Refused, Unavailable
 from protocol.jobspec import Chunk, FileRef, JobSpec, Manifest, Resources
 from protocol.snapshots import Manifest as Snapshot
 from protocol.units import MIB, Digest, Micros, PeerId
 from protocol.wire import decode, decoder
 from storage.erasure import Code
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens, until
 
 OWNER, WORKER = PeerId(bytes(32)), PeerId(b"\2" * 32)
 SECRET, ESCROW = b"\5" * 32, b"\7" * 32
 TINY = Path(__file__).with_name("tiny_guest.py").read_bytes()
 SMALL = Resources(memory_bytes=256 * MIB, disk_bytes=8 * MIB, shm_bytes=4 * MIB, pids=64)
+GATE: Final[Mapping[str, bytes]] = MappingProxyType({"gate": b""})
+"""The input of a job that stays at some step until a test opens its gate, so that it cannot end before it is cut."""
+STAYS: Final = 6
+"""Where the tiny guest stays, if its gate is shut."""
 
 
 @dataclass
@@ -60,8 +66,21 @@ class Host:
         """Run to the end, remembering everything."""
         return await self.runner.run(work, self.lines.extend, self.started.append, self.said.append)
 
+    def stands(self, task: str) -> bool:
+        """Whether the node knows the first process of a task that it runs, where that matters."""
+        if (door := self.runner.door(task)) is None:
+            return True
+        try:
+            door.way()
+        except Unavailable:
+            return False
+        except Refused:
+            return True
+        return True
+
     async def cut(self, task: str, *, hold: bool = False) -> Protected:
-        """A snapshot now, or why not."""
+        """A snapshot now, or why not. A container may speak before runc has told the node of its process."""
+        await until(lambda: self.stands(task), SECONDS)
         count = len(self.heard(Sealed)) + len(self.heard(CutFailed))
         self.runner.cut(Cut(task, hold, self.code.k, self.code.n), self.said.append)
         await happens(lambda: len(self.heard(Sealed)) + len(self.heard(CutFailed)) > count)
@@ -73,8 +92,14 @@ class Host:
         assert isinstance(answer, Sealed), answer
         return answer
 
+    def open_gate(self, name: str = "gate") -> None:
+        """Let the job that stays before this gate go on."""
+        (gate,) = self.folder.glob(f"tasks/*/in/{name}")
+        gate.unlink()
+
     async def cut_and_stop(self, work: Run, lines: int = 4, then: Callable[[], None] = lambda: None) -> Sealed:
-        """Let a job say so many lines, take a snapshot, let it go on a little, and kill it, if it is still there."""
+        """Let a job say so many lines, take a snapshot, open its gate, let it go on a little, and kill it, if it is
+        still there."""
         found: list[Sealed] = []
         ended = trio.Event()
 
@@ -88,6 +113,7 @@ class Host:
             found.append(await self.sealed(work.task))
             then()
             seen = len(self.lines)
+            self.open_gate()
             await happens(lambda: len(self.lines) > seen or ended.is_set())
             self.runner.stop(work.task)
         return found[0]
@@ -140,6 +166,10 @@ class Stand:
         self.hosts.append(made)
         return made
 
+    def shut(self, host: Host, *commands: str, **env: str) -> JobSpec:
+        """A job whose tiny guest stays at a step, further on after each snapshot, until its gate is open."""
+        return self.spec(host, *commands, files=GATE, STAYS=str(STAYS), **env)
+
     def spec(
         self, host: Host, *commands: str, files: Mapping[str, bytes] | None = None, runtime: str = "python", **env: str
     ) -> JobSpec:
@@ -156,7 +186,7 @@ class Stand:
             files=tuple(FileRef(path, digests[path], len(data)) for path, data in inputs.items()),
             env=tuple(env.items()),
             resources=SMALL,
-            timeout=Micros(60_000_000),
+            timeout=Micros(600_000_000),
         )
 
 

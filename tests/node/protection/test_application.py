@@ -13,8 +13,9 @@ import trio
 
 from node.protection.application import QUIET_NS, CheckpointWatch, tell
 from protocol.completions import CutFailed
+from protocol.jobspec import JobSpec
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import Stand, protected, resume_of
+from tests.node.protection.stand import GATE, Host, Stand, protected, resume_of
 from tests.node.waiting import happens
 
 SAVES = b"""
@@ -44,6 +45,9 @@ while state["step"] < 40:
         open(os.path.dirname(place) + "/save.done", "w").close()
         if leaves:
             sys.exit(85)
+    if state["step"] == 6 and os.path.exists(os.environ["SHOAL_IN"] + "/gate"):
+        time.sleep(0.01)
+        continue
     state["step"] += 1
     state["total"] = (state["total"] * 31 + state["step"]) % 1000003
     print("step", state["step"], flush=True)
@@ -56,12 +60,17 @@ with open(os.environ["SHOAL_OUT"] + "/result", "w") as file:
 COMMAND = "python -S $SHOAL_IN/saves.py"
 
 
+def shut(stand: Stand, host: Host, **env: str) -> JobSpec:
+    """The program, which stays at a step until its gate is open."""
+    return stand.spec(host, COMMAND, files={"saves.py": SAVES, **GATE}, **env)
+
+
 async def test_it_is_asked_to_save_and_goes_on_elsewhere(stand: Stand) -> None:
     one, two = await stand.host(), await stand.host()
     spec = stand.spec(one, COMMAND, files={"saves.py": SAVES})
     whole = one.output(await one.run(protected(spec)))
     one.lines.clear()
-    sealed = await one.cut_and_stop(protected(spec, epoch=2))
+    sealed = await one.cut_and_stop(protected(shut(stand, one), epoch=2))
     assert sealed.tier == "application"
     done = await two.run(protected(spec, epoch=3, resume=resume_of(sealed, epoch=2)))
     assert two.output(done) == whole
@@ -76,7 +85,7 @@ async def test_asked_to_leave_it_saves_and_loses_nothing(stand: Stand) -> None:
     ends = []
 
     async def run() -> None:
-        ends.append(await one.run(protected(spec)))
+        ends.append(await one.run(protected(shut(stand, one))))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
@@ -91,23 +100,26 @@ async def test_asked_to_leave_it_saves_and_loses_nothing(stand: Stand) -> None:
 async def test_without_a_checkpoint_there_is_no_snapshot(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     host = await stand.host()
-    work = protected(stand.spec(host, "echo on; sleep 1; echo off"))
+    waits = "while test -e $SHOAL_IN/gate; do sleep 0.02; done"
+    work = protected(stand.spec(host, f"echo on; {waits}; echo off", files=GATE))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: "on" in host.lines)
         answer = await host.cut(work.task)
         assert isinstance(answer, CutFailed) and "nothing complete and new lies in /checkpoint" in answer.reason
+        host.open_gate()
         await happens(lambda: host.lines[-1] == "off")
 
 
 async def test_a_crash_is_cured_by_what_the_program_saved(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     host = await stand.host()
-    work = protected(stand.spec(host, COMMAND, files={"saves.py": SAVES}, CRASH_AT="25"))
+    work = protected(shut(stand, host, CRASH_AT="25"))
 
     async def cut() -> None:
         await happens(lambda: len(host.lines) > 3)
         await host.sealed(work.task)
+        host.open_gate()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cut)

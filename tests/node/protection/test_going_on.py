@@ -7,7 +7,7 @@ import random
 import trio
 
 from node.protection.encoding import encode
-from protocol.completions import Guest, Sealed
+from protocol.completions import Recovering, Sealed
 from protocol.effects import Resume
 from protocol.units import Digest
 from storage.erasure import NUMPY, Code
@@ -21,7 +21,7 @@ async def test_cut_kill_and_go_on_elsewhere(stand: Stand) -> None:
     spec = stand.spec(one)
     whole = one.output(await one.run(protected(spec)))
     one.lines.clear()
-    sealed = await one.cut_and_stop(protected(spec, epoch=2))
+    sealed = await one.cut_and_stop(protected(stand.shut(one), epoch=2))
     assert (sealed.tier, sealed.number) == ("framework", 1)
     assert 3 <= sealed.step < 30
     done = await two.run(protected(spec, epoch=3, resume=resume_of(sealed, epoch=2)))
@@ -45,7 +45,7 @@ async def test_audits_see_nothing_of_it_and_compute_the_same(stand: Stand) -> No
 async def test_a_parked_task_is_taken_over(stand: Stand) -> None:
     one, two = await stand.host(), await stand.host()
     spec = stand.spec(one)
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(stand.shut(one)))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(two.runner.park, unprotected(spec), two.said.append)
         await happens(lambda: "parked" in two.states)
@@ -53,7 +53,7 @@ async def test_a_parked_task_is_taken_over(stand: Stand) -> None:
         done = await two.run(protected(spec, epoch=2, resume=resume_of(sealed)))
     assert two.lines[:2] == [f"shoal: goes on from snapshot 1 at step {sealed.step}", f"step {sealed.step + 1}"]
     assert two.output(done)["log"].count(b"\n") == 30
-    assert "restored" in [said.state for said in two.said if isinstance(said, Guest) and said.task == "job/0/2"]
+    assert ("job/0/2", "restored") in [(said.task, said.phase) for said in two.said if isinstance(said, Recovering)]
     assert not list((two.folder / "tasks").iterdir())
 
 
@@ -103,15 +103,16 @@ async def test_what_cannot_wait_is_not_parked(stand_of: StandOf) -> None:
 async def test_a_held_job_stands_still_until_it_is_let_go(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     host = await stand.host()
-    work = protected(stand.spec(host))
+    work = protected(stand.shut(host))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 3)
         sealed = await host.sealed(work.task, hold=True)
-        assert not await until(lambda: host.lines[-1] == f"step {sealed.step + 1}", 0.3), "no step after a handover"
-        assert host.lines[-1] == f"step {sealed.step}"
+        await happens(lambda: host.lines[-1] == f"step {sealed.step}")
+        assert not await until(lambda: host.lines[-1] != f"step {sealed.step}", 0.3), "no step after a handover"
         again = await host.sealed(work.task)
         assert again.number == 2 and again.step >= sealed.step
+        host.open_gate()
         await happens(lambda: host.lines[-1] == "step 30")
     assert len(host.heard(Sealed)) == 2
 
@@ -121,8 +122,8 @@ async def test_later_snapshots_share_what_has_not_changed(stand_of: StandOf) -> 
     one, two = await stand.host(), await stand.host()
     code = "import os, random; open(os.environ['SHOAL_OUT'] + '/big', 'wb').write(random.Random(1).randbytes(1 << 21))"
     big = f'python -S -c "{code}"'
-    spec = stand.spec(one, big, "python -S $SHOAL_IN/tiny.py")
-    work = protected(spec)
+    tiny = "python -S $SHOAL_IN/tiny.py"
+    spec, work = stand.spec(one, big, tiny), protected(stand.shut(one, big, tiny))
     found = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one.run, work)
@@ -137,13 +138,13 @@ async def test_later_snapshots_share_what_has_not_changed(stand_of: StandOf) -> 
 
 async def test_a_crash_is_cured_in_place(stand: Stand) -> None:
     host = await stand.host()
-    spec = stand.spec(host, CRASH_AT="20")
-    work = protected(spec)
+    work = protected(stand.shut(host, CRASH_AT="20"))
     found = []
 
     async def cut() -> None:
         await happens(lambda: len(host.lines) > 3)
         found.append(await host.sealed(work.task))
+        host.open_gate()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cut)
@@ -164,7 +165,7 @@ async def test_parity_stands_in_for_lost_data(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     one, two = await stand.host(code=Code(4, 7)), await stand.host()
     spec = stand.spec(one, STEPS="12")
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(stand.shut(one, STEPS="12")))
     for pack in sealed.packs:
         await encode(pack, one.blobs, NUMPY)
         for index in (0, 2, 5):

@@ -6,7 +6,7 @@ import trio
 
 from protocol.completions import Guest
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import Stand, protected, resume_of, unprotected
+from tests.node.protection.stand import GATE, Stand, protected, resume_of, unprotected
 from tests.node.waiting import happens
 
 SCRIPT = b"""
@@ -21,18 +21,22 @@ for epoch in range(4):
         out.write(f"{total}\\n")
         out.flush()
         time.sleep(0.04)
+        while step == 6 and os.path.exists(os.environ["SHOAL_IN"] + "/gate"):
+            time.sleep(0.01)
 out.close()
 """
+"""It stays at a step of its first epoch until its gate is open, if it has one."""
 COMMAND = "python $SHOAL_IN/train.py"
+FILES = {"train.py": SCRIPT}
 
 
 async def test_an_unmodified_script_goes_on_elsewhere(stand: Stand) -> None:
     one, two = await stand.host(), await stand.host()
-    spec = stand.spec(one, COMMAND, files={"train.py": SCRIPT})
+    spec = stand.spec(one, COMMAND, files=FILES)
     audited = await one.run(unprotected(spec))
     whole, lines = one.output(audited), list(one.lines)
     one.lines.clear()
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(stand.spec(one, COMMAND, files={**FILES, **GATE})))
     assert sealed.tier == "framework"
     done = await two.run(protected(spec, epoch=2, resume=resume_of(sealed)))
     assert two.output(done) == whole
@@ -44,10 +48,10 @@ async def test_an_unmodified_script_goes_on_elsewhere(stand: Stand) -> None:
 async def test_an_unmodified_script_is_parked_and_taken_over(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     one, two = await stand.host(), await stand.host()
-    spec = stand.spec(one, COMMAND, files={"train.py": SCRIPT})
+    spec = stand.spec(one, COMMAND, files=FILES)
     whole = one.output(await one.run(protected(spec)))
     one.lines.clear()
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(stand.spec(one, COMMAND, files={**FILES, **GATE})))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(two.runner.park, unprotected(spec), two.said.append)
         await happens(lambda: "parked" in two.states)
@@ -58,7 +62,7 @@ async def test_an_unmodified_script_is_parked_and_taken_over(stand_of: StandOf) 
 async def test_the_first_snapshot_is_rehearsed(stand_of: StandOf) -> None:
     stand = stand_of("bwrap")
     host = await stand.host(rehearses=True)
-    work = protected(stand.spec(host, COMMAND, files={"train.py": SCRIPT.replace(b"range(4)", b"range(40)")}))
+    work = protected(stand.spec(host, COMMAND, files={"train.py": SCRIPT.replace(b"range(4)", b"range(40000)")}))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 3)

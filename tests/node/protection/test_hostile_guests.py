@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 import pytest
@@ -19,6 +20,9 @@ from protocol.units import MIB, Digest
 from tests.node.protection.conftest import StandOf
 from tests.node.protection.stand import protected, resume_of
 from tests.node.waiting import happens
+
+ENDLESS: Final = "1000000"
+"""Steps, of a job that its test stops."""
 
 
 @pytest.mark.parametrize(
@@ -40,12 +44,13 @@ from tests.node.waiting import happens
 async def test_a_bad_snapshot_is_refused_and_the_job_goes_on(stand_of: StandOf, trick: str, word: str) -> None:
     stand = stand_of("bwrap")
     host = await stand.host()
-    work = protected(stand.spec(host, TRICK=trick, STEPS="15"))
+    work = protected(stand.shut(host, TRICK=trick, STEPS="15"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 2)
         answer = await host.cut(work.task)
         assert isinstance(answer, CutFailed) and word in answer.reason, answer
+        host.open_gate()
         await happens(lambda: host.lines[-1] == "step 15")
     assert host.blobs.total_bytes < MIB
     assert not list((host.folder / "tasks").iterdir())
@@ -58,11 +63,12 @@ async def test_a_board_that_is_cut_short_or_deaf_harms_nobody(
     monkeypatch.setattr("node.protection.agent.CUT_SECONDS", 0.3)
     stand = stand_of("bwrap")
     host = await stand.host()
-    work = protected(stand.spec(host, TRICK=trick, STEPS="20"))
+    work = protected(stand.shut(host, TRICK=trick, STEPS="20"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 2)
         assert isinstance(await host.cut(work.task), CutFailed)
+        host.open_gate()
         await happens(lambda: host.lines[-1] == "step 20")
 
 
@@ -85,12 +91,13 @@ async def test_a_full_disk_fails_the_cut_not_the_job(stand_of: StandOf, monkeypa
     monkeypatch.setattr(layout, "FREE_BYTES_MIN", 1 << 60)
     stand = stand_of("bwrap")
     host = await stand.host()
-    work = protected(stand.spec(host, STEPS="15"))
+    work = protected(stand.shut(host, STEPS="15"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 2)
         answer = await host.cut(work.task, hold=True)
         assert isinstance(answer, CutFailed) and "does not fit" in answer.reason
+        host.open_gate()
         await happens(lambda: host.lines[-1] == "step 15")
 
 
@@ -99,7 +106,7 @@ async def test_what_cannot_be_restored_begins_again(stand_of: StandOf, damage: s
     stand = stand_of("bwrap")
     one, two = await stand.host(), await stand.host()
     spec = stand.spec(one, STEPS="12", TRICK=damage if damage == "cannot restore" else "")
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(stand.shut(one, STEPS="12")))
     resume = resume_of(sealed)
     work = protected(spec, epoch=2, resume=resume)
     match damage:
@@ -138,7 +145,7 @@ def test_manifests_whose_numbers_cannot_be() -> None:
 async def test_rehearsals_tell_the_truth(stand_of: StandOf, trick: str, word: str) -> None:
     stand = stand_of("bwrap")
     host = await stand.host(rehearses=True)
-    work = protected(stand.spec(host, TRICK=trick, STEPS="200"))
+    work = protected(stand.spec(host, TRICK=trick, STEPS=ENDLESS))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 3)
@@ -155,7 +162,7 @@ async def test_a_rehearsal_that_takes_too_long_is_killed(stand_of: StandOf, monk
     monkeypatch.setattr(rehearsal, "SECONDS", 0.02)
     stand = stand_of("bwrap")
     host = await stand.host(rehearses=True)
-    work = protected(stand.spec(host, STEPS="200"))
+    work = protected(stand.spec(host, STEPS=ENDLESS))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, work)
         await happens(lambda: len(host.lines) > 3)

@@ -17,17 +17,18 @@ import trio
 from node.process_tier import criu, probe
 from node.process_tier.probe import Probe
 from node.process_tier.tier import Bench, ProcessTier
+from node.protection import imaging
 from protocol.completions import CutFailed, Recovering
 from protocol.identity import Identity
 from protocol.jobspec import JobSpec
 from protocol.units import PeerId
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import Host, Stand, protected, resume_of
-from tests.node.waiting import happens
+from tests.node.protection.stand import GATE, Host, Stand, protected, resume_of
+from tests.node.waiting import SECONDS, happens
 
 NETWORK, LABEL = "test", f"test-{os.getpid()}"
 ONE, TWO, STRANGER = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
-LAST = 100
+LAST, STAY, FAR = 100, 10, 60
 
 SOURCE = f"""
 #include <stdio.h>
@@ -43,6 +44,7 @@ int main(void) {{
         printf("at %ld\\n", n);
         fflush(stdout);
         usleep(10000);
+        while ((n == {STAY} && !access("/in/gate", F_OK)) || (n == {FAR} && !access("/in/second", F_OK))) usleep(10000);
     }}
     return 0;
 }}
@@ -62,6 +64,8 @@ for n in range({LAST}):
     print(n, value, file=out, flush=True)
     print("at", n, flush=True)
     time.sleep(0.01)
+    while n == {STAY} and os.path.exists("/in/gate"):
+        time.sleep(0.01)
 board.set("steps", 1)
 """
 """A Python program that has said that its hook cannot cut it, and holds the board in its memory to the end."""
@@ -102,14 +106,15 @@ TierOf = Callable[[Identity, Sequence[PeerId]], ProcessTier]
 
 
 @pytest.fixture
-def tier_of(probed: Probe, images: Path) -> TierOf:
+def tier_of(probed: Probe, images: Path, monkeypatch: pytest.MonkeyPatch) -> TierOf:
+    monkeypatch.setattr("node.process_tier.tier.DUMP_SECONDS", SECONDS)  # No dump fails because this machine is slow.
     bench = Bench(LABEL, images)
     return lambda identity, trusted: ProcessTier(probed, bench, identity, NETWORK, trusted=trusted)
 
 
-def job(stand: Stand, host: Host, program: bytes) -> JobSpec:
-    """The program, started by the job's own shell; every host has it."""
-    spec = stand.spec(host, "/in/job", files={"job": program})
+def job(stand: Stand, host: Host, program: bytes, **gates: bytes) -> JobSpec:
+    """The program, started by the job's own shell; every host has it. It stays before its gates until they are open."""
+    spec = stand.spec(host, "/in/job", files={"job": program, **gates})
     files = tuple(msgspec.structs.replace(file, executable=file.path == "job") for file in spec.files)
     return msgspec.structs.replace(spec, files=files)
 
@@ -139,23 +144,24 @@ def numbers(lines: Sequence[str]) -> list[int]:
 
 
 async def test_a_crash_is_cured_in_place_from_the_image(
-    stand_of: StandOf, tier: str, tier_of: TierOf, program: bytes
+    stand_of: StandOf, tier: str, tier_of: TierOf, program: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(imaging, "STALL_TIMES", 1 << 40)  # However long it is until the second cut.
     stand = stand_of(tier)
     host = await stand.host(process=tier_of(ONE, ()))
-    work = protected(job(stand, host, program))
-    kept: list[int] = []
+    work = protected(job(stand, host, program, **GATE, second=b""))
 
     async def crash() -> None:
         await until_at(host, 5)
         answer = await host.cut(work.task)
         assert isinstance(answer, CutFailed)
         assert "kept on this host" in answer.reason and "trusted_nodes" in answer.reason
-        kept.append(numbers(host.lines)[-1])
-        await until_at(host, kept[0] + 20)
+        host.open_gate()
+        await until_at(host, FAR)
         again = await host.cut(work.task)
         assert isinstance(again, CutFailed), "an image that only stays here may not cost more than it is worth"
         kill()
+        host.open_gate("second")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(crash)
@@ -179,7 +185,7 @@ async def test_it_goes_on_at_another_node_of_the_same_owner(
     one = await stand.host(process=tier_of(ONE, (TWO.peer,)))
     two = await stand.host(process=tier_of(TWO, (ONE.peer,)))
     spec = job(stand, one, program)
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(job(stand, one, program, **GATE)))
     assert (sealed.tier, sealed.step) == ("process", 0)
     assert sealed.stall_us > 0 and sealed.size > 100_000
     done = await two.run(protected(spec, epoch=2, resume=resume_of(sealed)))
@@ -195,13 +201,14 @@ async def test_a_program_whose_hook_is_disabled_is_cured_the_same_way(
 ) -> None:
     stand = stand_of(tier)
     host = await stand.host(process=tier_of(ONE, ()))
-    spec = stand.spec(host, "exec python -S /in/job.py", files={"job.py": DISABLED.encode()})
+    spec = stand.spec(host, "exec python -S /in/job.py", files={"job.py": DISABLED.encode(), **GATE})
     work = protected(spec)
 
     async def crash() -> None:
         await until_at(host, 5)
         assert isinstance(await host.cut(work.task), CutFailed)
         kill("job.py")
+        host.open_gate()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(crash)
@@ -221,7 +228,7 @@ async def test_a_stranger_begins_again_and_says_why(
     alone = await stand.host(process=tier_of(STRANGER, ()))
     without = await stand.host()
     spec = job(stand, one, program)
-    sealed = await one.cut_and_stop(protected(spec))
+    sealed = await one.cut_and_stop(protected(job(stand, one, program, **GATE)))
     resume = resume_of(sealed)
     causes = {}
 

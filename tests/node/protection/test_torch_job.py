@@ -14,7 +14,7 @@ from protocol.completions import Guest
 from protocol.jobspec import JobSpec, Resources
 from protocol.units import GIB, MIB
 from tests.node.protection.conftest import StandOf
-from tests.node.protection.stand import Host, Stand, protected, resume_of, unprotected
+from tests.node.protection.stand import GATE, Host, Stand, protected, resume_of, unprotected
 from tests.node.waiting import happens
 
 TORCH: Final = Path(__file__).parents[3] / ".venv-torch" / "bin" / "python"
@@ -35,6 +35,8 @@ for epoch in range(4):
         optimizer.step()
         print(epoch, loss.item(), flush=True)
         time.sleep(0.03)
+        while epoch == 1 and os.path.exists(os.environ["SHOAL_IN"] + "/gate"):
+            time.sleep(0.01)
 with open(os.environ["SHOAL_OUT"] + "/weights", "wb") as file:
     for name, value in sorted(model.state_dict().items()):
         file.write(value.numpy().tobytes())
@@ -43,8 +45,9 @@ with open(os.environ["SHOAL_OUT"] + "/weights", "wb") as file:
 pytestmark = pytest.mark.skipif(not TORCH.exists(), reason="the jobs' environment .venv-torch is not there")
 
 
-def job(stand: Stand, host: Host) -> JobSpec:
-    spec = stand.spec(host, "python $SHOAL_IN/train.py", files={"train.py": SCRIPT}, runtime="torch")
+def job(stand: Stand, host: Host, **more: bytes) -> JobSpec:
+    """The script; with a gate among its files it stays in its second epoch."""
+    spec = stand.spec(host, "python $SHOAL_IN/train.py", files={"train.py": SCRIPT, **more}, runtime="torch")
     return msgspec.structs.replace(spec, resources=Resources(memory_bytes=2 * GIB, disk_bytes=64 * MIB, pids=256))
 
 
@@ -55,8 +58,8 @@ async def test_training_goes_on_elsewhere_to_the_last_bit(stand_of: StandOf) -> 
     spec = job(stand, one)
     whole = one.output(await one.run(unprotected(spec)))
     one.lines.clear()
-    sealed = await one.cut_and_stop(protected(spec), lines=12)
-    assert sealed.step >= 12
+    sealed = await one.cut_and_stop(protected(job(stand, one, **GATE)), lines=11)
+    assert sealed.step >= 11
     async with trio.open_nursery() as nursery:
         nursery.start_soon(two.runner.park, unprotected(spec), two.said.append)
         await happens(lambda: "parked" in two.states)

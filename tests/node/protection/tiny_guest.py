@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 STEPS, PAUSE = int(os.environ.get("STEPS", "30")), float(os.environ.get("PAUSE", "0.03"))
 CRASH_AT = int(os.environ.get("CRASH_AT", "-1"))
 TRICK = os.environ.get("TRICK", "")
+STAYS = int(os.environ.get("STAYS", "-1"))
+GATE = Path(os.environ["SHOAL_IN"], "gate")
 OUT = Path(os.environ["SHOAL_OUT"])
+FURTHER = 3
+"""Steps that it goes on after each snapshot before it stays again, until its gate is open."""
 
 
 def open_board(snap: Path) -> Board:
@@ -147,6 +151,10 @@ def main() -> None:
     while step < STEPS:
         if guest:
             guest.head(step, total)
+        while STAYS >= 0 and not found and step >= STAYS + FURTHER * (guest.number if guest else 0) and GATE.exists():
+            time.sleep(0.01)
+            if guest:
+                guest.head(step, total)
         total = (total * 31 + step) % 1_000_003
         step += 1
         with (OUT / "log").open("a") as file:

@@ -3,6 +3,7 @@ signed for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -38,7 +39,7 @@ from tests.protocol.words import chain
 
 @pytest.fixture
 def ways(tmp_path: Path, numpy_runtimes: Mapping[str, Runtime]) -> Ways:
-    return Ways(Stand(tmp_path, ChildExecutor("test-going-on"), numpy_runtimes), tmp_path)
+    return Ways(Stand(tmp_path, ChildExecutor(f"test-going-on-{os.getpid()}"), numpy_runtimes), tmp_path)
 
 
 async def test_it_goes_on_elsewhere_to_the_last_bit(ways: Ways) -> None:
@@ -64,7 +65,7 @@ INSIDE: Final = WAITING.replace('os.environ["GATE"]', 'os.environ["SHOAL_IN"] + 
 
 
 async def test_it_does_so_in_a_sandbox(ways: Ways) -> None:
-    ways.stand.executor = BwrapExecutor("test-going-on")
+    ways.stand.executor = BwrapExecutor(f"test-going-on-{os.getpid()}")
     if why := await ways.stand.executor.why_not():
         pytest.skip(why)
     one, two = await ways.stand.host(), await ways.stand.host()

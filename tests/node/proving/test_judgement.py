@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import trio
+from trio.testing import MockClock
 
 from node.blobs import BlobStore
 from node.proving import judgement
@@ -153,26 +155,55 @@ DEATHS = {
     "exception": "raise ZeroDivisionError",
     "memory": "x = bytearray(8 << 30)",
     "files": "x = [open('/dev/null') for _ in range(1000)]",
-    "forever": "\n        while True: pass",
 }
+FOREVER = "open({mark!r}, 'x').close()\n        while True: pass"
 
 
 @pytest.fixture(params=sorted(DEATHS))
 def dying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child's comparison dies in this way where a state has a tensor `bomb`."""
-    if request.param == "forever":
-        monkeypatch.setattr(judgement, "SCORE_SECONDS", 1.0)
-    source = DYING.format(path=[str(Path(judgement.__file__).parents[2])], death=DEATHS[request.param])
+    die_by(DEATHS[request.param], monkeypatch)
+
+
+def die_by(death: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = DYING.format(path=[str(Path(judgement.__file__).parents[2])], death=death)
     monkeypatch.setattr(judgement, "command", lambda: [sys.executable, "-c", source])
 
 
+BOMBS = pytest.mark.parametrize(("name", "who"), [("claimed", "provider"), ("replayed", "auditor")])
+
+
 @pytest.mark.usefixtures("dying")
-@pytest.mark.parametrize(("name", "who"), [("claimed", "provider"), ("replayed", "auditor")])
+@BOMBS
 async def test_a_bomb_takes_the_child_and_is_the_fault_of_who_made_it(
     pieces: Pieces, blobs: BlobStore, name: str, who: str
 ) -> None:
     setattr(pieces, name, encode({"bomb": np.zeros(1)}))
     found = await judge(pieces.score(), blobs)
+    assert (found.report, found.fault, found.code) == (None, who, "malformed_proof")
+
+
+@BOMBS
+async def test_a_comparison_without_end_is_ended_when_its_time_is_up(
+    pieces: Pieces, blobs: BlobStore, name: str, who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    mock_clock: MockClock,
+) -> None:  # fmt: skip
+    """The clock stands still until the child has come so far, however long that takes."""
+    mark = tmp_path / "reached"
+    die_by(FOREVER.format(mark=str(mark)), monkeypatch)
+    setattr(pieces, name, encode({"bomb": np.zeros(1)}))
+
+    async def let_time_pass() -> None:
+        while True:
+            while not mark.exists():
+                await trio.to_thread.run_sync(time.sleep, 0.01)
+            mark.unlink()
+            mock_clock.jump(judgement.SCORE_SECONDS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(let_time_pass)
+        found = await judge(pieces.score(), blobs)
+        nursery.cancel_scope.cancel()
     assert (found.report, found.fault, found.code) == (None, who, "malformed_proof")
 
 
@@ -182,7 +213,7 @@ def test_the_child_cannot_take_more_memory_than_its_files_explain(tmp_path: Path
     path.write_bytes(encode({"bomb": np.zeros(1)}))
     item = Item(0, "", str(path), "", "", "")
     request = msgspec.json.encode(Request("training", TOLERANCE, (item,)))
-    done = subprocess.run([sys.executable, "-c", source], input=request, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", source], input=request, capture_output=True, timeout=300)
     assert done.returncode == 1 and b"MemoryError" in done.stderr
 
 

@@ -1,6 +1,6 @@
 """A port mapper of its own, for a network namespace: listens on its ports, tells what happens as JSON lines.
 
-Ends cleanly when its standard input ends, and with an error when nothing ends it for a minute.
+Ends cleanly when its standard input ends, and with an error when nothing ends it for four minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from node.clock import Clock
 from node.reach.port_mapper import PortMapper
 from protocol.overlay.lease import Gained, Lost
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 def say(event: Gained | Lost) -> None:

@@ -20,7 +20,7 @@ from node.transport import Transport, TransportConfig
 from protocol.identity import Identity
 from protocol.units import GIB
 
-LIMIT_S = 40.0
+LIMIT_S = 240.0
 
 
 def say(event: str, **fields: object) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[3]
 HOST, INSIDE, OUTSIDE, STRANGER = "192.168.77.10", "192.168.77.1", "44.1.2.2", "44.1.2.1"
-WAIT_S: Final = 20.0
+WAIT_S: Final = 60.0
 Event = dict[str, object]
 
 RULES: Final = """

@@ -25,6 +25,7 @@ from protocol.overlay.dial_budget import PER_ASKER
 from protocol.overlay.endpoint import Endpoint, endpoint
 from protocol.overlay.verdicts import KIND, DialBack, Outcome, dialled_back_decoder, judge, open_verdict
 from protocol.units import GIB
+from tests.node.waiting import SECONDS
 
 ASKER = Identity(b"a" * 32)
 NAMES = [Identity(bytes([number]) * 32) for number in range(1, 4)]
@@ -142,7 +143,7 @@ async def test_three_random_peers_sign_that_we_are_public(tmp_path: Path, monkey
         assert asker.transport.overlay is not None
         outlook = asker.transport.overlay.outlook
         machine = outlook.witnesses.machine
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             while machine.asked < 3:
                 await outlook.witnesses.settled.wait()
         assert (machine.state, machine.public) == ("public", (own.text,))

@@ -13,7 +13,7 @@ import trio.testing
 
 from node.reach import half_open
 from tests.node.silent_port import SilentPort, free_port
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 GIVEN_UP_S = 0.05
 
@@ -56,7 +56,10 @@ async def test_a_port_that_is_taken_is_told() -> None:
     assert caught.value.errno == errno.EADDRINUSE
 
 
-async def test_a_dial_given_up_goes_on_and_the_next_one_gets_it(silent: SilentPort) -> None:
+async def test_a_dial_given_up_goes_on_and_the_next_one_gets_it(
+    silent: SilentPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half_open, "ANSWERED_S", SECONDS)
     source = ("127.0.0.1", free_port())
     await give_up(silent.port, source)
     assert half_open.kept() == 1

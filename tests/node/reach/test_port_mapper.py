@@ -13,6 +13,7 @@ import trio
 
 from node.reach.pcp import open_line
 from tests.node.reach.router_lab import INSIDE, OUTSIDE, Guest, guest, home, missing, until
+from tests.node.waiting import SECONDS
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no router laboratory: {missing()}")
 
@@ -139,6 +140,6 @@ async def test_a_reply_from_a_wrong_address_is_not_heard() -> None:
         sender = router.recvfrom(10)[1]
         liar.sendto(b"lie", sender)
         router.sendto(struct.pack("!H", 7), sender)
-        with trio.fail_after(2):
+        with trio.fail_after(SECONDS):
             assert await line.receive() == b"\0\7"
         line.close()

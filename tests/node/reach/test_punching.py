@@ -18,13 +18,14 @@ from benchmarks.netlab.laboratory import Host, Laboratory
 from benchmarks.netlab.routers import Kind
 from node.libp2p_rim import libp2p_id, protocol_id
 from node.reach.circuit_messages import DCUTR_PROTOCOL, MessageReader, say_punch
+from node.reach.punch_dials import PunchDials
 from node.reach.punching import Puncher, is_public
 from node.reach.relayed_connection import is_connected_directly, open_directly, open_eagerly
 from node.reach.sockets import abort
 from protocol.errors import Unavailable
 from protocol.overlay.nat_kind import NatKind
-from protocol.overlay.punch import DIAL_US, GIVE_UP_US, Connect, PunchMemory, Sync
-from protocol.units import SECOND
+from protocol.overlay.punch import GIVE_UP_US, Connect, PunchMemory, Sync
+from protocol.units import MINUTE, SECOND
 from shoal.processes import shoal_environment
 from tests.node.reach.relay_hosts import Node, nodes
 from tests.node.waiting import SECONDS, until
@@ -35,6 +36,20 @@ PEER = Path(__file__).parent / "punch_process.py"
 @pytest.fixture(autouse=True)
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.reach.punching.GRACE_S", 0.3)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For punches that come through."""
+    be_patient(monkeypatch)
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No punch fails because this machine is slow."""
+    for name in ("ANSWER_US", "DIAL_US", "GIVE_UP_US"):
+        monkeypatch.setattr(f"protocol.overlay.punch.{name}", SECONDS * SECOND)
+    for name in ("DIAL_US", "GIVE_UP_US"):
+        monkeypatch.setattr(f"node.reach.punching.{name}", SECONDS * SECOND)
 
 
 async def relayed(relay: Node, alice: Node, bob: Node) -> None:
@@ -51,6 +66,7 @@ def punches(node: Node, *, at: str = "", kinds: tuple[NatKind, NatKind] = ("unkn
     return node.punches(lambda: [at or node.address], kinds, is_allowed=lambda address: True)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_relayed_connection_becomes_direct_and_goes() -> None:
     async with nodes(3) as (relay, alice, bob):
         punches(alice)
@@ -66,6 +82,7 @@ async def test_a_relayed_connection_becomes_direct_and_goes() -> None:
 
 async def test_a_punch_that_cannot_work_is_given_up_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.reach.punching.LOOK_S", 0.2)
+    monkeypatch.setattr("protocol.overlay.punch.PUNCH_SOON_US", 10 * MINUTE)
     async with nodes(3) as (relay, alice, bob):
         told = ["/ip4/127.0.0.1/tcp/1"]
         alice.punches(lambda: told, is_allowed=lambda address: True)
@@ -76,23 +93,27 @@ async def test_a_punch_that_cannot_work_is_given_up_and_remembered(monkeypatch: 
         assert await until(lambda: bob.counts["punches_failed"] == 1, SECONDS)
         assert trio.current_time() - started < SECONDS
         assert alice.kinds(bob.peer) == ["relayed"]
-        assert not await until(lambda: bob.counts["punches_tried"] != 1, 0.6)
+        tried = bob.counts["punches_tried"]
+        assert not await until(lambda: bob.counts["punches_tried"] != tried, 0.6)
+        be_patient(monkeypatch)
         told[:] = [bob.address]
-        assert await until(lambda: bob.counts["punches_tried"] == 2, SECONDS)
+        assert await until(lambda: bob.counts["punches_tried"] == tried + 1, SECONDS)
         assert await until(lambda: "direct" in alice.kinds(bob.peer), SECONDS)
 
 
-async def test_two_symmetric_routers_are_not_even_tried() -> None:
+async def test_two_symmetric_routers_are_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled: list[str] = []
+    monkeypatch.setattr(PunchDials, "begin", lambda self, peer, addresses, *_, **__: dialled.extend(addresses))
     async with nodes(3) as (relay, alice, bob):
         punches(alice, kinds=("symmetric", "symmetric"))
         punches(bob, kinds=("symmetric", "symmetric"))
         await relayed(relay, alice, bob)
-        started = trio.current_time()
         assert await until(lambda: bob.counts["punches_failed"] == 1, SECONDS)
-        assert trio.current_time() - started < DIAL_US / SECOND, "not even one round of dials"
+        assert dialled == []
         assert alice.kinds(bob.peer) == ["relayed"]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_smaller_id_initiates_when_both_listen() -> None:
     async with nodes(3) as (relay, alice, bob):
         await relayed(relay, alice, bob)
@@ -113,6 +134,7 @@ async def test_the_smaller_id_initiates_when_both_listen() -> None:
         assert (one.counts["punches_tried"], other.counts["punches_tried"]) == (1, 0)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_of_two_that_begin_at_once_the_larger_id_yields(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has seen only the other's relayed connection, and begins."""
     monkeypatch.setattr(Puncher, "_initiates", lambda self, peer: not is_connected_directly(self._host, peer))
@@ -153,6 +175,7 @@ async def test_who_asks_too_often_ends_no_punch_of_ours(monkeypatch: pytest.Monk
         assert (other.counts["punches_tried"], other.counts["punches_failed"]) == (1, 1)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_public_peer_is_dialled_back_at_once() -> None:
     """The book knows an address of Alice that works: no messages are needed."""
     async with nodes(3) as (relay, alice, bob):

@@ -59,7 +59,7 @@ async def test_a_probe_comes_back_through_an_honest_relay() -> None:
         relay.relays()
         bob.knows(relay)
         await bob.client.reserve(relay.peer)
-        assert 0 < await bob.client.probe(relay.peer) < 2 * SECOND
+        assert await bob.client.probe(relay.peer) > 0
 
 
 def drops(piece: bytes) -> bytes:
@@ -93,7 +93,7 @@ async def test_a_relay_that_changes_bytes_is_suspected_and_never_believed() -> N
         await alice.connect(relay.peer)
         with pytest.raises(Unavailable):
             await alice.client.dial(relay.peer, bob.peer)
-        assert await until(lambda: troubled == [relay.peer] * 2, 12)
+        assert await until(lambda: troubled == [relay.peer] * 2, SECONDS)
         assert not alice.kinds(bob.peer) and not bob.kinds(alice.peer)
 
 

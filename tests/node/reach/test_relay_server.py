@@ -52,10 +52,11 @@ async def test_the_limits_are_told() -> None:
         relay.relays(
             RelayLimits(circuit_bytes=12_345, circuit_us=Micros(67 * SECOND), reservation_us=Micros(99 * SECOND))
         )
+        before = bob.clock.now()
         await joined(relay, bob)
         reservation = bob.client.reserved[relay.peer]
         assert (reservation.limit.data, reservation.limit.span) == (12_345, 67 * SECOND)
-        assert 95 * SECOND < reservation.until - bob.clock.now() <= 99 * SECOND
+        assert before + 98 * SECOND <= reservation.until <= bob.clock.now() + 99 * SECOND
 
 
 async def test_refusals_say_why() -> None:
@@ -119,10 +120,10 @@ async def test_a_circuit_is_cut_at_its_last_byte() -> None:
         alice.knows(relay)
         came, done = bytearray(), trio.Event()
         stream = await raw_circuit(relay, alice, bob, came, done)
-        with trio.fail_after(5), pytest.raises(Unavailable):
+        with trio.fail_after(SECONDS), pytest.raises(Unavailable):
             while True:
                 await write_all(stream, b"x" * 10_000)
-        with trio.fail_after(5):
+        with trio.fail_after(SECONDS):
             await done.wait()
         assert len(came) == 300_001
         assert relay.counts["relay_circuits_cut"] == 1
@@ -140,7 +141,8 @@ async def test_a_circuit_ends_in_time_and_is_as_fast_as_it_may_be() -> None:
         with trio.move_on_after(1.0):
             await write_all(stream, b"x" * 400_000)
             await done.wait()
-        assert 50_000 <= len(came) <= 125_000 + 2 * 65_536
+        earned = limits.circuit_rate * (trio.current_time() - started)
+        assert 0 < len(came) <= 25_000 + earned + 2 * 65_536
         assert await until(lambda: not server.status.circuits, SECONDS)
         assert 1.9 < trio.current_time() - started < SECONDS
 
@@ -170,7 +172,7 @@ async def test_a_peer_that_left_is_not_reached() -> None:
 
 async def test_a_hundred_half_open_circuits_hold_nobody_up() -> None:
     async with nodes(5) as (relay, alice, carol, silent, bob):
-        opening = Micros(4 * SECOND)
+        opening = Micros(60 * SECOND)
         limits = RelayLimits(circuits_per_peer=101, circuits_per_address=200, request_burst=200, opening_us=opening)
         server = relay.relays(limits)
         await joined(relay, silent, bob)
@@ -198,12 +200,27 @@ async def test_a_hundred_half_open_circuits_hold_nobody_up() -> None:
                 for who in [alice, carol] * 10:
                     nursery.start_soon(dial, who)
                 assert await until(is_open, SECONDS)
-            started = trio.current_time()
             await alice.client.dial(relay.peer, bob.peer)
             assert await alice.echoed(bob.peer, b"still") == b"still"
-            assert trio.current_time() - started < limits.opening_us / SECOND
+            assert codes == [] and server.status.circuits == 101, "all the while"
+            await relay.host.disconnect(libp2p_id(silent.peer))
         assert codes == ["connection_failed"] * 100
         assert server.status.circuits == 1
+
+
+async def test_a_half_open_circuit_ends_in_time() -> None:
+    async with nodes(3) as (relay, alice, silent):
+        server = relay.relays(RelayLimits(opening_us=Micros(SECOND // 4)))
+        await joined(relay, silent)
+
+        async def say_nothing(stream: INetStream) -> None:
+            await trio.sleep_forever()
+
+        silent.serve(STOP_PROTOCOL, say_nothing)
+        alice.knows(relay)
+        with pytest.raises(Refused) as late:
+            await alice.client._circuit(relay.peer, silent.peer)
+        assert (late.value.code, server.status.circuits) == ("connection_failed", 0)
 
 
 async def test_nonsense_is_answered_and_punished() -> None:

@@ -16,7 +16,7 @@ from protocol.errors import Refused, Unavailable
 from protocol.overlay.tunnel import OpenShell
 from protocol.overlay.tunnel_frames import Frame, Kind, resize
 from tests.node.executors.bench import IN_USER_NAMESPACE, Bench, BenchOf
-from tests.node.waiting import SECONDS
+from tests.node.waiting import SECONDS, happens
 
 SERVER = """
 import socket, sys
@@ -36,13 +36,22 @@ async def serving(bench: Bench, *, script: str = SERVER) -> AsyncIterator[Door]:
     spec = bench.spec("python server.py", files={"server.py": script.encode()})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(bench.run, spec)
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             await bench.talked.wait()
         door = bench.runner.door("job/0/1")
         assert door is not None and bench.lines == ["listening"], bench.lines
+        await happens(lambda: stands(door))  # It may speak before runc has told the node of its process.
         yield door
         bench.runner.stop("job/0/1")
     assert door.closed.is_set()
+
+
+def stands(door: Door) -> bool:
+    try:
+        door.way()
+    except Unavailable:
+        return False
+    return True
 
 
 async def answer_of(end: PortEnd, question: bytes) -> bytes:
@@ -62,7 +71,7 @@ async def output_of(end: ShellEnd, *frames: Frame) -> tuple[dict[Kind, bytes], i
         nursery.start_soon(end.run)
         for frame in frames:
             await end.take(frame)
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             while (heard := await end.next()) is not None:
                 if heard.kind is Kind.EXIT:
                     code = heard.number
@@ -172,7 +181,7 @@ async def test_a_program_that_reads_gets_its_end_of_input(bench_of: BenchOf) -> 
 async def test_tiers_without_a_namespace_refuse(bench_of: BenchOf) -> None:
     bench = await bench_of("child")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.run, bench.spec("echo up; sleep 60"))
+        nursery.start_soon(bench.run, bench.spec("echo up; sleep 3600"))
         await bench.talked.wait()
         door = bench.runner.door("job/0/1")
         assert door is not None

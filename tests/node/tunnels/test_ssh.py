@@ -29,6 +29,7 @@ from protocol.overlay.tunnel import Held, OpenPort
 from protocol.units import PeerId
 from shoal.processes import shoal_command, shoal_environment
 from tests.node.executors.bench import IN_USER_NAMESPACE, Bench, BenchOf
+from tests.node.waiting import SECONDS
 
 JOB, NETWORK = bytes(16), "net"
 STEWARD, PROVIDER = Identity(b"s" * 32), Identity(b"p" * 32)
@@ -91,7 +92,7 @@ async def test_openssh_reaches_an_sshd_in_the_sandbox(bench_of: BenchOf, tier: s
     key = tmp_path / "id"
     await trio.run_process(["ssh-keygen", "-q", "-N", "", "-t", "ed25519", "-f", str(key)])
     bench = await bench_of(tier)
-    spec = bench.spec(*SSHD, files={"authorized_keys": key.with_suffix(".pub").read_bytes()}, seconds=60)
+    spec = bench.spec(*SSHD, files={"authorized_keys": key.with_suffix(".pub").read_bytes()})
     proxy = " ".join(
         shoal_command("port-forward", "-q", "--stdio", "--data", str(tmp_path), f"job_{JOB.hex()}", "2222")
     )
@@ -99,7 +100,7 @@ async def test_openssh_reaches_an_sshd_in_the_sandbox(bench_of: BenchOf, tier: s
     command = ["ssh", "-F", "none", "-i", str(key), *(word for text in options for word in ("-o", text))]
     async with trio.open_nursery() as nursery, network(bench, (2222,), tmp_path / "control.sock"):
         nursery.start_soon(bench.run, spec)
-        with trio.fail_after(30):
+        with trio.fail_after(SECONDS):
             await bench.talked.wait()
             ended = await trio.run_process(
                 [*command, "job@chunk", "cat; hostname; exit 9"], stdin=b"x" * 100_000, env=shoal_environment(),

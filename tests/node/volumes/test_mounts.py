@@ -28,6 +28,7 @@ from protocol.jobspec import Chunk, JobSpec, Manifest, TreeRef
 from protocol.units import GIB, MIB, Digest, PeerId
 from storage import pieces, trees
 from storage.trees import Piece, Tree
+from tests.node.waiting import SECONDS
 
 OWNER = PeerId(bytes(32))
 RUNTIMES = discover({}, engine_digest())
@@ -185,7 +186,7 @@ class Peer:
         async def one(digest: Digest, size_max: int) -> None:
             await self.transport.fetch(digest, size_max, [source.identity.peer])
 
-        with trio.fail_after(20):
+        with trio.fail_after(SECONDS):
             await bring_trees(spec, self.blobs, one)
 
 

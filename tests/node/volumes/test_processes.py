@@ -20,7 +20,8 @@ from shoal.volume_line import NodeLine, Plain
 from shoal.volume_transfer import get, put
 
 SCRIPT = Path(__file__).with_name("volume_process.py")
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
+"""Five processes start, dial, spread and repair; a busy machine takes its time with each."""
 
 
 class Process:

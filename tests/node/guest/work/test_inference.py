@@ -190,5 +190,5 @@ print(len(state["tokens"]), float(own["margins"].max()) < 1e-3, np.array_equal(t
 
 @pytest.mark.skipif(not TORCH.exists(), reason="the jobs' environment .venv-torch is not there; `make demo` makes it")
 def test_models_of_torch_are_asked_the_same_way() -> None:
-    done = subprocess.run([TORCH, "-c", TORCH_SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([TORCH, "-c", TORCH_SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["20", "True", "True"], done.stderr

@@ -181,7 +181,7 @@ def run_example(name: str, folder: Path, threads: int, isa: str, changes: dict[s
     }  # fmt: skip
     done = subprocess.run(
         [TORCH, "train.py"], cwd=folder / "in", env={**os.environ, **said, **changes, **place},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
