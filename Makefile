@@ -15,7 +15,9 @@
 #   make format   put the code into shape          make picture the architecture drawn from the imports
 
 .PHONY: attacks attestation engines fuzz corpus soak demo test plug sim netlab check bench dist format picture
+ifndef AT_ONCE
 .NOTPARALLEL:
+endif
 
 # Hundreds of processes of a test run import the same modules: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -43,7 +45,9 @@ $(ENGINES_READY): requirements-engines.lock
 $(ATTESTATION_READY): requirements-attestation.lock
 	@$(FIND_PYTHON) packaging/prepare.py .venv-attestation requirements-attestation.lock
 
-demo: $(READY) $(JOBS_READY)
+# Both environments at once: pip takes a minute for each, and one core.
+demo:
+	@$(MAKE) -s --no-print-directory -j2 AT_ONCE=1 $(READY) $(JOBS_READY)
 	@.venv/bin/python -m shoal demo $(ARGS)
 
 test: $(READY)

@@ -32,7 +32,7 @@ from protocol.messages import (
     UnitsRequest,
 )
 from protocol.operations import Assign, Claim, Fence, Found, Handover, Surrender, Verdict
-from protocol.provider_lease import Guards, Lease, is_offered_by
+from protocol.provider_lease import Guards, Lease, is_behind_longer, is_offered_by
 from protocol.provider_opening import Answers
 from protocol.provider_trace import Traces, committed
 from protocol.snapshots import StandbyChange
@@ -149,8 +149,9 @@ class Provider:
             return [Send(steward, Decline(op, "unknown_job"))]
         spec = known[2]
         refusal = self._refusal(operation, spec, PeerId(known[0].renter), now)
-        if not refusal and grant.resume and not self.slots_free:
-            refusal = "busy"  # What is half done does not wait behind other work: its snapshot would grow old.
+        is_late = is_behind_longer(spec, self.leases.values(), self._counter.offer().slots)
+        if not refusal and (is_late or (grant.resume and not self.slots_free)):
+            refusal = "busy"  # What is half done waits behind nothing: its snapshot would grow old.
         if refusal:
             return [Send(steward, Decline(op, refusal))]
         key = (operation.escrow, operation.chunk, operation.epoch)

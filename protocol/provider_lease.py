@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
@@ -293,3 +293,10 @@ def is_offered_by(steward: PeerId, network: str, signed: SignedOp) -> bool:
     """Whether a lease carries its steward's signature."""
     data = wire.signing_bytes(network, "op", signed.body)
     return any(item.signer == steward and is_signed_by(steward, data, item.signature) for item in signed.signatures)
+
+
+def is_behind_longer(spec: JobSpec, leases: Iterable[Lease], slots: int) -> bool:
+    """Whether every slot is taken for more than twice as long as this work needs: it would wait here for minutes while
+    others are idle."""
+    at_work = [lease for lease in leases if lease.phase in ("countersigned", "waiting", "running")]
+    return sum(lease.spec.estimate > 2 * spec.estimate for lease in at_work) >= slots

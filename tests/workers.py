@@ -27,13 +27,19 @@ TOGETHER: Final = (
 
 FIRST: Final[tuple[str | tuple[str, ...], ...]] = (
     TOGETHER[1],
+    "tests/end_to_end/test_hardware.py",
+    "tests/node/guest/test_corpus.py",
+    "tests/end_to_end/test_resumed_units.py",
+    "tests/simulations/test_planted.py",
+    "tests/end_to_end/test_proofs.py",
     "tests/netlab/",
+    "tests/end_to_end/test_units.py",
+    "tests/node/guest/test_hook.py",
+    "tests/end_to_end/test_forgeries.py",
+    "tests/gateway/test_openapi.py",
     "tests/end_to_end/",
     "tests/engines/",
-    "tests/node/guest/test_corpus.py",
     "tests/node/volumes/test_processes.py",
-    "tests/node/guest/test_hook.py",
-    "tests/simulations/test_planted.py",
     "tests/failures/",
     "tests/docs/test_notebook.py",
     "tests/attacks/",
@@ -44,7 +50,8 @@ FIRST: Final[tuple[str | tuple[str, ...], ...]] = (
     "tests/packaging/",
     "tests/examples/",
 )
-"""Beginnings of the pieces that take longest, the longest first: 10 s and more on one core."""
+"""Beginnings of the pieces that take longest, the longest first: 10 s and more on one core. Networks of processes wait
+more than they compute, so they stand between pieces that only compute: the cores are full, and few networks up."""
 
 LAST: Final = (
     "tests/netlab/test_shaper.py",
@@ -55,8 +62,8 @@ LAST: Final = (
 
 
 def count() -> int:
-    """Worker processes on this machine: one per core that we may use."""
-    return min(WORKERS_MAX, len(os.sched_getaffinity(0)))
+    """Worker processes on this machine: one more than the cores that we may use: tests of networks mostly wait."""
+    return min(WORKERS_MAX, len(os.sched_getaffinity(0)) + 1)
 
 
 def piece(nodeid: str) -> str:
