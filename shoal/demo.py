@@ -35,7 +35,7 @@ TRAINED: Final = "transformer"
 SAID_STEPS: Final = 500
 """Steps between two lines about progress."""
 
-PATIENCE_S: Final = 600.0
+PATIENCE_S: Final = 1_200.0
 """Seconds that both jobs together may take on a slow machine before the demo gives up."""
 
 

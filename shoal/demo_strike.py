@@ -18,6 +18,10 @@ from shoal.output import size_text
 SAVED_MIN: Final = 4
 """Looks at which the job had another durable snapshot: the first one is there, and protection has settled."""
 
+STEP_MAX: Final = 500
+"""A durable step at which the blow falls in any case: a third of the example, so that it does not end before, on a
+machine that takes few snapshots meanwhile or looks rarely."""
+
 
 @dataclass(slots=True)
 class Kill:
@@ -80,7 +84,8 @@ class Striker:
             if chunk.state != "running" or not name or self._is_cheat(name):
                 continue
             self._snapshots.add(chunk.step)
-            if len(self._snapshots - {0}) >= SAVED_MIN if is_trained else look.accepted >= 2:
+            is_protected = len(self._snapshots - {0}) >= SAVED_MIN or chunk.step >= STEP_MAX
+            if is_protected if is_trained else look.accepted >= 2:
                 return self._kill(look, chunk, name)
         return ""
 

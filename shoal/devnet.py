@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sqlite3
 import urllib.error
 import urllib.request
@@ -35,8 +36,9 @@ from shoal.devnet_state import (
 )
 from shoal.processes import Child, end_all, shoal_command, shoal_environment, until
 
-START_SECONDS: Final = 60.0
-"""For each step of a start: an interpreter with the network library needs 2 s, and six share the cores."""
+START_SECONDS: Final = 180.0
+"""For each step of a start: an interpreter with the network library needs 2 s, and six share the cores, which may have
+other things to do."""
 
 ACCOUNT: Final = "renter"
 FIRST_DEPOSIT: Final = 100 * CREDIT
@@ -51,6 +53,8 @@ class Devnet:
         self._say = say
         self._environment = os.environ if environment is None else environment
         self._children: dict[str, Child] = {}
+        self._held: list[socket.socket] = []
+        """What keeps our ports while a node starts, or lies dead until it is started again."""
 
     def up(
         self,
@@ -90,12 +94,19 @@ class Devnet:
         for child in self._children.values():
             child.reap()
         self._children.clear()
+        self._let_ports_go()
         return killed
+
+    def _let_ports_go(self) -> None:
+        for held in self._held:
+            held.close()
+        self._held.clear()
 
     def release(self) -> None:
         """Leave the processes running when this one ends."""
         for child in self._children.values():
             child.release()
+        self._let_ports_go()
 
     def kill(self, name: str) -> int:
         """`kill -9` one node, as a power cut would. Returns the pid that it had."""
@@ -124,7 +135,8 @@ class Devnet:
     def _make(self, plans: Sequence[layout.NodePlan], window: Micros) -> DevnetState:
         self._say(f"making {len(plans)} identities and a genesis file in {self.folder}")
         peers = layout.lay_out(self.folder, plans, window)
-        ports = layout.free_ports(len(plans) + 1)
+        self._held = layout.held_ports(len(plans) + 1)
+        ports = [layout.port_of(one) for one in self._held]
         runtimes = layout.find_runtimes(self._environment)
         steward = plans[0]
         layout.write_config(self.folder, steward, ports[0], (), (), runtimes)
@@ -158,14 +170,14 @@ class Devnet:
 
     def _serve(self, entry: GatewayEntry) -> GatewayEntry:
         port = entry.url.rpartition(":")[2]
-        socket = str(self.folder / "steward" / "control.sock")
+        control = str(self.folder / "steward" / "control.sock")
         words = (
             "gateway",
             "run",
             "--data",
             entry.data,
             "--socket",
-            socket,
+            control,
             "--network-name",
             layout.NETWORK,
             "--port",

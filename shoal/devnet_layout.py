@@ -124,16 +124,34 @@ def share_figures(folder: Path, measured: str, name: str) -> None:
     shutil.copyfile(folder / measured / FIGURES, folder / name / FIGURES)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on now, all different."""
+def held_ports(count: int) -> list[socket.socket]:
+    """Sockets that keep as many ports of the loopback until they are closed: nobody is given one of them by chance, and
+    whoever names one and reuses addresses, as nodes and gateways do, may listen there."""
     held = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
     try:
         for one in held:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in held]
-    finally:
+    except OSError:
         for one in held:
             one.close()
+        raise
+    return held
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens on now, all different."""
+    held = held_ports(count)
+    ports = [port_of(one) for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+def port_of(held: socket.socket) -> int:
+    """The port that it keeps."""
+    return int(held.getsockname()[1])
 
 
 def find_runtimes(environment: Mapping[str, str]) -> dict[str, str]:

@@ -90,6 +90,7 @@ class Agent:
         self.imaging: Imaging | None = None
         """Where this node can take images of processes."""
         self._link: GuestLink | None = None
+        self._is_back = False
         self._checkpoints = CheckpointWatch(task.folder / "checkpoint", task.folder / "taken" / "clock")
         self._hold: bool | None = None
         self._asked = trio.Event()
@@ -109,9 +110,12 @@ class Agent:
     def attach(self, link: GuestLink) -> None:
         """The task starts (again) with this board."""
         self._link = link
+        self._is_back = False
 
     def detach(self) -> None:
         """Its processes have ended."""
+        if self._link is not None:
+            self._tell_back(self._link.read())
         self._link = None
 
     def cut(self, *, hold: bool, code: Code) -> None:
@@ -154,12 +158,19 @@ class Agent:
                 self.voice.tell(Guest(self.name, words.state, words.text, words.get("steps")))
                 if words.state == "disabled" and words.text:
                     self.voice.log(f"shoal: no snapshots of this program's memory: {words.text}")
-                if words.state == "restored":
+                if self._tell_back(words):
                     told = began = words.get("restored_step")  # Its next step is told of at once.
-                    self.voice.tell(Recovering(self.name, "restored"))
                     restored = self._task.folder / "snap" / "restore"
                     await trio.to_thread.run_sync(remove, restored, self._task.folder)
             await trio.sleep(POLL_SECONDS)
+
+    def _tell_back(self, words: Words) -> bool:
+        """Tell once per start that it goes on where it was; whether that was now."""
+        if self._is_back or not words.has_gone_on:
+            return False
+        self._is_back = True
+        self.voice.tell(Recovering(self.name, "restored"))
+        return True
 
     def restart(self, ended: Exit) -> str:
         """Why the task starts once more on this host, from what was kept of it; empty when it does not."""

@@ -42,6 +42,11 @@ class Words:
         """The value of a field, at most VALUE_MAX."""
         return min(self.values[FIELDS.index(field)], VALUE_MAX)
 
+    @property
+    def has_gone_on(self) -> bool:
+        """Whether it restored a snapshot, whatever it has said since: a board is looked at now and then."""
+        return self.state == "restored" or self.get("restored_step") > 0
+
 
 ENDED: Final = Words("ended", "", (0,) * len(FIELDS))
 """What a board says when nobody can write to it any more."""

@@ -18,7 +18,7 @@ from node.executors.interface import Executor, Exit, Task
 from node.protection import layout
 from node.protection.agent import Agent
 from node.protection.application import EXIT_SAVED
-from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, POLL_SECONDS, GuestLink
+from node.protection.guest_link import GO_FROM_BEGINNING, GO_RESTORE, POLL_SECONDS, GuestLink, Words
 from node.protection.muting import HeldLines
 from protocol.completions import Recovering
 from protocol.errors import Refused, ShoalError, Unavailable
@@ -65,6 +65,8 @@ class Live:
     """The image of its processes that its next start goes on from."""
     begun: int = 0
     """Of a job with units: the unit at which it goes on from a snapshot."""
+    restores: str | None = None
+    """The snapshot that it was told to restore, in the words of its log, until it is known what became of it."""
     link: GuestLink | None = None
     linked: trio.Event = field(default_factory=trio.Event)
     """Set once there is a link: the sandbox is about to start."""
@@ -167,6 +169,8 @@ async def _start(live: Live, executor: Executor, task: Task, waits: bool, restor
             else:
                 nursery.start_soon(_give_up_holding, live, link)
             ended = await _sandboxed(executor, task, live)
+            if live.restores is not None and (words := link.read()).has_gone_on:
+                _goes_on(live, live.restores, words)  # It did all of its rest between two looks at its board.
             nursery.cancel_scope.cancel()
         return ended
 
@@ -215,20 +219,28 @@ async def let_restore(live: Live, what: str) -> None:
     assert link is not None
     words = await link.wait_state(("parked", *_DECIDED), float("inf"))
     if words is not None and words.state == "parked":
-        await trio.sleep(POLL_SECONDS)  # What it said before it waited is in the pipe by now.
+        for _ in range(2):  # What it said before it waited is in the pipe: a node that was held up reads it in between.
+            await trio.sleep(POLL_SECONDS / 2)
         live.held.fence()
+        live.restores = what
         link.release(GO_RESTORE)
         words = await link.wait_state(_DECIDED, float("inf"))
-    if words is not None and words.state == "restored":
-        live.line(f"shoal: goes on{what} at step {words.get('restored_step')}")
-        live.held.drop()
+    if words is not None and words.has_gone_on:
+        _goes_on(live, what, words)
         return
     cause = words.text if words and words.text else "its hook did not restore it"
     begin_again(live, f"{what.removeprefix(' from ') or 'the snapshot'} could not be restored: {cause}")
 
 
+def _goes_on(live: Live, what: str, words: Words) -> None:
+    live.restores = None
+    live.line(f"shoal: goes on{what} at step {words.get('restored_step')}")
+    live.held.drop()
+
+
 def begin_again(live: Live, why: str) -> None:
     """A snapshot was of no use: the job begins at its beginning, and its log says why."""
+    live.restores = None
     live.held.show()
     live.line(f"shoal: {why}; starting from the beginning")
     if live.link is not None:

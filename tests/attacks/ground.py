@@ -246,7 +246,7 @@ class Ground:
         self.honest.wait_for(max(len(self.honest.lines), first) + 1, PATIENCE_S)
         rss = max(rss, self.victim.rss_mib)
         turn = self.victim.turn_ms
-        settle, left = self.settle(20.0)
+        settle, left = self.settle(PATIENCE_S)
         tries = [json.loads(line) for line in self.honest.lines[first:]]
         waits, errors = tuple(one["seconds"] for one in tries), tuple(one["error"] for one in tries if one["error"])
         report: Report = json.loads(self.attacker.lines[answers])

@@ -24,7 +24,7 @@ from protocol.overlay.peer_record import key_of
 from protocol.overlay.questions import Find, found_decoder
 from protocol.units import GIB, PeerId
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 60.0
 """An attempt that takes longer counts as that long: it stalled."""
 
 HONEST: Final = Identity(b"an honest peer".ljust(32, b"."))

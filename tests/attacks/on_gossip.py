@@ -76,6 +76,9 @@ def flood(strangers: int, act: Flood) -> Attack:
                     while not guest.is_cut:
                         await act(guest, stream)
                         sent += 1
+            except Unavailable:  # A stream may end before its connection.
+                await guest.cut_within(target.seconds)
+                raise
             finally:
                 cut += guest.is_cut
 

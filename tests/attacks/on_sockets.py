@@ -179,7 +179,7 @@ async def data_replayed(target: Target) -> Report:
                     await other.connect((target.host, target.data_port))
                     for word in said:
                         await send_frame(other, frame(word))
-                    refused += await _hangs_up(other, 5.0)
+                    refused += await _hangs_up(other, 60.0)
     return {"met": met, "refused": refused}
 
 

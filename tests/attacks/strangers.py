@@ -26,7 +26,7 @@ from protocol.overlay.peer_record import PeerRecord, sign_record
 from protocol.overlay.yamux_frames import Flag, Kind, header
 from protocol.units import HOUR, PeerId
 from protocol.wire import Signed
-from tests.attacks.ground import Report
+from tests.attacks.ground import PATIENCE_S, Report
 
 STREAM_BYTES: Final = 256 * 1024
 """The window that every new stream has."""
@@ -124,7 +124,7 @@ class Stranger:
 
     async def open(self, protocol: str) -> INetStream:
         """A stream that speaks it; Unavailable when the victim does not want."""
-        with rim(f"open {protocol}"), trio.fail_after(10):
+        with rim(f"open {protocol}"), trio.fail_after(PATIENCE_S):
             return await self.host.new_stream(libp2p_id(self.target.peer), [protocol_id(protocol)])
 
     async def greet(self, **said: object) -> INetStream:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ from shoal.client import Client
 from shoal.commands.gateway import make_token
 from shoal.processes import Child, end_all, shoal_command, shoal_environment, until
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
+QUOTED_S = 60.0
 BLAMES = "the peer that sent it is named and scored"
 """What is done about bad input from a peer, to which nobody can be asked to make a change."""
 
@@ -84,11 +86,19 @@ class Ground:
     url: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
     peer: str = ""
-    job: str = ""
-    """A job of Anna, quoted."""
     over: str = ""
     """A job of Anna, cancelled."""
     _fresh: int = 0
+    _quoted: dict[str, float] = field(default_factory=dict)
+    """Jobs of Anna, and when they were quoted."""
+
+    @property
+    def job(self) -> str:
+        """A job of Anna, quoted: another one each minute, as a quote is good for five."""
+        if not self._quoted or time.monotonic() - next(reversed(self._quoted.values())) > QUOTED_S:
+            began, key = time.monotonic(), f"quoted-{len(self._quoted)}" if self._quoted else "quoted"
+            self._quoted[str(self.submit(SPEC, key)["job"])] = began
+        return next(reversed(self._quoted))
 
     def fresh(self) -> Path:
         """A new empty folder."""
@@ -203,7 +213,8 @@ def opened(folder: Path) -> Iterator[Ground]:
     plan = layout.NodePlan("node", ("steward", "validator"), 0, Credits(0))
     host = layout.NodePlan("host", ("provider",), 1, Credits(CREDIT * 4 // 10))
     ground.peer = layout.lay_out(net, [plan, host])["node"]
-    node_port, host_port, port = layout.free_ports(3)
+    held = layout.held_ports(3)  # Until all listen: nobody else is given one of them meanwhile.
+    node_port, host_port, port = map(layout.port_of, held)
     layout.write_config(net, plan, node_port, (), (), {})
     layout.write_config(net, host, host_port, (f"/ip4/127.0.0.1/tcp/{node_port}/p2p/{ground.peer}",), (), {})
     for name, scopes in (("anna", ["renter"]), ("boris", ["renter"]), ("reader", ["read"])):
@@ -224,7 +235,7 @@ def opened(folder: Path) -> Iterator[Ground]:
         until("the gateway is ready", lambda: _is_ready(ground), children, PATIENCE_S)
         with Client(ground.url, ground.tokens["anna"]) as client:
             client.deposit(CREDIT, "first")
-        ground.job = str(ground.submit(SPEC, "quoted")["job"])
+        assert ground.job
         ground.over = str(ground.submit(SPEC, "over")["job"])
         with Client(ground.url, ground.tokens["anna"]) as client:
             client.cancel(ground.over)
@@ -233,11 +244,13 @@ def opened(folder: Path) -> Iterator[Ground]:
         end_all([child.pid for child in children])
         for child in children:
             child.reap()
+        for one in held:
+            one.close()
 
 
 def _is_ready(ground: Ground) -> bool | None:
     """Once the node answers through the gateway and offers its slot."""
-    with contextlib.suppress(ShoalError), Client(ground.url, ground.tokens["anna"], deadline_s=5) as client:
+    with contextlib.suppress(ShoalError), Client(ground.url, ground.tokens["anna"], deadline_s=30) as client:
         plan = client.ask(dict[str, object], "POST", "/v1/marketplace/plan", body={"spec": SPEC})
         return True if plan["candidates"] else None
     return None

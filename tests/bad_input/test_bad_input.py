@@ -37,5 +37,6 @@ def test_after_all_that_the_node_still_works(ground: Ground) -> None:
     from shoal.client import Client
 
     with Client(ground.url, ground.tokens["anna"]) as client:
-        assert client.status(ground.job).state == "quoted"
-        assert client.status(client.confirm(ground.job).job).state != "failed"
+        job = ground.job
+        assert client.status(job).state == "quoted"
+        assert client.status(client.confirm(job).job).state != "failed"

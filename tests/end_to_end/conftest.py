@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +24,10 @@ from shoal.receipt_account import Account
 
 PATIENCE_S = 90.0
 """For each condition, on a machine that does other things too; most take a second or two."""
+
+WAITS: Final = "while [ ! -e $SHOAL_IN/enough ]; do sleep 0.1; done"
+"""A command of a job that cannot end before `Network.let_end` says so, however long the test is kept from running. It
+names an estimate: of chunks shorter than `protocol/bidding.LOOKAHEAD` a provider holds several."""
 
 T = TypeVar("T")
 
@@ -81,19 +85,31 @@ class Network:
 
         return self.wait(f"{steps} chunks of {job} compute", look)
 
-    def over(self, job: str) -> JobStatus:
-        """Wait until the job has ended in one way or another; its pay may still be held."""
+    def let_end(self, nodes: str = "*") -> None:
+        """Let every chunk and every audit that waits (`WAITS`) on these nodes go on."""
+        for inputs in self.devnet.folder.glob(f"{nodes}/tasks/*/in"):
+            with suppress(FileNotFoundError):  # It is over meanwhile.
+                (inputs / "enough").touch()
+
+    def over(self, job: str, *, waits: str = "") -> JobStatus:
+        """Wait until the job has ended in one way or another; its pay may still be held. `waits`: the nodes on which it
+        has to be let."""
 
         def look() -> JobStatus | None:
+            if waits:
+                self.let_end(waits)
             status = self.client.status(job)
             return status if status.state in FINAL_STATES else None
 
         return self.wait(f"{job} is over", look)
 
-    def settled(self, job: str) -> JobStatus:
-        """Wait until the job is over; it must have settled with every step accepted and no money left behind."""
+    def settled(self, job: str, *, waits: str = "") -> JobStatus:
+        """Wait until the job is over; it must have settled with every step accepted and no money left behind. `waits`:
+        the nodes on which it has to be let."""
 
         def look() -> JobStatus | None:
+            if waits:
+                self.let_end(waits)
             status = self.client.status(job)
             is_paid = status.money is None or status.money.pending == 0  # Held until the dispute window closes.
             return status if status.state in FINAL_STATES and is_paid else None

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from tests.end_to_end.conftest import Network, running_network
+from tests.end_to_end.conftest import WAITS, Network, running_network
 
 CHEAT = "provider-1"
-SOURCE = """runtime: python
-commands: ['seq 1 $N | sha256sum > $SHOAL_OUT/sum.txt']
-env: {N: 2000000}
+SOURCE = f"""runtime: python
+commands: ['{WAITS}', 'seq 1 $N | sha256sum > $SHOAL_OUT/sum.txt']
+env: {{N: 2000000}}
 numeric: D0
 audit: 1
 estimate: 5s
@@ -57,19 +57,30 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 def test_a_known_answer_convicts_the_cheat_and_pays_the_honest(watched: Network) -> None:
     watched.ask(CHEAT, "node.drain")  # It never meets the source.
-    source = watched.settled(watched.run("sums-1", SOURCE))
+    source = watched.settled(watched.run("sums-1", SOURCE), waits="*")
     assert {chunk.code for chunk in source.chunks} == {"hash_equal"}
     watched.ask(CHEAT, "node.drain", resume=True)
 
     def issued() -> Job | None:
+        watched.let_end("validator")  # Which tries it first.
         found = msgspec.convert(watched.ask("validator", "job.list")["jobs"], list[Job])
         return found[0] if found else None
 
     canary = watched.wait("a canary is issued", issued)
     assert canary.name.startswith("sums-") and canary.name != "sums-1"
 
+    def look() -> Job:
+        return msgspec.convert(watched.ask("validator", "job.status", job=canary.job), Job)
+
+    def begun() -> bool | None:
+        """It waits: each of the two who have not met the source has a chunk."""
+        return [chunk.state for chunk in look().chunks] == ["running"] * 2 or None
+
+    watched.wait("the canary is computed", begun)
+
     def over() -> Job | None:
-        job = msgspec.convert(watched.ask("validator", "job.status", job=canary.job), Job)
+        watched.let_end()
+        job = look()
         is_over = job.state in ("settled", "failed", "cancelled")
         return job if is_over and job.money is not None and not job.money.pending else None
 

@@ -34,7 +34,7 @@ files: [service.py]
 commands: [python service.py {PORT}]
 ports: [{PORT}, 9999]
 shell: true
-timeout: 5m
+timeout: 30m
 estimate: 5s
 """
 

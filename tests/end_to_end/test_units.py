@@ -11,6 +11,15 @@ import pytest
 from tests.end_to_end.conftest import Network, running_network
 from tests.node.proving.programs import WALK
 
+HELD = WALK.replace("import hashlib, os", "import hashlib, os, time").replace(
+    "    def step(self, state, index):\n",
+    """    def step(self, state, index):
+        while os.environ.get("SHOAL_PROOF") == "run" and not os.path.exists(os.environ["SHOAL_IN"] + "/enough"):
+            time.sleep(0.05)
+""",
+)
+"""It takes no step before it is let, so that each of four providers has one of four chunks; audits do not wait."""
+
 JOB = """runtime: torch
 files: [walk.py]
 commands: [python $SHOAL_IN/walk.py]
@@ -37,7 +46,7 @@ CHEAT = "provider-1"
 def cheated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Four providers, of which the cheapest lies about one unit. NumPy is all that their runtime has to have."""
     folder = tmp_path_factory.mktemp("units")
-    (folder / "walk.py").write_text(WALK)
+    (folder / "walk.py").write_text(HELD)
     with running_network(folder, 4, sys.executable, cheats=True) as network:
         yield network
 
@@ -45,7 +54,8 @@ def cheated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 def test_a_tolerance_is_judged_by_comparing_and_what_lies_outside_is_not_paid(cheated: Network) -> None:
     """The validator compares in a child process; the cheapest's changed state is far outside, which slashes nobody."""
     job = cheated.run("within", WITHIN + "chunks: 4\n")
-    status = cheated.over(job)
+    cheated.running(job, 4)
+    status = cheated.over(job, waits="*")
     assert (status.state, status.accepted) == ("settled", 4), (status.state, status.reason, status.chunks)
     assert {(chunk.code, chunk.score) for chunk in status.chunks} == {("within_tolerance", 1.0)}
     ends = {(cheated.name(attempt.provider), attempt.end) for chunk in status.chunks for attempt in chunk.attempts}
@@ -57,7 +67,8 @@ def test_a_tolerance_is_judged_by_comparing_and_what_lies_outside_is_not_paid(ch
 def test_one_wrong_unit_is_fraud_and_costs_the_stake_while_honest_traces_are_paid(cheated: Network) -> None:
     """The cheapest gets a chunk; its trace was changed in one state, which two who replay it find."""
     job = cheated.run("walk", JOB + "chunks: 4\n")
-    status = cheated.over(job)
+    cheated.running(job, 4)
+    status = cheated.over(job, waits="*")
     assert (status.state, status.accepted) == ("settled", 4), (status.state, status.reason, status.chunks)
     assert {(chunk.code, chunk.is_audited) for chunk in status.chunks} == {("units_equal", True)}
     assert len({chunk.output for chunk in status.chunks}) == 4  # Every chunk has its own seed.
@@ -72,7 +83,7 @@ def test_one_wrong_unit_is_fraud_and_costs_the_stake_while_honest_traces_are_pai
 
 def test_who_was_caught_gets_no_more_work(cheated: Network, tmp_path: Path) -> None:
     job = cheated.run("again", JOB + "chunks: 3\nreduce: cat $SHOAL_IN/chunks/*/sum.txt > $SHOAL_OUT/sums\n")
-    status = cheated.over(job)
+    status = cheated.over(job, waits="*")
     assert (status.state, status.accepted) == ("settled", 4)
     assert CHEAT not in {cheated.name(chunk.provider) for chunk in status.chunks}
     assert [chunk.code for chunk in status.chunks] == ["units_equal"] * 3 + ["hash_equal"]

@@ -10,7 +10,7 @@ from protocol.jobspec import FILES_MAX
 from protocol.units import MIB
 from shoal.volume_line import GatewayLine, NodeLine, Plain, VolumeLine
 from shoal.volume_transfer import get, put
-from tests.end_to_end.conftest import Network
+from tests.end_to_end.conftest import PATIENCE_S, Network
 
 
 def nothing(done: int, total: int, moved: int) -> None:
@@ -82,7 +82,7 @@ def test_a_volume_is_recovered_elsewhere_when_its_node_is_killed(network: Networ
     key = str(line.ask("key")["key"])
     network.devnet.kill("steward")
     try:
-        with ControlClient(network.devnet.folder / "provider-2" / "control.sock") as node:
+        with ControlClient(network.devnet.folder / "provider-2" / "control.sock", PATIENCE_S) as node:
             found = node.call("volume.recover", {"key": key})
             heir = NodeLine(node, str(found["renter"]))
             get(heir, "precious", "", tmp_path / "back", "", nothing)

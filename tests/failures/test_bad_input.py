@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,19 @@ from protocol.errors import Refused
 from protocol.units import SECOND
 from shoal.jobfile import read
 from storage import interval
-from tests.failures.scripts import COMMAND, UNSUPPORTED
+from tests.failures.scripts import COMMAND, ENOUGH, UNSUPPORTED, interpreters
 from tests.node.protection.conftest import StandOf
 from tests.node.protection.stand import protected, resume_of
 from tests.node.waiting import happens
+
+LOOPLESS = b"""
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+print('computing', flush=True)
+signal.sigwait([signal.SIGUSR2])
+print('done', flush=True)
+"""
+"""No loop; it computes until the test has seen enough."""
 
 JOB = "type: task\nname: a\nruntime: python\ncommands: [python main.py]\nfiles: [main.py]\ncheckpoint: "
 
@@ -72,13 +82,14 @@ async def test_a_script_that_cannot_be_cut_says_why_within_a_minute(
     monkeypatch.setattr(agent, "FIRST_CUT_SECONDS", 0.3)
     stand = stand_of("bwrap")
     host = await stand.host()
-    script = b"import time\nprint('computing', flush=True)\ntime.sleep(2)\nprint('done', flush=True)\n"
-    work = protected(stand.spec(host, COMMAND, files={"train.py": script}))
+    work = protected(stand.spec(host, COMMAND, files={"train.py": LOOPLESS}))
     found = []
 
     async def cut() -> None:
         await happens(lambda: "computing" in host.lines)
         found.append(await host.cut(work.task))
+        for process in interpreters():
+            process.send_signal(signal.SIGUSR2)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cut)
@@ -108,6 +119,7 @@ async def test_a_script_that_cannot_be_cut_falls_back_to_what_it_saves_itself(
     sealed = found[0]
     assert isinstance(sealed, Sealed), sealed
     assert sealed.tier == "application"
+    spec = stand.spec(two, COMMAND, files={"train.py": UNSUPPORTED, ENOUGH: b""})
     done = await two.run(protected(spec, epoch=2, resume=resume_of(sealed)))
     assert done.reason == "ok"
     assert two.lines[0] == "shoal: starts with what it had saved in snapshot 1"

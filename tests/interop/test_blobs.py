@@ -15,8 +15,9 @@ from protocol.identity import peer_from_text
 from protocol.units import MIB, Digest
 from tests.interop.conftest import NETWORK, join
 from tests.interop.js_peer import JsPeer
-from tests.node.bulk.conftest import SECONDS, Node
+from tests.node.bulk.conftest import Node
 from tests.node.bulk.test_plane import some
+from tests.node.waiting import SECONDS
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

@@ -26,7 +26,7 @@ async def meet(ours: Speaker, js: JsPeer) -> None:
     """The js peer dials ours; both get into the other's mesh."""
     await js.do("gossip", subscribe=TOPIC)
     await js.do("dial", peer=f"{ours.host.get_addrs()[0]}".split("/p2p/")[0] + f"/p2p/{peer_text(ours.peer)}")
-    await happens(lambda: peer_from_text(js.peer) in ours.gossip.router.mesh(TOPIC), 10)
+    await happens(lambda: peer_from_text(js.peer) in ours.gossip.router.mesh(TOPIC))
     with trio.fail_after(SECONDS):
         while peer_text(ours.peer) not in str((await js.do("gossip", topic=TOPIC))["mesh"]):  # noqa: ASYNC110
             await trio.sleep(0.05)
@@ -61,8 +61,8 @@ async def test_what_is_invalid_goes_no_further_and_a_signed_envelope_neither() -
     async with speaking("a", "b") as (ours, other), js_peer(gossip={"sign": True}) as js:
         await js.do("gossip", subscribe=TOPIC)
         await js.do("dial", peer=f"{ours.host.get_addrs()[0]}".split("/p2p/")[0] + f"/p2p/{peer_text(ours.peer)}")
-        await happens(lambda: peer_from_text(js.peer) in ours.gossip.router.mesh(TOPIC), 10)
+        await happens(lambda: peer_from_text(js.peer) in ours.gossip.router.mesh(TOPIC))
         data = wire.encode(statement(other.identity, 1))
         await js.do("gossip", publish={"topic": TOPIC, "data": data.hex()})
-        await happens(lambda: bool(ours.violations), 10)
+        await happens(lambda: bool(ours.violations))
         assert ours.violations[0].code == "signed_envelope" and ours.heard == []

@@ -15,9 +15,9 @@ from protocol.messages import Decline, Offer
 from protocol.units import PeerId
 from tests.interop.conftest import NETWORK, join
 from tests.interop.js_peer import JsPeer
-from tests.node.bulk.conftest import SECONDS, Node
+from tests.node.bulk.conftest import Node
 from tests.node.test_gossip import statement
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 
 TOPIC: Final = f"/shoal/{NETWORK}/offers"
 OFFER: Final[dict[str, object]] = {

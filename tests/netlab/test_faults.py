@@ -18,6 +18,7 @@ from benchmarks.netlab.routers import Kind
 from benchmarks.netlab.shaper import Link
 from protocol.errors import Refused
 from shoal.processes import shoal_environment
+from tests.node.waiting import SECONDS
 
 SILENCE_S = 0.3
 CALLER = "import socket, sys; s = socket.create_connection((sys.argv[1], 4301)); s.send(b'on'); s.recv(1)"
@@ -33,9 +34,9 @@ class Line:
         self.seen = seen
         """The caller's address as the shop sees it."""
 
-    async def carries(self) -> bool:
+    async def carries(self, seconds: float = SECONDS) -> bool:
         """Bytes go from the house to the shop and back."""
-        with trio.move_on_after(SILENCE_S):
+        with trio.move_on_after(seconds):
             await self.caller.send(b"x")
             if await self.accepted.recv(1) == b"x":
                 await self.accepted.send(b"y")
@@ -52,7 +53,7 @@ class Shop:
         self._open[0].listen(8)
 
     async def accepted(self) -> trio.socket.SocketType:
-        with trio.fail_after(10):
+        with trio.fail_after(SECONDS):
             connection, _ = await self._open[0].accept()
         self._open.append(connection)
         return connection
@@ -60,7 +61,7 @@ class Shop:
     async def dialled(self, house: House, port: int = 4_301) -> Line:
         caller = tcp(house.host, port)
         self._open.append(caller)
-        with trio.fail_after(3):
+        with trio.fail_after(SECONDS):
             await caller.connect((self.host.address, 4_301))
             accepted, seen = await self._open[0].accept()
         self._open.append(accepted)
@@ -84,7 +85,7 @@ async def test_a_rebooted_router_forgets_connections_without_a_word(lab: Laborat
     line = await shop.dialled(home)
     assert await line.carries()
     faults.reboot(home)
-    assert not await line.carries()
+    assert not await line.carries(SILENCE_S)
     again = await shop.dialled(home, 4_302)
     assert await again.carries()
     assert (again.seen[1] == line.seen[1] + 1) is (kind == "port-restricted")
@@ -95,7 +96,7 @@ async def test_a_moved_house_is_seen_elsewhere(lab: Laboratory, shop: Shop) -> N
     line = await shop.dialled(home)
     assert line.seen == (home.address, 4_301)
     new = faults.move(home)
-    assert not await line.carries()
+    assert not await line.carries(SILENCE_S)
     assert (await shop.dialled(home, 4_302)).seen == (new, 4_302)
     with pytest.raises(Refused, match="own their addresses"):
         faults.move(lab.houses["shop"])
@@ -105,16 +106,16 @@ async def test_an_outage_ends_and_one_way_is_one_way(lab: Laboratory, shop: Shop
     home = lab.house("home", "symmetric")
     line = await shop.dialled(home)
     with faults.outage(home):
-        assert not await line.carries()
+        assert not await line.carries(SILENCE_S)
     with faults.outage(home, outbound=False):
         await line.caller.send(b"z")
-        with trio.fail_after(3):
+        with trio.fail_after(SECONDS):
             assert await line.accepted.recv(8)
         await line.accepted.send(b"lost for now")
         with trio.move_on_after(SILENCE_S) as silence:
             await line.caller.recv(16)
         assert silence.cancelled_caught
-    with trio.fail_after(10):
+    with trio.fail_after(SECONDS):
         assert await line.caller.recv(16)  # TCP repeats it.
 
 
@@ -122,8 +123,8 @@ async def test_a_pulled_cable_tells_nobody(lab: Laboratory, shop: Shop) -> None:
     home = lab.house("home", "full-cone")
     line = await shop.dialled(home)
     with faults.unplugged(home.host):
-        assert not await line.carries()
-    with trio.fail_after(10):
+        assert not await line.carries(SILENCE_S)
+    with trio.fail_after(SECONDS):
         assert await line.accepted.recv(1) == b"x"
 
 
@@ -133,10 +134,10 @@ async def test_a_host_with_two_homes_goes_on_from_the_other(lab: Laboratory, sho
     line = await shop.dialled(home)
     assert line.seen[0] == home.address
     with faults.unplugged(home.host):
-        assert not await line.carries()
+        assert not await line.carries(SILENCE_S)
         assert (await shop.dialled(home, 4_302)).seen[0] == mobile.address
     port = 4_303
-    with trio.fail_after(5):
+    with trio.fail_after(SECONDS):
         while (await shop.dialled(home, port)).seen[0] != home.address:  # The kernel notices a carrier within a second.
             await trio.sleep(0.05)
             port += 1
@@ -147,7 +148,7 @@ async def test_power_off_leaves_the_other_end_half_open(lab: Laboratory, shop: S
     command = [sys.executable, "-c", CALLER, shop.host.address]
     home.host.start("caller", command, tmp_path / "log", shoal_environment())
     accepted = await shop.accepted()
-    with trio.fail_after(10):
+    with trio.fail_after(SECONDS):
         assert await accepted.recv(8) == b"on"
     faults.power_off(home.host)
     assert not home.host.namespace.processes()
@@ -163,7 +164,7 @@ async def test_a_narrow_line_carries_small_packets_only_and_tcp_adapts(lab: Labo
     line = await shop.dialled(home)
     await line.caller.send(bytes(20_000))
     got = 0
-    with trio.fail_after(5):
+    with trio.fail_after(SECONDS):
         while got < 20_000:
             got += len(await line.accepted.recv(65_536))
     assert line.caller.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 536

@@ -16,6 +16,7 @@ from benchmarks.netlab import ground
 from benchmarks.netlab.laboratory import Laboratory
 from protocol.errors import Refused, Unavailable
 from shoal.processes import shoal_environment
+from tests.node.waiting import SECONDS
 
 KILLED = """
 import subprocess, sys
@@ -36,7 +37,7 @@ def serves(lab: Laboratory) -> socket.socket:
     door = shop.socket(socket.SOCK_STREAM)
     door.bind((shop.address, 4301))
     door.listen(1)
-    door.settimeout(2)
+    door.settimeout(SECONDS)
     return door
 
 
@@ -44,7 +45,7 @@ def test_two_laboratories_with_the_same_addresses_do_not_meet(lab: Laboratory) -
     with serves(lab) as door, Laboratory() as other, serves(other) as elsewhere:
         home = lab.house("home", "port-restricted").host
         with home.socket(socket.SOCK_STREAM) as caller:
-            caller.settimeout(2)
+            caller.settimeout(SECONDS)
             caller.connect(door.getsockname())
             connection, (seen, _) = door.accept()
             connection.close()
@@ -88,7 +89,7 @@ def test_what_a_killed_run_left_behind_is_swept(lab: Laboratory) -> None:
         assert not any((ground.FOLDER / name).exists() for name in names)
         ended = select.poll()
         ended.register(watched, select.POLLIN)
-        assert ended.poll(5_000), "a process of the killed run lives on"
+        assert ended.poll(int(SECONDS * 1_000)), "a process of the killed run lives on"
     finally:
         os.close(watched)
     assert (ground.FOLDER / lab.internet.name).exists(), "a living laboratory was swept"

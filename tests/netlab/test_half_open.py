@@ -14,7 +14,7 @@ from node.reach.half_open import open_from
 
 PORT = 4301
 SOURCE = ("0.0.0.0", PORT)
-PATIENCE_S = 6.0
+PATIENCE_S = 60.0
 
 
 async def listen() -> trio.SocketListener:

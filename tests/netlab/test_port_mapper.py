@@ -11,6 +11,9 @@ import trio
 from benchmarks.netlab import faults, port_mapper
 from benchmarks.netlab.laboratory import Host, Laboratory
 from benchmarks.netlab.punch import tcp, udp
+from tests.node.waiting import SECONDS
+
+SILENCE_S = 0.5
 
 ASK_TCP = 2
 """NAT-PMP (RFC 6886): the operation that maps a TCP port."""
@@ -21,7 +24,7 @@ async def ask(host: Host, inside: int, outside: int, seconds: int = 600) -> tupl
     line = udp(host)
     request = struct.pack("!BBHHHI", 0, ASK_TCP, 0, inside, outside, seconds)
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(SECONDS):
             while True:
                 await line.sendto(request, ("192.168.1.1", 5_351))
                 with trio.move_on_after(0.25):
@@ -33,10 +36,10 @@ async def ask(host: Host, inside: int, outside: int, seconds: int = 600) -> tupl
         line.close()
 
 
-async def answers(caller: Host, address: str, port: int) -> bool:
+async def answers(caller: Host, address: str, port: int, seconds: float) -> bool:
     one = tcp(caller, 0)
     try:
-        with trio.move_on_after(0.5):
+        with trio.move_on_after(seconds):
             await one.connect((address, port))
             return True
         return False
@@ -53,11 +56,11 @@ async def test_a_port_is_opened_on_request_and_closed_by_a_reboot(lab: Laborator
     listener = tcp(host, 4_301)
     listener.listen(4)
     try:
-        assert not await answers(shop, home.address, 4_301)
+        assert not await answers(shop, home.address, 4_301, SILENCE_S)
         assert await ask(host, 4_301, 4_301) == (0, 4_301)
-        assert await answers(shop, home.address, 4_301)
+        assert await answers(shop, home.address, 4_301, SECONDS)
         faults.reboot(home)
-        assert not await answers(shop, home.address, 4_301)
+        assert not await answers(shop, home.address, 4_301, SILENCE_S)
     finally:
         listener.close()
 
@@ -73,7 +76,7 @@ async def test_upnp_tells_where_it_is(lab: Laboratory) -> None:
     )  # fmt: skip
     line.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host.address))
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(SECONDS):
             while True:
                 await line.sendto(search.encode(), ("239.255.255.250", 1_900))
                 with trio.move_on_after(0.5):

@@ -1,4 +1,6 @@
-"""A shaped link keeps its promises: delay, jitter, loss, rate, size, and the same fate for the same seed."""
+"""A shaped link keeps its promises: delay, jitter, loss, rate, size, and the same fate for the same seed.
+
+That it is not slower than it says is looked at by `make netlab`: it rests on what else the machine does."""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import trio
 from benchmarks.netlab.laboratory import House, Laboratory
 from benchmarks.netlab.punch import ping, tcp
 from benchmarks.netlab.shaper import Flow, Link, both
+from tests.node.waiting import SECONDS, happens, until
 
 pytestmark = pytest.mark.alone
 
@@ -39,7 +42,7 @@ async def seconds_to_send(lab: Laboratory, size: int) -> float:
         await stream.send_eof()
 
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send)
                 got = 0
@@ -52,14 +55,27 @@ async def seconds_to_send(lab: Laboratory, size: int) -> float:
             one.close()
 
 
-async def test_delay_and_jitter(lab: Laboratory, home: House) -> None:
+async def trips(lab: Laboratory, home: House) -> list[float]:
+    """A hundred, in milliseconds, over a line with a delay that differs."""
     assert home.link is not None
     home.link.set(both(Flow(delay_ms=20, jitter_ms=4)))
-    trips = await ping(home.host, lab.houses["shop"].host.address, 100)
-    assert len(trips) == 100
-    assert min(trips) >= 40
-    assert 42 <= statistics.median(trips) <= 48
-    assert 2 <= statistics.quantiles(trips, n=10)[-1] - statistics.quantiles(trips, n=10)[0] <= 12
+    return await ping(home.host, lab.houses["shop"].host.address, 100)
+
+
+async def test_nothing_is_quicker_than_its_delay_and_all_arrives(lab: Laboratory, home: House) -> None:
+    took = await trips(lab, home)
+    assert len(took) == 100
+    assert min(took) >= 40
+    assert statistics.median(took) >= 42
+    assert statistics.quantiles(took, n=10)[-1] - statistics.quantiles(took, n=10)[0] >= 2
+
+
+@pytest.mark.netlab
+async def test_nothing_is_much_later_than_its_delay(lab: Laboratory, home: House) -> None:
+    """On a machine that does nothing else."""
+    took = await trips(lab, home)
+    assert statistics.median(took) <= 48
+    assert statistics.quantiles(took, n=10)[-1] - statistics.quantiles(took, n=10)[0] <= 12
 
 
 async def test_loss_follows_the_seed(lab: Laboratory, home: House) -> None:
@@ -68,22 +84,30 @@ async def test_loss_follows_the_seed(lab: Laboratory, home: House) -> None:
     counts = []
     for seed in (7, 7, 8):
         home.link.set(Link(up=Flow(loss=0.3), seed=seed))
-        counts.append(len(await ping(home.host, target, 400, gap_s=0.001, wait_s=1.0)))
+        counts.append(len(await ping(home.host, target, 400, gap_s=0.001, wait_s=None)))
     assert counts[0] == counts[1]
     assert all(250 <= count <= 310 for count in counts)
     before = home.link.set(Link())
-    assert before.lost[0] == sum(400 - count for count in counts) and before.lost[1] == 0
+    assert before.lost[0] >= sum(400 - count for count in counts) and before.lost[1] == 0
 
 
 async def test_a_capped_uplink_carries_a_megabit(lab: Laboratory, home: House) -> None:
     assert home.link is not None
     home.link.set(Link(up=Flow(rate_kbit=1_000, queue_bytes=1 << 20)))
-    took = await seconds_to_send(lab, 2 * MBIT)
-    assert 0.5 <= 2 / took <= 1.0
-    counts = home.link.set(Link())
+    assert 2 / await seconds_to_send(lab, 2 * MBIT) <= 1.0
+    counts = home.link.set(Link(up=Flow(rate_kbit=1_000, queue_bytes=1 << 20)))
     assert counts.bytes[0] >= 2 * MBIT
 
 
+@pytest.mark.netlab
+async def test_a_capped_uplink_carries_nearly_a_megabit(lab: Laboratory, home: House) -> None:
+    """On a machine that does nothing else."""
+    assert home.link is not None
+    home.link.set(Link(up=Flow(rate_kbit=1_000, queue_bytes=1 << 20)))
+    assert 2 / await seconds_to_send(lab, 2 * MBIT) >= 0.5
+
+
+@pytest.mark.netlab
 async def test_an_open_link_is_no_bottleneck_for_a_home(lab: Laboratory, home: House) -> None:
     took = await seconds_to_send(lab, 100 * MBIT)
     assert 100 / took > 20, "Mbit/s"
@@ -91,10 +115,19 @@ async def test_an_open_link_is_no_bottleneck_for_a_home(lab: Laboratory, home: H
 
 async def test_a_size_limit_is_silent(lab: Laboratory, home: House) -> None:
     assert home.link is not None
-    home.link.set(both(Flow(size_max=600)))
-    with pytest.raises(trio.TooSlowError), trio.fail_after(1):
-        await seconds_to_send(lab, MBIT)
-    assert home.link.set(Link()).lost[0] > 0
+    narrow = both(Flow(size_max=600))
+    home.link.set(narrow)
+    arrived: list[float] = []
+
+    async def send() -> None:
+        arrived.append(await seconds_to_send(lab, MBIT))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await happens(lambda: home.link is not None and home.link.set(narrow).lost[0] > 0)
+        assert not await until(lambda: bool(arrived), 0.5), "what is too large arrived"
+        nursery.cancel_scope.cancel()
+    home.link.set(Link())
     assert len(await ping(home.host, lab.houses["shop"].host.address, 5)) == 5
 
 

@@ -20,8 +20,8 @@ from shoal.processes import until
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "script" / "job.yml"
 RENDER = SCRIPT.parents[1] / "render" / "job.yml"
-PATIENCE_S = 120.0
-SETTLED_S = (PUNCH_AGAIN_US + 2 * GIVE_UP_US) / SECOND + 60
+PATIENCE_S = 240.0
+SETTLED_S = (PUNCH_AGAIN_US + 2 * GIVE_UP_US) / SECOND + 120
 """A first punch may fail on a busy machine; the second comes a minute later, and not before."""
 NAT_WORDS = {"none": "none", "independent": "cone", "dependent": "symmetric"}
 """What a node calls the mapping of its router."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from operator import add
 
 import psutil
@@ -29,6 +30,6 @@ def test_a_killed_parent_leaves_no_worker() -> None:
     done = subprocess.run([sys.executable, "-c", PARENT], capture_output=True, text=True)
     assert done.returncode == -9
     worker = int(done.stdout)
-    if psutil.pid_exists(worker):
+    with suppress(psutil.NoSuchProcess):
         psutil.Process(worker).wait(timeout=60)
     assert not psutil.pid_exists(worker)
