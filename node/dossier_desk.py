@@ -17,7 +17,7 @@ from node.control_methods import JobParams
 from node.parts import Parts
 from node.requests import Requests
 from protocol import dossier, dossier_file, wire
-from protocol.dossier import DOSSIER_BYTES_MAX, PIECE_BYTES, QUESTION, Dossier, DossierPiece, DossierRequest
+from protocol.dossier import PIECE_BYTES, QUESTION, Dossier, DossierPiece, DossierRequest
 from protocol.dossier_file import SPEC_BYTES_MAX, OpenedClaim, OpenedJob
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
@@ -124,9 +124,11 @@ class DossierDesk:
                 piece = await self._requests.ask(peer, QUESTION, question, _piece)
             if data and piece.total != total:
                 raise RemoteViolation(peer, f"a dossier of {total} bytes that has {piece.total} now", code="bad_piece")
-            data, total = data + piece.data, piece.total
-            if len(data) > min(total, DOSSIER_BYTES_MAX):
-                raise RemoteViolation(peer, f"{len(data)} bytes of a dossier of {total}", code="bad_piece")
+            total = piece.total
+            if len(piece.data) != min(PIECE_BYTES, total - len(data)):  # Shorter ones would take a day.
+                what = f"a piece of {len(piece.data)} bytes from byte {len(data)} of {total} on"
+                raise RemoteViolation(peer, what, code="bad_piece")
+            data += piece.data
         return data
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from protocol.beacon import seal_part, value_of
 from protocol.block import header_hash, verify_receipts
@@ -12,10 +13,10 @@ from protocol.operations import BeaconCommit, BeaconReveal
 from protocol.units import Digest, PeerId
 from protocol.validators import ValidatorSet
 
-FALSE_BEACON = "beacon_false"
+FALSE_BEACON: Final = "beacon_false"
 """The code of everything that is no beacon of this claim."""
 
-_NOBODY = PeerId(bytes(32))
+_NOBODY: Final = PeerId(bytes(32))
 
 
 class Parts:

@@ -16,7 +16,7 @@ ANSWER_BYTES_MAX: Final = 60 * KIB
 
 OUTCOMES_MAX: Final = 65_536
 """Outcomes kept for submitters who lost a receipt, the newest, about 0.2 KB each. Who asks for an older one has its
-operation ordered again, which does nothing and has the first outcome."""
+operation ordered again if it moved free money, which does nothing and has the first outcome."""
 
 
 class BlockLog:

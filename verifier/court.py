@@ -145,6 +145,9 @@ class Court:
         """Draw the order of the panel from the ledger as the appeal's block left it."""
         ledger = self._bailiff.ledger()
         held, escrow = ledger.held.get(held_id(*place)), ledger.escrows.get(place[0])
+        known = self.docket.trials.get(place)
+        if known is not None and known.appeal == appeal:
+            return []  # Ordered again, with other signatures beside the appellant's: its panel is drawn.
         if held is None or escrow is None or held.appeal != appeal:
             return []
         return self.docket.enter(place, seed, order(seed, place, self._bailiff.roll(), barred(held, escrow)))

@@ -123,7 +123,7 @@ class Judge:
 
     def tick(self, now: Micros) -> list[Effect]:
         """Every deadline that has passed."""
-        effects = self._look_for_beacons(now)
+        effects = [*self._look_for_beacons(now), *self.dossiers.forget(now)]
         for case in list(self.cases.values()):
             if self._is_over(case):
                 effects += self._close(case.place, now)

@@ -18,7 +18,7 @@ from protocol.genesis import Genesis
 from protocol.identity import Identity
 from protocol.ledger import Checked, Ledger, check
 from protocol.messages import Block, Blocks, BlocksRequest, Head, Header, Message, Outcome, Proposal, Submit, Vote
-from protocol.operations import Signature
+from protocol.operations import Bond, Mint, Signature, Transfer, Unbond, WithdrawEnd, WithdrawExt
 from protocol.units import Micros, PeerId
 from verifier.block_log import BlockLog
 from verifier.head_gossip import HeadGossip
@@ -35,6 +35,11 @@ HEARTBEAT: Final = Micros(4_000_000)
 
 RETRY: Final = Micros(1_000_000)
 """A proposal without a quorum, or a block request without an answer, is sent again after so many µs."""
+
+AGAIN: Final = (Mint, WithdrawExt, WithdrawEnd, Transfer, Bond, Unbond)
+"""What is ordered again, for its first outcome, where its receipt is too old to be kept: only who waits for it hears of
+it. What was done in an escrow or for a beacon is not: judges and stewards would hear it as news, from anybody who sends
+old bytes. Their ledgers have it."""
 
 _proposal_decoder: Final = wire.decoder(Proposal)
 
@@ -118,7 +123,7 @@ class Orderer:
             height, _ = self.ledger.outcomes.get(checked.op_id, (0, None))
             if self._replica.log.has_outcomes(height):
                 effects += [Send(sender, item) for item in self._replica.log.receipts(height, checked.op_id, sender)]
-            elif height <= self.height:  # Unknown, or so old that it is ordered again, for its first outcome.
+            elif height == 0 or (height <= self.height and isinstance(checked.operation, AGAIN)):
                 new.append(checked)
         if self.is_leader:
             new = [whole for checked in new if (whole := self._verdicts.gather(checked)) is not None]

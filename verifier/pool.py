@@ -19,10 +19,14 @@ POOL_OPS_MAX: Final = 8_192
 
 SUBMITTER_OPS_MAX: Final = 1_024
 """Of those so many may have been handed in by one peer: nobody alone keeps the others out. What a quorum of validators
-has signed waits in any case, and counts for nobody."""
+has signed waits beyond that, and counts for nobody."""
 
 RELAYED_OPS_MAX: Final = 4_096
 """The same for a validator, which passes on what others hand in."""
+
+WHOLE_OPS_MAX: Final = 16_384
+"""All of them, what a quorum has signed included: anybody can hand in an old one again that the ledger has forgotten,
+with other signatures beside it every time."""
 
 
 @dataclass(slots=True)
@@ -69,8 +73,12 @@ class Pool:
         counted = sum(not self._validators.is_quorum(item.signers) for item in checked)
         share = RELAYED_OPS_MAX if submitter in self._validators else SUBMITTER_OPS_MAX
         mine, all_of_them = self._handed_in[submitter], len(self._queue)
-        for waiting, limit, whose in ((mine, share, "of one submitter "), (all_of_them, POOL_OPS_MAX, "")):
-            if counted and waiting + counted > limit:
+        for waiting, more, limit, whose in (
+            (mine, counted, share, "of one submitter "),
+            (all_of_them, counted, POOL_OPS_MAX, ""),
+            (all_of_them, len(checked), WHOLE_OPS_MAX, ""),
+        ):
+            if more and waiting + more > limit:
                 raise Refused(
                     f"{waiting} operations wait, at most {limit} {whose}may",
                     code="pool_full",

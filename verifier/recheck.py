@@ -8,7 +8,7 @@ only, so that its score rests on the judges who signed it. Pure. Spec: specs/11-
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,7 +117,7 @@ def check(dossier: Dossier, ordered: Ordered) -> Shown:
         return Shown(units)
     named = (verdict.auditor, *(verdict.agreed or ()))
     winners = [one for one in _winners(said, ordered) if one.by.auditor in named]
-    return Shown(units, len(winners), sum(one.is_open for one in winners))
+    return Shown(units, len(_auditors(winners)), len(_auditors(one for one in winners if one.is_open)))
 
 
 def _check_reveal(dossier: Dossier, ordered: Ordered) -> None:
@@ -247,15 +247,21 @@ def _winners(said: Sequence[_Said], ordered: Ordered) -> list[_Said]:
     if by[0] not in winners or not _agrees(by[0], verdict.code, is_exact):
         found = by[0].code or ("a comparison" if by[0].is_open else "the claim")
         raise _false(ordered, f"auditor {_short(verdict.auditor)} found {found}, the verdict says {verdict.code}")
-    if not is_accepted and len(winners) < 2:
+    uphold, contradict = len(_auditors(winners)), len(_auditors(others))
+    if not is_accepted and uphold < 2:
         raise _false(ordered, "one execution alone refutes the claim, and two are needed")
-    if is_accepted and len(others) >= len(winners):
-        raise _false(ordered, f"{len(others)} executions contradict the claim, {len(winners)} uphold it")
-    unnamed = {one.by.auditor for one in others} - set(verdict.faulted or ()) if is_accepted and is_exact else set()
-    if unnamed - {one.by.auditor for one in winners}:
+    if is_accepted and contradict >= uphold:
+        raise _false(ordered, f"{contradict} executions contradict the claim, {uphold} uphold it")
+    unnamed = _auditors(others) - set(verdict.faulted or ()) if is_accepted and is_exact else set()
+    if unnamed - _auditors(winners):
         raise _false(ordered, f"auditor {_short(min(unnamed))} contradicts the claim, and the verdict does not say so")
     _check_agreed(said, winners, ordered)
     return winners
+
+
+def _auditors(said: Iterable[_Said]) -> set[bytes]:
+    """Who they are: an execution that stands twice in a dossier counts once."""
+    return {one.by.auditor for one in said}
 
 
 def _refuting(others: Sequence[_Said], mine: Sequence[_Said], by: _Said) -> list[_Said]:
@@ -278,10 +284,10 @@ def _agrees(by: _Said, code: str, is_exact: bool) -> bool:
 def _check_agreed(said: Sequence[_Said], winners: Sequence[_Said], ordered: Ordered) -> None:
     """Whoever shares the auditors' pay has said the same, in this hearing or in another about the claim."""
     is_accepted = ordered.verdict.outcome == "accept"
-    right = {one.by.auditor for one in winners} | {one.by.auditor for one in said if is_accepted and not one.code}
+    right = _auditors(winners) | _auditors(one for one in said if is_accepted and not one.code)
     for peer in ordered.verdict.agreed or ():
         if peer not in right:
-            told = {one.by.auditor for one in said}
+            told = _auditors(said)
             what = "says something else" if peer in told else "is not among those that were heard"
             error = _false if peer in told else _gap
             raise error(ordered, f"auditor {_short(peer)} shares in the finding and {what}")

@@ -57,7 +57,8 @@ class Examiner:
             try:
                 found = await self._look(work, brought)
             finally:
-                del self._scopes[work.task]
+                if self._scopes.get(work.task) is scope:  # The same may have been asked for again meanwhile.
+                    del self._scopes[work.task]
                 if found is None or found[0]:
                     self.drop(brought)
         if found is not None:

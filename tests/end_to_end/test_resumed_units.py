@@ -84,11 +84,13 @@ def test_a_killed_provider_costs_seconds_and_both_are_proven(
         (chunk,) = status.chunks
         print(f"went on {seconds:.1f} s after the kill: {chunk.recoveries[0]}, {chunk.snapshot_bytes} bytes")
         assert chunk.attempts[0].end == "dead" and network.name(chunk.provider) != name
-        assert (chunk.epoch, chunk.code, chunk.is_audited) == (2, "units_equal", True)
+        # A node that gets no core for five seconds loses its lease as well: then there is a third.
+        assert chunk.epoch >= 2 and (chunk.code, chunk.is_audited) == ("units_equal", True)
         lines = [line.line for line in network.client.logs(job, follow=False)]
-        begun = next(int(line.split()[-1]) for line in lines if line.startswith("shoal: goes on from snapshot"))
-        assert 4 <= begun < units and begun == chunk.recoveries[0].step
-        again = lines[lines.index(next(line for line in lines if line.startswith("shoal: goes on"))) + 1 :]
+        last = max(at for at, line in enumerate(lines) if line.startswith("shoal: goes on from snapshot"))
+        begun = int(lines[last].split()[-1])
+        assert 4 <= begun < units and begun == chunk.recoveries[-1].step
+        again = lines[last + 1 :]
         assert again == [f"unit {index}" for index in range(begun, units) if is_said], lines
         (decision,) = network.client.evidence(job).decisions
         assert decision.code == "units_equal"

@@ -259,6 +259,20 @@ def test_the_game_refutes_what_panels_let_pass(numeric: str, at: int) -> None:
     assert all(run.units[0].aux == bytes(32) for _, run in appeals.runs if run.units), "blind"
 
 
+def test_an_appeal_that_is_ordered_again_draws_no_other_panel() -> None:
+    """With another signature beside it, it is other bytes, and may be in the next block."""
+    appeals = Appeals(BAD)
+    appeals.decided("accept")
+    appeals.appeal(CHALLENGER)
+    court = appeals.quorum.beside[KEYS[0].peer][0]
+    assert isinstance(court, Court) and appeals.place in court.docket.trials
+    drawn = court.docket.seeds[appeals.place], court.docket.orders[appeals.place]
+    assert court._enter(appeals.place, appeals.held.appeal, bytes(32)) == []
+    assert (court.docket.seeds[appeals.place], court.docket.orders[appeals.place]) == drawn
+    held = appeals.run()
+    assert (held.finding, held.round) == ("wrong", 1)
+
+
 def test_an_appeal_waits_while_all_games_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
     appeals = Appeals(BAD, trace=execution(9), lying=frozenset(item.peer for item in AUDITORS))
     appeals.decided("accept")

@@ -83,6 +83,13 @@ def test_old_records_go_and_so_does_the_oldest_of_too_many() -> None:
     assert effects[key_of((ESCROW, 1, 1))] is None and effects[key_of((ESCROW, 2, 1))] and len(dossiers) == 2
 
 
+def test_old_records_go_also_where_no_claim_comes_any_more() -> None:
+    court = Court()
+    court.judge.dossiers.restore([(key_of(PLACE), 10)], court.now)
+    assert not stored(court.wait(SECOND))
+    assert stored(court.wait(KEPT_FOR)) == {key_of(PLACE): None} and not len(court.judge.dossiers)
+
+
 def test_the_same_claim_is_kept_once() -> None:
     dossiers, case = Dossiers(), case_of()
     dossiers.keep(case, NOW)

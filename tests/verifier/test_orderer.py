@@ -181,6 +181,22 @@ def test_an_operation_whose_receipt_is_too_old_is_ordered_again_and_does_nothing
     assert sum(map(len, orderer._replica.log._outcomes.values())) <= 3
 
 
+def test_what_was_done_in_an_escrow_is_never_ordered_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judges draw from the block that an appeal is in, and stewards follow leases: old bytes are no news for them."""
+    monkeypatch.setattr("verifier.block_log.OUTCOMES_MAX", 1)
+    orderer = alone()
+    opened = signed_op(CHAIN, open_escrow(), RENTER)
+    given = signed_op(CHAIN, assign(opened.op_id), STEWARD, PROVIDERS[0])
+    for n, operation in enumerate((opened, given, transfer(1))):
+        orderer.receive(STEWARD.peer, Submit((operation,)), Micros(NOW + n * SECOND))
+        effects = orderer.tick(Micros(NOW + n * SECOND + GATHER))
+        assert receipts(effects, STEWARD.peer, genesis(1)) == [(operation.op_id, "applied")]
+    now = Micros(NOW + 3 * SECOND)
+    for operation in (opened, given):
+        effects = orderer.receive(OTHER.peer, Submit((operation,)), now) + orderer.tick(Micros(now + GATHER))
+        assert not stores(effects) and not receipts(effects, OTHER.peer, genesis(1))
+
+
 def test_an_operation_that_waits_is_not_ordered_twice_but_both_submitters_hear() -> None:
     orderer = alone()
     orderer.receive(STEWARD.peer, Submit((transfer(0),)), NOW)

@@ -32,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Pool:
     monkeypatch.setattr(pool, "POOL_OPS_MAX", 8)
     monkeypatch.setattr(pool, "RELAYED_OPS_MAX", 5)
     monkeypatch.setattr(pool, "SUBMITTER_OPS_MAX", 4)
+    monkeypatch.setattr(pool, "WHOLE_OPS_MAX", 20)
     return Pool(SET)
 
 
@@ -67,10 +68,20 @@ def test_a_validator_passes_on_more_and_not_everything(small: Pool) -> None:
     admit(small, JUDGES[1].peer, operation(5, AUTHOR))
 
 
-def test_what_a_quorum_signed_always_waits(small: Pool) -> None:
+def test_what_a_quorum_signed_waits_beyond_the_others(small: Pool) -> None:
     admit(small, FLOODER, *(operation(number, AUTHOR) for number in range(4)))
     admit(small, OTHER, *(operation(number, AUTHOR) for number in range(4, 8)))
     admit(small, FLOODER, *(operation(number, *JUDGES[:3]) for number in range(8, 18)))
     assert len(small.take()) == 18
     admit(small, FLOODER, *(operation(number, AUTHOR) for number in range(4)))
     assert len(small) == 4
+
+
+def test_one_old_word_of_a_quorum_with_ever_new_signatures_beside_it_does_not_fill_memory(small: Pool) -> None:
+    strangers = [Identity(bytes([number]) * 32) for number in range(20, 41)]
+    copies = [operation(1, *JUDGES[:3], stranger) for stranger in strangers]
+    assert len({copy.op_id for copy in copies}) == 1 and len({copy.signed for copy in copies}) == 21
+    for copy in copies[:20]:
+        admit(small, FLOODER, copy)
+    assert refused(small, FLOODER, copies[20]) == {"waiting": 20, "limit": 20}
+    assert len(small) == 20

@@ -73,6 +73,16 @@ def test_a_cheat_and_one_who_covered_for_it() -> None:
     assert recheck(court).executions == 2
 
 
+def test_one_execution_that_stands_there_twice_is_one() -> None:
+    court = UnitCourt(unit_job(count=4, samples=4), skipping(*range(4)), (*AUDITORS, STRANGER))
+    assert court.judged(EXACT, skipping(*range(4)), EXACT) == ("fraud", "unit_differs", True)
+    verdict, whole = replace(court.verdict(), agreed=UNSET), kept(court)
+    assert check(whole, ordered_by(court, verdict)).executions >= 1
+    (named,) = (one for one in whole.heard if (one.auditor, one.output) == (verdict.auditor, verdict.evidence))
+    with pytest.raises(Refused, match="one execution alone refutes the claim"):
+        check(replace(whole, heard=(named, named)), ordered_by(court, verdict))
+
+
 def test_a_score_is_the_judges_word() -> None:
     court = UnitCourt(unit_job("D3"), noisy(NOISE))
     assert court.judged(noisy(NOISE)) == ("accept", "within_tolerance", True)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 import trio
+import trio.testing
 
 from node.blobs import BlobStore
 from node.executors.child import ChildExecutor
@@ -32,7 +33,7 @@ from protocol.units import MIB, MINUTE, Digest, Micros, PeerId
 from storage.erasure import NUMPY, Code
 from tests.node.protection.stand import ESCROW, SECRET, WORKER, Stand
 from tests.node.proving.ways import Ways, leased, resuming
-from tests.node.waiting import happens
+from tests.node.waiting import SECONDS, happens
 from tests.protocol.test_unit_jobs import unit_spec
 
 UNITS: Final = 6
@@ -244,6 +245,39 @@ async def test_what_nobody_waits_for_is_let_go_of(desk: Desk) -> None:
         desk.examiner.stop("examine-1")
     assert desk.told == [] and desk.here.total_bytes == 0
     desk.examiner.stop("examine-1")
+
+
+async def test_the_same_asked_for_again_while_the_first_ends(desk: Desk) -> None:
+    desk.is_silent = True
+    resume, first_ends = await desk.sealed(STATES), trio.Event()
+    fetch = desk.fetch
+
+    async def late(digest: Digest, size_max: int, sources: tuple[PeerId, ...]) -> None:
+        try:
+            await fetch(digest, size_max, sources)
+        finally:  # As a thread that reads the disk is waited for.
+            with trio.CancelScope(shield=True):
+                await first_ends.wait()
+
+    desk.examiner = Examiner(desk.here, Shelter(late), desk.tasks)
+    with trio.fail_after(SECONDS):
+        await asked_twice(desk, order(resume), first_ends)
+    assert desk.told == [] and desk.here.total_bytes == 0
+
+
+async def asked_twice(desk: Desk, work: Examine, first_ends: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.examiner.examine, work, desk.told.append)
+        await happens(lambda: desk.asked > 0)
+        desk.examiner.stop("examine-1")
+        asked = desk.asked
+        nursery.start_soon(desk.examiner.examine, work, desk.told.append)
+        try:
+            await happens(lambda: desk.asked > asked)
+        finally:
+            first_ends.set()
+        await trio.testing.wait_all_tasks_blocked()
+        desk.examiner.stop("examine-1")
 
 
 async def test_a_full_disk_is_no_fault_of_the_snapshot(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
