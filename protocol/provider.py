@@ -32,7 +32,7 @@ from protocol.messages import (
     UnitsRequest,
 )
 from protocol.operations import Assign, Claim, Fence, Found, Handover, Surrender, Verdict
-from protocol.provider_lease import Guards, Lease, is_behind_longer, is_offered_by
+from protocol.provider_lease import Guards, Lease, comes_free, is_behind_longer, is_offered_by
 from protocol.provider_opening import Answers
 from protocol.provider_trace import Traces, committed
 from protocol.snapshots import StandbyChange
@@ -149,9 +149,10 @@ class Provider:
             return [Send(steward, Decline(op, "unknown_job"))]
         spec = known[2]
         refusal = self._refusal(operation, spec, PeerId(known[0].renter), now)
-        is_late = is_behind_longer(spec, self.leases.values(), self._counter.offer().slots)
-        if not refusal and (is_late or (grant.resume and not self.slots_free)):
-            refusal = "busy"  # What is half done waits behind nothing: its snapshot would grow old.
+        others, slots = self.leases.values(), self._counter.offer().slots
+        is_late = not comes_free(others, slots, now) if grant.resume else is_behind_longer(spec, others, slots)
+        if not refusal and is_late:
+            refusal = "busy"
         if refusal:
             return [Send(steward, Decline(op, refusal))]
         key = (operation.escrow, operation.chunk, operation.epoch)
@@ -224,9 +225,9 @@ class Provider:
                 return []
 
     def _start(self, now: Micros) -> list[Effect]:
-        """Give free slots to waiting leases, oldest first."""
+        """Give free slots to waiting leases: what is half done before the rest, the oldest first."""
         effects: list[Effect] = []
-        for lease in self.leases.values():
+        for lease in sorted(self.leases.values(), key=lambda lease: lease.resume is None):
             if lease.phase == "waiting" and not lease.is_unwanted and self.running < self._counter.offer().slots:
                 effects += [*inheritance.check(lease, self._network, self._counter.ledger()), *lease.begin(now)]
         return effects
@@ -374,6 +375,8 @@ class Provider:
                 effects += self._drop(lease, "no receipt", now)
             elif ended := self._reconcile(lease, now):
                 effects += ended
+            elif lease.waits_in_vain(now):
+                effects += self._surrender(lease, "no slot came free for it", now)
             elif lease.phase != "countersigned":
                 lease.beats += 1
                 beat = lease.beat()

@@ -30,6 +30,9 @@ LINES_PER_MESSAGE: Final = 16
 TOLD_AGAIN: Final = Micros(30 * SECOND)
 """Microseconds until the steward is told the same about a lease once more: it may have been restarted."""
 
+RESUME_WAIT: Final = Micros(10 * SECOND)
+"""Microseconds that what is half done waits for a slot at most: as long as other peers rest who have declined it."""
+
 WORDS_CHARS_MAX: Final = 256
 """Characters of a reason: what one message carries."""
 
@@ -115,6 +118,10 @@ class Lease:
     def task(self) -> str:
         """The name under which its execution runs."""
         return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
+
+    def waits_in_vain(self, now: Micros) -> bool:
+        """Whether it is half done, and the slot that was to come free for it has not."""
+        return self.resume is not None and self.phase == "waiting" and now >= self.since + 2 * RESUME_WAIT
 
     def begin(self, now: Micros) -> list[Effect]:
         """Its slot is free: execute it."""
@@ -300,3 +307,14 @@ def is_behind_longer(spec: JobSpec, leases: Iterable[Lease], slots: int) -> bool
     others are idle."""
     at_work = [lease for lease in leases if lease.phase in ("countersigned", "waiting", "running")]
     return sum(lease.spec.estimate > 2 * spec.estimate for lease in at_work) >= slots
+
+
+def comes_free(leases: Iterable[Lease], slots: int, now: Micros) -> bool:
+    """Whether a slot is free, or will be within RESUME_WAIT by the estimate of what runs there, for what is half done:
+    it goes before all that waits, but for its like. What outruns its estimate may run for ever."""
+    taken = 0
+    for lease in leases:
+        is_ending = lease.phase == "running" and abs(lease.since + lease.spec.estimate - now) < RESUME_WAIT
+        is_first = lease.phase in ("countersigned", "waiting") and lease.resume is not None
+        taken += is_first or (lease.phase == "running" and not is_ending)
+    return taken < slots

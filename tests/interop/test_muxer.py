@@ -59,7 +59,7 @@ async def test_js_dials_identifies_and_pings(host: IHost, js: JsPeer) -> None:
     dialled = await js.do("dial", peer=ours)
     assert dialled["peer"] == host.get_id().to_base58()
     assert dialled["muxer"] == "/yamux/1.0.0"
-    assert uses_our_muxer(host)
+    await happens(lambda: uses_our_muxer(host))  # The dialler knows a moment earlier.
     said = await js.do("identify", peer=ours)
     protocols = said["protocols"]
     assert isinstance(protocols, list)
