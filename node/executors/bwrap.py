@@ -11,9 +11,10 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
@@ -144,6 +145,9 @@ class BwrapExecutor:
         finally:
             process.kill_group(child.pid)
             if init is not None:
+                # By itself it dies with bwrap only from the moment on at which it has asked the kernel for that.
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(init, signal.SIGKILL)
                 with trio.CancelScope(shield=True):
                     await trio.lowlevel.wait_readable(init)
                 os.close(init)

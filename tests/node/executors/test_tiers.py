@@ -9,7 +9,8 @@ import msgspec
 import pytest
 import trio
 
-from node.executors import cgroup
+from node.executors import bwrap, cgroup
+from node.executors.interface import Task
 from node.executors.loglines import LOG_LINE_CHARS_MAX, LOG_LINES_MAX
 from protocol.jobspec import Resources
 from protocol.units import MIB
@@ -146,6 +147,20 @@ async def test_preloaded_code_does_not_reach_what_builds_the_sandbox(bench_of: B
     preloads = [line for line in bench.lines if "cannot be preloaded" in line]
     assert done.reason == "ok"
     assert len(preloads) == 1, "only `id` itself, started by the job's own shell"
+
+
+async def test_a_sandbox_ends_that_has_not_yet_asked_to_die_with_bwrap(
+    bench_of: BenchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a machine without a free core leaves when a job is stopped in its first millisecond."""
+    bench, asked = await bench_of("bwrap"), bwrap.BwrapExecutor.sandbox
+
+    def without(self: bwrap.BwrapExecutor, task: Task, number: int) -> tuple[list[str], list[str]]:
+        arguments, limits = asked(self, task, number)
+        return [part for part in arguments if part != "--die-with-parent"], limits
+
+    monkeypatch.setattr(bwrap.BwrapExecutor, "sandbox", without)
+    await test_a_cancelled_caller_leaves_nothing(bench)
 
 
 async def test_a_cancelled_caller_leaves_nothing(bench: Bench) -> None:
