@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import UnsetType
 
+from node import kept_receipts
 from node.control import Emit
 from node.control_methods import JobParams
 from node.parts import Parts
@@ -21,17 +22,12 @@ from protocol.dossier import PIECE_BYTES, QUESTION, Dossier, DossierPiece, Dossi
 from protocol.dossier_file import SPEC_BYTES_MAX, OpenedClaim, OpenedJob
 from protocol.errors import Refused, RemoteViolation, Unavailable
 from protocol.identity import peer_text
-from protocol.ledger import operation_decoder
-from protocol.messages import Receipts
 from protocol.operations import Verdict
 from protocol.units import MIB, Digest, JobId, PeerId
 from verifier.dossiers import key_of
 
 ITEM_BYTES: Final = 1 * MIB
 """Of one item on the control socket."""
-
-RECEIPT_BYTES_MAX: Final = 16 * MIB
-"""Bytes of the receipts of one block that concern one job."""
 
 NOTHING: Final = "no_dossier"
 """The code of a validator that keeps nothing of a claim."""
@@ -40,7 +36,6 @@ log: Final = logging.getLogger("shoal.dossiers")
 
 _request: Final = wire.decoder(DossierRequest)
 _piece: Final = wire.decoder(DossierPiece)
-_receipts: Final = wire.decoder(Receipts)
 
 
 class DossierDesk:
@@ -82,15 +77,8 @@ class DossierDesk:
 
     def _verdicts(self, escrow: bytes) -> Sequence[Verdict]:
         """In the ledger's order, out of the receipts that this node was sent; one for each claim."""
-        me, found = self._parts.identity.peer, dict[tuple[int, int], Verdict]()
-        for _, value in self._parts.records.scan(f"receipt/{escrow.hex()}/"):
-            try:
-                one = wire.decode(value, _receipts, me, RECEIPT_BYTES_MAX)
-                listed = [wire.decode(signed.body, operation_decoder, me) for signed in one.operations]
-            except RemoteViolation:
-                continue  # Of another version of this program.
-            if all(receipt.outcome.status == "applied" for receipt in one.receipts):
-                found |= {(op.chunk, op.epoch): op for op in listed if isinstance(op, Verdict)}
+        listed = (operation for _, operation in kept_receipts.applied(self._parts, escrow))
+        found = {(verdict.chunk, verdict.epoch): verdict for verdict in listed if isinstance(verdict, Verdict)}
         return tuple(found.values())
 
     async def _claim(self, verdict: Verdict, silent: set[PeerId]) -> OpenedClaim:

@@ -11,18 +11,17 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
+from node import kept_receipts
 from node.control_methods import JobAppealParams, JobEvidenceParams, JobReplayParams
 from node.parts import Parts
 from node.proof_views import held_of, held_view, verdict_view
 from node.views import Plain, job_text, peer_or_empty
 from protocol import operations, wire
 from protocol.disputes import NO_RIVAL, bond_min
-from protocol.errors import Refused, RemoteViolation, Unavailable
+from protocol.errors import Refused, Unavailable
 from protocol.escrow_state import Escrow
 from protocol.held import Held
 from protocol.identity import Identity, peer_from_text, peer_text
-from protocol.ledger import operation_decoder
-from protocol.messages import Receipts
 from protocol.operations import Appeal, Ruling, Verdict
 from protocol.policy import Policy
 from protocol.units import PPM, PeerId
@@ -30,11 +29,6 @@ from verifier.witness import Testimony
 
 APPEAL_TIMEOUT_S: Final = 20.0
 """Seconds that an appeal waits for the ledger before it is `unavailable`; asking again appeals once."""
-
-RECEIPT_BYTES_MAX: Final = 16 << 20
-"""Bytes of the receipts of one block that concern one job."""
-
-_receipts: Final = wire.decoder(Receipts)
 
 
 class ProofApi:
@@ -171,21 +165,11 @@ class ProofApi:
 
     def _decisions(self, escrow: bytes, chunk: int | None) -> list[Plain]:
         """Verdicts, appeals and rulings in the ledger's order, out of the receipts that this node was sent."""
-        found: list[Plain] = []
-        me = self._parts.identity.peer
-        for _, value in self._parts.records.scan(f"receipt/{escrow.hex()}/"):
-            try:
-                one = wire.decode(value, _receipts, me, RECEIPT_BYTES_MAX)
-                listed = [wire.decode(signed.body, operation_decoder, me) for signed in one.operations]
-            except RemoteViolation:
-                continue  # Of another version of this program.
-            is_applied = all(receipt.outcome.status == "applied" for receipt in one.receipts)
-            found += [
-                decision_view(op, one.header.time)
-                for op in listed
-                if is_applied and isinstance(op, Verdict | Appeal | Ruling) and chunk in (None, op.chunk)
-            ]
-        return found
+        return [
+            decision_view(operation, header.time)
+            for header, operation in kept_receipts.applied(self._parts, escrow)
+            if isinstance(operation, Verdict | Appeal | Ruling) and chunk in (None, operation.chunk)
+        ]
 
 
 def decision_view(op: Verdict | Appeal | Ruling, time: int) -> Plain:

@@ -92,7 +92,7 @@ class Provider:
     @property
     def slots_free(self) -> int:
         """Slots without work, as the offer says them."""
-        busy = sum(1 for lease in self.leases.values() if lease.phase in ("countersigned", "waiting", "running"))
+        busy = sum(lease.is_at_work for lease in self.leases.values())
         return max(0, self._counter.offer().slots - busy)
 
     def receive(self, sender: PeerId, message: Message | Completion, now: Micros) -> list[Effect]:
@@ -182,7 +182,7 @@ class Provider:
             return "draining"
         if (assign.escrow, assign.chunk, assign.epoch) in self.leases:
             return "duplicate"
-        taken = sum(1 for lease in self.leases.values() if lease.phase in ("countersigned", "waiting", "running"))
+        taken = sum(lease.is_at_work for lease in self.leases.values())
         if taken >= 2 * lease_slots(offer.slots, spec.estimate):
             return "busy"
         full = chunk_price(offer.price_per_hour, spec.estimate)

@@ -115,6 +115,11 @@ class Lease:
         return self.assign.escrow, self.assign.chunk, self.assign.epoch
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether it takes a slot, or waits for one."""
+        return self.phase in ("countersigned", "waiting", "running")
+
+    @property
     def task(self) -> str:
         """The name under which its execution runs."""
         return f"{self.assign.escrow.hex()[:16]}-{self.assign.chunk}-{self.assign.epoch}"
@@ -305,8 +310,7 @@ def is_offered_by(steward: PeerId, network: str, signed: SignedOp) -> bool:
 def is_behind_longer(spec: JobSpec, leases: Iterable[Lease], slots: int) -> bool:
     """Whether every slot is taken for more than twice as long as this work needs: it would wait here for minutes while
     others are idle."""
-    at_work = [lease for lease in leases if lease.phase in ("countersigned", "waiting", "running")]
-    return sum(lease.spec.estimate > 2 * spec.estimate for lease in at_work) >= slots
+    return sum(lease.is_at_work and lease.spec.estimate > 2 * spec.estimate for lease in leases) >= slots
 
 
 def comes_free(leases: Iterable[Lease], slots: int, now: Micros) -> bool:
